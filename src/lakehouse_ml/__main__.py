@@ -1,0 +1,26 @@
+"""`python -m lakehouse_ml`: the installed package's entry point, with the arguments of `kedro run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run as `kedro run` does; returns on success, raises on failure.
+
+    A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
+    """
+    import click
+    from kedro.framework.cli.project import run
+    from kedro.framework.project import configure_project
+
+    configure_project(__package__)
+    try:
+        run.main(args=list(sys.argv[1:] if argv is None else argv), prog_name=__package__, standalone_mode=False)
+    except click.ClickException as error:
+        raise RuntimeError(error.format_message()) from error
+
+
+if __name__ == "__main__":
+    main()

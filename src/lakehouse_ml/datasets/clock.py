@@ -1,0 +1,40 @@
+"""The time of a run, as an input like any other: no function asks the clock by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from kedro.io import AbstractDataset, DatasetError
+
+_STARTED = datetime.now(UTC).replace(microsecond=0)
+
+
+class Clock(AbstractDataset[NoReturn, datetime]):
+    """Loads the moment at which this process started its work (UTC, whole seconds); can't be saved.
+
+    Example:
+        ```yaml
+        "{use_case}.clock":
+          type: lakehouse_ml.datasets.clock.Clock
+        ```
+    """
+
+    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
+        """Takes nothing but what Kedro gives every dataset."""
+        self.metadata = metadata
+
+    def load(self) -> datetime:
+        """The moment."""
+        return _STARTED
+
+    def save(self, data: NoReturn) -> None:
+        """Refused."""
+        raise DatasetError("The clock can only be read.")
+
+    def token(self) -> str:
+        """Always the same: audit times don't make a result another one."""
+        return ""
+
+    def _describe(self) -> dict[str, Any]:
+        return {}

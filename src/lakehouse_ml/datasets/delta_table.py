@@ -1,0 +1,289 @@
+"""Delta tables: read by the engine, committed by delta-rs, each commit with the provenance of its rows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kedro.io import AbstractDataset
+
+from lakehouse_ml.errors import TableError
+from lakehouse_ml.provenance import current
+from lakehouse_ml.spark import ENGINE
+from lakehouse_ml.tables import Batch
+
+if TYPE_CHECKING:
+    import deltalake
+    import pyarrow as pa
+
+_COMMIT_KEY = "lakehouse_ml"
+# How far back a commit is looked for that a node made: beyond, the node simply runs again.
+_HISTORY = 200
+# What this reader would misread: with column mapping delta-rs gives NULL for every value, silently.
+_UNREADABLE = {"columnMapping", "deletionVectors"}
+
+
+class DeltaTable(AbstractDataset[Any, Any]):
+    """A Delta table at a location. Loads as a Spark frame (pinned to one version) or as a pandas frame.
+
+    Saving a `Batch` replaces the rows of that batch and nothing else; any other frame is written by `mode`.
+
+    Example:
+        ```yaml
+        "{use_case}.score_{table}":
+          type: lakehouse_ml.datasets.delta_table.DeltaTable
+          filepath: data/07_model_output/{use_case}/score_{table}
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        mode: Literal["overwrite", "append", "merge"] = "overwrite",
+        keys: Sequence[str] = (),
+        at_version: int | None = None,
+        frame: Literal["spark", "pandas"] = "spark",
+        made_of: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Nothing is opened before `load` or `save`.
+
+        Args:
+            filepath: Folder of the table.
+            mode: What saving a plain frame does. `merge` updates rows with equal `keys` (null equals null) and
+                inserts the others.
+            keys: Columns that identify a row, for `merge`.
+            at_version: Version to load instead of the newest; such an entry can't be saved to.
+            frame: What `load` gives.
+            made_of: Column of a saved pandas frame that is to hold the inputs' versions (JSON), for tables whose rows
+                must name them.
+            metadata: For kedro-viz.
+        """
+        if mode == "merge" and not keys:
+            raise TableError(f"Table {filepath}: mode `merge` needs `keys` in the catalog.")
+        self._path = filepath
+        self._mode = mode
+        self._keys = tuple(keys)
+        self._at_version = at_version
+        self._frame = frame
+        self._made_of = made_of
+        self.metadata = metadata
+
+    @property
+    def address(self) -> str:
+        """Where the table lies."""
+        return self._path
+
+    def load(self) -> Any:
+        """The rows of the newest (or the pinned) version.
+
+        Raises:
+            TableError: No table there, or one with features that would be misread.
+        """
+        table = self._open()
+        if self._frame == "pandas":
+            return table.to_pyarrow_table().to_pandas()
+        reader = ENGINE.session().read.format("delta").option("versionAsOf", table.version())
+        return reader.load(self._path)
+
+    def save(self, data: Any) -> None:
+        """Commit a frame, or a batch of one, in one atomic step.
+
+        Raises:
+            TableError: Rows outside the batch, duplicate keys, other columns than the table's, a lost race.
+        """
+        if self._at_version is not None:
+            raise TableError(f"Table {self._path} is pinned to version {self._at_version} and can't be written.")
+        if isinstance(data, Batch):
+            # An empty batch only sees to it that there is a table to read.
+            if data.rows is not None and (data.values or not self._exists()):
+                with _arrow(data.rows) as rows:
+                    self._replace(rows, data)
+            return
+        if self._made_of:
+            made = current()
+            data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
+        with _arrow(data) as rows:
+            if self._mode == "merge" and self._exists():
+                self._merge(rows)
+            else:
+                _unique(rows, self._keys, self._path)
+                mode = "append" if self._mode == "append" else "overwrite"
+                self._write(rows, mode=mode, schema_mode="overwrite" if mode == "overwrite" else None)
+
+    def token(self) -> str | None:
+        """The version that `load` would read."""
+        return f"v{self._open().version()}" if self._exists() else None
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the newest commit (on its batch, for a batch) carries this fingerprint."""
+        if not self._exists():
+            return False
+        newer: set[str] = set()
+        for commit in self._open().history(_HISTORY):
+            made = json.loads(commit.get(_COMMIT_KEY, "{}"))
+            scope = set(made.get("scope", []))
+            if made.get("fingerprint") == fingerprint:
+                return not scope & newer
+            if not scope and self._mode != "merge":
+                return False
+            newer |= scope
+        return False
+
+    def newest(self, column: str) -> tuple[str, int] | None:
+        """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
+        import pyarrow.compute as pc
+
+        rows = self._open().to_pyarrow_dataset()
+        greatest = pc.max(rows.to_table(columns=[column])[column]).as_py()
+        return None if greatest is None else (greatest, rows.count_rows(filter=pc.field(column) == greatest))
+
+    def _exists(self) -> bool:
+        import deltalake
+
+        return bool(deltalake.DeltaTable.is_deltatable(self._path))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._path, "mode": self._mode, "at_version": self._at_version}
+
+    def _open(self) -> deltalake.DeltaTable:
+        import deltalake
+
+        if not self._exists():
+            raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
+        try:
+            table = deltalake.DeltaTable(self._path, version=self._at_version)
+        except Exception as error:
+            raise TableError(f"The table at {self._path} can't be read: {error}") from error
+        unreadable = _UNREADABLE.intersection(table.protocol().reader_features or ())
+        if unreadable or table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+            raise TableError(f"The table at {self._path} uses {', '.join(unreadable) or 'column mapping'}, "
+                             f"which this engine would misread.")  # fmt: skip
+        return table
+
+    def _replace(self, rows: pa.dataset.Dataset, batch: Batch) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        inside = pc.field(batch.column).isin(pa.array(batch.values, pa.string()))
+        strangers = rows.count_rows(filter=~inside)
+        if strangers:
+            raise TableError(
+                f"{strangers} rows lie outside the batch {batch.predicate} that is to be replaced in {self._path}: "
+                f"nothing was written."
+            )
+        replacing = {"mode": "overwrite", "predicate": batch.predicate} if self._exists() else {"mode": "append"}
+        self._write(rows, scope=batch.values, **replacing)
+
+    def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), **how: Any) -> None:
+        import deltalake
+
+        schema = _storable(rows.schema)
+        how = {name: value for name, value in how.items() if value is not None}
+        with self._told():
+            deltalake.write_deltalake(
+                self._path, _stream(rows, schema), commit_properties=_properties(scope), **how
+            )
+
+    def _merge(self, rows: pa.dataset.Dataset) -> None:
+        _unique(rows, self._keys, self._path)
+        # `<=>` isn't known to delta-rs: null equals null has to be spelt out.
+        same = " AND ".join(f"(s.{k} = t.{k} OR (s.{k} IS NULL AND t.{k} IS NULL))" for k in self._keys)
+        with self._told():
+            (
+                self._open()
+                .merge(
+                    _stream(rows, _storable(rows.schema)).read_all(), predicate=same, source_alias="s",
+                    target_alias="t", commit_properties=_properties(()),
+                )
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute()
+            )  # fmt: skip
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
+
+        try:
+            yield
+        except CommitFailedError as error:
+            raise TableError(
+                f"Another run wrote to {self._path} at the same time and was first; nothing of this one was "
+                f"written. Run again. ({error})"
+            ) from error
+        except (SchemaMismatchError, DeltaError) as error:
+            raise TableError(
+                f"Table {self._path} could not be written ({error}). If its columns changed with the code, "
+                f"start a new lake: LAKE=<folder>."
+            ) from error
+
+
+@contextmanager
+def _arrow(data: Any) -> Iterator[pa.dataset.Dataset]:
+    """The rows as an Arrow dataset: a Spark frame is computed once, into files that are streamed from there."""
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+    if not hasattr(data, "sparkSession"):
+        yield pads.dataset(pa.Table.from_pandas(data, preserve_index=False))
+        return
+    with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
+        staged = Path(folder) / "rows"
+        data.write.parquet(str(staged))
+        if any(staged.glob("*.parquet")):
+            yield pads.dataset(staged)
+        else:
+            yield pads.dataset(pa.table(data.limit(0).toArrow()))
+
+
+def _storable(schema: pa.Schema) -> pa.Schema:
+    """Timestamps in UTC and every column nullable, so that the same rows always have the same schema."""
+    import pyarrow as pa
+
+    def stored(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_timestamp(kind):
+            return pa.timestamp("us", tz="UTC")
+        if pa.types.is_null(kind) or pa.types.is_large_string(kind):
+            return pa.string()
+        if pa.types.is_list(kind):
+            return pa.list_(stored(kind.value_type))
+        if pa.types.is_struct(kind):
+            return pa.struct([pa.field(field.name, stored(field.type)) for field in kind.fields])
+        return kind
+
+    return pa.schema([pa.field(field.name, stored(field.type)) for field in schema])
+
+
+def _stream(rows: pa.dataset.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    batches = (
+        pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+        )
+        for batch in rows.to_batches()
+    )
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _unique(rows: pa.dataset.Dataset, keys: Sequence[str], path: str) -> None:
+    if not keys:
+        return
+    table = rows.to_table(columns=list(keys))
+    extra = table.num_rows - table.group_by(list(keys)).aggregate([]).num_rows
+    if extra:
+        raise TableError(f"{extra} rows for {path} repeat the key ({', '.join(keys)}): nothing was written.")
+
+
+def _properties(scope: Sequence[str]) -> deltalake.CommitProperties:
+    import deltalake
+
+    made = current()
+    told = {"scope": list(scope)} | (json.loads(made.to_json()) if made else {})
+    return deltalake.CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(told)})

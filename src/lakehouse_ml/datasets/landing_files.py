@@ -1,0 +1,150 @@
+"""Files that arrive over time in a folder, or the versions of an existing Delta table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from fnmatch import fnmatch
+from typing import Any, Literal, NoReturn
+
+import fsspec
+from kedro.io import AbstractDataset, DatasetError
+
+from lakehouse_ml.errors import LandingError
+from lakehouse_ml.landing import Landing, LandingFile
+from lakehouse_ml.spark import ENGINE
+
+Format = Literal["csv", "parquet", "jsonl", "delta"]
+
+
+class LandingFiles(AbstractDataset[NoReturn, Landing]):
+    """Lists a landing folder and says what of it the manifest knows. Rows are read later, by the engine.
+
+    Example:
+        ```yaml
+        churn.landing_customers:
+          type: lakehouse_ml.datasets.landing_files.LandingFiles
+          filepath: data/landing/churn
+          files: "*.csv"
+          format: csv
+          manifest: data/01_raw/churn/manifest_customers
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        manifest: str,
+        files: str = "*",
+        format: Format = "csv",
+        delimiter: str = ",",
+        optional: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Nothing is opened before `load`.
+
+        Args:
+            filepath: The folder; for `delta`, the table.
+            manifest: The Delta table that ingestion records its files in.
+            files: Pattern of the names that belong to this table, below the folder.
+            format: How a file is to be read.
+            delimiter: Of CSV.
+            optional: Whether the folder may be missing or empty.
+            metadata: For kedro-viz.
+        """
+        self._address = filepath.rstrip("/")
+        self._manifest = manifest
+        self._pattern = files
+        self._format = format
+        self._delimiter = delimiter
+        self._optional = optional
+        self.metadata = metadata
+        self._listed: tuple[LandingFile, ...] | None = None
+
+    def load(self) -> Landing:
+        """The folder beside the manifest; headers only of files that are new or changed.
+
+        Raises:
+            LandingError: The folder is missing, a file, or holds no file of this table.
+        """
+        ENGINE.session()  # whoever loads a landing folder is about to read it with the engine
+        known, known_address = self._known()
+        files = tuple(
+            file if known.get(file.name) == file.sha256 else self._with_header(file) for file in self._files()
+        )
+        return Landing(self._address, self._format, self._delimiter, files, known, known_address)
+
+    def save(self, data: NoReturn) -> None:
+        """Refused: files come from outside."""
+        raise DatasetError("A landing folder can only be read.")
+
+    def token(self) -> str | None:
+        """Hash over the names and hashes of what lies in the folder."""
+        listing = json.dumps([self._address, [(file.name, file.sha256) for file in self._files()]])
+        return hashlib.sha256(listing.encode()).hexdigest()
+
+    def _exists(self) -> bool:
+        return bool(self._list())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._address, "files": self._pattern, "format": self._format}
+
+    def _files(self) -> tuple[LandingFile, ...]:
+        if self._listed is None:
+            self._listed = self._list()
+        if not self._listed and not self._optional:
+            raise LandingError(
+                f"No file named {self._pattern} lies in {self._address}. Put the table's files there, "
+                f"name their folder with LANDING=, or let `make run` write a generated sample."
+            )
+        return self._listed
+
+    def _list(self) -> tuple[LandingFile, ...]:
+        if self._format == "delta":
+            return self._table_version()
+        fs, root = fsspec.core.url_to_fs(self._address)
+        if fs.isfile(root):
+            raise LandingError(f"{self._address} is a file; LANDING names the folder that holds it.")
+        folder, _, pattern = self._pattern.rpartition("/")
+        base = f"{root}/{folder}" if folder else root
+        if not fs.isdir(base):
+            return ()
+        paths = sorted(path for path in fs.ls(base, detail=False) if fnmatch(path.rsplit("/", 1)[-1], pattern))
+        visible = [path for path in paths if not path.rsplit("/", 1)[-1].startswith((".", "_")) and fs.isfile(path)]
+        return tuple(
+            LandingFile(path[len(root) :].lstrip("/"), fs.unstrip_protocol(path), _sha256(fs, path)) for path in visible
+        )
+
+    def _table_version(self) -> tuple[LandingFile, ...]:
+        import deltalake
+
+        if not deltalake.DeltaTable.is_deltatable(self._address):
+            return ()
+        name = self._address.rsplit("/", 1)[-1]
+        return (LandingFile(name, self._address, f"version {deltalake.DeltaTable(self._address).version()}"),)
+
+    def _with_header(self, file: LandingFile) -> LandingFile:
+        # pyarrow is slow to import and not needed while nothing is new.
+        from lakehouse_ml.pipelines.data_ingestion.parsing import read_header
+
+        return LandingFile(
+            file.name, file.path, file.sha256, read_header(file.path, self._format, self._delimiter, file.name)
+        )
+
+    def _known(self) -> tuple[dict[str, str], str | None]:
+        import deltalake
+
+        if not deltalake.DeltaTable.is_deltatable(self._manifest):
+            return {}, None
+        rows = deltalake.DeltaTable(self._manifest).to_pyarrow_table().to_pylist()
+        addresses = [row["landing"] for row in rows]
+        return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
+
+
+def _sha256(fs: Any, path: str) -> str:
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

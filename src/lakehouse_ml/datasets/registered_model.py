@@ -1,0 +1,307 @@
+"""Models in the registry: logged and registered through kedro-mlflow, checked before they are loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kedro.io import AbstractDataset, DatasetError
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.errors import RegistryError
+from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
+from lakehouse_ml.provenance import current
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_CARD = "lakehouse_ml.card"
+_FINGERPRINT = "fingerprint"
+_JUDGED_AGAINST = "judged_against"
+# Written by MLflow beside a downloaded version; not part of what was registered.
+_NOT_HASHED = "registered_model_meta"
+
+
+class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
+    """A version of a registered model, by role. Saving registers a new version; only the challenger can be saved.
+
+    Roles: `challenger` is the newest candidate, `champion` the one that scores, `incumbent` the champion that the
+    challenger is (or was) judged against.
+
+    Example:
+        ```yaml
+        "{use_case}.candidate_model":
+          type: lakehouse_ml.datasets.registered_model.RegisteredModel
+          name: "{use_case}"
+          role: challenger
+          digests: data/06_models/{use_case}/digests
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        role: Literal["challenger", "champion", "incumbent"],
+        digests: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Nothing is contacted before `load` or `save`.
+
+        Args:
+            name: Of the registered model.
+            role: Which version is meant.
+            digests: Delta table outside the registry that holds each version's digest.
+            metadata: For kedro-viz.
+        """
+        self._name = name
+        self._role = role
+        self._digests = DeltaTable(filepath=digests, mode="append", frame="pandas")
+        self.metadata = metadata
+
+    def load(self) -> Model | None:
+        """The version, resolved once; None while nobody has the role of champion or incumbent.
+
+        Raises:
+            RegistryError: No challenger, a digest that isn't the recorded one, or types outside the allow-list.
+        """
+        version = self._version()
+        if version is None:
+            if self._role == "challenger":
+                raise RegistryError(f"There is no candidate of {self._name} yet: kedro run --pipelines training")
+            return None
+        import mlflow
+
+        with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
+            # Checked and loaded from the same copy: what is loaded is what was checked.
+            uri = f"models:/{self._name}/{version}"
+            copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            self._check_digest(copy, version)
+            card = _check_description(copy, uri)
+            return Model(self._name, version, _read(copy), card)
+
+    def save(self, data: Candidate) -> None:
+        """Log the candidate to the active run, register it, record its digest, and make it the challenger.
+
+        Raises:
+            RegistryError: The role isn't `challenger`.
+        """
+        if self._role != "challenger":
+            raise RegistryError(f"The {self._role} of {self._name} is made by a verdict, not by saving.")
+        import mlflow
+        import pandas as pd
+
+        version = _register(self._name, data)
+        copy = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}"))
+        row = {"model": self._name, "version": version, "sha256": digest(copy)}
+        self._digests.save(pd.DataFrame([row]))
+        made = current()
+        tags = {
+            "use_case": self._name,
+            "estimator": data.card.estimator,
+            "threshold": f"{data.card.threshold:.4f}",
+            "sha256": row["sha256"],
+            _FINGERPRINT: made.fingerprint if made else "",
+            **{f"input.{name}": token for name, token in (made.inputs if made else {}).items() if "params" not in name},
+        }
+        client = mlflow.MlflowClient()
+        for key, value in tags.items():
+            client.set_model_version_tag(self._name, version, key, value)
+        client.set_registered_model_alias(self._name, "challenger", version)
+
+    def token(self) -> str:
+        """The version that has the role now."""
+        return f"version {self._version()}"
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the challenger was made with this fingerprint."""
+        challenger = by_alias(self._name, "challenger")
+        return challenger is not None and challenger.tags.get(_FINGERPRINT) == fingerprint
+
+    def _exists(self) -> bool:
+        return self._version() is not None
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name, "role": self._role}
+
+    def _version(self) -> str | None:
+        if self._role != "incumbent":
+            held = by_alias(self._name, self._role)
+            return str(held.version) if held else None
+        # A candidate that was promoted is champion itself: it stays judged against the one before it.
+        challenger = by_alias(self._name, "challenger")
+        judged = challenger.tags.get(_JUDGED_AGAINST) if challenger else None
+        if judged is not None:
+            return judged or None
+        champion = by_alias(self._name, "champion")
+        return str(champion.version) if champion else None
+
+    def _check_digest(self, copy: Path, version: str) -> None:
+        recorded = self._digests.load() if self._digests.exists() else None
+        rows = [] if recorded is None else recorded[(recorded.model == self._name) & (recorded.version == version)]
+        if len(rows) == 0:
+            raise RegistryError(
+                f"Version {version} of {self._name} has no recorded digest: it wasn't registered by this project, "
+                f"and is not loaded."
+            )
+        if rows.iloc[-1].sha256 != digest(copy):
+            raise RegistryError(
+                f"Version {version} of {self._name} is not what was registered: its files have another digest. "
+                f"It is not loaded; train again, or restore the files."
+            )
+
+
+class ChampionAlias(AbstractDataset[Promotion, Standing]):
+    """The one edge that moves the champion's alias, and where scoring learns who is champion.
+
+    Example:
+        ```yaml
+        "{use_case}.promotion_model":
+          type: lakehouse_ml.datasets.registered_model.ChampionAlias
+          name: "{use_case}"
+        ```
+    """
+
+    def __init__(self, *, name: str, metadata: dict[str, Any] | None = None) -> None:
+        """Nothing is contacted before `load` or `save`."""
+        self._name = name
+        self.metadata = metadata
+
+    def load(self) -> Standing:
+        """Champion and newest candidate as they stand."""
+        champion, candidate = by_alias(self._name, "champion"), by_alias(self._name, "challenger")
+        tags = dict(candidate.tags) if candidate else {}
+        return Standing(
+            champion=str(champion.version) if champion else None,
+            candidate=str(candidate.version) if candidate else None,
+            decision=tags.get("verdict"),
+            reason=tags.get("verdict_reason"),
+            tags=tags,
+        )
+
+    def save(self, data: Promotion) -> None:
+        """Tag the judged version with its verdict; on `approve`, and only then, make it champion."""
+        client = _client()
+        made = current()
+        tags = {
+            "verdict": data.decision,
+            "verdict_reason": data.reason,
+            "evidence": data.evidence,
+            _JUDGED_AGAINST: data.incumbent or "",
+        }
+        for key, value in tags.items():
+            client.set_model_version_tag(self._name, data.version, key, value)
+        if data.decision == "approve":
+            client.set_registered_model_alias(self._name, "champion", data.version)
+        client.set_model_version_tag(self._name, data.version, "promotion_fingerprint", made.fingerprint if made else "")
+
+    def token(self) -> str:
+        """Champion, candidate and verdict as they stand."""
+        now = self.load()
+        return f"champion {now.champion}, candidate {now.candidate} {now.decision}"
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the newest candidate's verdict was carried out with this fingerprint."""
+        return self.load().tags.get("promotion_fingerprint") == fingerprint
+
+    def _exists(self) -> bool:
+        return self.load().champion is not None
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name}
+
+
+def by_alias(name: str, alias: str) -> ModelVersion | None:
+    """The version that carries an alias, if any does."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _client().get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        # The SQL store says INVALID_PARAMETER_VALUE for a missing alias, RESOURCE_DOES_NOT_EXIST for a missing model.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over names and bytes of all files of a model, in the order of their names."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _NOT_HASHED:
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _client() -> MlflowClient:
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+def _register(name: str, candidate: Candidate) -> str:
+    """Log and register through kedro-mlflow; everything that MLflow would otherwise guess is said."""
+    from importlib.metadata import version
+
+    from kedro_mlflow.io.models import MlflowModelTrackingDataset
+    from mlflow.models import infer_signature
+
+    from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
+
+    logged = MlflowModelTrackingDataset(
+        flavor="mlflow.sklearn",
+        save_args={
+            "name": f"{name}_model",
+            "registered_model_name": name,
+            "signature": infer_signature(candidate.example, candidate.model.predict(candidate.example)),
+            "input_example": candidate.example,
+            "pip_requirements": [f"{package}=={version(package)}" for package in ("scikit-learn", "skops", "pandas", "numpy")],
+            "serialization_format": "skops",
+            "skops_trusted_types": list(TRUSTED_TYPES),
+            "metadata": {_CARD: candidate.card.to_json()},
+        },
+    )
+    # MLflow prints that it registered; the run's summary says so.
+    with contextlib.redirect_stderr(io.StringIO()):
+        logged.save(candidate.model)
+    return str(logged.model_info.registered_model_version)
+
+
+def _check_description(copy: Path, uri: str) -> ModelCard:
+    """Read the MLmodel file before anything is loaded, and refuse what isn't a stock skops model of ours.
+
+    Raises:
+        RegistryError: Another flavour or format, code beside the model, or a type outside the allow-list.
+    """
+    from mlflow.models import Model as Description
+
+    from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
+
+    description = Description.load(str(copy))
+    sklearn = description.flavors.get("sklearn", {})
+    strangers = sorted(set(sklearn.get("skops_trusted_types") or ()) - set(TRUSTED_TYPES))
+    faults = [
+        (sklearn.get("serialization_format") != "skops", "it isn't stored as skops"),
+        (bool(sklearn.get("code")), "it brings code of its own"),
+        (bool(strangers), f"it trusts types that aren't on the allow-list: {', '.join(strangers)}"),
+        (_CARD not in (description.metadata or {}), "it has no model card"),
+    ]
+    found = [text for is_fault, text in faults if is_fault]
+    if found:
+        raise RegistryError(f"{uri} is not loaded: {'; '.join(found)}.")
+    return ModelCard.from_json(description.metadata[_CARD])
+
+
+def _read(copy: Path) -> Any:
+    from kedro_mlflow.io.models import MlflowModelLocalFileSystemDataset
+
+    try:
+        return MlflowModelLocalFileSystemDataset(filepath=str(copy), flavor="mlflow.sklearn").load()
+    except Exception as error:
+        raise DatasetError(f"The model in {copy.name} could not be read: {error}") from error

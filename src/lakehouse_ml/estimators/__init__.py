@@ -1,0 +1,1 @@
+"""Ways to fit, score and explain, behind the same three functions."""

@@ -1,0 +1,145 @@
+"""scikit-learn models: built from a closed table of names, with assembly and threshold inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lakehouse_ml.spec import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+# What a stored model may consist of beside what skops trusts by itself. Reviewed: each is data of a stock scikit-learn
+# class, none runs code when it is read. A model with any other type is refused, at saving and before loading.
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+
+_PARAMS: Mapping[str, frozenset[str]] = {
+    "logistic_regression": frozenset({"C"}),
+    "random_forest": frozenset({"n_estimators", "max_depth", "min_samples_split"}),
+    "gradient_boosting": frozenset({"learning_rate", "max_iter", "max_depth", "min_samples_leaf", "l2_regularization"}),
+}
+
+
+class EstimatorSpec(Spec):
+    """One point of the search: an estimator of the closed table, and its parameters."""
+
+    estimator: Literal["logistic_regression", "random_forest", "gradient_boosting"]
+    params: dict[str, float | int | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _params_are_known(self) -> EstimatorSpec:
+        unknown = sorted(set(self.params) - _PARAMS[self.estimator])
+        if unknown:
+            known = ", ".join(sorted(_PARAMS[self.estimator]))
+            raise ValueError(f"{self.estimator} has no parameter {', '.join(unknown)}; it has {known}")
+        return self
+
+
+def predictors(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> pd.DataFrame:
+    """The columns that a model takes, in its order and types: categories as they are (null is None), numbers double."""
+    chosen = rows[[*categorical, *numeric]]
+    texts = {name: chosen[name].astype(object).where(chosen[name].notna(), None) for name in categorical}
+    return chosen.assign(**texts, **{name: chosen[name].astype("float64") for name in numeric})
+
+
+def fit(
+    spec: EstimatorSpec, rows: pd.DataFrame, label: np.ndarray, *, categorical: Sequence[str], numeric: Sequence[str],
+    seed: int,
+) -> Any:  # fmt: skip
+    """Fit assembly and estimator together.
+
+    Args:
+        spec: What to fit.
+        rows: Predictors, shape (n_rows, n_predictors); nulls allowed.
+        label: 0 or 1, shape (n_rows,).
+        categorical: Columns to encode, one column per category, a null being one; ones unknown to training encode as none.
+        numeric: Columns to standardise; nulls take the median.
+        seed: Of everything random.
+
+    Returns:
+        A scikit-learn pipeline with `predict_proba` over the same columns.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    scale = Pipeline([("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())])
+    assemble = ColumnTransformer([("categorical", encode, list(categorical)), ("numeric", scale, list(numeric))])
+    model = Pipeline([("assemble", assemble), ("estimate", _BUILD[spec.estimator](spec.params, seed))])
+    return model.fit(rows, label)
+
+
+def with_threshold(model: Any, threshold: float) -> Any:
+    """The fitted model, deciding at this probability instead of 0.5: served and batch decisions are then equal."""
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    decided = FixedThresholdClassifier(FrozenEstimator(model), threshold=threshold, response_method="predict_proba")
+    # Nothing is fitted again (the estimator is frozen); scikit-learn only asks to be told the classes.
+    return decided.fit([[0], [1]], [0, 1])
+
+
+def score(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    """Probability of the positive outcome, shape (n_rows,)."""
+    probability: np.ndarray = model.predict_proba(rows)[:, 1]
+    return probability
+
+
+def explain(model: Any, rows: pd.DataFrame, baseline: Mapping[str, Any]) -> np.ndarray:
+    """How much each predictor's value moves each row's probability, against a typical value (occlusion).
+
+    The effect of a predictor is the row's probability less what it would be had the predictor its baseline value;
+    see Robnik-Šikonja and Kononenko (2008), "Explaining classifications for individual instances". Works for every
+    estimator and needs one prediction per row and predictor.
+
+    Returns:
+        Signed effects, shape (n_rows, n_predictors), in the order of the columns of `rows`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    replaced = [rows.assign(**{name: _constant(rows[name], baseline[name])}) for name in rows.columns]
+    probability = score(model, pd.concat([rows, *replaced], ignore_index=True)).reshape(-1, len(rows))
+    effects: np.ndarray = (probability[0] - probability[1:]).T
+    return effects
+
+
+def _constant(column: pd.Series, value: Any) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series([value] * len(column), index=column.index, dtype=column.dtype)
+
+
+def _logistic_regression(params: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=2000, random_state=seed, **params)
+
+
+def _random_forest(params: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(random_state=seed, **params)
+
+
+def _gradient_boosting(params: Mapping[str, Any], seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **params)
+
+
+_BUILD: Mapping[str, Callable[[Mapping[str, Any], int], Any]] = {
+    "logistic_regression": _logistic_regression,
+    "random_forest": _random_forest,
+    "gradient_boosting": _gradient_boosting,
+}

@@ -1,0 +1,93 @@
+"""Where a Kedro run touches the rest of the world: engine, tracking store, terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.hooks import hook_impl
+
+from lakehouse_ml.spark import ENGINE, EngineSpec
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+
+log = logging.getLogger(__name__)
+
+
+class ProjectHooks:
+    """Chooses the engine, tags and fills the MLflow run, and ends a run with its summary."""
+
+    def __init__(self) -> None:
+        """Nothing has run yet."""
+        self._started = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        self._node_started = 0.0
+        self._env = ""
+        self._catalog: CatalogProtocol | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Fix the engine that conf names; it starts when data is first touched."""
+        self._env = context.env or "base"
+        ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Say on the MLflow run what it is: use case, command, engine, environment, code."""
+        import mlflow
+
+        self._catalog = catalog
+        if mlflow.active_run() is None:
+            return
+        use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
+        tags = {
+            "use_case": ",".join(use_cases),
+            "command": " ".join(["kedro", *sys.argv[1:]]) if sys.argv[0].endswith("kedro") else sys.argv[0],
+            "engine": ENGINE.kind,
+            "environment": self._env,
+            **_git(run_params["project_path"]),
+        }
+        mlflow.set_tags(tags)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Start the clock of a node."""
+        self._node_started = time.perf_counter()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Count the time, and log metrics, trials and verdicts to the MLflow run."""
+        self._seconds[node.name] = time.perf_counter() - self._node_started
+        from lakehouse_ml import tracking
+
+        if self._catalog is not None:
+            tracking.log_saved(dataset_name, data, self._catalog)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
+        from lakehouse_ml import summary, tracking
+
+        tracking.end(did_something=bool(self._seconds))
+        total = time.perf_counter() - self._started
+        print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)  # noqa: T201
+
+
+def _git(project_path: str) -> dict[str, str]:
+    """Commit of the checkout, or the one that a job was given (`LAKEHOUSE_ML_GIT_SHA`: a cluster has no git)."""
+    given = os.environ.get("LAKEHOUSE_ML_GIT_SHA")
+    if given:
+        return {"git_sha": given}
+    call = ["git", "-C", project_path, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return {"git_sha": subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()}
+    except (OSError, subprocess.SubprocessError):
+        return {"git_sha": "unknown"}

@@ -1,0 +1,65 @@
+"""What `make run` runs: the whole life of one or all use cases, on generated files if there are no others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+SAMPLES = {"churn": "customers_simulated.csv"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, and return the exit code; a user's mistake is one sentence on stderr."""
+    import click
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    given = _arguments(argv)
+    bootstrap_project(PROJECT)
+    names = list(SAMPLES) if given.use_case == "all" else [given.use_case]
+    try:
+        if given.landing is None:
+            for name in names:
+                _write_sample(name)
+        elif len(names) > 1:
+            raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(SAMPLES))
+        params = {"landing": given.landing, "lake": given.lake}
+        runtime = {key: value for key, value in params.items() if value}
+        with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
+            session.run(namespaces=names)
+    except click.ClickException as error:
+        print(f"\nError: {error.format_message()}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped. Run again to go on where it was.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--use-case", choices=[*SAMPLES, "all"], default="churn")
+    parser.add_argument("--landing", default=None, help="folder with your files, instead of generated ones")
+    parser.add_argument("--lake", default=None, help="folder for tables and models, instead of data/")
+    parser.add_argument("--env", default=None, help="a folder of conf/")
+    given = parser.parse_args(argv)
+    # An empty LANDING= on make's command line means none.
+    return argparse.Namespace(**{key: value or None for key, value in vars(given).items()})
+
+
+def _write_sample(use_case: str) -> None:
+    """Generated files in the default landing folder, if it is empty."""
+    folder = PROJECT / "data" / "landing" / use_case
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        return
+    synthetic = import_module(f"lakehouse_ml.use_cases.{use_case}.synthetic")
+    synthetic.write_csv(folder / SAMPLES[use_case])
+    print(f"No files in {folder.relative_to(PROJECT)}: simulated ones were written there.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

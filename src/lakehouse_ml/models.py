@@ -1,0 +1,101 @@
+"""A model as it travels between stages: what was fitted, what it needs, and what it was judged to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What has to be known of a model besides its weights; stored inside the model and covered by its digest.
+
+    Attributes:
+        estimator: Name in the closed table of estimators, and its parameters in `params`.
+        categorical: Predictors with categories, in order.
+        numeric: Predictors with numbers, in order, after the categorical ones.
+        threshold: Probability from which on the decision is positive.
+        baseline: A typical row (mode, median): what a row's reasons are measured against.
+        reference: Profile of each predictor and of the out-of-fold score over the training rows that are like
+            those a batch holds; monitoring compares batches with it.
+        salt: Of the hash that split the rows, with `holdout_share`: tells which rows this model never saw.
+        holdout_share: Share of entities that the hash holds out.
+        importance: Mean absolute effect of each predictor on the probability.
+        metrics: Cross-validated metrics of the trial.
+    """
+
+    estimator: str
+    params: Mapping[str, Any]
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+    threshold: float
+    baseline: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    salt: int
+    holdout_share: float
+    importance: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+    @property
+    def predictors(self) -> list[str]:
+        """Columns that the model takes, in order."""
+        return [*self.categorical, *self.numeric]
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The card that `to_json` wrote."""
+        values = json.loads(text)
+        sequences = {name: tuple(values[name]) for name in ("categorical", "numeric")}
+        return cls(**{**values, **sequences})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model on its way into the registry: with a few rows of input that show its signature."""
+
+    model: Any
+    card: ModelCard
+    example: Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered version, loaded and checked."""
+
+    name: str
+    version: str
+    model: Any
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a verdict asks of the registry: `approve` moves the champion's alias, nothing else does."""
+
+    version: str
+    incumbent: str | None
+    decision: str
+    reason: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who is champion now, and what the newest candidate was judged to be."""
+
+    champion: str | None
+    candidate: str | None = None
+    decision: str | None = None
+    reason: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether the newest candidate may be promoted as soon as somebody approves."""
+        return self.decision == "request"

@@ -1,0 +1,1 @@
+"""Seven stages, each a shape that every use case fills."""

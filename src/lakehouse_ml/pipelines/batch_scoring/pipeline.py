@@ -1,0 +1,47 @@
+"""The shape of batch scoring: score, then rank the offers."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
+from lakehouse_ml.use_cases.base import UseCase, per_use_case
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """batch_scoring of every use case."""
+    return per_use_case("batch_scoring", shape)
+
+
+def shape(use_case: UseCase) -> Pipeline:
+    """Nodes `score_rows` and `rank_actions`."""
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(score_rows, key=use_case.key), score_rows),
+                inputs={
+                    "features": f"feature_{use_case.noun}",
+                    "labels": f"label_{use_case.noun}",
+                    "standing": "promotion_model",
+                    "champion": "champion_model",
+                    "spec": "params:batch_scoring",
+                    "clock": "clock",
+                },
+                outputs=f"score_{use_case.noun}",
+                name="score_rows",
+            ),
+            Node(
+                update_wrapper(partial(rank_actions, key=use_case.key), rank_actions),
+                inputs={
+                    "scores": f"score_{use_case.noun}",
+                    "spec": "params:batch_scoring",
+                    "economics": "params:economics",
+                },
+                outputs=["score_actions", "report_actions"],
+                name="rank_actions",
+            ),
+        ]
+    )

@@ -1,0 +1,215 @@
+"""Nodes of ingestion: select files, parse them into typed rows and refused lines, keep books."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from pydantic import field_validator
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakehouse_ml.errors import LandingError
+from lakehouse_ml.landing import Landing, Selection, select
+from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_records
+from lakehouse_ml.spec import Spec
+from lakehouse_ml.tables import Batch
+from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.use_cases.columns import AUDIT, LINES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A table that begins empty has its types all the same.
+_MANIFEST = {
+    "source_file": "string", "file_sha256": "string", "landing": "string", "n_lines": "int64", "n_raw": "int64",
+    "n_quarantined": "int64", "ingested_at": "datetime64[us, UTC]",
+}  # fmt: skip
+_BLANK = "trim(coalesce(`{name}`, '')) = ''"
+# Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't.
+_FINITE = "case when abs(try_cast(trim(`{name}`) as double)) < double('infinity') then {cast} end"
+
+
+class IngestionSpec(Spec):
+    """How files tell the day that their rows describe.
+
+    Attributes:
+        snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
+        snapshot_default: The day of files whose name has none.
+    """
+
+    snapshot_pattern: str
+    snapshot_default: date
+
+    @field_validator("snapshot_pattern")
+    @classmethod
+    def _has_one_group(cls, value: str) -> str:
+        if re.compile(value).groups < 1:
+            raise ValueError("needs a group in parentheses around the day")
+        return value
+
+
+def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract: Table) -> DataFrame:
+    """Read new and corrected files; one row per record, typed, or with its problems.
+
+    Args:
+        landing: The table's folder and what is known of it.
+        clock: Time of the run, UTC.
+        spec: How files tell their day.
+        contract: Columns of the table, with their names in the file.
+
+    Returns:
+        Columns of the contract, `AUDIT` and `LINES`. A record with problems has its text in `line_text`; the values
+        that did not parse are null in their columns and stand in `problems` as they were.
+
+    Raises:
+        LandingError: A header isn't the declared one, or see `landing.select`.
+    """
+    selection = select(landing)
+    check_headers(landing, selection, contract)
+    return type_records(_read(landing, selection, spec, contract), contract, clock)
+
+
+def check_headers(landing: Landing, selection: Selection, contract: Table) -> None:
+    """Refuse files whose columns aren't the declared ones.
+
+    Raises:
+        LandingError: Names file and columns.
+    """
+    expected = [column.source or column.name for column in contract.columns]
+    for file in selection.files:
+        faults = header_faults(file.header or (), expected)
+        if faults:
+            raise LandingError(
+                f"{file.name} in {landing.address}: {'; '.join(faults)}. Declared are {len(expected)} columns: "
+                f"{', '.join(expected)}."
+            )
+
+
+def type_records(records: DataFrame, contract: Table, clock: datetime) -> DataFrame:
+    """Cast the text of each column to its declared type; what doesn't parse becomes a problem, not a null."""
+    problems = F.expr(f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)")
+    typed = [F.expr(_value(column)).alias(column.name) for column in contract.columns]
+    text = F.coalesce("line_text", F.to_json(F.struct(*[F.col(name) for name in contract.names])))
+    return records.withColumn("_problems", problems).select(
+        *typed,
+        "snapshot_on",
+        "source_file",
+        "file_sha256",
+        "line_number",
+        F.lit(clock).cast("timestamp").alias("ingested_at"),
+        F.when(F.size("_problems") > 0, text).alias("line_text"),
+        F.col("_problems").alias("problems"),
+    )
+
+
+def keep_rows(parsed: DataFrame, landing: Landing, contract: Table) -> Batch:
+    """The rows without problems, in place of what their files gave before. Columns: contract and `AUDIT`."""
+    names = [*contract.names, *(column.name for column in AUDIT)]
+    return _batch(parsed.where(F.size("problems") == 0).select(*names), landing)
+
+
+def refuse_lines(parsed: DataFrame, landing: Landing) -> Batch:
+    """The records with problems, in place of what their files gave before. Columns: `AUDIT` and `LINES`."""
+    names = [column.name for column in (*AUDIT, *LINES)]
+    return _batch(parsed.where(F.size("problems") > 0).select(*names), landing)
+
+
+def record_files(
+    parsed: DataFrame, landing: Landing, clock: datetime, raw: DataFrame, quarantine: DataFrame
+) -> Batch:
+    """What was read of each file, written only after its rows: `raw` and `quarantine` come first by being inputs.
+
+    Returns:
+        One row per file: source_file, file_sha256, landing, n_lines, n_raw, n_quarantined, ingested_at.
+    """
+    refused = F.sum((F.size("problems") > 0).cast("bigint")).alias("n_quarantined")
+    counted = parsed.groupBy("source_file").agg(F.count(F.lit(1)).alias("n_lines"), refused).toPandas()
+    counts = counted.set_index("source_file").to_dict("index")
+    files = select(landing).files
+    rows = [
+        {"source_file": file.name, "file_sha256": file.sha256, "landing": landing.address, "ingested_at": clock}
+        | _counts(counts.get(file.name, {"n_lines": 0, "n_quarantined": 0}))
+        for file in files
+    ]
+    table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
+    return Batch(table, "source_file", tuple(file.name for file in files))
+
+
+def _counts(counted: dict[str, int]) -> dict[str, int]:
+    return {**counted, "n_raw": counted["n_lines"] - counted["n_quarantined"]}
+
+
+def _batch(rows: DataFrame, landing: Landing) -> Batch:
+    return Batch(rows, "source_file", select(landing).names)
+
+
+def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract: Table) -> DataFrame:
+    """Every record of the selected files as text, one task a file."""
+    sources = {column.name: column.source or column.name for column in contract.columns}
+    format, delimiter = landing.format, landing.delimiter
+
+    def records(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for files in batches:
+            for file in files.to_pylist():
+                args = (file["path"], file["source_file"], format, delimiter, sources, file["file_sha256"])
+                for batch in read_records(*args):
+                    yield _of_file(batch, file)
+
+    rows = [
+        (file.path, file.name, file.sha256, snapshot_of(file.name, spec).isoformat()) for file in selection.files
+    ]
+    names = "path string, source_file string, file_sha256 string, snapshot_on string"
+    listed = SparkSession.active().createDataFrame(rows, names)
+    text = ", ".join(f"`{name}` string" for name in contract.names)
+    schema = f"{text}, line_number bigint, line_text string, line_fault string, source_file string, file_sha256 string, snapshot_on date"  # fmt: skip
+    return listed.repartition(max(len(rows), 1)).mapInArrow(records, schema)
+
+
+def snapshot_of(name: str, spec: IngestionSpec) -> date:
+    """The day that a file's rows describe.
+
+    Raises:
+        LandingError: The name holds what looks like a day but is none.
+    """
+    found = re.search(spec.snapshot_pattern, name)
+    if not found:
+        return spec.snapshot_default
+    try:
+        return date.fromisoformat(found.group(1))
+    except ValueError as error:
+        raise LandingError(f"The name of {name} should tell the day of its rows, but {error}.") from error
+
+
+def _of_file(batch: pa.RecordBatch, file: dict[str, str]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    same = [pa.repeat(pa.scalar(file[name]), batch.num_rows) for name in ("source_file", "file_sha256")]
+    day = pa.repeat(pa.scalar(date.fromisoformat(file["snapshot_on"]), pa.date32()), batch.num_rows)
+    names = [*batch.schema.names, "source_file", "file_sha256", "snapshot_on"]
+    return pa.RecordBatch.from_arrays([*batch.columns, *same, day], names=names)
+
+
+def _value(column: Column) -> str:
+    if column.type == "string":
+        return f"case when not ({_BLANK.format(name=column.name)}) then trim(`{column.name}`) end"
+    cast = f"try_cast(trim(`{column.name}`) as {column.type})"
+    return _FINITE.format(name=column.name, cast=cast) if column.type in ("double", "float") else cast
+
+
+def _problem(column: Column) -> str:
+    blank = _BLANK.format(name=column.name)
+    told = f"named_struct('column', '{column.source or column.name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
+    unparsed = f"when not ({blank}) and ({_value(column)}) is null then {told.format(reason=f'is not of type {column.type}')}"
+    empty = "" if column.nullable else f"when {blank} then {told.format(reason='is empty')}"
+    return f"case when line_fault is not null then null {unparsed} {empty} end"
+
+
+def _line_problem() -> str:
+    told = "named_struct('column', cast(null as string), 'text', line_text, 'reason', line_fault)"
+    return f"case when line_fault is not null then {told} end"
+
+

@@ -1,0 +1,214 @@
+"""Files to records of text, with the number of each record; runs inside the engine's tasks.
+
+Nothing is converted and nothing is dropped: a record that isn't whole comes out with its text and the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any
+
+from lakehouse_ml.errors import LandingError, refusal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Columns that every parsed record has beside those of its file.
+RECORD = ("line_number", "line_text", "line_fault")
+_ROWS = 64_000
+_BLOCK = 8 << 20
+
+
+def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str, ...]:
+    """Column names as they stand in a file.
+
+    Raises:
+        LandingError: The file is empty or can't be read as its format.
+    """
+    import pyarrow as pa
+
+    try:
+        if format == "delta":
+            return tuple(_delta(path, None).schema.names)
+        with _open(path) as stream:
+            if format == "parquet":
+                import pyarrow.parquet as pq
+
+                return tuple(pq.read_schema(stream).names)
+            if format == "jsonl":
+                first = next((line for line in stream if line.strip()), b"")
+                return tuple(json.loads(first)) if first else ()
+            return _csv_header(stream, delimiter)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise LandingError(f"{name} can't be read as {format}: {error}. Is the file complete?") from error
+
+
+def header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
+    """What is wrong with a header, each in a few words; another order is nothing wrong."""
+    missing = [name for name in expected if name not in header]
+    extra = [name for name in header if name not in expected]
+    repeated = sorted({name for name in header if list(header).count(name) > 1})
+    renamed = {name: other for name in missing for other in extra if _plain(name) == _plain(other)}
+    told = [f"column {name} stands there as {other}" for name, other in renamed.items()]
+    told += [f"column {name} is missing" for name in missing if name not in renamed]
+    told += [f"column {name} isn't declared" for name in extra if name not in renamed.values()]
+    return told + [f"column {name} stands there twice" for name in repeated]
+
+
+def read_records(
+    path: str, name: str, format: str, delimiter: str, sources: Mapping[str, str], version: str
+) -> Iterator[pa.RecordBatch]:
+    """Every record of a file: the columns of `sources` (ours: theirs) as text, then those of `RECORD`.
+
+    Counts records from 1, a CSV's header being the first; a record with line breaks inside counts once.
+
+    Raises:
+        ValueError: The file can't be decoded; its sentence survives the engine (see `errors.find`).
+    """
+    import pyarrow as pa
+
+    try:
+        if format == "csv":
+            yield from _csv_records(path, delimiter, sources)
+        elif format == "jsonl":
+            yield from _json_records(path, sources)
+        else:
+            yield from _typed_records(path, format, sources, version)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise refusal(f"{name} can't be read as {format} in UTF-8: {error}. Convert or mend the file") from None
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _open(path: str) -> IO[bytes]:
+    import fsspec
+
+    opened: IO[bytes] = fsspec.open(path, "rb", compression="infer").open()
+    return opened
+
+
+def _delta(path: str, version: str | None) -> Any:
+    import deltalake
+
+    at = int(version.removeprefix("version ")) if version else None
+    return deltalake.DeltaTable(path, version=at).to_pyarrow_dataset()
+
+
+def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
+    import csv
+    import io
+
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    return tuple(next(csv.reader(islice(text, 1), delimiter=delimiter), ()))
+
+
+def _csv_records(path: str, delimiter: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    ragged: dict[int, tuple[str, str]] = {}
+
+    def note(row: Any) -> str:
+        ragged[row.number] = (row.text, f"has {row.actual_columns} fields instead of {row.expected_columns}")
+        return "skip"
+
+    with _open(path) as stream:
+        reader = pc.open_csv(
+            stream,
+            # Record numbers of ragged rows are known to a single-threaded reader only.
+            read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK),
+            parse_options=pc.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
+            ),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(sources.values(), pa.string()), strings_can_be_null=False
+            ),
+        )
+        number = 2
+        for batch in reader:
+            numbers = []
+            while len(numbers) < batch.num_rows:
+                if number not in ragged:
+                    numbers.append(number)
+                number += 1
+            yield _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
+    if ragged:
+        yield _faulty(ragged, sources)
+
+
+def _json_records(path: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    with _open(path) as stream:
+        numbered = ((n, line.decode()) for n, line in enumerate(stream, 1) if line.strip())
+        while lines := list(islice(numbered, _ROWS)):
+            good: list[tuple[int, dict[str, Any]]] = []
+            bad: dict[int, tuple[str, str]] = {}
+            for number, line in lines:
+                record = _json_object(line)
+                if record is None:
+                    bad[number] = (line.rstrip("\n"), "is not a JSON object")
+                else:
+                    good.append((number, record))
+            columns = [
+                pa.array([_as_text(record.get(theirs)) for _, record in good], pa.string())
+                for theirs in sources.values()
+            ]
+            yield _record_batch(columns, sources, [number for number, _ in good])
+            if bad:
+                yield _faulty(bad, sources)
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _typed_records(path: str, format: str, sources: Mapping[str, str], version: str) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    number = 1
+    for batch in _typed_batches(path, format, list(sources.values()), version):
+        columns = [batch[theirs].cast(pa.string()) for theirs in sources.values()]
+        yield _record_batch(columns, sources, range(number, number + batch.num_rows))
+        number += batch.num_rows
+
+
+def _typed_batches(path: str, format: str, columns: list[str], version: str) -> Iterator[pa.RecordBatch]:
+    if format == "delta":
+        yield from _delta(path, version).to_batches(columns=columns)
+        return
+    import pyarrow.parquet as pq
+
+    with _open(path) as stream:
+        yield from pq.ParquetFile(stream).iter_batches(_ROWS, columns=columns)
+
+
+def _record_batch(columns: Iterable[Any], sources: Mapping[str, str], numbers: Sequence[int]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    nothing = pa.nulls(len(numbers), pa.string())
+    return pa.RecordBatch.from_arrays(
+        [*columns, pa.array(numbers, pa.int64()), nothing, nothing], names=[*sources, *RECORD]
+    )
+
+
+def _faulty(faults: Mapping[int, tuple[str, str]], sources: Mapping[str, str]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    texts, reasons = zip(*faults.values(), strict=True)
+    empty = [pa.nulls(len(faults), pa.string()) for _ in sources]
+    return pa.RecordBatch.from_arrays(
+        [*empty, pa.array(list(faults), pa.int64()), pa.array(texts), pa.array(reasons)], names=[*sources, *RECORD]
+    )

@@ -1,0 +1,58 @@
+"""The shape of ingestion: for each landing table, parse once, then keep, refuse and record."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.pipelines.data_ingestion.nodes import keep_rows, parse_files, record_files, refuse_lines
+from lakehouse_ml.use_cases.base import Table, UseCase, per_use_case
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """data_ingestion of every use case."""
+    return per_use_case("data_ingestion", shape)
+
+
+def shape(use_case: UseCase) -> Pipeline:
+    """Nodes `parse_…`, `keep_…`, `refuse_…` and `record_…` for each landing table."""
+    return sum((_table(name, contract) for name, contract in use_case.sources.items()), start=Pipeline([]))
+
+
+def _table(name: str, contract: Table) -> Pipeline:
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(parse_files, contract=contract), parse_files),
+                inputs={"landing": f"landing_{name}", "clock": "clock", "spec": "params:data_ingestion"},
+                outputs=f"parsed_{name}",
+                name=f"parse_{name}",
+            ),
+            Node(
+                update_wrapper(partial(keep_rows, contract=contract), keep_rows),
+                inputs={"parsed": f"parsed_{name}", "landing": f"landing_{name}"},
+                outputs=f"raw_{name}",
+                name=f"keep_{name}",
+            ),
+            Node(
+                refuse_lines,
+                inputs={"parsed": f"parsed_{name}", "landing": f"landing_{name}"},
+                outputs=f"quarantine_lines_{name}",
+                name=f"refuse_{name}",
+            ),
+            Node(
+                record_files,
+                inputs={
+                    "parsed": f"parsed_{name}",
+                    "landing": f"landing_{name}",
+                    "clock": "clock",
+                    "raw": f"raw_{name}",
+                    "quarantine": f"quarantine_lines_{name}",
+                },
+                outputs=f"manifest_{name}",
+                name=f"record_{name}",
+            ),
+        ]
+    )

@@ -1,0 +1,192 @@
+"""Nodes of quality: check each row once, describe columns, part clean from quarantined, stop on a broken promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from lakehouse_ml.errors import QualityError
+from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec, Rule, outcome
+from lakehouse_ml.use_cases.base import Table
+
+REASONS = "quarantine_reasons"
+WARNINGS = "warnings"
+_NUMBERS = ("int", "bigint", "double", "float")
+_QUANTILES = (0.25, 0.5, 0.75)
+
+
+def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]) -> DataFrame:
+    """Evaluate every rule for every row, once.
+
+    Args:
+        raw: Rows with a key and the columns that ingestion adds.
+        spec: Rules by table.
+        table: Which table's rules apply.
+        key: Columns of which no two rows may have the same values; of duplicates the newest file's row stays.
+
+    Returns:
+        The same rows with `quarantine_reasons` and `warnings`: names of the rules that each row breaks.
+    """
+    rules = spec.tables[table].rules
+    newest = Window.partitionBy(*key).orderBy(
+        F.desc("ingested_at"), F.desc("source_file"), F.desc("line_number")
+    )
+    ranked = raw.withColumn("_rank", F.row_number().over(newest))
+    stopping = [_broken(rule.name, rule.predicate) for rule in rules if rule.stops]
+    reasons = [*stopping, F.when(F.col("_rank") > 1, F.lit(DUPLICATE))]
+    warnings = [_broken(rule.name, rule.predicate) for rule in rules if not rule.stops]
+    return ranked.select(
+        *raw.columns, _names(reasons).alias(REASONS), _names(warnings).alias(WARNINGS)
+    )
+
+
+def quarantine_rows(checked: DataFrame) -> DataFrame:
+    """The rows that some rule keeps out, with their reasons. Columns: those of `checked` but `warnings`."""
+    return checked.where(F.size(REASONS) > 0).drop(WARNINGS)
+
+
+def describe_columns(checked: DataFrame, spec: QualitySpec, contract: Table) -> pd.DataFrame:
+    """What each declared column holds.
+
+    Returns:
+        One row per column: column, type, n_rows, n_null, null_share, n_distinct (approximate), min, max, mean, p25,
+        p50, p75 (numbers only, else NaN), top_values (JSON of value and count, text only).
+    """
+    columns = [column for column in contract.columns if column.name in checked.columns]
+    wanted = [F.count(F.lit(1)).alias("n_rows")]
+    for column in columns:
+        wanted += _statistics(column.name, column.type)
+    found = checked.agg(*wanted).toPandas().iloc[0].to_dict()
+    texts = [column.name for column in columns if column.type == "string" and column.name not in contract.key]
+    tops = _top_values(checked, texts, spec.top_values)
+    return pd.DataFrame([_described(column.name, column.type, found, tops) for column in columns])
+
+
+def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpec, table: str) -> pd.DataFrame:
+    """What each rule found; `quarantined` is an input so that the refused rows are stored before anything stops.
+
+    Returns:
+        One row per rule: rule, predicate, action, tolerate, n_rows, n_failed, failed_share, outcome, examples (JSON),
+        and the whole table's n_clean and n_quarantined.
+    """
+    rules = [*spec.tables[table].rules, Rule(name=DUPLICATE, predicate="the key is unique", action="drop")]
+    failed = _failed_counts(checked)
+    total = checked.agg(F.count(F.lit(1)).alias("n")).toPandas()["n"].item()
+    out = quarantined.agg(F.count(F.lit(1)).alias("n")).toPandas()["n"].item()
+    rows = []
+    for rule in rules:
+        n = failed.get(rule.name, 0)
+        shown = _examples(checked, rule, spec.examples) if n else []
+        rows.append(
+            {"rule": rule.name, "predicate": rule.predicate, "action": rule.action, "tolerate": rule.tolerate,
+             "n_rows": total, "n_failed": n, "failed_share": n / total if total else 0.0,
+             "outcome": outcome(rule, n, total), "examples": json.dumps(shown, default=str),
+             "n_clean": total - out, "n_quarantined": out}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def release_rows(checked: DataFrame, rules: pd.DataFrame, table: str) -> DataFrame:
+    """The rows that no rule keeps out, unless a rule stops the run. Columns: those of the raw table.
+
+    Raises:
+        QualityError: Says which rule, how many rows, and shows examples; what was clean before stays as it was.
+    """
+    stopped = rules[rules.outcome == "stopped"]
+    if len(stopped):
+        raise QualityError(f"{table}: {' '.join(_told(row) for row in stopped.to_dict('records'))} "
+                           f"Nothing downstream has seen this data; the refused rows are in quarantine_{table}.")  # fmt: skip
+    return checked.where(F.size(REASONS) == 0).drop(REASONS, WARNINGS)
+
+
+def _broken(name: str, predicate: str) -> Column:
+    return F.when(~F.coalesce(F.expr(f"({predicate})"), F.lit(False)), F.lit(name))
+
+
+def _names(columns: list[Column]) -> Column:
+    if not columns:
+        return F.expr("cast(array() as array<string>)")
+    return F.filter(F.array(*columns), lambda name: name.isNotNull())
+
+
+def _statistics(name: str, kind: str) -> list[Column]:
+    column = F.col(name)
+    always = [
+        F.count(F.when(column.isNull(), 1)).alias(f"{name}|n_null"),
+        # Sail counts distinct texts only.
+        F.approx_count_distinct(column.cast("string")).alias(f"{name}|n_distinct"),
+    ]
+    if kind not in _NUMBERS:
+        return always
+    number = column.cast("double")
+    quantiles = [F.percentile_approx(number, q).alias(f"{name}|p{int(q * 100)}") for q in _QUANTILES]
+    return [
+        *always,
+        F.min(number).alias(f"{name}|min"),
+        F.max(number).alias(f"{name}|max"),
+        F.avg(number).alias(f"{name}|mean"),
+        *quantiles,
+    ]
+
+
+def _top_values(checked: DataFrame, names: Sequence[str], most: int) -> dict[str, list[list[object]]]:
+    if not names:
+        return {}
+    pairs = ", ".join(f"named_struct('name', '{name}', 'value', `{name}`)" for name in names)
+    counted = (
+        checked.select(F.explode(F.expr(f"array({pairs})")).alias("pair"))
+        .groupBy(F.col("pair.name").alias("name"), F.col("pair.value").alias("value"))
+        .agg(F.count(F.lit(1)).alias("n"))
+    )
+    first = Window.partitionBy("name").orderBy(F.desc("n"), F.asc("value"))
+    rows = counted.withColumn("rank", F.row_number().over(first)).where(F.col("rank") <= most).toPandas()
+    tops: dict[str, list[list[object]]] = {}
+    for row in rows.sort_values(["name", "rank"]).itertuples():
+        tops.setdefault(row.name, []).append([row.value, int(row.n)])
+    return tops
+
+
+def _described(
+    name: str, kind: str, found: dict[str, float], tops: dict[str, list[list[object]]]
+) -> dict[str, object]:
+    rows, nulls = int(found["n_rows"]), int(found[f"{name}|n_null"])
+    numbers = {
+        statistic: float(found[key]) if (key := f"{name}|{statistic}") in found and found[key] is not None else float("nan")
+        for statistic in ("min", "max", "mean", *(f"p{int(q * 100)}" for q in _QUANTILES))
+    }
+    return {
+        "column": name,
+        "type": kind,
+        "n_rows": rows,
+        "n_null": nulls,
+        "null_share": nulls / rows if rows else 0.0,
+        "n_distinct": int(found[f"{name}|n_distinct"]),
+        **numbers,
+        "top_values": json.dumps(tops.get(name, [])),
+    }
+
+
+def _failed_counts(checked: DataFrame) -> dict[str, int]:
+    broken = checked.select(F.explode(F.concat(REASONS, WARNINGS)).alias("rule"))
+    counted = broken.groupBy("rule").agg(F.count(F.lit(1)).alias("n")).toPandas()
+    return {str(rule): int(n) for rule, n in zip(counted["rule"], counted["n"], strict=True)}
+
+
+def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, object]]:
+    held = F.array_contains(F.concat(REASONS, WARNINGS), F.lit(rule.name))
+    rows = checked.where(held).orderBy("source_file", "line_number").limit(most).toPandas()
+    rows = rows.drop(columns=[REASONS, WARNINGS, "file_sha256", "ingested_at"])
+    return [dict(record) for record in rows.to_dict("records")]
+
+
+def _told(row: dict[str, object]) -> str:
+    examples = json.loads(str(row["examples"]))
+    places = "; ".join(f"{e['source_file']} line {e['line_number']}" for e in examples)
+    return (
+        f"rule {row['rule']} ({row['predicate']}) is broken by {row['n_failed']} of {row['n_rows']} rows, "
+        f"{row['failed_share']:.1%}, tolerated are {row['tolerate']:.1%}; for example {places}: {examples}."
+    )

@@ -1,0 +1,68 @@
+"""The shape of quality: for each landing table, check once, then quarantine, describe, judge and release."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.pipelines.data_quality.nodes import (
+    check_rows,
+    describe_columns,
+    quarantine_rows,
+    release_rows,
+    summarise_rules,
+)
+from lakehouse_ml.use_cases.base import Table, UseCase, per_use_case
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """data_quality of every use case."""
+    return per_use_case("data_quality", shape)
+
+
+def shape(use_case: UseCase) -> Pipeline:
+    """Nodes `check_…`, `quarantine_…`, `describe_…`, `summarise_…` and `release_…` for each landing table."""
+    return sum((_table(name, contract) for name, contract in use_case.sources.items()), start=Pipeline([]))
+
+
+def _table(name: str, contract: Table) -> Pipeline:
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(check_rows, table=name, key=contract.key), check_rows),
+                inputs={"raw": f"raw_{name}", "spec": "params:data_quality"},
+                outputs=f"checked_{name}",
+                name=f"check_{name}",
+            ),
+            Node(
+                quarantine_rows,
+                inputs={"checked": f"checked_{name}"},
+                outputs=f"quarantine_{name}",
+                name=f"quarantine_{name}",
+            ),
+            Node(
+                update_wrapper(partial(describe_columns, contract=contract), describe_columns),
+                inputs={"checked": f"checked_{name}", "spec": "params:data_quality"},
+                outputs=f"metrics_columns_{name}",
+                name=f"describe_{name}",
+            ),
+            Node(
+                update_wrapper(partial(summarise_rules, table=name), summarise_rules),
+                inputs={
+                    "checked": f"checked_{name}",
+                    "quarantined": f"quarantine_{name}",
+                    "spec": "params:data_quality",
+                },
+                outputs=f"metrics_rules_{name}",
+                name=f"summarise_{name}",
+            ),
+            Node(
+                update_wrapper(partial(release_rows, table=name), release_rows),
+                inputs={"checked": f"checked_{name}", "rules": f"metrics_rules_{name}"},
+                outputs=f"clean_{name}",
+                name=f"release_{name}",
+            ),
+        ]
+    )

@@ -1,0 +1,328 @@
+"""May this candidate replace the incumbent? A pure judgement that fails closed.
+
+A candidate has to earn its approval: too little data, a missing number, a broken floor or an error in the
+judgement itself each end in a refusal with a reason. Both models are judged on the same rows, which neither
+was trained on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import ConfigDict, Field, model_validator
+
+from lakehouse_ml.pipelines.evaluation.metrics import (
+    METRICS,
+    Floats,
+    average_precision_gains,
+    checked_rows,
+    classification_metrics,
+    numbered_groups,
+)
+from lakehouse_ml.spec import Spec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Decision = Literal["approve", "refuse", "request"]
+
+# A gain counts as detectable when the gate would see it on four hold-outs out of five, the usual power.
+_POWER = 0.8
+# With fewer resamples beyond the bound, a handful of draws would decide it.
+_TAIL_RESAMPLES = 5
+
+log = logging.getLogger(__name__)
+
+
+class Floors(Spec):
+    """The least that each metric must reach on the hold-out, whatever the incumbent does.
+
+    A metric that is not named has no floor, but one at least has to be named: an empty table would wave the
+    first model through.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    accuracy: Share | None = None
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
+    roc_auc: Share | None = None
+    average_precision: Share | None = None
+
+    @model_validator(mode="after")
+    def _name_one(self) -> Self:
+        if not self.minima:
+            raise ValueError(f"Name at least one floor among {', '.join(METRICS)}.")
+        return self
+
+    @property
+    def minima(self) -> dict[str, float]:
+        """The named floors only, in the order of `METRICS`."""
+        return {name: value for name in METRICS if (value := getattr(self, name)) is not None}
+
+
+class Policy(Spec):
+    """How a candidate is weighed against the incumbent.
+
+    Attributes:
+        mode: `superiority` asks for a gain in average precision beyond chance, to replace a champion;
+            `non_inferiority` asks that no loss beyond `margin` is plausible, for a scheduled refresh. Refresh
+            after refresh may each lose a little, so keep the margin small.
+        alpha: One-sided error rate: how often an equal model may pass for a better one, in (0, 0.5).
+        margin: Loss of average precision that a refresh may risk, in [0, 1]; unused under superiority.
+        f1_tolerance: How far F1 may lie below the incumbent's, each at its own threshold, in [0, 1].
+        resamples: Hold-outs that the paired bootstrap imagines; at least 5 of them must lie beyond the bound.
+        seed: Seed of the bootstrap.
+        min_rows: Labelled rows that the hold-out must have.
+        min_positives: Positive rows that the hold-out must have.
+        min_groups: Groups that the hold-out must have, where its rows come in groups.
+        approval_required: Turn an approval into a request that a person answers.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    mode: Literal["superiority", "non_inferiority"] = "superiority"
+    alpha: float = Field(default=0.025, gt=0, lt=0.5)
+    margin: Share = 0.01
+    f1_tolerance: Share = 0.01
+    resamples: int = Field(default=2000, ge=1)
+    seed: int = Field(default=0, ge=0)
+    min_rows: int = Field(default=100, ge=2)
+    min_positives: int = Field(default=20, ge=1)
+    min_groups: int = Field(default=20, ge=2)
+    approval_required: bool = False
+
+    @model_validator(mode="after")
+    def _resample_the_tail(self) -> Self:
+        needed = math.ceil(round(_TAIL_RESAMPLES / self.alpha, 6))
+        if self.resamples < needed:
+            raise ValueError(f"An alpha of {self.alpha} needs {needed} resamples, got {self.resamples}.")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One hold-out, scored by the candidate and, where there is one, by the incumbent.
+
+    Attributes:
+        outcome: Shape (n,), 0 or 1.
+        candidate_probability: Shape (n,), in [0, 1].
+        candidate_threshold: The candidate's own decision threshold, in [0, 1].
+        incumbent_probability: Shape (n,), of the same rows in the same order; None without an incumbent.
+        incumbent_threshold: The incumbent's own; None without an incumbent.
+        groups: Shape (n,), whose row it is, where rows of one machine or customer depend on each other
+            (overlapping windows, monthly snapshots). None takes rows as independent: in a simulation of 100
+            machines with 8 overlapping rows an episode, 30 % of equal models then passed for better ones at
+            an alpha of 2.5 %; drawn by machine, 2.5 %.
+    """
+
+    outcome: ArrayLike
+    candidate_probability: ArrayLike
+    candidate_threshold: float
+    incumbent_probability: ArrayLike | None = None
+    incumbent_threshold: float | None = None
+    groups: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided and on what grounds; numbers that were not reached are empty or None.
+
+    Attributes:
+        decision: `approve`, `refuse`, or `request` where a person has the last word.
+        reason: One or two sentences with the numbers that decided.
+        metrics: The candidate's, by name.
+        incumbent_metrics: The incumbent's on the same rows.
+        difference: Average precision, candidate minus incumbent.
+        difference_low: Its one-sided lower bound, at confidence 1 - alpha.
+        difference_high: Its one-sided upper bound, at confidence 1 - alpha.
+        detectable: The smallest true gain that such a hold-out would show four times out of five:
+            (z(1 - alpha) + z(0.8)) times the standard deviation of the resampled differences.
+        n_rows: Rows of the hold-out.
+        n_positives: Rows of the hold-out whose outcome is 1.
+    """
+
+    decision: Decision
+    reason: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    incumbent_metrics: dict[str, float] | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    detectable: float | None = None
+    n_rows: int = 0
+    n_positives: int = 0
+
+
+def judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
+    """Approve or refuse a candidate.
+
+    In this order: enough rows of both classes; usable scores; the floors; then, against an incumbent, average
+    precision by paired bootstrap, and F1. Without an incumbent the floors decide. What isn't shown to hold
+    counts as broken.
+
+    Args:
+        evidence: The hold-out and both models' scores.
+        floors: What every model must reach.
+        policy: How a candidate is weighed against the incumbent.
+
+    Returns:
+        The verdict. Never raises an `Exception`: an error is a refusal that names it; its trace is logged.
+    """
+    try:
+        return _judged(evidence, floors, policy)
+    except Exception as error:
+        log.exception("The judgement failed, so the candidate is refused.")
+        told = f"The judgement failed, so the candidate is refused: {type(error).__name__}: {error}"
+        return Verdict("refuse", told)
+
+
+def _judged(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
+    outcome = np.asarray(evidence.outcome, dtype=np.float64)
+    counted = Verdict("refuse", "", n_rows=outcome.size, n_positives=int(np.count_nonzero(outcome == 1)))
+    problem = _problem_with_rows(outcome, policy) or _problem_with_scores(evidence, policy)
+    if problem:
+        return replace(counted, reason=problem)
+    measured = _measured(counted, evidence, policy)
+    problem = _broken_floors(measured, floors) or _objection_to_replacing(measured, policy)
+    if problem:
+        return replace(measured, reason=problem)
+    grounds = _grounds(measured, floors, policy)
+    if policy.approval_required:
+        return replace(measured, decision="request", reason=f"{grounds} Awaiting approval.")
+    return replace(measured, decision="approve", reason=grounds)
+
+
+def _problem_with_rows(outcome: Floats, policy: Policy) -> str | None:
+    strange = np.count_nonzero(~np.isin(outcome, (0, 1)))
+    if outcome.ndim != 1 or strange:
+        return f"Every row needs an outcome of 0 or 1; {strange} of {outcome.size} have another one or none."
+    positives = int(outcome.sum())
+    if outcome.size < policy.min_rows or positives < policy.min_positives:
+        return (
+            f"The hold-out is too small to judge on: {outcome.size} rows, {positives} of them positive; "
+            f"{policy.min_rows} and {policy.min_positives} are needed."
+        )
+    if positives == outcome.size:
+        return f"All {positives} rows of the hold-out are positive, so nothing can be told apart."
+    return None
+
+
+def _problem_with_scores(evidence: Evidence, policy: Policy) -> str | None:
+    candidate = (evidence.candidate_probability, evidence.candidate_threshold)
+    probability, threshold = evidence.incumbent_probability, evidence.incumbent_threshold
+    problem = _problem_with_model("candidate", evidence.outcome, *candidate)
+    if probability is not None and threshold is not None:
+        problem = problem or _problem_with_model("incumbent", evidence.outcome, probability, threshold)
+    elif probability is not None or threshold is not None:
+        problem = problem or "Of the incumbent, probabilities and threshold are needed; only one was given."
+    return problem or _problem_with_groups(evidence, policy)
+
+
+def _problem_with_model(
+    whose: str, outcome: ArrayLike, probability: ArrayLike, threshold: float
+) -> str | None:
+    try:
+        checked_rows(outcome, probability)
+    except ValueError as error:
+        return f"The {whose}'s scores can't be judged: {error}"
+    # A NaN lies between no two numbers.
+    return None if 0 <= threshold <= 1 else f"The {whose}'s threshold is {threshold}, not a number in [0, 1]."
+
+
+def _problem_with_groups(evidence: Evidence, policy: Policy) -> str | None:
+    if evidence.groups is None:
+        return None
+    groups = int(numbered_groups(evidence.groups, np.size(evidence.outcome)).max()) + 1
+    if groups < policy.min_groups:
+        return (
+            f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to know chance."
+        )
+    return None
+
+
+def _measured(counted: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
+    """The verdict so far, with every number filled in."""
+    outcome, probability = evidence.outcome, evidence.candidate_probability
+    ours = classification_metrics(outcome, probability, evidence.candidate_threshold)
+    if evidence.incumbent_probability is None or evidence.incumbent_threshold is None:
+        return replace(counted, metrics=ours)
+    theirs = classification_metrics(outcome, evidence.incumbent_probability, evidence.incumbent_threshold)
+    low, high, deviation = _spread_of_gain(evidence, policy)
+    normal = NormalDist()
+    return replace(
+        counted,
+        metrics=ours,
+        incumbent_metrics=theirs,
+        difference=ours["average_precision"] - theirs["average_precision"],
+        difference_low=low,
+        difference_high=high,
+        detectable=(normal.inv_cdf(1 - policy.alpha) + normal.inv_cdf(_POWER)) * deviation,
+    )
+
+
+def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, float]:
+    """Lower bound, upper bound and standard deviation of the resampled gains in average precision."""
+    gains = average_precision_gains(
+        evidence.outcome,
+        evidence.candidate_probability,
+        np.asarray(evidence.incumbent_probability),
+        resamples=policy.resamples,
+        seed=policy.seed,
+        groups=evidence.groups,
+    )
+    known = gains[~np.isnan(gains)]
+    low, high = np.quantile(known, (policy.alpha, 1 - policy.alpha))
+    return float(low), float(high), float(known.std(ddof=1))
+
+
+def _broken_floors(measured: Verdict, floors: Floors) -> str | None:
+    # "not >=" where "<" would let a NaN pass.
+    broken = [
+        f"{name} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
+        for name, minimum in floors.minima.items()
+        if not measured.metrics[name] >= minimum
+    ]
+    return f"The candidate misses a floor: {'; '.join(broken)}." if broken else None
+
+
+def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
+    if measured.incumbent_metrics is None:
+        return None
+    low = math.nan if measured.difference_low is None else measured.difference_low
+    if policy.mode == "superiority" and not low > 0:
+        return f"The candidate is no better than the incumbent beyond chance: {_compared(measured)}"
+    if policy.mode == "non_inferiority" and not low >= -policy.margin:
+        return f"The candidate may be worse by more than {policy.margin:.4f}: {_compared(measured)}"
+    ours, theirs = measured.metrics["f1"], measured.incumbent_metrics["f1"]
+    if not ours >= theirs - policy.f1_tolerance:
+        allowed = f"more than {policy.f1_tolerance:.4f} below"
+        return f"The candidate's F1 of {ours:.4f} is {allowed} the incumbent's {theirs:.4f}."
+    return None
+
+
+def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
+    if measured.incumbent_metrics is None:
+        held = [
+            f"{name} {measured.metrics[name]:.4f} (floor {least:.4f})"
+            for name, least in floors.minima.items()
+        ]
+        return f"There is no incumbent, and every floor holds: {', '.join(held)}."
+    if policy.mode == "superiority":
+        return f"The candidate is better than the incumbent: {_compared(measured)}"
+    return f"The candidate isn't worse by more than {policy.margin:.4f}: {_compared(measured)}"
+
+
+def _compared(measured: Verdict) -> str:
+    theirs = (measured.incumbent_metrics or {})["average_precision"]
+    ours = measured.metrics["average_precision"]
+    return (
+        f"average precision {ours:.4f} against {theirs:.4f}, a difference of {measured.difference:+z.4f} "
+        f"that may be as low as {measured.difference_low:+z.4f}. "
+        f"Differences below about {measured.detectable:.4f} don't show on these {measured.n_rows} rows."
+    )

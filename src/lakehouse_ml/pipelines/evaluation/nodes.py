@@ -1,0 +1,219 @@
+"""Nodes of evaluation: measure candidate and incumbent on the same rows, judge, and ask for promotion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.models import Model, Promotion
+from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge
+from lakehouse_ml.pipelines.evaluation.metrics import (
+    METRICS,
+    Economics,
+    bootstrap_intervals,
+    classification_metrics,
+    expected_value,
+)
+from lakehouse_ml.pipelines.training.split import held_out
+from lakehouse_ml.spec import Spec
+
+log = logging.getLogger(__name__)
+
+ALL_ROWS = "all"
+OUTCOMES = ("label", "candidate_probability", "incumbent_probability", "candidate_version", "incumbent_version")
+MEASURED = ("model", "segment", "metric", "value", "low", "high", "n_rows", "n_positives")
+
+
+class EvaluationSpec(Spec):
+    """What a candidate must reach, and how it is compared.
+
+    Attributes:
+        floors: Least values of hold-out metrics.
+        policy: How the candidate must compare with the incumbent, and whether somebody must approve.
+        max_rows: Held-out rows that are taken into memory at most; beyond, an even sample by hash.
+        resamples: Of the bootstrap behind the confidence intervals.
+        min_segment_rows: Segments with fewer rows are not measured.
+        seed: Of the bootstrap.
+    """
+
+    floors: Floors
+    policy: Policy
+    max_rows: int = Field(ge=100)
+    resamples: int = Field(ge=100)
+    min_segment_rows: int = Field(ge=1)
+    seed: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Candidate and incumbent on the same held-out rows: labels, segments and both probabilities."""
+
+    rows: pd.DataFrame
+    candidate: Model
+    incumbent: Model | None
+
+    def sides(self) -> Iterator[tuple[str, np.ndarray, float]]:
+        """Name, probabilities and threshold of each contender."""
+        yield "candidate", self.rows["candidate_probability"].to_numpy(), self.candidate.card.threshold
+        if self.incumbent:
+            yield "incumbent", self.rows["incumbent_probability"].to_numpy(), self.incumbent.card.threshold
+
+
+def evaluate(
+    model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
+    clock: datetime, key: Sequence[str], segments: Sequence[str],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Judge a candidate; whatever goes wrong on the way is a refusal with the reason, never a promotion.
+
+    Args:
+        model_input: Labelled rows, one per entity.
+        candidate: The newest candidate.
+        incumbent: The champion that it is to replace, if there is one.
+        spec: Floors and policy.
+        economics: What offers cost and kept customers are worth.
+        clock: Time of the run, UTC.
+        key: Entity and time.
+        segments: Columns whose groups are measured one by one.
+
+    Returns:
+        Held-out rows (key and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and the
+        verdict as one row.
+    """
+    try:
+        contest = _contest(model_input, candidate, incumbent, spec, key, segments)
+        measured = _measure(contest, spec, economics, segments)
+        verdict = judge(_evidence(contest), spec.floors, spec.policy)
+        outcomes = contest.rows[[*key, *OUTCOMES]]
+    except Exception as error:
+        log.warning("evaluation: version %s is refused, for judging it failed: %s", candidate.version, error)
+        outcomes, measured = _nothing(key)
+        verdict = None
+        reason = f"Judging failed ({type(error).__name__}: {error}); what can't be judged is refused."
+        return outcomes, measured, _verdict_row(candidate, incumbent, verdict, reason, spec, outcomes, clock)
+    return outcomes, measured, _verdict_row(candidate, incumbent, verdict, verdict.reason, spec, outcomes, clock)
+
+
+def promote(verdicts: pd.DataFrame) -> Promotion:
+    """What the newest verdict on the newest version asks of the registry."""
+    newest = verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
+    return Promotion(
+        version=str(newest["version"]),
+        incumbent=newest["incumbent_version"] or None,
+        decision=str(newest["decision"]),
+        reason=str(newest["reason"]),
+        evidence=str(newest["evidence"]),
+    )
+
+
+def _contest(
+    model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str],
+    segments: Sequence[str],
+) -> Contest:  # fmt: skip
+    """Rows that neither contender trained on, scored by both."""
+    unseen = model_input
+    for model in filter(None, (candidate, incumbent)):
+        unseen = unseen.where(held_out(key[0], model.card.salt, model.card.holdout_share))
+    sampled = unseen.orderBy(F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(key[0])))).limit(spec.max_rows)
+    rows = sampled.toPandas().sort_values(list(key), ignore_index=True)
+    scored = rows[[*key, "label", *segments]].assign(
+        candidate_probability=_probability(candidate, rows),
+        incumbent_probability=_probability(incumbent, rows) if incumbent else np.nan,
+        candidate_version=candidate.version,
+        incumbent_version=incumbent.version if incumbent else "",
+    )
+    return Contest(scored, candidate, incumbent)
+
+
+def _probability(model: Model, rows: pd.DataFrame) -> np.ndarray:
+    return estimators.score(model.model, estimators.predictors(rows, model.card.categorical, model.card.numeric))
+
+
+def _evidence(contest: Contest) -> Evidence:
+    rows, incumbent = contest.rows, contest.incumbent
+    return Evidence(
+        outcome=rows["label"].to_numpy(),
+        candidate_probability=rows["candidate_probability"].to_numpy(),
+        candidate_threshold=contest.candidate.card.threshold,
+        incumbent_probability=rows["incumbent_probability"].to_numpy() if incumbent else None,
+        incumbent_threshold=incumbent.card.threshold if incumbent else None,
+    )
+
+
+def _measure(
+    contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str]
+) -> pd.DataFrame:
+    label = contest.rows["label"].to_numpy()
+    table = []
+    for model, probability, threshold in contest.sides():
+        for segment, chosen in _groups(contest.rows, segments, spec.min_segment_rows):
+            truth, given = label[chosen], probability[chosen]
+            values = classification_metrics(truth, given, threshold)
+            values["expected_value"] = expected_value(truth, given >= threshold, economics)
+            # Intervals of a segment would tempt to compare many of them: they are given for all rows only.
+            bands = (
+                bootstrap_intervals(truth, given, threshold, resamples=spec.resamples, seed=spec.seed)
+                if segment == ALL_ROWS
+                else {}
+            )
+            table += [
+                (model, segment, metric, value, *bands.get(metric, (np.nan, np.nan)), len(truth), int(truth.sum()))
+                for metric, value in values.items()
+            ]
+    return pd.DataFrame(table, columns=list(MEASURED))
+
+
+def _groups(rows: pd.DataFrame, segments: Sequence[str], least: int) -> Iterator[tuple[str, np.ndarray]]:
+    yield ALL_ROWS, np.ones(len(rows), dtype=bool)
+    for column in segments:
+        for value in sorted(rows[column].dropna().unique()):
+            chosen = (rows[column] == value).to_numpy()
+            if chosen.sum() >= least:
+                yield f"{column}={value}", chosen
+
+
+def _verdict_row(
+    candidate: Model, incumbent: Model | None, verdict: Verdict | None, reason: str, spec: EvaluationSpec,
+    outcomes: pd.DataFrame, clock: datetime,
+) -> pd.DataFrame:  # fmt: skip
+    against = incumbent.version if incumbent else ""
+    rows_sha256 = _rows_hash(outcomes)
+    basis = json.dumps([candidate.version, against, rows_sha256, str(spec.floors), str(spec.policy)])
+    numbers = {
+        name: float("nan") if verdict is None or (value := getattr(verdict, name)) is None else float(value)
+        for name in ("difference", "difference_low", "difference_high", "detectable")
+    }
+    row = {
+        "model": candidate.name,
+        "version": candidate.version,
+        "incumbent_version": against,
+        "decision": verdict.decision if verdict else "refuse",
+        "reason": reason,
+        **{name: float(verdict.metrics[name]) if verdict and verdict.metrics else float("nan") for name in METRICS},
+        **numbers,
+        "n_rows": len(outcomes),
+        "rows_sha256": rows_sha256,
+        "evidence": hashlib.sha256(basis.encode()).hexdigest()[:32],
+        "judged_at": pd.Timestamp(clock),
+    }
+    return pd.DataFrame([row])
+
+
+def _rows_hash(outcomes: pd.DataFrame) -> str:
+    """SHA-256 over who was judged on and what happened to them: the same rows give the same text."""
+    judged = outcomes.iloc[:, : outcomes.columns.get_loc("label") + 1]
+    return hashlib.sha256(judged.to_csv(index=False).encode()).hexdigest()
+
+
+def _nothing(key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return pd.DataFrame(columns=[*key, *OUTCOMES]), pd.DataFrame(columns=list(MEASURED))

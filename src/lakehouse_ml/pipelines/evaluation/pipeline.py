@@ -1,0 +1,38 @@
+"""The shape of evaluation: measure and judge, then the one edge that moves the champion's alias."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.pipelines.evaluation.nodes import evaluate, promote
+from lakehouse_ml.use_cases.base import UseCase, per_use_case
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """Evaluation of every use case."""
+    return per_use_case("evaluation", shape)
+
+
+def shape(use_case: UseCase) -> Pipeline:
+    """Nodes `evaluate` and `promote`."""
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(evaluate, key=use_case.key, segments=use_case.segments), evaluate),
+                inputs={
+                    "model_input": f"model_input_{use_case.noun}",
+                    "candidate": "candidate_model",
+                    "incumbent": "incumbent_model",
+                    "spec": "params:evaluation",
+                    "economics": "params:economics",
+                    "clock": "clock",
+                },
+                outputs=["outcome_holdout", "metrics_holdout", "verdict_model"],
+                name="evaluate",
+            ),
+            Node(promote, inputs={"verdicts": "verdict_model"}, outputs="promotion_model", name="promote"),
+        ]
+    )

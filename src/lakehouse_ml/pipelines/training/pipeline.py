@@ -1,0 +1,43 @@
+"""The shape of training: assemble labelled rows, then search."""
+
+from __future__ import annotations
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.pipelines.training.nodes import assemble_rows, search
+from lakehouse_ml.use_cases.base import UseCase, per_use_case
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """Training of every use case."""
+    return per_use_case("training", shape)
+
+
+def shape(use_case: UseCase) -> Pipeline:
+    """Nodes `assemble_rows` and `search`."""
+    searching = partial(
+        search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric
+    )
+    return Pipeline(
+        [
+            Node(
+                update_wrapper(partial(assemble_rows, key=use_case.key), assemble_rows),
+                inputs={
+                    "features": f"feature_{use_case.noun}",
+                    "labels": f"label_{use_case.noun}",
+                    "spec": "params:training",
+                },
+                outputs=f"model_input_{use_case.noun}",
+                name="assemble_rows",
+            ),
+            Node(
+                update_wrapper(searching, search),
+                inputs={"model_input": f"model_input_{use_case.noun}", "spec": "params:training"},
+                outputs=["candidate_model", "metrics_trials"],
+                name="search",
+            ),
+        ]
+    )

@@ -1,0 +1,116 @@
+"""How this project runs its nodes: only those whose results aren't there yet, and mistakes told in a sentence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.runner import SequentialRunner
+from kedro.runner.task import Task
+
+from lakehouse_ml import errors, provenance
+from lakehouse_ml.provenance import Provenance, Recorded, Tokened
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+    from pluggy import PluginManager
+
+log = logging.getLogger(__name__)
+
+
+class UpToDateRunner(SequentialRunner):
+    """Runs nodes one after another and skips those whose outputs carry the fingerprint that they would get now.
+
+    A node is skipped when all of its outputs exist, at least one of them records fingerprints, and all that do hold
+    this one. So a second run does nothing, and a run after a crash does what is left.
+    """
+
+    def __init__(self, is_async: bool = False) -> None:
+        """As Kedro's; `seconds` and `skipped` tell afterwards what was done."""
+        super().__init__(is_async=is_async)
+        self.seconds: dict[str, float] = {}
+        self.skipped: list[str] = []
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        loads = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
+        for number, node in enumerate(pipeline.nodes, 1):
+            told = self._provenance(node, catalog)
+            if told and self._is_current(node, catalog, told.fingerprint):
+                self.skipped.append(node.name)
+            else:
+                log.info("[%2d/%d] %s", number, len(pipeline.nodes), node.name)
+                started = time.perf_counter()
+                # No hint from where to resume: the same command does what is left.
+                with provenance.recording(told):
+                    Task(node, catalog, self._is_async, hook_manager, run_id).execute()
+                self.seconds[node.name] = time.perf_counter() - started
+            self._release_datasets(node, catalog, loads, pipeline)
+
+    def _provenance(self, node: Node, catalog: CatalogProtocol) -> Provenance | None:
+        tokens = {name: _token(catalog, name) for name in node.inputs}
+        known = {name: token for name, token in tokens.items() if token is not None}
+        return provenance.describe(node.name, known) if len(known) == len(tokens) else None
+
+    def _is_current(self, node: Node, catalog: CatalogProtocol, fingerprint: str) -> bool:
+        outputs = [catalog[name] for name in node.outputs]
+        recording = [dataset for dataset in outputs if isinstance(dataset, Recorded)]
+        return (
+            bool(recording)
+            and all(dataset.holds(fingerprint) for dataset in recording)
+            and all(dataset.exists() for dataset in outputs if not isinstance(dataset, Recorded))
+        )
+
+
+class ProjectSession(KedroSession):
+    """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
+
+    def run(self, **given: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Run pipelines; arguments as Kedro's.
+
+        Raises:
+            click.ClickException: A mistake or a state of the world that its message tells how to mend.
+        """
+        if type(given.get("runner")) in (type(None), SequentialRunner):
+            given["runner"] = UpToDateRunner()
+        try:
+            return super().run(**given)
+        except Exception as error:
+            told = errors.find(error) or _configuration(error)
+            if told is None:
+                raise
+            raise click.ClickException(str(told)) from error
+
+
+def _configuration(error: Exception) -> Exception | None:
+    """Errors by which Kedro itself refuses conf or arguments, before any node ran."""
+    from kedro.config import MissingConfigException
+    from kedro.validation.exceptions import ParameterValidationError
+
+    if isinstance(error, MissingConfigException | ParameterValidationError):
+        return error
+    if isinstance(error, ValueError) and str(error).startswith("Failed to find the pipeline named"):
+        return error
+    return error if isinstance(error, DatasetError) and error.__cause__ is None else None
+
+
+def _token(catalog: CatalogProtocol, name: str) -> str | None:
+    if name.startswith("params:") or name == "parameters":
+        value = catalog.load(name)
+        return str(value) if hasattr(value, "model_dump_json") else json.dumps(value, sort_keys=True, default=str)
+    dataset = catalog[name]
+    return dataset.token() if isinstance(dataset, Tokened) else None

@@ -1,0 +1,79 @@
+"""The Spark session of an environment. One kind per process, chosen by conf, never another one instead."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakehouse_ml.errors import EngineError
+from lakehouse_ml.spec import Spec
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+
+class EngineSpec(Spec):
+    """`conf/<env>/spark.yml`: which engine an environment computes with."""
+
+    engine: Literal["sail"]
+
+
+class Engine:
+    """Starts the session when a dataset first asks for it: commands that touch no data don't pay for it."""
+
+    def __init__(self) -> None:
+        """No engine is chosen yet."""
+        self._spec: EngineSpec | None = None
+        self._session: SparkSession | None = None
+        self._server: Any = None
+
+    @property
+    def kind(self) -> str:
+        """Name of the chosen engine."""
+        return self._chosen().engine
+
+    def choose(self, spec: EngineSpec) -> None:
+        """Fix the engine of this process.
+
+        Raises:
+            EngineError: Another one was started before.
+        """
+        if self._session is not None and self._spec != spec:
+            raise EngineError(
+                f"This process already computes with {self.kind}; start another one for {spec.engine}."
+            )
+        self._spec = spec
+
+    def session(self) -> SparkSession:
+        """The running session, started at the first call."""
+        if self._session is None:
+            self._chosen()
+            self._session = self._start_sail()
+            self._session.conf.set("spark.sql.session.timeZone", "UTC")
+        return self._session
+
+    def _chosen(self) -> EngineSpec:
+        if self._spec is None:
+            raise EngineError("No engine is chosen: load the project through Kedro, which reads conf/<env>/spark.yml.")
+        return self._spec
+
+    def _start_sail(self) -> SparkSession:
+        # Sail logs its start and its stop to stderr unless told before it loads; neither is news to anybody.
+        os.environ.setdefault("RUST_LOG", "error")
+        from pysail.spark import SparkConnectServer
+        from pyspark.sql import SparkSession
+
+        self._server = SparkConnectServer("127.0.0.1", 0)
+        self._server.start(background=True)
+        host, port = self._server.listening_address
+        log.debug("Sail listens on %s:%s", host, port)
+        # The server lives in this process: no proxy of the user's lies between.
+        os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), host]))
+        session: SparkSession = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+        return session
+
+
+ENGINE = Engine()

@@ -1,0 +1,164 @@
+"""The few lines that a run ends with: what came in, what came out, who is champion and why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+
+    from lakehouse_ml.use_cases.base import UseCase
+
+STAGES = (
+    "data_ingestion", "data_quality", "feature_engineering", "training", "evaluation", "batch_scoring", "monitoring",
+)  # fmt: skip
+_SHOWN = {
+    "f1": "F1", "precision": "precision", "recall": "recall", "roc_auc": "ROC-AUC",
+    "average_precision": "average precision", "expected_value": "value per customer",
+}  # fmt: skip
+_VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did: its stages, the seconds of each node that ran, and the seconds of everything."""
+
+    stages: frozenset[str]
+    seconds: Mapping[str, float]
+    total: float
+
+
+def of_run(pipeline: Pipeline, catalog: CatalogProtocol, seconds: Mapping[str, float], total: float) -> str:
+    """The summary of a run, from the tables that it read or wrote."""
+    from lakehouse_ml.use_cases import USE_CASES
+
+    names = [node.name.split(".") for node in pipeline.nodes]
+    parts = []
+    for use_case in USE_CASES:
+        stages = frozenset(stage for name, stage, _ in names if name == use_case.name)
+        if stages:
+            parts.append(_use_case(use_case, catalog, Run(stages, seconds, total)))
+    return "\n".join(["", *parts])
+
+
+def _use_case(use_case: UseCase, catalog: CatalogProtocol, run: Run) -> str:
+    sections = {
+        "data_ingestion": _ingested,
+        "data_quality": _checked,
+        "evaluation": _judged,
+        "batch_scoring": _scored,
+        "monitoring": _monitored,
+    }
+    lines = [f"{use_case.name}"]
+    for stage, section in sections.items():
+        if stage in run.stages:
+            lines += section(use_case, catalog)
+    lines.append(_line("time", _times(use_case.name, run)))
+    if run.stages >= set(STAGES):
+        lines += _next(use_case)
+    return "\n".join(lines)
+
+
+def _ingested(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+    told = []
+    for name in use_case.sources:
+        files = catalog.load(f"{use_case.name}.manifest_{name}")
+        if len(files):
+            refused = int(files["n_quarantined"].sum())
+            told.append(
+                f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
+                f"{refused:,} of them refused at parsing"
+            )
+    return [_line("landed", text) for text in told]
+
+
+def _checked(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+    lines = []
+    for name in use_case.sources:
+        rules = catalog.load(f"{use_case.name}.metrics_rules_{name}")
+        if int(rules["n_rows"].iloc[0]):
+            first = rules.iloc[0]
+            lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
+            for rule in rules[rules["outcome"] != "ok"].itertuples():
+                lines.append(_line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})"))
+    return lines
+
+
+def _judged(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+    verdicts = catalog.load(f"{use_case.name}.verdict_model")
+    newest = verdicts.assign(n=verdicts["version"].astype(int)).sort_values(["n", "judged_at"]).iloc[-1]
+    standing = catalog.load(f"{use_case.name}.promotion_model")
+    metrics = catalog.load(f"{use_case.name}.metrics_holdout")
+    lines = [_line("verdict", f"version {newest.version} {_VERDICTS[newest.decision]}: {newest.reason}")]
+    lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
+    return lines + _metric_table(metrics[metrics["segment"] == "all"])
+
+
+def _metric_table(metrics: pd.DataFrame) -> list[str]:
+    values = {(row.model, row.metric): row for row in metrics.itertuples()}
+    contested = any(model == "incumbent" for model, _ in values)
+    heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
+    lines = [_line("hold-out", f"{'':<20}{heads}")] if values else []
+    for metric, title in _SHOWN.items():
+        mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
+        if mine is not None:
+            band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
+            beside = f"{other.value:.3f}" if other is not None else ""
+            lines.append(_line("", f"{title:<20}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
+    return lines
+
+
+def _scored(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+    scores = catalog.get(f"{use_case.name}.score_{use_case.noun}")
+    newest = scores.newest("batch") if scores is not None and scores.exists() else None
+    if newest is None:
+        return [_line("scores", "none: scoring was skipped, a first model awaits approval")]
+    batch, n = newest
+    actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
+    return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer: {_shown(actions)}")]
+
+
+def _monitored(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+    drift = catalog.get(f"{use_case.name}.verdict_drift")
+    if drift is None or not drift.exists():
+        return [_line("drift", "not assessable: nothing is scored yet")]
+    newest = drift.load().sort_values("batch").iloc[-1]
+    return [_line("drift", f"{newest.status}: {newest.reason}")]
+
+
+def _times(name: str, run: Run) -> str:
+    spent = {
+        stage: sum(seconds for node, seconds in run.seconds.items() if node.startswith(f"{name}.{stage}."))
+        for stage in STAGES
+        if stage in run.stages
+    }
+    if not any(spent.values()):
+        return f"{run.total:.1f} s; nothing was new, so nothing was done"
+    told = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items() if seconds)
+    return f"{told}; with start-up {run.total:.1f} s"
+
+
+def _next(use_case: UseCase) -> list[str]:
+    commands = {
+        "make ui": "the runs, the trials and the registered model, in MLflow",
+        "make viz": "the pipelines as a picture",
+        "make run LANDING=<folder> LAKE=data/mine": "the same on your own files",
+    }
+    width = max(map(len, commands))
+    return [_line("next" if not number else "", f"{command:<{width}}   {why}")
+            for number, (command, why) in enumerate(commands.items())]  # fmt: skip
+
+
+def _line(head: str, text: str) -> str:
+    return f"  {head:<10}{text}"
+
+
+def _shown(path: str) -> str:
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+

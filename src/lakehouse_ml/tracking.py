@@ -1,0 +1,105 @@
+"""What the MLflow run shows of a Kedro run: metrics, a nested run per trial, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from kedro.io import CatalogProtocol
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.models import Candidate, Promotion
+from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+from lakehouse_ml.provenance import current
+
+
+def log_saved(dataset_name: str, data: Any, catalog: CatalogProtocol) -> None:
+    """Log what a node has just saved, by the name of the dataset; without an open run, nothing happens."""
+    import mlflow
+
+    if mlflow.active_run() is None:
+        return
+    use_case, _, name = dataset_name.partition(".")
+    if name == "metrics_trials":
+        _log_trials(use_case, data)
+    elif name == "candidate_model":
+        _log_candidate(data, catalog)
+    elif name == "metrics_holdout":
+        _log_holdout(data)
+    elif name == "promotion_model":
+        _log_promotion(data)
+    elif name == "report_drift":
+        mlflow.log_dict(data, "drift.json")
+        mlflow.set_tag("drift", data["status"])
+
+
+def end(*, did_something: bool) -> None:
+    """Remove the run that kedro-mlflow opened for a session in which every result was there already."""
+    import mlflow
+
+    run = mlflow.last_active_run()
+    if run is not None and not did_something:
+        if mlflow.active_run() is not None:
+            mlflow.end_run()
+        mlflow.delete_run(run.info.run_id)
+
+
+def _log_trials(use_case: str, trials: pd.DataFrame) -> None:
+    import mlflow
+
+    for trial in trials.to_dict("records"):
+        name = f"{trial['trial']} {trial['estimator']}"
+        tags = {"use_case": use_case, "chosen": str(bool(trial["chosen"]))}
+        with mlflow.start_run(run_name=name, nested=True, tags=tags):
+            mlflow.log_params({"estimator": trial["estimator"], **json.loads(trial["params"])})
+            shown = {name: trial[name] for name in (*METRICS, "fit_seconds", "threshold")}
+            mlflow.log_metrics(_finite(shown))
+
+
+def _log_candidate(candidate: Candidate, catalog: CatalogProtocol) -> None:
+    import mlflow
+
+    mlflow.log_dict(dict(candidate.card.importance), "importance.json")
+    mlflow.log_metrics(_finite({f"cv_{name}": value for name, value in candidate.card.metrics.items()}))
+    made = current()
+    for name, token in (made.inputs if made else {}).items():
+        if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
+            _log_input(candidate, name, table.address, int(token.removeprefix("v")))
+
+
+def _log_input(candidate: Candidate, name: str, address: str, version: int) -> None:
+    """The table that the model was trained on, with its Delta version."""
+    import mlflow
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+
+    source = DeltaDatasetSource(path=address, delta_table_version=version)
+    dataset = mlflow.data.from_pandas(candidate.example, source=source, name=f"{name}@v{version}")
+    mlflow.log_input(dataset, context="training")
+
+
+def _log_holdout(metrics: pd.DataFrame) -> None:
+    import mlflow
+
+    everybody = metrics[metrics["segment"] == "all"]
+    logged: dict[str, float] = {}
+    for row in everybody.to_dict("records"):
+        prefix = "holdout" if row["model"] == "candidate" else "incumbent_holdout"
+        logged[f"{prefix}_{row['metric']}"] = row["value"]
+        logged[f"{prefix}_{row['metric']}_low"], logged[f"{prefix}_{row['metric']}_high"] = row["low"], row["high"]
+    mlflow.log_metrics(_finite(logged))
+    mlflow.log_table(metrics, "holdout_metrics.json")
+
+
+def _log_promotion(promotion: Promotion) -> None:
+    import mlflow
+
+    mlflow.set_tags({"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version})
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+

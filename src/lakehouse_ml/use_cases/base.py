@@ -1,0 +1,136 @@
+"""What a use case is: a value that fills the shapes of the seven stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lakehouse_ml.errors import ContractError
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+    from pyspark.sql import DataFrame
+
+Features = Callable[..., "DataFrame"]
+Labels = Callable[..., "DataFrame"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name here, its Spark SQL type, its name in the landing file, and what it says."""
+
+    name: str
+    type: str
+    source: str | None = None
+    nullable: bool = True
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The contract of a table: grain, key and columns, in order. Kedro's `validator:` calls `validate`."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def ddl(self) -> str:
+        """The schema as Spark SQL text, for a frame that is made from nothing."""
+        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
+
+    def plus(self, name: str, grain: str, *columns: Column) -> Table:
+        """This table under another name with further columns at its end."""
+        return Table(name, grain, self.key, (*self.columns, *columns))
+
+    def validate(self, data: object) -> object:
+        """Pass a frame (or a batch of one) on as it is, if its columns and types are the declared ones.
+
+        Raises:
+            ContractError: Names each missing, unexpected or differently typed column.
+        """
+        frame = getattr(data, "rows", data)
+        if frame is None:
+            return data
+        declared = {column.name: column.type for column in self.columns}
+        # Types of a pandas frame are decided when it is stored; by then only names can differ.
+        found = dict(frame.dtypes) if hasattr(frame, "sparkSession") else {n: declared.get(n, "") for n in frame.columns}
+        differences = _differences(declared, found)
+        if differences:
+            raise ContractError(f"{self.name} breaks its contract: {'; '.join(differences)}.")
+        return data
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """A prediction problem: what it reads, what a row is, and how features and labels are made.
+
+    Attributes:
+        name: Namespace, folder and registered model, `[a-z_]+`.
+        noun: What a row describes, in the plural; names the tables from `feature_` to `score_`.
+        sources: Contracts of the landing tables that are ingested and checked, by table name.
+        key: Columns that identify a row: the entity, then its time.
+        features: Clean tables, by name, and a spec to one row per key.
+        labels: Clean tables, by name, and a spec to key and `label` (0/1), labelled rows only.
+        outcome_labels: Rows of the outcomes' table to key and `label`.
+        categorical: Feature columns with categories (text).
+        numeric: Feature columns with numbers.
+        segments: Feature columns whose groups are judged one by one.
+        outcomes: Name of the landing table whose rows tell later what happened; it may never come.
+    """
+
+    name: str
+    noun: str
+    sources: Mapping[str, Table]
+    key: tuple[str, str]
+    features: Features
+    labels: Labels
+    outcome_labels: Labels
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+    segments: tuple[str, ...]
+    outcomes: str
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Feature columns that a model sees, in order."""
+        return (*self.categorical, *self.numeric)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Landing tables that features and labels are made of."""
+        return tuple(name for name in self.sources if name != self.outcomes)
+
+
+def per_use_case(stage: str, shape: Callable[[UseCase], Pipeline]) -> Pipeline:
+    """One stage filled once per use case: nodes `<use case>.<stage>.<node>`, data `<use case>.<dataset>`."""
+    from kedro.pipeline import Pipeline
+
+    from lakehouse_ml.use_cases import USE_CASES
+
+    cells = [
+        Pipeline(
+            Pipeline(shape(use_case), namespace=stage, prefix_datasets_with_namespace=False),
+            namespace=use_case.name,
+        )
+        for use_case in USE_CASES
+    ]
+    return sum(cells, start=Pipeline([]))
+
+
+def _differences(declared: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    missing = [f"column {name} is missing" for name in declared if name not in found]
+    unexpected = [f"column {name} is not declared" for name in found if name not in declared]
+    retyped = [
+        f"column {name} is {found[name]}, declared {type_}"
+        for name, type_ in declared.items()
+        if name in found and found[name] != type_
+    ]
+    return missing + unexpected + retyped

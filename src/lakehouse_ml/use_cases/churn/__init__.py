@@ -1,0 +1,20 @@
+"""Customer churn: which of the customers who are still there are likely to leave, and why."""
+
+from lakehouse_ml.use_cases.base import UseCase
+from lakehouse_ml.use_cases.churn.contracts import landing_customers, landing_outcomes
+from lakehouse_ml.use_cases.churn.features import CATEGORICAL, NUMERIC, build_features
+from lakehouse_ml.use_cases.churn.labels import build_labels
+
+CHURN = UseCase(
+    name="churn",
+    noun="customers",
+    sources={"customers": landing_customers, "outcomes": landing_outcomes},
+    key=("customer_id", "snapshot_on"),
+    features=build_features,
+    labels=build_labels,
+    outcome_labels=build_labels,
+    categorical=CATEGORICAL,
+    numeric=NUMERIC,
+    segments=("contract", "tenure_group"),
+    outcomes="outcomes",
+)

@@ -1,0 +1,89 @@
+"""What each table of churn holds: grain, key, columns and types. The catalog binds them by dataset name."""
+
+from __future__ import annotations
+
+from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.use_cases.columns import ACTION, AUDIT, LINES, SCORE
+
+_KEY = ("customer_id", "snapshot_on")
+_CUSTOMER = Column("customer_id", "string", doc="Customer.")
+_DAY = Column("snapshot_on", "date", doc="Day whose state the row describes.")
+
+landing_customers = Table(
+    "landing_customers",
+    "one row per customer and snapshot",
+    _KEY,
+    (
+        Column("customer_id", "string", "customerID", nullable=False, doc="Customer."),
+        Column("gender", "string", "gender", doc="Female or Male."),
+        Column("senior_citizen", "int", "SeniorCitizen", doc="1 if 65 or older, else 0."),
+        Column("partner", "string", "Partner", doc="Yes or No."),
+        Column("dependents", "string", "Dependents", doc="Yes or No."),
+        Column("tenure_months", "int", "tenure", doc="Whole months as a customer; 0 in the first month."),
+        Column("phone_service", "string", "PhoneService", doc="Yes or No."),
+        Column("multiple_lines", "string", "MultipleLines", doc="Yes, No or No phone service."),
+        Column("internet_service", "string", "InternetService", doc="DSL, Fiber optic or No."),
+        Column("online_security", "string", "OnlineSecurity", doc="Yes, No or No internet service."),
+        Column("online_backup", "string", "OnlineBackup", doc="Yes, No or No internet service."),
+        Column("device_protection", "string", "DeviceProtection", doc="Yes, No or No internet service."),
+        Column("tech_support", "string", "TechSupport", doc="Yes, No or No internet service."),
+        Column("streaming_tv", "string", "StreamingTV", doc="Yes, No or No internet service."),
+        Column("streaming_movies", "string", "StreamingMovies", doc="Yes, No or No internet service."),
+        Column("contract", "string", "Contract", doc="Month-to-month, One year or Two year."),
+        Column("paperless_billing", "string", "PaperlessBilling", doc="Yes or No."),
+        Column("payment_method", "string", "PaymentMethod", doc="How the customer pays."),
+        Column("monthly_charges", "double", "MonthlyCharges", doc="Current charge per month, in the file's currency."),
+        Column("total_charges", "double", "TotalCharges", doc="Charged so far; blank before the first bill."),
+        Column("churn", "string", "Churn", doc="Yes if the customer left in the month after; blank if unknown."),
+    ),
+)
+raw_customers = landing_customers.plus("raw_customers", "one row per record that parsed", *AUDIT)
+parsed_customers = raw_customers.plus("parsed_customers", "one row per record of the last files", *LINES)
+quarantine_lines_customers = Table("quarantine_lines_customers", "one row per refused record", (), (*AUDIT, *LINES))
+clean_customers = raw_customers.plus("clean_customers", "one row per customer and snapshot")
+
+landing_outcomes = Table(
+    "landing_outcomes",
+    "one row per customer and snapshot whose outcome became known later",
+    _KEY,
+    (
+        Column("customer_id", "string", "customerID", nullable=False, doc="Customer."),
+        Column("churn", "string", "Churn", nullable=False, doc="Yes if the customer left, No if not."),
+    ),
+)
+raw_outcomes = landing_outcomes.plus("raw_outcomes", "one row per record that parsed", *AUDIT)
+parsed_outcomes = raw_outcomes.plus("parsed_outcomes", "one row per record of the last files", *LINES)
+quarantine_lines_outcomes = Table("quarantine_lines_outcomes", "one row per refused record", (), (*AUDIT, *LINES))
+clean_outcomes = raw_outcomes.plus("clean_outcomes", "one row per customer and snapshot")
+
+feature_customers = Table(
+    "feature_customers",
+    "one row per customer and snapshot",
+    _KEY,
+    (
+        _CUSTOMER,
+        _DAY,
+        *(
+            Column(column.name, column.type, doc=column.doc)
+            for column in landing_customers.columns
+            if column.name not in ("customer_id", "churn")
+        ),
+        Column("tenure_group", "string", doc="short below 12 months, medium below 36, else long (bounds by conf)."),
+        Column("avg_monthly_charges", "double", doc="Total by tenure; the current charge where tenure is 0."),
+        Column("charge_rise_ratio", "double", doc="Current charge by average charge: above 1, it rose."),
+        Column("n_services", "int", doc="Services that the customer takes, of nine."),
+        Column("n_protections", "int", doc="Of security, backup, device protection and support, how many."),
+        Column("pays_automatically", "int", doc="1 if the payment needs no act of the customer."),
+    ),
+)
+label_customers = Table(
+    "label_customers", "one row per customer and snapshot with a known outcome", _KEY,
+    (_CUSTOMER, _DAY, Column("label", "int", doc="1 if the customer left, 0 if not.")),
+)  # fmt: skip
+model_input_customers = Table(
+    "model_input_customers", "one row per labelled customer, newest snapshot", _KEY,
+    (*feature_customers.columns, Column("label", "int", doc="1 if the customer left."),
+     Column("part", "string", doc="train or holdout, by the hash of the customer.")),
+)  # fmt: skip
+score_customers = Table("score_customers", "one row per scored customer and batch", (*_KEY, "batch"), (_CUSTOMER, _DAY, *SCORE))
+score_actions = Table("score_actions", "one row per customer worth an offer", (*_KEY, "batch"), (_CUSTOMER, _DAY, *ACTION))

@@ -1,0 +1,36 @@
+"""Columns that a stage adds to every use case's tables."""
+
+from __future__ import annotations
+
+from lakehouse_ml.use_cases.base import Column
+
+AUDIT = (
+    Column("snapshot_on", "date", doc="Day whose state the row describes."),
+    Column("source_file", "string", nullable=False, doc="File below the landing folder."),
+    Column("file_sha256", "string", nullable=False, doc="Hash of that file's bytes."),
+    Column("line_number", "bigint", nullable=False, doc="Record in that file; a CSV's header is the first."),
+    Column("ingested_at", "timestamp", nullable=False, doc="When the row was read, UTC."),
+)
+LINES = (
+    Column("line_text", "string", doc="The refused record as text."),
+    Column("problems", "array<struct<column:string,text:string,reason:string>>", doc="What is wrong with it."),
+)
+SCORE = (
+    Column("probability", "double", doc="Of the positive outcome, by the champion."),
+    Column("decision", "int", doc="1 if the probability reaches the threshold."),
+    Column("threshold", "double", doc="The champion's, stored inside the model."),
+    Column("reasons", "array<struct<feature:string,value:string,effect:double>>",
+           doc="What moves the row's probability most, against a typical row; signed."),
+    Column("model_name", "string", doc="Registered model."),
+    Column("model_version", "string", doc="Its version."),
+    Column("batch", "string", doc="The batch: the day as of which the rows were scored."),
+    Column("scored_at", "timestamp", doc="When, UTC."),
+)  # fmt: skip
+ACTION = (
+    Column("rank", "int", doc="1 is worth most."),
+    Column("probability", "double", doc="Of the positive outcome."),
+    Column("expected_gain", "double", doc="Of an offer: probability * acceptance * kept value - cost of the offer."),
+    Column("main_reason", "string", doc="The strongest reason that raises the probability."),
+    Column("model_version", "string", doc="Version that scored."),
+    Column("batch", "string", doc="The batch."),
+)
