@@ -42,9 +42,7 @@ class Engine:
             EngineError: Another one was started before.
         """
         if self._session is not None and self._spec != spec:
-            raise EngineError(
-                f"This process already computes with {self.kind}; start another one for {spec.engine}."
-            )
+            raise EngineError(f"This process already computes with {self.kind}; start another one for {spec.engine}.")
         self._spec = spec
 
     def session(self) -> SparkSession:

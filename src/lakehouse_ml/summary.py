@@ -85,7 +85,9 @@ def _checked(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
             first = rules.iloc[0]
             lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
             for rule in rules[rules["outcome"] != "ok"].itertuples():
-                lines.append(_line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})"))
+                lines.append(
+                    _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
+                )
     return lines
 
 
@@ -161,4 +163,3 @@ def _line(head: str, text: str) -> str:
 def _shown(path: str) -> str:
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-

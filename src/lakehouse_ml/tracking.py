@@ -96,10 +96,10 @@ def _log_holdout(metrics: pd.DataFrame) -> None:
 def _log_promotion(promotion: Promotion) -> None:
     import mlflow
 
-    mlflow.set_tags({"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version})
+    mlflow.set_tags(
+        {"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version}
+    )
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
-
-

@@ -186,9 +186,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         schema = _storable(rows.schema)
         how = {name: value for name, value in how.items() if value is not None}
         with self._told():
-            deltalake.write_deltalake(
-                self._path, _stream(rows, schema), commit_properties=_properties(scope), **how
-            )
+            deltalake.write_deltalake(self._path, _stream(rows, schema), commit_properties=_properties(scope), **how)
 
     def _merge(self, rows: pa.dataset.Dataset) -> None:
         _unique(rows, self._keys, self._path)

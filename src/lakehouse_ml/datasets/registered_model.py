@@ -198,7 +198,9 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
             client.set_model_version_tag(self._name, data.version, key, value)
         if data.decision == "approve":
             client.set_registered_model_alias(self._name, "champion", data.version)
-        client.set_model_version_tag(self._name, data.version, "promotion_fingerprint", made.fingerprint if made else "")
+        client.set_model_version_tag(
+            self._name, data.version, "promotion_fingerprint", made.fingerprint if made else ""
+        )
 
     def token(self) -> str:
         """Champion, candidate and verdict as they stand."""
@@ -261,7 +263,9 @@ def _register(name: str, candidate: Candidate) -> str:
             "registered_model_name": name,
             "signature": infer_signature(candidate.example, candidate.model.predict(candidate.example)),
             "input_example": candidate.example,
-            "pip_requirements": [f"{package}=={version(package)}" for package in ("scikit-learn", "skops", "pandas", "numpy")],
+            "pip_requirements": [
+                f"{package}=={version(package)}" for package in ("scikit-learn", "skops", "pandas", "numpy")
+            ],
             "serialization_format": "skops",
             "skops_trusted_types": list(TRUSTED_TYPES),
             "metadata": {_CARD: candidate.card.to_json()},

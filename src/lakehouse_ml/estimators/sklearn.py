@@ -73,7 +73,9 @@ def fit(
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    scale = Pipeline([("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())])
+    scale = Pipeline(
+        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
+    )
     assemble = ColumnTransformer([("categorical", encode, list(categorical)), ("numeric", scale, list(numeric))])
     model = Pipeline([("assemble", assemble), ("estimate", _BUILD[spec.estimator](spec.params, seed))])
     return model.fit(rows, label)

@@ -61,7 +61,9 @@ class Table:
             return data
         declared = {column.name: column.type for column in self.columns}
         # Types of a pandas frame are decided when it is stored; by then only names can differ.
-        found = dict(frame.dtypes) if hasattr(frame, "sparkSession") else {n: declared.get(n, "") for n in frame.columns}
+        found = (
+            dict(frame.dtypes) if hasattr(frame, "sparkSession") else {n: declared.get(n, "") for n in frame.columns}
+        )
         differences = _differences(declared, found)
         if differences:
             raise ContractError(f"{self.name} breaks its contract: {'; '.join(differences)}.")

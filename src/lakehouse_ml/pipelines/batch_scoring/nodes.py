@@ -170,7 +170,9 @@ def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int) -> pa.Arr
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)
-    shown = [None if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value) for value in values.ravel()]
+    shown = [
+        None if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value) for value in values.ravel()
+    ]
     structs = pa.StructArray.from_arrays(
         [
             pa.array(names.ravel(), pa.string()),

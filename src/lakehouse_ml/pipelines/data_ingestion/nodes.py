@@ -91,7 +91,9 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
 
 def type_records(records: DataFrame, contract: Table, clock: datetime) -> DataFrame:
     """Cast the text of each column to its declared type; what doesn't parse becomes a problem, not a null."""
-    problems = F.expr(f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)")
+    problems = F.expr(
+        f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)"
+    )
     typed = [F.expr(_value(column)).alias(column.name) for column in contract.columns]
     text = F.coalesce("line_text", F.to_json(F.struct(*[F.col(name) for name in contract.names])))
     return records.withColumn("_problems", problems).select(
@@ -118,9 +120,7 @@ def refuse_lines(parsed: DataFrame, landing: Landing) -> Batch:
     return _batch(parsed.where(F.size("problems") > 0).select(*names), landing)
 
 
-def record_files(
-    parsed: DataFrame, landing: Landing, clock: datetime, raw: DataFrame, quarantine: DataFrame
-) -> Batch:
+def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: DataFrame, quarantine: DataFrame) -> Batch:
     """What was read of each file, written only after its rows: `raw` and `quarantine` come first by being inputs.
 
     Returns:
@@ -159,9 +159,7 @@ def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract:
                 for batch in read_records(*args):
                     yield _of_file(batch, file)
 
-    rows = [
-        (file.path, file.name, file.sha256, snapshot_of(file.name, spec).isoformat()) for file in selection.files
-    ]
+    rows = [(file.path, file.name, file.sha256, snapshot_of(file.name, spec).isoformat()) for file in selection.files]
     names = "path string, source_file string, file_sha256 string, snapshot_on string"
     listed = SparkSession.active().createDataFrame(rows, names)
     text = ", ".join(f"`{name}` string" for name in contract.names)
@@ -203,7 +201,9 @@ def _value(column: Column) -> str:
 def _problem(column: Column) -> str:
     blank = _BLANK.format(name=column.name)
     told = f"named_struct('column', '{column.source or column.name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
-    unparsed = f"when not ({blank}) and ({_value(column)}) is null then {told.format(reason=f'is not of type {column.type}')}"
+    unparsed = (
+        f"when not ({blank}) and ({_value(column)}) is null then {told.format(reason=f'is not of type {column.type}')}"
+    )
     empty = "" if column.nullable else f"when {blank} then {told.format(reason='is empty')}"
     return f"case when line_fault is not null then null {unparsed} {empty} end"
 
@@ -211,5 +211,3 @@ def _problem(column: Column) -> str:
 def _line_problem() -> str:
     told = "named_struct('column', cast(null as string), 'text', line_text, 'reason', line_fault)"
     return f"case when line_fault is not null then {told} end"
-
-

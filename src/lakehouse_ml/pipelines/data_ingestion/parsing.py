@@ -121,9 +121,7 @@ def _csv_records(path: str, delimiter: str, sources: Mapping[str, str]) -> Itera
             stream,
             # Record numbers of ragged rows are known to a single-threaded reader only.
             read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK),
-            parse_options=pc.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
-            ),
+            parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
             convert_options=pc.ConvertOptions(
                 column_types=dict.fromkeys(sources.values(), pa.string()), strings_can_be_null=False
             ),

@@ -32,16 +32,12 @@ def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]
         The same rows with `quarantine_reasons` and `warnings`: names of the rules that each row breaks.
     """
     rules = spec.tables[table].rules
-    newest = Window.partitionBy(*key).orderBy(
-        F.desc("ingested_at"), F.desc("source_file"), F.desc("line_number")
-    )
+    newest = Window.partitionBy(*key).orderBy(F.desc("ingested_at"), F.desc("source_file"), F.desc("line_number"))
     ranked = raw.withColumn("_rank", F.row_number().over(newest))
     stopping = [_broken(rule.name, rule.predicate) for rule in rules if rule.stops]
     reasons = [*stopping, F.when(F.col("_rank") > 1, F.lit(DUPLICATE))]
     warnings = [_broken(rule.name, rule.predicate) for rule in rules if not rule.stops]
-    return ranked.select(
-        *raw.columns, _names(reasons).alias(REASONS), _names(warnings).alias(WARNINGS)
-    )
+    return ranked.select(*raw.columns, _names(reasons).alias(REASONS), _names(warnings).alias(WARNINGS))
 
 
 def quarantine_rows(checked: DataFrame) -> DataFrame:
@@ -150,12 +146,12 @@ def _top_values(checked: DataFrame, names: Sequence[str], most: int) -> dict[str
     return tops
 
 
-def _described(
-    name: str, kind: str, found: dict[str, float], tops: dict[str, list[list[object]]]
-) -> dict[str, object]:
+def _described(name: str, kind: str, found: dict[str, float], tops: dict[str, list[list[object]]]) -> dict[str, object]:
     rows, nulls = int(found["n_rows"]), int(found[f"{name}|n_null"])
     numbers = {
-        statistic: float(found[key]) if (key := f"{name}|{statistic}") in found and found[key] is not None else float("nan")
+        statistic: float(found[key])
+        if (key := f"{name}|{statistic}") in found and found[key] is not None
+        else float("nan")
         for statistic in ("min", "max", "mean", *(f"p{int(q * 100)}" for q in _QUANTILES))
     }
     return {

@@ -150,9 +150,7 @@ def _evidence(contest: Contest) -> Evidence:
     )
 
 
-def _measure(
-    contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str]
-) -> pd.DataFrame:
+def _measure(contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str]) -> pd.DataFrame:
     label = contest.rows["label"].to_numpy()
     table = []
     for model, probability, threshold in contest.sides():

@@ -201,9 +201,7 @@ def profile_categorical(values: Iterable[str | None]) -> ColumnProfile:
 
 def _require_same_bins(reference: ColumnProfile, batch: ColumnProfile) -> None:
     if reference.kind != batch.kind:
-        raise ValueError(
-            f"The reference is {reference.kind} and the batch is {batch.kind}: profile both the same way."
-        )
+        raise ValueError(f"The reference is {reference.kind} and the batch is {batch.kind}: profile both the same way.")
     if reference.edges != batch.edges:
         raise ValueError(
             f"The batch was counted between other edges {batch.edges} than the reference {reference.edges}: "
@@ -256,9 +254,7 @@ def psi(reference: ColumnProfile, batch: ColumnProfile) -> float:
     return max(0.0, float(np.sum(difference * log_ratio)))
 
 
-def two_sample_test(
-    reference: ColumnProfile, batch: ColumnProfile, min_expected: float
-) -> tuple[float, float]:
+def two_sample_test(reference: ColumnProfile, batch: ColumnProfile, min_expected: float) -> tuple[float, float]:
     """Test whether two histograms may be samples of one distribution (chi-square test of homogeneity).
 
     Bins expected to hold fewer than `min_expected` rows on the smaller side are pooled into one (Cochran,
@@ -458,9 +454,7 @@ class ColumnDrift:
     def to_dict(self) -> dict[str, Any]:
         """Give the row in plain types; a statistic that was not measured is None, since JSON knows no NaN."""
         values = asdict(self) | {"new_categories": list(self.new_categories)}
-        return {
-            key: None if isinstance(value, float) and isnan(value) else value for key, value in values.items()
-        }
+        return {key: None if isinstance(value, float) and isnan(value) else value for key, value in values.items()}
 
 
 def compare(

@@ -51,7 +51,11 @@ def measure_drift(
     """
     batch = spec.batch.isoformat() if spec.batch else scores.agg(F.max("batch").alias("b")).toPandas()["b"].item()
     if champion is None or batch is None:
-        return Batch(None, "batch", ()), Batch(None, "batch", ()), {"status": "not_assessable", "reason": "No scores yet."}
+        return (
+            Batch(None, "batch", ()),
+            Batch(None, "batch", ()),
+            {"status": "not_assessable", "reason": "No scores yet."},
+        )
     scored = scores.where(F.col("batch") == batch).select(*key, F.col("probability").alias(SCORE))
     rows = features.join(scored, on=list(key), how="inner")
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
@@ -63,14 +67,18 @@ def measure_drift(
     told = {"batch": batch, "model_version": champion.version, **verdict(columns, score)}
     return (
         Batch(_drift_table([*columns, score], batch, champion.version), "batch", (batch,)),
-        Batch(pd.DataFrame([told | {name: json.dumps(told[name]) for name in ("drifted", "warned")}]), "batch", (batch,)),
+        Batch(
+            pd.DataFrame([told | {name: json.dumps(told[name]) for name in ("drifted", "warned")}]), "batch", (batch,)
+        ),
         told,
     )
 
 
 def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
     """Histograms of the reference's columns over a batch, with the reference's bins, in one pass of the engine."""
-    pairs = F.array(*(F.struct(F.lit(name).alias("name"), _bin(name, profile).alias("bin")) for name, profile in reference.items()))
+    pairs = F.array(
+        *(F.struct(F.lit(name).alias("name"), _bin(name, profile).alias("bin")) for name, profile in reference.items())
+    )
     counted = (
         rows.select(F.explode(pairs).alias("pair"))
         .groupBy(F.col("pair.name").alias("name"), F.col("pair.bin").alias("bin"))

@@ -18,9 +18,7 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `assemble_rows` and `search`."""
-    searching = partial(
-        search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric
-    )
+    searching = partial(search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric)
     return Pipeline(
         [
             Node(

@@ -85,5 +85,9 @@ model_input_customers = Table(
     (*feature_customers.columns, Column("label", "int", doc="1 if the customer left."),
      Column("part", "string", doc="train or holdout, by the hash of the customer.")),
 )  # fmt: skip
-score_customers = Table("score_customers", "one row per scored customer and batch", (*_KEY, "batch"), (_CUSTOMER, _DAY, *SCORE))
-score_actions = Table("score_actions", "one row per customer worth an offer", (*_KEY, "batch"), (_CUSTOMER, _DAY, *ACTION))
+score_customers = Table(
+    "score_customers", "one row per scored customer and batch", (*_KEY, "batch"), (_CUSTOMER, _DAY, *SCORE)
+)
+score_actions = Table(
+    "score_actions", "one row per customer worth an offer", (*_KEY, "batch"), (_CUSTOMER, _DAY, *ACTION)
+)

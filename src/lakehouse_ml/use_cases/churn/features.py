@@ -66,7 +66,9 @@ def build_features(customers: DataFrame, spec: ChurnFeatures) -> DataFrame:
 
 
 def _total_charge() -> Column:
-    return F.when(F.col("tenure_months") == 0, F.coalesce("total_charges", F.lit(0.0))).otherwise(F.col("total_charges"))
+    return F.when(F.col("tenure_months") == 0, F.coalesce("total_charges", F.lit(0.0))).otherwise(
+        F.col("total_charges")
+    )
 
 
 def _average_charge() -> Column:

@@ -1,0 +1,86 @@
+# Two commands do everything on a bare machine: `make run` and `make test`. Needed are git, make and Python 3.11 or
+# newer with pip; the rest is brought along, into this folder.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+UV := .make/bin/uv
+# Compiled modules are kept: importing everything anew costs 20 s a run.
+unexport PYTHONDONTWRITEBYTECODE
+# The environment is this folder's alone, whatever is active or set outside.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME CONDA_PREFIX UV_PROJECT_ENVIRONMENT
+
+LANDING ?=
+LAKE ?=
+USE_CASE ?= churn
+ENV ?=
+export LANDING LAKE USE_CASE ENV
+
+help: ## what there is to type
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: .venv/run ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=)
+	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV"
+
+test: .venv/dev ## the fast tests
+	@$(BIN)/pytest
+
+test-all: .venv/dev lint ## the fast and the slow tests, and the linters
+	@$(BIN)/pytest -m "slow or not slow"
+
+lint: .venv/dev ## style, types, import contracts, secrets
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000)
+	@$(BIN)/kedro mlflow ui
+
+viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
+	@$(BIN)/kedro viz run
+
+docs: .venv/dev ## write docs/flow.md from the pipelines
+	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md
+
+bench: .venv/dev ## the benchmarks, each a table (takes minutes)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+lock: .make/uv ## resolve the requirements anew
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" pyproject.toml --extra local -o requirements/run.lock
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" pyproject.toml --extra local --extra viz --group dev \
+		-c requirements/run.lock -o requirements/dev.lock
+
+clean: ## remove environment and caches (the lake in data/ stays)
+	@rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info src/*.egg-info
+
+# --- the environment: uv brings Python packages in seconds; pip of the machine brings uv, into a folder of its own,
+# --- so that it also works where pip refuses to install outside a virtual environment, and where venv has no pip.
+.make/uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up: uv" >&2
+	@$(PYTHON) -m venv --clear --without-pip .make
+	@$(PYTHON) -m pip --python .make/bin/python install -q --disable-pip-version-check -r requirements/uv.txt
+	@touch $@
+
+.venv/made: .make/uv
+	@$(UV) venv -q --clear --python .make/bin/python .venv
+	@touch $@
+
+.venv/run: .venv/made requirements/run.lock pyproject.toml
+	@echo "Setting up: packages" >&2
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/run.lock
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e .
+	@touch $@
+
+.venv/dev: .venv/run requirements/dev.lock
+	@echo "Setting up: test and development packages" >&2
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.PHONY: help run test test-all lint ui viz docs bench lock clean
