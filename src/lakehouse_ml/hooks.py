@@ -15,7 +15,7 @@ from lakehouse_ml.spark import ENGINE, EngineSpec
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol
+    from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
@@ -31,7 +31,7 @@ class ProjectHooks:
         self._seconds: dict[str, float] = {}
         self._node_started = 0.0
         self._env = ""
-        self._catalog: CatalogProtocol | None = None
+        self._catalog: DataCatalog | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -40,7 +40,7 @@ class ProjectHooks:
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Say on the MLflow run what it is: use case, command, engine, environment, code."""
         import mlflow
 
@@ -58,7 +58,7 @@ class ProjectHooks:
         mlflow.set_tags(tags)
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
+    def before_node_run(self) -> None:
         """Start the clock of a node."""
         self._node_started = time.perf_counter()
 
@@ -72,13 +72,13 @@ class ProjectHooks:
             tracking.log_saved(dataset_name, data, self._catalog)
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
         from lakehouse_ml import summary, tracking
 
         tracking.end(did_something=bool(self._seconds))
         total = time.perf_counter() - self._started
-        print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)  # noqa: T201
+        print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)
 
 
 def _git(project_path: str) -> dict[str, str]:

@@ -34,16 +34,16 @@ class UpToDateRunner(SequentialRunner):
     this one. So a second run does nothing, and a run after a crash does what is left.
     """
 
-    def __init__(self, is_async: bool = False) -> None:
-        """As Kedro's; `seconds` and `skipped` tell afterwards what was done."""
-        super().__init__(is_async=is_async)
+    def __init__(self, **given: Any) -> None:
+        """Arguments as Kedro's; `seconds` and `skipped` tell afterwards what was done."""
+        super().__init__(**given)
         self.seconds: dict[str, float] = {}
         self.skipped: list[str] = []
 
     def _run(
         self,
         pipeline: Pipeline,
-        catalog: CatalogProtocol,
+        catalog: CatalogProtocol[Any, Any],
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
@@ -61,12 +61,12 @@ class UpToDateRunner(SequentialRunner):
                 self.seconds[node.name] = time.perf_counter() - started
             self._release_datasets(node, catalog, loads, pipeline)
 
-    def _provenance(self, node: Node, catalog: CatalogProtocol) -> Provenance | None:
+    def _provenance(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> Provenance | None:
         tokens = {name: _token(catalog, name) for name in node.inputs}
         known = {name: token for name, token in tokens.items() if token is not None}
         return provenance.describe(node.name, known) if len(known) == len(tokens) else None
 
-    def _is_current(self, node: Node, catalog: CatalogProtocol, fingerprint: str) -> bool:
+    def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
         outputs = [catalog[name] for name in node.outputs]
         recording = [dataset for dataset in outputs if isinstance(dataset, Recorded)]
         return (
@@ -108,7 +108,7 @@ def _configuration(error: Exception) -> Exception | None:
     return error if isinstance(error, DatasetError) and error.__cause__ is None else None
 
 
-def _token(catalog: CatalogProtocol, name: str) -> str | None:
+def _token(catalog: CatalogProtocol[Any, Any], name: str) -> str | None:
     if name.startswith("params:") or name == "parameters":
         value = catalog.load(name)
         return str(value) if hasattr(value, "model_dump_json") else json.dumps(value, sort_keys=True, default=str)

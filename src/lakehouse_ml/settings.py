@@ -13,7 +13,7 @@ hide_what_nobody_can_act_on()
 
 
 def _address(text: str) -> str:
-    """An address as it is, a folder as an absolute path: a relative one is meant from the project, not from the shell."""
+    """An address as it is, a folder as an absolute path; a relative one is meant from the project."""
     return text if "://" in text else str((_PROJECT / text).resolve())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
-    from kedro.io import CatalogProtocol
+    from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
 
     from lakehouse_ml.use_cases.base import UseCase
@@ -33,7 +33,7 @@ class Run:
     total: float
 
 
-def of_run(pipeline: Pipeline, catalog: CatalogProtocol, seconds: Mapping[str, float], total: float) -> str:
+def of_run(pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float) -> str:
     """The summary of a run, from the tables that it read or wrote."""
     from lakehouse_ml.use_cases import USE_CASES
 
@@ -46,7 +46,7 @@ def of_run(pipeline: Pipeline, catalog: CatalogProtocol, seconds: Mapping[str, f
     return "\n".join(["", *parts])
 
 
-def _use_case(use_case: UseCase, catalog: CatalogProtocol, run: Run) -> str:
+def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
     sections = {
         "data_ingestion": _ingested,
         "data_quality": _checked,
@@ -60,11 +60,11 @@ def _use_case(use_case: UseCase, catalog: CatalogProtocol, run: Run) -> str:
             lines += section(use_case, catalog)
     lines.append(_line("time", _times(use_case.name, run)))
     if run.stages >= set(STAGES):
-        lines += _next(use_case)
+        lines += _next()
     return "\n".join(lines)
 
 
-def _ingested(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     told = []
     for name in use_case.sources:
         files = catalog.load(f"{use_case.name}.manifest_{name}")
@@ -77,21 +77,21 @@ def _ingested(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
     return [_line("landed", text) for text in told]
 
 
-def _checked(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     lines = []
     for name in use_case.sources:
         rules = catalog.load(f"{use_case.name}.metrics_rules_{name}")
         if int(rules["n_rows"].iloc[0]):
             first = rules.iloc[0]
             lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
-            for rule in rules[rules["outcome"] != "ok"].itertuples():
-                lines.append(
-                    _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
-                )
+            lines += [
+                _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
+                for rule in rules[rules["outcome"] != "ok"].itertuples()
+            ]
     return lines
 
 
-def _judged(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     verdicts = catalog.load(f"{use_case.name}.verdict_model")
     newest = verdicts.assign(n=verdicts["version"].astype(int)).sort_values(["n", "judged_at"]).iloc[-1]
     standing = catalog.load(f"{use_case.name}.promotion_model")
@@ -115,9 +115,11 @@ def _metric_table(metrics: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _scored(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
     scores = catalog.get(f"{use_case.name}.score_{use_case.noun}")
-    newest = scores.newest("batch") if scores is not None and scores.exists() else None
+    newest = scores.newest("batch") if isinstance(scores, DeltaTable) and scores.exists() else None
     if newest is None:
         return [_line("scores", "none: scoring was skipped, a first model awaits approval")]
     batch, n = newest
@@ -125,7 +127,7 @@ def _scored(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
     return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer: {_shown(actions)}")]
 
 
-def _monitored(use_case: UseCase, catalog: CatalogProtocol) -> list[str]:
+def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     drift = catalog.get(f"{use_case.name}.verdict_drift")
     if drift is None or not drift.exists():
         return [_line("drift", "not assessable: nothing is scored yet")]
@@ -145,7 +147,7 @@ def _times(name: str, run: Run) -> str:
     return f"{told}; with start-up {run.total:.1f} s"
 
 
-def _next(use_case: UseCase) -> list[str]:
+def _next() -> list[str]:
     commands = {
         "make ui": "the runs, the trials and the registered model, in MLflow",
         "make viz": "the pipelines as a picture",

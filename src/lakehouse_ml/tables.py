@@ -1,9 +1,13 @@
-"""What a node hands to a stored table when it replaces a part of it."""
+"""What passes between nodes, engine and tables besides plain frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,9 @@ class Batch:
         """The replaced part as an SQL condition."""
         listed = ", ".join("'" + value.replace("'", "''") + "'" for value in self.values)
         return f"{self.column} IN ({listed})"
+
+
+def collect(frame: DataFrame) -> pd.DataFrame:
+    """Rows in memory: of counts, of samples that conf bounds, of lists with a limit; never of a whole table."""
+    rows: pd.DataFrame = frame.toPandas()
+    return rows

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Candidate, Promotion
@@ -16,7 +16,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import METRICS
 from lakehouse_ml.provenance import current
 
 
-def log_saved(dataset_name: str, data: Any, catalog: CatalogProtocol) -> None:
+def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
     """Log what a node has just saved, by the name of the dataset; without an open run, nothing happens."""
     import mlflow
 
@@ -59,7 +59,7 @@ def _log_trials(use_case: str, trials: pd.DataFrame) -> None:
             mlflow.log_metrics(_finite(shown))
 
 
-def _log_candidate(candidate: Candidate, catalog: CatalogProtocol) -> None:
+def _log_candidate(candidate: Candidate, catalog: DataCatalog) -> None:
     import mlflow
 
     mlflow.log_dict(dict(candidate.card.importance), "importance.json")
@@ -74,9 +74,10 @@ def _log_input(candidate: Candidate, name: str, address: str, version: int) -> N
     """The table that the model was trained on, with its Delta version."""
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.pandas_dataset import from_pandas
 
     source = DeltaDatasetSource(path=address, delta_table_version=version)
-    dataset = mlflow.data.from_pandas(candidate.example, source=source, name=f"{name}@v{version}")
+    dataset = from_pandas(candidate.example, source=source, name=f"{name}@v{version}")
     mlflow.log_input(dataset, context="training")
 
 

@@ -397,7 +397,7 @@ def test_an_equal_model_passes_for_a_better_one_on_at_most_five_hold_outs_in_a_h
     rng = np.random.default_rng(2024)
     tolerant = QUICK.model_copy(update={"f1_tolerance": 1.0})
 
-    approved = [judge(contest(rng, 400, 0.5, 0.5), LOW, tolerant).decision == "approve" for _ in range(200)]
+    approved = [judge(contest(rng, 300, 0.5, 0.5), LOW, tolerant).decision == "approve" for _ in range(200)]
 
     assert sum(approved) <= 10
 

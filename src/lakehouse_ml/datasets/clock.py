@@ -30,7 +30,7 @@ class Clock(AbstractDataset[NoReturn, datetime]):
 
     def save(self, data: NoReturn) -> None:
         """Refused."""
-        raise DatasetError("The clock can only be read.")
+        raise DatasetError(f"The clock can only be read, not set to {data}.")
 
     def token(self) -> str:
         """Always the same: audit times don't make a result another one."""

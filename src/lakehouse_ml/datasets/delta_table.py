@@ -100,8 +100,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self._at_version is not None:
             raise TableError(f"Table {self._path} is pinned to version {self._at_version} and can't be written.")
         if isinstance(data, Batch):
-            # An empty batch only sees to it that there is a table to read.
-            if data.rows is not None and (data.values or not self._exists()):
+            if data.rows is not None:
                 with _arrow(data.rows) as rows:
                     self._replace(rows, data)
             return
@@ -177,7 +176,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 f"{strangers} rows lie outside the batch {batch.predicate} that is to be replaced in {self._path}: "
                 f"nothing was written."
             )
-        replacing = {"mode": "overwrite", "predicate": batch.predicate} if self._exists() else {"mode": "append"}
+        # A batch of nothing appends nothing: the table is there to be read, and the commit tells what was looked at.
+        in_place = self._exists() and batch.values
+        replacing = {"mode": "overwrite", "predicate": batch.predicate} if in_place else {"mode": "append"}
         self._write(rows, scope=batch.values, **replacing)
 
     def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), **how: Any) -> None:

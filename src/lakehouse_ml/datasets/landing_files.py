@@ -77,7 +77,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
     def save(self, data: NoReturn) -> None:
         """Refused: files come from outside."""
-        raise DatasetError("A landing folder can only be read.")
+        raise DatasetError(f"A landing folder can only be read: {data!r} is not written there.")
 
     def token(self) -> str | None:
         """Hash over the names and hashes of what lies in the folder."""

@@ -143,13 +143,13 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
 
     def _check_digest(self, copy: Path, version: str) -> None:
         recorded = self._digests.load() if self._digests.exists() else None
-        rows = [] if recorded is None else recorded[(recorded.model == self._name) & (recorded.version == version)]
-        if len(rows) == 0:
+        known = {} if recorded is None else {(row.model, row.version): row.sha256 for row in recorded.itertuples()}
+        if (self._name, version) not in known:
             raise RegistryError(
                 f"Version {version} of {self._name} has no recorded digest: it wasn't registered by this project, "
                 f"and is not loaded."
             )
-        if rows.iloc[-1].sha256 != digest(copy):
+        if known[self._name, version] != digest(copy):
             raise RegistryError(
                 f"Version {version} of {self._name} is not what was registered: its files have another digest. "
                 f"It is not loaded; train again, or restore the files."
@@ -288,18 +288,19 @@ def _check_description(copy: Path, uri: str) -> ModelCard:
     from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
 
     description = Description.load(str(copy))
+    metadata = description.metadata or {}
     sklearn = description.flavors.get("sklearn", {})
     strangers = sorted(set(sklearn.get("skops_trusted_types") or ()) - set(TRUSTED_TYPES))
     faults = [
         (sklearn.get("serialization_format") != "skops", "it isn't stored as skops"),
         (bool(sklearn.get("code")), "it brings code of its own"),
         (bool(strangers), f"it trusts types that aren't on the allow-list: {', '.join(strangers)}"),
-        (_CARD not in (description.metadata or {}), "it has no model card"),
+        (_CARD not in metadata, "it has no model card"),
     ]
     found = [text for is_fault, text in faults if is_fault]
     if found:
         raise RegistryError(f"{uri} is not loaded: {'; '.join(found)}.")
-    return ModelCard.from_json(description.metadata[_CARD])
+    return ModelCard.from_json(metadata[_CARD])
 
 
 def _read(copy: Path) -> Any:

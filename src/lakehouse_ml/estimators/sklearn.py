@@ -60,7 +60,7 @@ def fit(
         spec: What to fit.
         rows: Predictors, shape (n_rows, n_predictors); nulls allowed.
         label: 0 or 1, shape (n_rows,).
-        categorical: Columns to encode, one column per category, a null being one; ones unknown to training encode as none.
+        categorical: Columns to encode, a column a category (null is one); a category unknown to training is none.
         numeric: Columns to standardise; nulls take the median.
         seed: Of everything random.
 
@@ -107,7 +107,6 @@ def explain(model: Any, rows: pd.DataFrame, baseline: Mapping[str, Any]) -> np.n
     Returns:
         Signed effects, shape (n_rows, n_predictors), in the order of the columns of `rows`.
     """
-    import numpy as np
     import pandas as pd
 
     replaced = [rows.assign(**{name: _constant(rows[name], baseline[name])}) for name in rows.columns]

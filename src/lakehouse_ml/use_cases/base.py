@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import ContractError
 
@@ -56,7 +56,7 @@ class Table:
         Raises:
             ContractError: Names each missing, unexpected or differently typed column.
         """
-        frame = getattr(data, "rows", data)
+        frame: Any = getattr(data, "rows", data)
         if frame is None:
             return data
         declared = {column.name: column.type for column in self.columns}

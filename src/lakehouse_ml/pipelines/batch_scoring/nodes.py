@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.models import Model, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
 from lakehouse_ml.spec import Spec
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
 if TYPE_CHECKING:
@@ -97,19 +97,17 @@ def rank_actions(
     Returns:
         One row per listed entity, best first: key and `ACTION`; as a batch of the history, and as the list to hand on.
     """
-    batch = spec.batch.isoformat() if spec.batch else scores.agg(F.max("batch").alias("b")).toPandas()["b"].item()
+    batch = spec.batch.isoformat() if spec.batch else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
     gain = F.col("probability") * economics.acceptance * economics.kept_value - economics.offer_cost
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
-    listed = (
+    listed = collect(
         scores.where(F.col("batch") == batch)
         .withColumn("expected_gain", gain)
         .where(F.col("expected_gain") > 0)
         .orderBy(F.desc("expected_gain"), key[0])
         .limit(spec.offers)
         .select(*key, "probability", "expected_gain", _sentence(raising).alias("main_reason"), "model_version", "batch")
-        .toPandas()
-        .sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
-    )
+    ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
     ranked = ranked[[*key, *(column.name for column in ACTION)]]
     return Batch(ranked, "batch", (batch,) if batch else ()), ranked
@@ -121,10 +119,11 @@ def _sentence(reasons: Column) -> Column:
 
 
 def _newest(features: DataFrame, moment: str) -> date:
-    newest = features.agg(F.max(moment).alias("day")).toPandas()["day"].item()
+    newest = collect(features.agg(F.max(moment).alias("day")))["day"].item()
     if newest is None:
         raise LakehouseError("There are no rows to score: the feature table is empty. Land data and run again.")
-    return pd.Timestamp(newest).date()
+    day: date = pd.Timestamp(newest).date()
+    return day
 
 
 def _active(features: DataFrame, labels: DataFrame, batch: date, key: Sequence[str]) -> DataFrame:
@@ -141,11 +140,11 @@ def _schema(key: Sequence[str]) -> str:
 
 def _scorer(
     champion: Model, n_reasons: int, key: Sequence[str]
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     """A function over Arrow batches that carries the model along: nothing is fetched by the workers."""
     model, card, keys = champion.model, champion.card, list(key)
 
-    def scored(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         for batch in batches:

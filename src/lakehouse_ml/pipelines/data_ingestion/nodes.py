@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ from pydantic import field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse_ml.errors import LandingError
-from lakehouse_ml.landing import Landing, Selection, select
+from lakehouse_ml.errors import LandingError, TableError
+from lakehouse_ml.landing import Landing, LandingFile, Selection, select
 from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_records
 from lakehouse_ml.spec import Spec
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
 
@@ -126,21 +126,29 @@ def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: Data
     Returns:
         One row per file: source_file, file_sha256, landing, n_lines, n_raw, n_quarantined, ingested_at.
     """
-    refused = F.sum((F.size("problems") > 0).cast("bigint")).alias("n_quarantined")
-    counted = parsed.groupBy("source_file").agg(F.count(F.lit(1)).alias("n_lines"), refused).toPandas()
-    counts = counted.set_index("source_file").to_dict("index")
     files = select(landing).files
-    rows = [
-        {"source_file": file.name, "file_sha256": file.sha256, "landing": landing.address, "ingested_at": clock}
-        | _counts(counts.get(file.name, {"n_lines": 0, "n_quarantined": 0}))
-        for file in files
-    ]
+    lines, kept, refused = (_per_file(table, files) for table in (parsed, raw, quarantine))
+    rows = []
+    for file in files:
+        counts = {
+            "n_lines": lines.get(file.name, 0),
+            "n_raw": kept.get(file.name, 0),
+            "n_quarantined": refused.get(file.name, 0),
+        }
+        if counts["n_lines"] != counts["n_raw"] + counts["n_quarantined"]:
+            raise TableError(f"The books of {file.name} don't balance ({counts}): its rows are not recorded as read.")
+        rows.append(
+            {"source_file": file.name, "file_sha256": file.sha256, "landing": landing.address, "ingested_at": clock}
+            | counts
+        )
     table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
     return Batch(table, "source_file", tuple(file.name for file in files))
 
 
-def _counts(counted: dict[str, int]) -> dict[str, int]:
-    return {**counted, "n_raw": counted["n_lines"] - counted["n_quarantined"]}
+def _per_file(table: DataFrame, files: Sequence[LandingFile]) -> dict[str, int]:
+    chosen = table.where(F.col("source_file").isin([file.name for file in files]))
+    counted = collect(chosen.groupBy("source_file").agg(F.count(F.lit(1)).alias("n")))
+    return {str(name): int(n) for name, n in zip(counted["source_file"], counted["n"], strict=True)}
 
 
 def _batch(rows: DataFrame, landing: Landing) -> Batch:
@@ -150,12 +158,12 @@ def _batch(rows: DataFrame, landing: Landing) -> Batch:
 def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract: Table) -> DataFrame:
     """Every record of the selected files as text, one task a file."""
     sources = {column.name: column.source or column.name for column in contract.columns}
-    format, delimiter = landing.format, landing.delimiter
+    kind, delimiter = landing.format, landing.delimiter
 
-    def records(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for files in batches:
             for file in files.to_pylist():
-                args = (file["path"], file["source_file"], format, delimiter, sources, file["file_sha256"])
+                args = (file["path"], file["source_file"], kind, delimiter, sources, file["file_sha256"])
                 for batch in read_records(*args):
                     yield _of_file(batch, file)
 
@@ -163,7 +171,8 @@ def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract:
     names = "path string, source_file string, file_sha256 string, snapshot_on string"
     listed = SparkSession.active().createDataFrame(rows, names)
     text = ", ".join(f"`{name}` string" for name in contract.names)
-    schema = f"{text}, line_number bigint, line_text string, line_fault string, source_file string, file_sha256 string, snapshot_on date"  # fmt: skip
+    record = "line_number bigint, line_text string, line_fault string"
+    schema = f"{text}, {record}, source_file string, file_sha256 string, snapshot_on date"
     return listed.repartition(max(len(rows), 1)).mapInArrow(records, schema)
 
 

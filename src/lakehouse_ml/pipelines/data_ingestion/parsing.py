@@ -128,7 +128,7 @@ def _csv_records(path: str, delimiter: str, sources: Mapping[str, str]) -> Itera
         )
         number = 2
         for batch in reader:
-            numbers = []
+            numbers: list[int] = []
             while len(numbers) < batch.num_rows:
                 if number not in ragged:
                     numbers.append(number)

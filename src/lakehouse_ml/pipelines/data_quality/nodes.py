@@ -11,10 +11,12 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec, Rule, outcome
+from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Table
 
 REASONS = "quarantine_reasons"
 WARNINGS = "warnings"
+_UNTRUE = False
 _NUMBERS = ("int", "bigint", "double", "float")
 _QUANTILES = (0.25, 0.5, 0.75)
 
@@ -56,7 +58,7 @@ def describe_columns(checked: DataFrame, spec: QualitySpec, contract: Table) -> 
     wanted = [F.count(F.lit(1)).alias("n_rows")]
     for column in columns:
         wanted += _statistics(column.name, column.type)
-    found = checked.agg(*wanted).toPandas().iloc[0].to_dict()
+    found = collect(checked.agg(*wanted)).iloc[0].to_dict()
     texts = [column.name for column in columns if column.type == "string" and column.name not in contract.key]
     tops = _top_values(checked, texts, spec.top_values)
     return pd.DataFrame([_described(column.name, column.type, found, tops) for column in columns])
@@ -71,8 +73,8 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
     """
     rules = [*spec.tables[table].rules, Rule(name=DUPLICATE, predicate="the key is unique", action="drop")]
     failed = _failed_counts(checked)
-    total = checked.agg(F.count(F.lit(1)).alias("n")).toPandas()["n"].item()
-    out = quarantined.agg(F.count(F.lit(1)).alias("n")).toPandas()["n"].item()
+    total = checked.count()
+    out = quarantined.count()
     rows = []
     for rule in rules:
         n = failed.get(rule.name, 0)
@@ -94,13 +96,15 @@ def release_rows(checked: DataFrame, rules: pd.DataFrame, table: str) -> DataFra
     """
     stopped = rules[rules.outcome == "stopped"]
     if len(stopped):
-        raise QualityError(f"{table}: {' '.join(_told(row) for row in stopped.to_dict('records'))} "
-                           f"Nothing downstream has seen this data; the refused rows are in quarantine_{table}.")  # fmt: skip
+        told = " ".join(_told(row) for row in stopped.to_dict("records"))
+        raise QualityError(
+            f"{table}: {told} Nothing downstream has seen this data; the refused rows are in quarantine_{table}."
+        )
     return checked.where(F.size(REASONS) == 0).drop(REASONS, WARNINGS)
 
 
 def _broken(name: str, predicate: str) -> Column:
-    return F.when(~F.coalesce(F.expr(f"({predicate})"), F.lit(False)), F.lit(name))
+    return F.when(~F.coalesce(F.expr(f"({predicate})"), F.lit(_UNTRUE)), F.lit(name))
 
 
 def _names(columns: list[Column]) -> Column:
@@ -139,7 +143,7 @@ def _top_values(checked: DataFrame, names: Sequence[str], most: int) -> dict[str
         .agg(F.count(F.lit(1)).alias("n"))
     )
     first = Window.partitionBy("name").orderBy(F.desc("n"), F.asc("value"))
-    rows = counted.withColumn("rank", F.row_number().over(first)).where(F.col("rank") <= most).toPandas()
+    rows = collect(counted.withColumn("rank", F.row_number().over(first)).where(F.col("rank") <= most))
     tops: dict[str, list[list[object]]] = {}
     for row in rows.sort_values(["name", "rank"]).itertuples():
         tops.setdefault(row.name, []).append([row.value, int(row.n)])
@@ -168,13 +172,13 @@ def _described(name: str, kind: str, found: dict[str, float], tops: dict[str, li
 
 def _failed_counts(checked: DataFrame) -> dict[str, int]:
     broken = checked.select(F.explode(F.concat(REASONS, WARNINGS)).alias("rule"))
-    counted = broken.groupBy("rule").agg(F.count(F.lit(1)).alias("n")).toPandas()
+    counted = collect(broken.groupBy("rule").agg(F.count(F.lit(1)).alias("n")))
     return {str(rule): int(n) for rule, n in zip(counted["rule"], counted["n"], strict=True)}
 
 
 def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, object]]:
     held = F.array_contains(F.concat(REASONS, WARNINGS), F.lit(rule.name))
-    rows = checked.where(held).orderBy("source_file", "line_number").limit(most).toPandas()
+    rows = collect(checked.where(held).orderBy("source_file", "line_number").limit(most))
     rows = rows.drop(columns=[REASONS, WARNINGS, "file_sha256", "ingested_at"])
     return [dict(record) for record in rows.to_dict("records")]
 

@@ -27,6 +27,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import (
 )
 from lakehouse_ml.pipelines.training.split import held_out
 from lakehouse_ml.spec import Spec
+from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +99,8 @@ def evaluate(
     except Exception as error:
         log.warning("evaluation: version %s is refused, for judging it failed: %s", candidate.version, error)
         outcomes, measured = _nothing(key)
-        verdict = None
         reason = f"Judging failed ({type(error).__name__}: {error}); what can't be judged is refused."
-        return outcomes, measured, _verdict_row(candidate, incumbent, verdict, reason, spec, outcomes, clock)
+        return outcomes, measured, _verdict_row(candidate, incumbent, None, reason, spec, outcomes, clock)
     return outcomes, measured, _verdict_row(candidate, incumbent, verdict, verdict.reason, spec, outcomes, clock)
 
 
@@ -125,7 +125,7 @@ def _contest(
     for model in filter(None, (candidate, incumbent)):
         unseen = unseen.where(held_out(key[0], model.card.salt, model.card.holdout_share))
     sampled = unseen.orderBy(F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(key[0])))).limit(spec.max_rows)
-    rows = sampled.toPandas().sort_values(list(key), ignore_index=True)
+    rows = collect(sampled).sort_values(list(key), ignore_index=True)
     scored = rows[[*key, "label", *segments]].assign(
         candidate_probability=_probability(candidate, rows),
         incumbent_probability=_probability(incumbent, rows) if incumbent else np.nan,

@@ -21,7 +21,7 @@ def shape(use_case: UseCase) -> Pipeline:
         [
             Node(
                 use_case.features,
-                inputs={**clean, "spec": "params:feature_engineering"},
+                inputs={**clean, "spec": "params:features"},
                 outputs=f"feature_{use_case.noun}",
                 name="build_features",
             ),

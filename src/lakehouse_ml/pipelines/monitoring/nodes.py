@@ -18,7 +18,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import held_out
 from lakehouse_ml.spec import Spec
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.tables import Batch, collect
 
 SCORE = "score"
 
@@ -49,7 +49,7 @@ def measure_drift(
         One row per column (see `drift.ColumnDrift`, categories as JSON) and one verdict row, each in place of this
         batch's earlier ones; and the verdict as a mapping for machines.
     """
-    batch = spec.batch.isoformat() if spec.batch else scores.agg(F.max("batch").alias("b")).toPandas()["b"].item()
+    batch = spec.batch.isoformat() if spec.batch else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
     if champion is None or batch is None:
         return (
             Batch(None, "batch", ()),
@@ -79,17 +79,16 @@ def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> di
     pairs = F.array(
         *(F.struct(F.lit(name).alias("name"), _bin(name, profile).alias("bin")) for name, profile in reference.items())
     )
-    counted = (
+    counted = collect(
         rows.select(F.explode(pairs).alias("pair"))
         .groupBy(F.col("pair.name").alias("name"), F.col("pair.bin").alias("bin"))
         .agg(F.count(F.lit(1)).alias("n"))
-        .toPandas()
     )
     counts: dict[str, dict[str | None, int]] = {name: {} for name in reference}
     for row in counted.itertuples():
         counts[row.name][None if pd.isna(row.bin) else str(row.bin)] = int(row.n)
     return {
-        name: ColumnProfile(profile.kind, {bin: n for bin, n in counts[name].items() if bin is not None},
+        name: ColumnProfile(profile.kind, {key: n for key, n in counts[name].items() if key is not None},
                             counts[name].get(None, 0), profile.edges)
         for name, profile in reference.items()
     }  # fmt: skip
@@ -114,7 +113,7 @@ def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
     Returns:
         One row per batch and model version: batch, model_version, n_rows, n_positives, and the metrics.
     """
-    groups = outcomes.groupBy("batch", "model_version").agg(F.count(F.lit(1)).alias("n_rows")).toPandas()
+    groups = collect(outcomes.groupBy("batch", "model_version").agg(F.count(F.lit(1)).alias("n_rows")))
     return pd.DataFrame(list(_live(outcomes, groups, spec.max_rows)), columns=_LIVE)
 
 
@@ -127,7 +126,7 @@ _LIVE = [
 def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict[str, Any]]:
     for group in groups.sort_values(["batch", "model_version"]).itertuples():
         here = (F.col("batch") == group.batch) & (F.col("model_version") == group.model_version)
-        rows = outcomes.where(here).select("probability", "threshold", "label").limit(most).toPandas()
+        rows = collect(outcomes.where(here).select("probability", "threshold", "label").limit(most))
         metrics = classification_metrics(
             rows["label"].to_numpy(), rows["probability"].to_numpy(), float(rows["threshold"].iloc[0])
         )

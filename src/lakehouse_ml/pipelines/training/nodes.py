@@ -23,6 +23,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, c
 from lakehouse_ml.pipelines.monitoring.drift import profile_categorical, profile_numeric, quantile_edges
 from lakehouse_ml.pipelines.training.split import SplitSpec, held_out
 from lakehouse_ml.spec import Spec
+from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)
 
@@ -140,14 +141,14 @@ def check_parts(counts: Mapping[tuple[str, int], int], spec: SplitSpec) -> None:
 
 
 def _part_counts(model_input: DataFrame) -> dict[tuple[str, int], int]:
-    counted = model_input.groupBy("part", "label").agg(F.count(F.lit(1)).alias("n")).toPandas()
+    counted = collect(model_input.groupBy("part", "label").agg(F.count(F.lit(1)).alias("n")))
     return {(str(row.part), int(row.label)): int(row.n) for row in counted.itertuples()}
 
 
 def _training_rows(model_input: DataFrame, spec: TrainingSpec, entity: str) -> pd.DataFrame:
     order = F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(entity).cast("string")))
     train = model_input.where(F.col("part") == "train")
-    rows = train.orderBy(order).limit(spec.max_rows).toPandas().sort_values(entity, ignore_index=True)
+    rows = collect(train.orderBy(order).limit(spec.max_rows)).sort_values(entity, ignore_index=True)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(rows))
     return rows
 

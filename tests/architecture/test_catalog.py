@@ -1,0 +1,156 @@
+"""The catalog is the map: every dataset stands on it once, in every environment, and nothing else does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import pipelines, settings
+from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogConfigResolver
+from kedro.pipeline import Node, Pipeline
+
+PROJECT = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "base")
+PREFIXES = (
+    "landing_", "manifest_", "parsed_", "raw_", "checked_", "clean_", "quarantine_", "feature_", "label_", "model_input_",
+    "candidate_", "champion_", "incumbent_", "metrics_", "verdict_", "promotion_", "score_", "outcome_", "report_",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _project() -> None:
+    bootstrap_project(PROJECT)
+
+
+def whole() -> Pipeline:
+    return pipelines["__default__"]
+
+
+def loader(env: str, **runtime: Any) -> OmegaConfigLoader:
+    return settings.CONFIG_LOADER_CLASS(
+        conf_source=str(PROJECT / "conf"), env=env, runtime_params=runtime, **settings.CONFIG_LOADER_ARGS
+    )
+
+
+def resolver(env: str) -> CatalogConfigResolver:
+    return CatalogConfigResolver(config=loader(env)["catalog"])
+
+
+def matching(name: str, known: CatalogConfigResolver) -> list[str]:
+    """The entry that gives a dataset: its own, or the pattern that wins."""
+    if name in known.config:
+        return [name]
+    found = known.match_dataset_pattern(name)
+    return [found] if found else []
+
+
+def off_the_map(pipeline: Pipeline, known: CatalogConfigResolver) -> list[str]:
+    """Datasets of a pipeline that no entry gives: Kedro would keep them in memory and lose them."""
+    names = [name for name in pipeline.datasets() if not name.startswith("params:") and name != "parameters"]
+    return sorted(name for name in names if not matching(name, known))
+
+
+def wrongly_named(names: list[str]) -> list[str]:
+    """Datasets whose name doesn't begin with their layer."""
+    shorts = {name: name.partition(".")[2] for name in names}
+    return sorted(name for name, short in shorts.items() if short != "clock" and not short.startswith(PREFIXES))
+
+
+def composed(globals_: dict[str, Any], text: str) -> list[str]:
+    """Globals that are made of other globals: an environment that overrides one would leave the other behind."""
+    nested = [key for key, value in globals_.items() if isinstance(value, dict | list)]
+    return nested + re.findall(r"^(\w+):.*\$\{", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_dataset_is_on_the_map_in_every_environment(env: str) -> None:
+    assert off_the_map(whole(), resolver(env)) == []
+
+
+def test_a_dataset_that_is_not_on_the_map_is_found() -> None:
+    stray = Pipeline([Node(len, inputs="clean_customers", outputs="cleen_customers", name="stray")], namespace="churn")
+    assert off_the_map(stray, resolver("local")) == ["churn.cleen_customers"]
+
+
+def test_every_dataset_name_begins_with_its_layer() -> None:
+    names = [name for name in whole().datasets() if not name.startswith("params:")]
+    assert wrongly_named(names) == []
+
+
+def test_a_dataset_without_a_layer_is_found() -> None:
+    assert wrongly_named(["churn.customers_clean"]) == ["churn.customers_clean"]
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_no_pattern_catches_a_parameter(env: str) -> None:
+    known = resolver(env)
+    params = [name for name in whole().datasets() if name.startswith("params:")]
+    assert params
+    assert [name for name in params if known.match_dataset_pattern(name)] == []
+
+
+def test_a_pattern_without_a_prefix_would_catch_a_parameter() -> None:
+    greedy = CatalogConfigResolver(config={"{use_case}.{report}": {"type": "json.JSONDataset", "filepath": "{report}"}})
+    assert greedy.match_dataset_pattern("params:churn.training")
+
+
+def test_globals_are_leaves_in_every_environment() -> None:
+    files = list((PROJECT / "conf").glob("*/globals.yml"))
+    assert files
+    for file in files:
+        values = loader("local")["globals"]
+        assert composed(values, file.read_text(encoding="utf-8")) == []
+
+
+def test_a_composed_global_is_found() -> None:
+    assert composed({"lake": "data", "root": "data/x"}, "lake: data\nroot: ${lake}/x\n") == ["root"]
+    assert composed({"places": {"lake": "data"}}, "") == ["places"]
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_typed_parameter_builds_in_every_environment(env: str) -> None:
+    from kedro.validation.parameter_validator import ParameterValidator
+
+    built = ParameterValidator({"__default__": whole()}).validate_raw_params(loader(env)["parameters"])
+    wanted = {name.removeprefix("params:") for name in whole().datasets() if name.startswith("params:")}
+    for name in wanted:
+        use_case, key = name.split(".")
+        assert not isinstance(built[use_case][key], dict), f"{name} is not typed"
+
+
+def test_an_environment_that_changes_one_parameter_keeps_its_siblings(tmp_path: Path) -> None:
+    for folder, text in {"base": "churn: {training: {folds: 3, seed: 0}}", "prod": "churn: {training: {folds: 5}}"}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "parameters.yml").write_text(text, encoding="utf-8")
+    given = dict(settings.CONFIG_LOADER_ARGS)
+    merged = OmegaConfigLoader(conf_source=str(tmp_path), env="prod", **given)["parameters"]
+    assert merged == {"churn": {"training": {"folds": 5, "seed": 0}}}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_every_entry_of_the_catalog_is_used(env: str) -> None:
+    known = resolver(env)
+    used = {found for name in whole().datasets() for found in matching(name, known)}
+    entries = [*known.config, *(pattern for pattern in known.list_patterns() if pattern != "{default}")]
+    assert sorted(set(entries) - used) == []
+
+
+def test_every_validator_of_the_catalog_is_a_contract_that_exists() -> None:
+    from kedro.validation.core import ValidatorSpec, resolve_validator
+
+    conf = loader("local")["catalog"]
+    known = CatalogConfigResolver(config=conf)
+    checked = 0
+    for name in whole().datasets():
+        if name.startswith("params:") or not matching(name, known):
+            continue
+        entry = known.resolve_pattern(name)
+        if "validator" in entry:
+            contract: Any = resolve_validator(ValidatorSpec.from_dataset_config(name, entry["validator"]))
+            assert contract.name == name.partition(".")[2]
+            checked += 1
+    assert checked > 10

@@ -1,0 +1,79 @@
+"""What of a landing folder is read: new and corrected files, each content once, one folder a lake."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse_ml.errors import LandingError
+from lakehouse_ml.landing import Landing, LandingFile, Selection, select
+
+FOLDER = "/data/drop"
+
+
+def landing(files: dict[str, str], known: dict[str, str] | None = None, known_address: str | None = FOLDER) -> Landing:
+    """A folder holding `files` (name: hash), of which the books know `known`."""
+    listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256) for name, sha256 in files.items())
+    return Landing(FOLDER, "csv", ",", listed, known or {}, known_address if known else None)
+
+
+def test_in_an_empty_lake_every_file_is_new() -> None:
+    selection = select(landing({"a.csv": "1", "b.csv": "2"}))
+    assert selection.names == ("a.csv", "b.csv")
+    assert selection.vanished == ()
+
+
+def test_a_file_that_was_read_is_not_read_again() -> None:
+    assert select(landing({"a.csv": "1", "b.csv": "2"}, {"a.csv": "1"})).names == ("b.csv",)
+
+
+def test_a_corrected_file_is_read_again() -> None:
+    assert select(landing({"a.csv": "1 corrected"}, {"a.csv": "1"})).names == ("a.csv",)
+
+
+def test_a_file_that_went_away_is_told_and_nothing_is_read() -> None:
+    known = {"b.csv": "2", "a.csv": "1", "c.csv": "3"}
+    assert select(landing({"c.csv": "3"}, known)) == Selection((), ("a.csv", "b.csv"))
+
+
+def test_the_same_content_under_a_new_name_is_refused_by_both_names() -> None:
+    with pytest.raises(LandingError, match=r"copy\.csv in /data/drop has the same content as a\.csv.*Remove one"):
+        select(landing({"a.csv": "1", "copy.csv": "1"}, {"a.csv": "1"}))
+
+
+def test_two_new_files_of_one_content_are_refused() -> None:
+    with pytest.raises(LandingError, match=r"b\.csv in /data/drop has the same content as a\.csv"):
+        select(landing({"a.csv": "1", "b.csv": "1"}))
+
+
+def test_a_renamed_file_is_refused_as_its_rows_are_in_the_lake_already() -> None:
+    with pytest.raises(LandingError, match=r"renamed\.csv in /data/drop has the same content as a\.csv"):
+        select(landing({"renamed.csv": "1"}, {"a.csv": "1"}))
+
+
+def test_a_lake_with_rows_of_another_folder_is_refused_and_a_lake_of_its_own_is_proposed() -> None:
+    other = landing({"a.csv": "1"}, {"generated.csv": "0"}, known_address="/data/landing/churn")
+    with pytest.raises(LandingError, match=r"rows from /data/landing/churn.*LANDING=/data/drop LAKE="):
+        select(other)
+
+
+def test_a_lake_with_books_but_without_rows_takes_any_folder() -> None:
+    assert select(landing({"a.csv": "1"}, {}, known_address=None)).names == ("a.csv",)
+
+
+names = st.text("abcdef", min_size=1, max_size=3)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(here=st.lists(names, unique=True, max_size=6), known=st.dictionaries(names, st.booleans(), max_size=6))
+def test_every_name_is_read_known_or_vanished_and_after_reading_nothing_is_left(
+    here: list[str], known: dict[str, bool]
+) -> None:
+    files = {name: f"content of {name}" for name in here}
+    books = {name: f"content of {name}" if same else f"old content of {name}" for name, same in known.items()}
+    selection = select(landing(files, books))
+    assert set(selection.names) == {name for name in here if books.get(name) != files[name]}
+    assert set(selection.vanished) == set(books) - set(files)
+    again = select(landing(files, books | {file.name: file.sha256 for file in selection.files}))
+    assert again == Selection((), selection.vanished)
