@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import ENGINE, EngineSpec
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class ProjectHooks:
             return
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
         tags = {
+            "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",
             "use_case": ",".join(use_cases),
             "command": " ".join(["kedro", *sys.argv[1:]]) if sys.argv[0].endswith("kedro") else sys.argv[0],
             "engine": ENGINE.kind,
@@ -79,6 +81,11 @@ class ProjectHooks:
         tracking.end(did_something=bool(self._seconds))
         total = time.perf_counter() - self._started
         print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)
+
+
+def _stages(pipeline: Pipeline) -> str:
+    stages = [stage for stage in STAGES if any(f".{stage}." in node.name for node in pipeline.nodes)]
+    return "whole life" if len(stages) == len(STAGES) else ", ".join(stages)
 
 
 def _git(project_path: str) -> dict[str, str]:

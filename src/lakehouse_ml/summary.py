@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse_ml.pipelines import STAGES
+
 if TYPE_CHECKING:
     import pandas as pd
     from kedro.io import DataCatalog
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 
     from lakehouse_ml.use_cases.base import UseCase
 
-STAGES = (
-    "data_ingestion", "data_quality", "feature_engineering", "training", "evaluation", "batch_scoring", "monitoring",
-)  # fmt: skip
 _SHOWN = {
     "f1": "F1", "precision": "precision", "recall": "recall", "roc_auc": "ROC-AUC",
     "average_precision": "average precision", "expected_value": "value per customer",

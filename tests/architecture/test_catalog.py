@@ -123,7 +123,10 @@ def test_every_typed_parameter_builds_in_every_environment(env: str) -> None:
 
 
 def test_an_environment_that_changes_one_parameter_keeps_its_siblings(tmp_path: Path) -> None:
-    for folder, text in {"base": "churn: {training: {folds: 3, seed: 0}}", "prod": "churn: {training: {folds: 5}}"}.items():
+    for folder, text in {
+        "base": "churn: {training: {folds: 3, seed: 0}}",
+        "prod": "churn: {training: {folds: 5}}",
+    }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "parameters.yml").write_text(text, encoding="utf-8")
     given = dict(settings.CONFIG_LOADER_ARGS)

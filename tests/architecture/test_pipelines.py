@@ -12,7 +12,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml import use_cases
-from lakehouse_ml.summary import STAGES
+from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.use_cases.base import UseCase, per_use_case
 from lakehouse_ml.use_cases.churn import CHURN
 

@@ -96,9 +96,7 @@ def test_infinities_fall_into_the_outermost_bins_and_nan_is_null() -> None:
 
 
 def test_none_nan_and_na_are_null_and_empty_text_is_not() -> None:
-    assert profile_categorical(["a", None, float("nan"), pd.NA, "", "a"]) == categories(
-        nulls=3, **{"a": 2, "": 1}
-    )
+    assert profile_categorical(["a", None, float("nan"), pd.NA, "", "a"]) == categories(nulls=3, **{"a": 2, "": 1})
 
 
 def test_a_number_among_categories_is_refused() -> None:
@@ -194,9 +192,7 @@ def test_psi_of_a_bin_that_emptied_is_finite_and_as_by_hand() -> None:
 
 
 def test_psi_counts_nulls_as_a_bin() -> None:
-    assert psi(categories(a=100), categories(a=50, nulls=50)) == psi(
-        categories(a=100), categories(a=50, b=50)
-    )
+    assert psi(categories(a=100), categories(a=50, nulls=50)) == psi(categories(a=100), categories(a=50, b=50))
 
 
 def test_identical_profiles_have_a_psi_of_zero() -> None:
@@ -223,9 +219,7 @@ def test_without_drift_psi_averages_what_sampling_predicts() -> None:
     counts=st.lists(st.tuples(row_counts, row_counts), min_size=1, max_size=12),
     nulls=st.tuples(row_counts, row_counts),
 )
-def test_psi_is_finite_symmetric_and_never_negative(
-    counts: list[tuple[int, int]], nulls: tuple[int, int]
-) -> None:
+def test_psi_is_finite_symmetric_and_never_negative(counts: list[tuple[int, int]], nulls: tuple[int, int]) -> None:
     reference, batch = (histogram(*(pair[i] for pair in counts), nulls=nulls[i]) for i in (0, 1))
     assert isfinite(psi(reference, batch))
     assert psi(reference, batch) >= 0
@@ -251,9 +245,7 @@ def test_chi_square_is_the_one_of_scipy() -> None:
 
 def test_bins_with_few_expected_rows_are_pooled() -> None:
     thin = two_sample_test(categories(a=90, b=80, c=3, d=4, e=5), categories(a=80, b=90, c=5, d=4, e=3), 5)
-    assert thin == pytest.approx(
-        two_sample_test(categories(a=90, b=80, z=12), categories(a=80, b=90, z=12), 5)
-    )
+    assert thin == pytest.approx(two_sample_test(categories(a=90, b=80, z=12), categories(a=80, b=90, z=12), 5))
 
 
 def test_a_pooled_bin_that_stays_thin_gets_the_exact_test() -> None:
@@ -450,8 +442,7 @@ def test_too_few_rows_on_either_side_are_not_assessed(n_reference: int, n_batch:
     assert isnan(row.psi)
     assert isnan(row.p_adjusted)
     assert row.reason == (
-        f"{n_reference} reference rows, {n_batch} batch rows; "
-        "each side needs 200, so the column was not assessed."
+        f"{n_reference} reference rows, {n_batch} batch rows; each side needs 200, so the column was not assessed."
     )
 
 
@@ -509,9 +500,7 @@ def test_a_number_compared_with_a_category_is_a_sentence() -> None:
 
 
 def test_histograms_over_other_edges_are_a_sentence() -> None:
-    with pytest.raises(
-        ValueError, match=r"Column 'column' cannot be compared\. The batch was counted between other"
-    ):
+    with pytest.raises(ValueError, match=r"Column 'column' cannot be compared\. The batch was counted between other"):
         judge(histogram(1, 1), histogram(1, 1, 1))
 
 
@@ -531,9 +520,7 @@ any_histogram = st.builds(
     st.lists(row_counts, min_size=4, max_size=4),
     row_counts,
 )
-any_batch = st.fixed_dictionaries(
-    {}, optional={"c1": any_categories, "c2": any_categories, "n1": any_histogram}
-)
+any_batch = st.fixed_dictionaries({}, optional={"c1": any_categories, "c2": any_categories, "n1": any_histogram})
 
 
 @bounded

@@ -17,7 +17,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import METRICS, classification_me
 
 Floats = NDArray[np.float64]
 
-few = settings(max_examples=50, deadline=None, derandomize=True)
+few = settings(max_examples=30, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
 modes = st.sampled_from(["superiority", "non_inferiority"])
 
@@ -30,9 +30,7 @@ def chance(logit: Floats) -> Floats:
     return 1 / (1 + np.exp(-logit))
 
 
-def contest(
-    rng: np.random.Generator, n_rows: int, candidate_noise: float, incumbent_noise: float
-) -> Evidence:
+def contest(rng: np.random.Generator, n_rows: int, candidate_noise: float, incumbent_noise: float) -> Evidence:
     """Two models that see the same latent risk, each through noise of its own."""
     risk = rng.normal(-1.0, 1.5, n_rows)
     return Evidence(
@@ -205,9 +203,7 @@ def test_the_same_seed_gives_the_same_verdict() -> None:
         ([[0, 1]] * 100, "Every row needs an outcome of 0 or 1"),
     ],
 )
-def test_too_few_rows_or_one_class_are_refused_before_any_score_is_looked_at(
-    outcome: list[int], reason: str
-) -> None:
+def test_too_few_rows_or_one_class_are_refused_before_any_score_is_looked_at(outcome: list[int], reason: str) -> None:
     verdict = judge(Evidence(outcome, [math.nan], 0.5), LOW, QUICK)
 
     assert verdict.decision == "refuse"
@@ -351,9 +347,7 @@ def test_no_candidate_below_a_floor_is_ever_approved(
     seed: int, mode: str, minima: dict[str, float], alone: bool
 ) -> None:
     evidence = contest(np.random.default_rng(seed), 150, 0.2, 2.0)
-    measured = classification_metrics(
-        evidence.outcome, evidence.candidate_probability, evidence.candidate_threshold
-    )
+    measured = classification_metrics(evidence.outcome, evidence.candidate_probability, evidence.candidate_threshold)
     policy = Policy(mode=mode, resamples=200, min_positives=1)
 
     verdict = judge(first_model(evidence) if alone else evidence, Floors(**minima), policy)
@@ -420,7 +414,7 @@ def test_overlapping_rows_of_a_machine_do_not_pass_for_evidence_once_they_are_gr
     tolerant = QUICK.model_copy(update={"f1_tolerance": 1.0})
     alone, grouped = 0, 0
 
-    for _ in range(40):
+    for _ in range(25):
         episodes = contest(rng, 150, 0.5, 0.5)
         evidence = Evidence(
             outcome=np.repeat(episodes.outcome, 8),
@@ -433,8 +427,8 @@ def test_overlapping_rows_of_a_machine_do_not_pass_for_evidence_once_they_are_gr
         machines = np.repeat(np.arange(150), 8)
         grouped += judge(replace(evidence, groups=machines), LOW, tolerant).decision == "approve"
 
-    assert alone >= 6
-    assert grouped <= 3
+    assert alone >= 4
+    assert grouped <= 2
 
 
 # --- what conf may say
@@ -452,9 +446,7 @@ def test_overlapping_rows_of_a_machine_do_not_pass_for_evidence_once_they_are_gr
         ({"f1": None}, "at least one floor"),
     ],
 )
-def test_floors_refuse_unknown_metrics_and_impossible_values_by_name(
-    minima: dict[str, Any], complaint: str
-) -> None:
+def test_floors_refuse_unknown_metrics_and_impossible_values_by_name(minima: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         Floors.model_validate(minima)
 

@@ -137,9 +137,7 @@ def test_rows_that_cannot_be_measured_are_refused_with_a_sentence(
 
 @few
 @given(rows, scores)
-def test_weighted_metrics_equal_those_of_scikit_learn(
-    table: list[tuple[int, float, int]], threshold: float
-) -> None:
+def test_weighted_metrics_equal_those_of_scikit_learn(table: list[tuple[int, float, int]], threshold: float) -> None:
     outcome, probability, weight = columns(table)
     if not weight.any():
         weight = np.ones_like(weight)
@@ -352,17 +350,13 @@ def test_swapping_two_models_turns_every_gain_around() -> None:
 
     assert gains.shape == (250,)
     assert (gains > 0).all()
-    assert (
-        gains.tolist() == (-average_precision_gains(outcome, worse, better, resamples=250, seed=0)).tolist()
-    )
+    assert gains.tolist() == (-average_precision_gains(outcome, worse, better, resamples=250, seed=0)).tolist()
 
 
 def test_the_mean_resampled_gain_is_close_to_the_difference_of_the_scores() -> None:
     outcome, better = holdout(np.random.default_rng(8), 1000)
     worse = np.clip(better + np.random.default_rng(9).normal(0, 0.2, 1000), 0, 1)
-    difference = reference.average_precision_score(outcome, better) - reference.average_precision_score(
-        outcome, worse
-    )
+    difference = reference.average_precision_score(outcome, better) - reference.average_precision_score(outcome, worse)
 
     gains = average_precision_gains(outcome, better, worse, resamples=500, seed=0)
 

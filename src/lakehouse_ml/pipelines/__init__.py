@@ -1,1 +1,12 @@
 """Seven stages, each a shape that every use case fills."""
+
+# In the order in which data flows.
+STAGES = (
+    "data_ingestion",
+    "data_quality",
+    "feature_engineering",
+    "training",
+    "evaluation",
+    "batch_scoring",
+    "monitoring",
+)

@@ -224,9 +224,7 @@ def _problem_with_scores(evidence: Evidence, policy: Policy) -> str | None:
     return problem or _problem_with_groups(evidence, policy)
 
 
-def _problem_with_model(
-    whose: str, outcome: ArrayLike, probability: ArrayLike, threshold: float
-) -> str | None:
+def _problem_with_model(whose: str, outcome: ArrayLike, probability: ArrayLike, threshold: float) -> str | None:
     try:
         checked_rows(outcome, probability)
     except ValueError as error:
@@ -240,9 +238,7 @@ def _problem_with_groups(evidence: Evidence, policy: Policy) -> str | None:
         return None
     groups = int(numbered_groups(evidence.groups, np.size(evidence.outcome)).max()) + 1
     if groups < policy.min_groups:
-        return (
-            f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to know chance."
-        )
+        return f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to know chance."
     return None
 
 
@@ -308,10 +304,7 @@ def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
 
 def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
     if measured.incumbent_metrics is None:
-        held = [
-            f"{name} {measured.metrics[name]:.4f} (floor {least:.4f})"
-            for name, least in floors.minima.items()
-        ]
+        held = [f"{name} {measured.metrics[name]:.4f} (floor {least:.4f})" for name, least in floors.minima.items()]
         return f"There is no incumbent, and every floor holds: {', '.join(held)}."
     if policy.mode == "superiority":
         return f"The candidate is better than the incumbent: {_compared(measured)}"

@@ -60,10 +60,8 @@ def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold
     happened, score = checked_rows(outcome, probability)
     decision = (score >= threshold).astype(np.float64)
     both = 0 < happened.sum() < happened.size
-    # One call for all three: each of scikit-learn's functions checks its input anew, which takes most of the time.
-    at_threshold = metrics.precision_recall_fscore_support(
-        happened, decision, average="binary", zero_division=0
-    )
+    # One call for all three: most of the time goes into the check of its input that every call repeats.
+    at_threshold = metrics.precision_recall_fscore_support(happened, decision, average="binary", zero_division=0)
     values = (
         metrics.accuracy_score(happened, decision),
         *at_threshold[:3],

@@ -1,0 +1,1 @@
+"""What the benchmarks share: data, processes and their memory, and tables in Markdown."""

@@ -1,0 +1,690 @@
+"""What every stored table promises, whoever hands it the rows: the engine or a pandas frame."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import deltalake
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pytest
+from kedro.io import DatasetError
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.errors import TableError, find
+from lakehouse_ml.provenance import Provenance, recording
+from lakehouse_ml.tables import Batch
+
+Row = tuple[str | None, int | None, float | None]
+
+NAMES = ["part", "id", "value"]
+DDL = "part string, id bigint, value double"
+EVERY_TYPE = (
+    "k string, at timestamp, day date, n int, big bigint, x double, ok boolean, price decimal(10,2), tags array<string>, "
+    "reasons array<struct<feature:string,value:string,effect:double>>, place struct<row:int,name:string>"
+)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables under a folder, written and read by one kind of frame."""
+
+    kind: Literal["spark", "pandas"]
+    folder: Path
+    spark: Any
+
+    def table(self, name: str = "table", **how: Any) -> DeltaTable:
+        return DeltaTable(filepath=str(self.folder / name), frame=self.kind, **how)
+
+    def frame(self, *rows: Row) -> Any:
+        if self.kind == "spark":
+            return self.spark.createDataFrame(list(rows), DDL)
+        return pd.DataFrame(list(rows), columns=NAMES).astype({"id": "Int64", "value": "float64"})
+
+    def batch(self, *rows: Row, values: tuple[str, ...]) -> Batch:
+        return Batch(self.frame(*rows), "part", values)
+
+
+@pytest.fixture(params=["spark", "pandas"])
+def lake(request: pytest.FixtureRequest, spark: Any, tmp_path: Path) -> Lake:
+    return Lake(request.param, tmp_path, spark)
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> DeltaTable:
+    """A table of one column, two versions old."""
+    table = DeltaTable(filepath=str(tmp_path / "numbers"), frame="pandas")
+    table.save(pd.DataFrame({"n": [1]}))
+    table.save(pd.DataFrame({"n": [2]}))
+    return table
+
+
+def stored(table: DeltaTable) -> list[Row]:
+    """All rows, in order; nothing is None, however the frame spells it."""
+    loaded = table.load()
+    if hasattr(loaded, "collect"):
+        rows = [tuple(row) for row in loaded.collect()]
+    else:
+        rows = list(loaded.astype(object).where(loaded.notna(), None).itertuples(index=False, name=None))
+    return sorted(rows, key=lambda row: [(value is not None, value) for value in row])
+
+
+def refused(act: Callable[..., object], *given: Any) -> str:
+    """The sentence in which an attempt ends."""
+    with pytest.raises((DatasetError, TableError)) as caught:
+        act(*given)
+    sentence = find(caught.value)
+    assert isinstance(sentence, TableError)
+    return str(sentence)
+
+
+def made_with(fingerprint: str, table: DeltaTable, data: Any) -> None:
+    """Save as the runner lets a node save."""
+    with recording(Provenance("node", {}, fingerprint)):
+        table.save(data)
+
+
+# --- overwrite and append
+
+
+def test_overwriting_leaves_the_new_rows_only(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0), ("b", 2, None)))
+    assert stored(table) == [("a", 1, 1.0), ("b", 2, None)]
+
+    table.save(lake.frame(("c", 3, 3.0)))
+
+    assert stored(table) == [("c", 3, 3.0)]
+
+
+def test_an_overwritten_table_may_get_other_columns(lake: Lake, spark: Any) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0)))
+
+    table.save(pd.DataFrame({"id": ["x"], "extra": [True]}))
+
+    assert stored(table) == [("x", True)]
+
+
+def test_appending_keeps_what_was_there(lake: Lake) -> None:
+    table = lake.table(mode="append")
+
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.save(lake.frame(("a", 1, 1.0)))
+
+    assert stored(table) == [("a", 1, 1.0), ("a", 1, 1.0)]
+
+
+def test_a_frame_without_rows_keeps_its_columns(lake: Lake) -> None:
+    table = lake.table()
+
+    table.save(lake.frame())
+
+    assert stored(table) == []
+    assert list(table.load().columns) == NAMES
+
+
+# --- replacing a batch
+
+
+def test_a_batch_takes_the_place_of_its_own_rows_and_of_no_others(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), ("a", 2, 2.0), values=("a",)))
+    table.save(lake.batch(("b", 3, 3.0), values=("b",)))
+
+    table.save(lake.batch(("a", 9, None), values=("a",)))
+
+    assert stored(table) == [("a", 9, None), ("b", 3, 3.0)]
+
+
+def test_a_batch_written_twice_is_there_once(lake: Lake) -> None:
+    table = lake.table()
+    for _ in range(2):
+        table.save(lake.batch(("a", 1, 1.0), ("b", 2, 2.0), values=("a", "b")))
+
+    assert stored(table) == [("a", 1, 1.0), ("b", 2, 2.0)]
+
+
+@pytest.mark.parametrize("stranger", ["b", None])
+def test_rows_outside_the_batch_are_refused_and_nothing_is_written(lake: Lake, stranger: str | None) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+    before = table.token()
+
+    sentence = refused(table.save, lake.batch(("a", 5, 5.0), (stranger, 6, 6.0), values=("a",)))
+
+    assert sentence.startswith("1 rows lie outside the batch part IN ('a')")
+    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
+
+
+def test_rows_outside_a_first_batch_are_refused_too(lake: Lake) -> None:
+    table = lake.table()
+
+    refused(table.save, lake.batch(("b", 1, 1.0), values=("a",)))
+
+    assert not table.exists()
+
+
+def test_a_batch_whose_rows_all_lack_its_column_is_refused_in_a_sentence(lake: Lake) -> None:
+    table = lake.table()
+
+    assert refused(table.save, lake.batch((None, 1, 1.0), values=("a",))).startswith("1 rows lie outside")
+
+
+def test_an_empty_batch_with_values_removes_their_rows(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, 3.0)))
+
+    table.save(lake.batch(values=("a", "c")))
+
+    assert stored(table) == [("b", 2, 2.0)]
+
+
+def test_a_batch_without_values_leaves_every_row_as_it_is(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+
+    table.save(lake.batch(values=()))
+
+    assert stored(table) == [("a", 1, 1.0)]
+
+
+def test_a_batch_without_values_creates_a_missing_table(lake: Lake) -> None:
+    table = lake.table()
+
+    table.save(lake.batch(values=()))
+
+    assert table.exists()
+    assert stored(table) == []
+    assert list(table.load().columns) == NAMES
+
+
+def test_a_batch_without_a_frame_creates_nothing(lake: Lake) -> None:
+    table = lake.table()
+
+    table.save(Batch(None, "part", ()))
+
+    assert not table.exists()
+
+
+def test_quotes_in_a_batch_name_are_text(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(("O'Neill.csv", 1, 1.0), values=("O'Neill.csv",)))
+    table.save(lake.batch(("x') OR ('1'='1", 2, 2.0), values=("x') OR ('1'='1",)))
+
+    table.save(lake.batch(("O'Neill.csv", 3, 3.0), values=("O'Neill.csv",)))
+
+    assert stored(table) == [("O'Neill.csv", 3, 3.0), ("x') OR ('1'='1", 2, 2.0)]
+
+
+def test_a_computation_that_fails_midway_leaves_the_table_as_it_was(
+    lake: Lake, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+    before = table.token()
+    (lake.folder / "staging").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(lake.folder / "staging"))
+    broken = spark.range(100).selectExpr("'a' AS part", "id", "IF(id < 99, 1.0D, raise_error('broken')) AS value")
+
+    with pytest.raises(DatasetError, match="broken"):
+        table.save(Batch(broken, "part", ("a",)))
+
+    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
+    assert list((lake.folder / "staging").iterdir()) == []
+
+
+# --- other columns than the table's
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        pytest.param([*NAMES, "extra"], ("a", 5, 5.0, "new"), id="a column more"),
+        pytest.param(["part", "id"], ("a", 5), id="a column less"),
+        pytest.param(["part", "id", "worth"], ("a", 5, 5.0), id="a renamed column"),
+        pytest.param(NAMES, ("a", "five", 5.0), id="text for a number"),
+        pytest.param(NAMES, ("a", 5.5, 5.0), id="a fraction for a whole number"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["replace", "append", "merge"])
+def test_other_columns_are_refused_in_a_sentence_and_nothing_is_written(
+    tmp_path: Path, mode: str, columns: list[str], row: tuple[Any, ...]
+) -> None:
+    how = {"append": {"mode": "append"}, "merge": {"mode": "merge", "keys": ["part"]}}.get(mode, {})
+    table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas", **how)
+    table.save(pd.DataFrame([("a", 1, 1.0)], columns=NAMES))
+    rows = pd.DataFrame([row], columns=columns)
+
+    sentence = refused(table.save, Batch(rows, "part", ("a",)) if mode == "replace" else rows)
+
+    assert str(tmp_path / "table") in sentence
+    assert "LAKE=" in sentence
+    assert (table.token(), stored(table)) == ("v0", [("a", 1, 1.0)])
+
+
+def test_columns_in_another_order_go_where_they_belong(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+    turned = lake.frame(("a", 2, 3.0))[["value", "part", "id"]]
+
+    table.save(Batch(turned, "part", ("a",)))
+
+    assert stored(table) == [("a", 2, 3.0)]
+
+
+# --- merge
+
+
+def test_merging_updates_equal_keys_and_inserts_the_others(lake: Lake) -> None:
+    table = lake.table(mode="merge", keys=["part", "id"])
+    table.save(lake.frame(("a", 1, 1.0), ("a", 2, 2.0)))
+
+    table.save(lake.frame(("a", 2, 20.0), ("b", 2, 30.0)))
+
+    assert stored(table) == [("a", 1, 1.0), ("a", 2, 20.0), ("b", 2, 30.0)]
+
+
+def test_null_keys_are_equal_when_rows_are_merged(lake: Lake) -> None:
+    table = lake.table(mode="merge", keys=["part", "id"])
+    table.save(lake.frame((None, 1, 1.0), ("a", None, 2.0), (None, None, 3.0)))
+
+    table.save(lake.frame((None, 1, 10.0), ("a", None, 20.0), (None, None, 30.0)))
+
+    assert stored(table) == [(None, None, 30.0), (None, 1, 10.0), ("a", None, 20.0)]
+
+
+@pytest.mark.parametrize("key", ["a", None])
+@pytest.mark.parametrize("exists", [True, False])
+def test_rows_that_repeat_a_key_are_refused_before_a_merge(lake: Lake, key: str | None, exists: bool) -> None:
+    table = lake.table(mode="merge", keys=["part"])
+    if exists:
+        table.save(lake.frame(("b", 0, 0.0)))
+    before = table.token()
+
+    sentence = refused(table.save, lake.frame((key, 1, 1.0), (key, 2, 2.0)))
+
+    assert sentence.startswith("1 rows for ")
+    assert "repeat the key (part)" in sentence
+    assert table.token() == before
+
+
+def test_merging_without_keys_is_refused_before_anything_runs() -> None:
+    assert "needs `keys`" in refused(lambda: DeltaTable(filepath="somewhere", mode="merge"))
+
+
+# --- versions
+
+
+def test_a_pinned_version_is_loaded_and_can_not_be_written(lake: Lake) -> None:
+    lake.table().save(lake.frame(("a", 1, 1.0)))
+    lake.table().save(lake.frame(("b", 2, 2.0)))
+    pinned = lake.table(at_version=0)
+
+    assert stored(pinned) == [("a", 1, 1.0)]
+    assert pinned.token() == "v0"
+    assert "pinned to version 0" in refused(pinned.save, lake.frame(("c", 3, 3.0)))
+    assert stored(lake.table()) == [("b", 2, 2.0)]
+
+
+def test_a_version_that_was_never_written_is_a_sentence(numbers: DeltaTable) -> None:
+    assert "can't be read" in refused(DeltaTable(filepath=numbers.address, at_version=7, frame="pandas").load)
+
+
+def test_a_loaded_frame_stays_at_its_version_while_the_table_moves_on(spark: Any, tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "table"))
+    table.save(spark.createDataFrame([("old", 1, 1.0)], DDL))
+    loaded = table.load()
+
+    table.save(loaded.selectExpr("'new' AS part", "id + 1 AS id", "value"))
+
+    assert [tuple(row) for row in loaded.collect()] == [("old", 1, 1.0)]
+    assert stored(table) == [("new", 2, 1.0)]
+
+
+def test_the_token_changes_with_each_commit_and_with_nothing_else(lake: Lake) -> None:
+    table = lake.table()
+    assert table.token() is None
+    table.save(lake.frame(("a", 1, 1.0)))
+    first = table.token()
+
+    table.load()
+    refused(table.save, lake.batch(("b", 1, 1.0), values=("a",)))
+    assert table.token() == lake.table().token() == first
+
+    table.save(lake.frame(("a", 1, 1.0)))
+    assert table.token() != first
+
+
+# --- what is no table
+
+
+def test_only_a_table_exists(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "rows.parquet").write_bytes(b"PAR1")
+    (tmp_path / "begun" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "file").write_text("text")
+
+    assert not any(
+        DeltaTable(filepath=str(tmp_path / name)).exists() for name in ("nothing", "folder", "begun", "file")
+    )
+
+
+@pytest.mark.parametrize("act", ["load", "newest"])
+def test_a_missing_table_is_a_sentence_that_says_what_to_run(tmp_path: Path, act: str) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "missing"), frame="pandas")
+    acts = {"load": table.load, "newest": lambda: table.newest("batch")}
+
+    assert refused(acts[act]) == f"There is no table at {tmp_path / 'missing'} yet: run the stage that writes it first."
+    assert (table.token(), table.holds("any")) == (None, False)
+
+
+def test_a_damaged_log_is_one_line_that_names_the_table(numbers: DeltaTable) -> None:
+    log = Path(numbers.address) / "_delta_log" / "00000000000000000001.json"
+    log.write_text("{cut off")
+
+    for act in (numbers.load, numbers.token):
+        sentence = refused(act)
+        assert sentence.startswith(f"The table at {numbers.address} can't be read")
+        assert "\n" not in sentence
+
+
+def test_a_file_in_the_place_of_a_table_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    table = DeltaTable(filepath=str(tmp_path / "file"), frame="pandas")
+
+    for act in (table.load, lambda: table.save(pd.DataFrame({"n": [1]}))):
+        assert str(tmp_path / "file") in refused(act)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "configuration", "told"),
+    [
+        ({"minReaderVersion": 2, "minWriterVersion": 5}, {"delta.columnMapping.mode": "name"}, "column mapping"),
+        (
+            {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["deletionVectors"],
+             "writerFeatures": ["deletionVectors"]},
+            {"delta.enableDeletionVectors": "true"},
+            "deletionVectors",
+        ),
+        (
+            {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["columnMapping"],
+             "writerFeatures": ["columnMapping"]},
+            {"delta.columnMapping.mode": "name"},
+            "columnMapping",
+        ),
+    ],
+    ids=["column mapping by version", "deletion vectors", "column mapping by feature"],
+)  # fmt: skip
+def test_a_table_that_would_be_misread_is_refused(
+    numbers: DeltaTable, protocol: dict[str, Any], configuration: dict[str, str], told: str
+) -> None:
+    log = Path(numbers.address) / "_delta_log" / "00000000000000000000.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            action["protocol"] = protocol
+        if "metaData" in action:
+            action["metaData"]["configuration"] = configuration
+    log.write_text("\n".join(map(json.dumps, actions)))
+
+    sentence = refused(numbers.load)
+
+    assert sentence == f"The table at {numbers.address} uses {told}, which this engine would misread."
+
+
+# --- provenance
+
+
+def test_a_commit_says_which_node_made_it_of_what(lake: Lake) -> None:
+    made = Provenance("churn.scoring.score", {"churn.features": "v3", "params:x": "{}"}, "f00d")
+    table = lake.table()
+    with recording(made):
+        table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+
+    commit = json.loads(deltalake.DeltaTable(table.address).history(1)[0]["lakehouse_ml"])
+
+    assert commit == {
+        "node": "churn.scoring.score",
+        "inputs": {"churn.features": "v3", "params:x": "{}"},
+        "fingerprint": "f00d",
+        "scope": ["a"],
+    }
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "append", "merge"])
+def test_a_table_holds_the_fingerprint_of_its_newest_commit(lake: Lake, mode: Any) -> None:
+    table = lake.table(mode=mode, keys=["part"] if mode == "merge" else [])
+
+    made_with("one", table, lake.frame(("a", 1, 1.0)))
+    assert table.holds("one")
+    assert not table.holds("two")
+
+    made_with("two", table, lake.frame(("b", 2, 2.0)))
+    assert table.holds("two")
+
+
+def test_an_overwritten_table_no_longer_holds_what_was_there(lake: Lake) -> None:
+    table = lake.table()
+    made_with("one", table, lake.frame(("a", 1, 1.0)))
+
+    table.save(lake.frame(("b", 2, 2.0)))
+
+    assert not table.holds("one")
+
+
+def test_a_batch_is_held_until_it_is_written_again_whatever_happens_to_others(lake: Lake) -> None:
+    table = lake.table()
+    made_with("a one", table, lake.batch(("a", 1, 1.0), values=("a",)))
+    made_with("b one", table, lake.batch(("b", 2, 2.0), values=("b",)))
+    assert table.holds("a one")
+    assert table.holds("b one")
+
+    made_with("a two", table, lake.batch(("a", 3, 3.0), values=("a",)))
+
+    assert not table.holds("a one")
+    assert table.holds("a two")
+    assert table.holds("b one")
+
+
+def test_a_commit_of_two_batches_is_no_longer_held_when_one_of_them_is_written_again(lake: Lake) -> None:
+    table = lake.table()
+    made_with("both", table, lake.batch(("a", 1, 1.0), ("b", 2, 2.0), values=("a", "b")))
+    made_with("another", table, lake.batch(("c", 3, 3.0), values=("c",)))
+    assert table.holds("both")
+
+    made_with("one of them", table, lake.batch(("b", 4, 4.0), values=("b",)))
+
+    assert not table.holds("both")
+
+
+def test_batches_are_no_longer_held_after_the_whole_table_is_overwritten(lake: Lake) -> None:
+    table = lake.table()
+    made_with("batch", table, lake.batch(("a", 1, 1.0), values=("a",)))
+
+    made_with("whole", table, lake.frame(("a", 1, 1.0)))
+
+    assert not table.holds("batch")
+
+
+def test_a_batch_of_nothing_is_held_like_any_other(lake: Lake) -> None:
+    table = lake.table()
+
+    made_with("nothing came", table, lake.batch(values=()))
+
+    assert table.holds("nothing came")
+
+
+def test_rows_name_the_versions_that_they_were_made_of(tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "verdicts"), frame="pandas", made_of="made_of")
+    with recording(Provenance("judge", {"churn.model_input": "v4"}, "f00d")):
+        table.save(pd.DataFrame({"version": ["1"]}))
+
+    assert json.loads(table.load()["made_of"].item()) == {"churn.model_input": "v4"}
+
+
+# --- two at once
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Rows in whose middle somebody else writes: the second writer, who has read before the first one committed."""
+
+    rows: pa.Table
+    meanwhile: Callable[[], None]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.rows.schema
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        other = threading.Thread(target=self.meanwhile)
+        other.start()
+        other.join()
+        yield from self.rows.to_batches()
+
+
+def interrupted(part: str, number: int, meanwhile: Callable[[], None]) -> Interrupted:
+    return Interrupted(pa.table({"part": [part], "id": [number]}), meanwhile)
+
+
+def part(name: str, number: int) -> Batch:
+    return Batch(pd.DataFrame({"part": [name], "id": [number]}), "part", (name,))
+
+
+def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
+    table.save(part("a", 0))
+    late = interrupted("a", 2, lambda: table.save(part("a", 1)))
+
+    sentence = refused(lambda: table._write(late, scope=("a",), mode="overwrite", predicate="part IN ('a')"))
+
+    assert sentence.startswith(f"Another run wrote to {table.address} at the same time and was first")
+    assert stored(table) == [("a", 1)]
+
+
+def test_who_overwrites_a_table_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
+    table.save(part("a", 0))
+    late = interrupted("z", 2, lambda: table.save(pd.DataFrame({"part": ["b"], "id": [1]})))
+
+    sentence = refused(lambda: table._write(late, mode="overwrite", schema_mode="overwrite"))
+
+    assert table.address in sentence
+    assert stored(table) == [("b", 1)]
+
+
+def test_batches_of_their_own_do_not_get_into_each_others_way(tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
+    table.save(part("a", 0))
+    table.save(part("b", 0))
+    late = interrupted("a", 1, lambda: table.save(part("b", 1)))
+
+    table._write(late, scope=("a",), mode="overwrite", predicate="part IN ('a')")
+
+    assert stored(table) == [("a", 1), ("b", 1)]
+
+
+def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) -> None:
+    address = str(tmp_path / "table")
+    DeltaTable(filepath=address).save(part("first", 0))
+    gate = threading.Barrier(6)
+    written: list[tuple[str, int]] = [("first", 0)]
+    refusals: list[BaseException] = []
+
+    def write(number: int) -> None:
+        gate.wait()
+        try:
+            DeltaTable(filepath=address).save(part(f"part {number}", number))
+        except DatasetError as error:
+            refusals.append(error)
+        else:
+            written.append((f"part {number}", number))
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert stored(DeltaTable(filepath=address, frame="pandas")) == sorted(written)
+    assert len(written) + len(refusals) == 7
+    assert all(address in str(find(error)) for error in refusals)
+
+
+# --- types
+
+
+@pytest.fixture
+def every_type(spark: Any) -> Any:
+    """A row of values and a row of nulls, of every type that a contract may declare."""
+    moment = datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=UTC)
+    reasons = [{"feature": "tenure", "value": None, "effect": -0.25}, {"feature": "é", "value": "1", "effect": 0.5}]
+    full = ("a", moment, date(2024, 2, 29), 1, 2**40, 0.1, True, None, ["p", None], reasons, (7, "x"))
+    return spark.createDataFrame([full, ("b", *(None,) * 10)], EVERY_TYPE).selectExpr(
+        *(name if name != "price" else "CAST(IF(k = 'a', 1.25, NULL) AS decimal(10,2)) AS price" for name in columns())
+    )
+
+
+def columns() -> Sequence[str]:
+    return [
+        "k", "at", "day", "n", "big", "x", "ok", "price", "tags", "reasons", "place",
+    ]  # fmt: skip
+
+
+def test_every_type_comes_back_as_it_went(every_type: Any, tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "types"))
+    table.save(every_type)
+
+    loaded = table.load()
+
+    assert loaded.dtypes == every_type.dtypes
+    assert loaded.orderBy("k").collect() == every_type.orderBy("k").collect()
+
+
+def test_no_rows_keep_every_type(every_type: Any, tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "types"))
+    table.save(every_type.where("k = 'nobody'"))
+
+    assert table.load().dtypes == every_type.dtypes
+    assert table.load().count() == 0
+
+
+def test_a_moment_is_stored_in_utc_and_a_day_as_a_day(every_type: Any, tmp_path: Path) -> None:
+    DeltaTable(filepath=str(tmp_path / "types")).save(every_type)
+
+    row = DeltaTable(filepath=str(tmp_path / "types"), frame="pandas").load().set_index("k").loc["a"]
+
+    assert row["at"] == pd.Timestamp("2024-02-29T23:59:59.123456Z")
+    assert row["day"] == date(2024, 2, 29)
+    assert row["reasons"][1] == {"feature": "é", "value": "1", "effect": 0.5}
+
+
+def test_a_table_says_the_same_to_other_readers(every_type: Any, tmp_path: Path) -> None:
+    DeltaTable(filepath=str(tmp_path / "types")).save(every_type)
+
+    rows = deltalake.DeltaTable(str(tmp_path / "types")).to_pyarrow_dataset().to_table(filter=pads.field("k") == "a")
+
+    assert rows.schema.field("at").type == pa.timestamp("us", tz="UTC")
+    assert rows.schema.field("n").type == pa.int32()
+    assert rows["place"].to_pylist() == [{"row": 7, "name": "x"}]
+
+
+# --- the newest batch, without the engine
+
+
+def test_the_newest_batch_is_counted_without_the_engine(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.frame(("2024-01-31", 1, 1.0), ("2024-02-29", 2, 2.0), ("2024-02-29", 3, 3.0), (None, 4, 4.0)))
+    assert table.newest("part") == ("2024-02-29", 2)
+
+    table.save(lake.frame())
+    assert table.newest("part") is None

@@ -1,0 +1,546 @@
+"""Ingestion: files that arrive in a folder become typed rows and refused lines, and the books say of what."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.landing_files import Format, LandingFiles
+from lakehouse_ml.errors import LandingError, TableError, find
+from lakehouse_ml.landing import Landing
+from lakehouse_ml.pipelines.data_ingestion.nodes import (
+    IngestionSpec,
+    keep_rows,
+    parse_files,
+    record_files,
+    refuse_lines,
+    snapshot_of,
+)
+from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
+from lakehouse_ml.use_cases.columns import AUDIT, LINES
+
+LANDING = Table(
+    "landing_things",
+    "one row per thing and snapshot",
+    ("thing_id", "snapshot_on"),
+    (Column("thing_id", "string", "thingID", nullable=False), Column("n_items", "int", "items"),
+     Column("price", "double", "price"), Column("sold_on", "date", "soldOn"), Column("colour", "string", "colour")),
+)  # fmt: skip
+RAW = LANDING.plus("raw_things", "one row per record that parsed", *AUDIT)
+PARSED = RAW.plus("parsed_things", "one row per record of the last files", *LINES)
+REFUSED = Table("quarantine_lines_things", "one row per refused record", (), (*AUDIT, *LINES))
+HEADER = "thingID,items,price,soldOn,colour\n"
+SPEC = IngestionSpec(snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31))
+FIRST, SECOND = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2025, 2, 2, tzinfo=UTC)
+NOT_INT, NOT_DOUBLE = "is not of type int", "is not of type double"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A landing folder and a lake, with the four nodes of ingestion between them."""
+
+    folder: Path
+    lake: Path
+    format: Format = "csv"
+
+    def put(self, name: str, content: str | bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def listed(self, **given: Any) -> LandingFiles:
+        settings = {"files": "*", "format": self.format} | given
+        return LandingFiles(filepath=str(self.folder), manifest=str(self.lake / "manifest"), **settings)
+
+    def parse(self, clock: datetime = FIRST) -> list[dict[str, Any]]:
+        """Every record, typed or with its problems, by file and number."""
+        parsed = parse_files(self.listed().load(), clock, SPEC, LANDING)
+        rows = parsed.orderBy("source_file", "line_number").collect()
+        return [row.asDict(recursive=True) for row in rows]
+
+    def ingest(self, clock: datetime = FIRST) -> None:
+        """All four nodes, each result stored before the next one reads it."""
+        landing: Landing = self.listed().load()
+        tables = {name: self.table(name) for name in ("parsed", "raw", "refused", "manifest")}
+        tables["parsed"].save(parse_files(landing, clock, SPEC, LANDING))
+        parsed = tables["parsed"].load()
+        tables["raw"].save(keep_rows(parsed, landing, LANDING))
+        tables["refused"].save(refuse_lines(parsed, landing))
+        stored = tables["raw"].load(), tables["refused"].load()
+        tables["manifest"].save(record_files(parsed, landing, clock, *stored))
+
+    def table(self, name: str) -> DeltaTable:
+        return DeltaTable(filepath=str(self.lake / name), frame="pandas" if name == "manifest" else "spark")
+
+    def raw(self) -> list[tuple[str, str, int | None]]:
+        """Thing, file and number of items of every raw row."""
+        rows = self.table("raw").load().select("thing_id", "source_file", "n_items").collect()
+        return sorted(tuple(row) for row in rows)
+
+    def books(self) -> pd.DataFrame:
+        return self.table("manifest").load().set_index("source_file").sort_index()
+
+
+@pytest.fixture
+def place(tmp_path: Path, spark: Any) -> Place:
+    (tmp_path / "drop").mkdir()
+    return Place(tmp_path / "drop", tmp_path / "lake")
+
+
+def values(row: dict[str, Any]) -> list[Any]:
+    return [row[name] for name in LANDING.names]
+
+
+def problems(row: dict[str, Any]) -> list[tuple[str | None, str, str]]:
+    return [(problem["column"], problem["text"], problem["reason"]) for problem in row["problems"]]
+
+
+def told(act: Callable[[], object]) -> str:
+    """The sentence in which an act is refused, however deep it was wrapped."""
+    with pytest.raises(Exception, match=r".") as refused:
+        act()
+    sentence = find(refused.value)
+    assert isinstance(sentence, LandingError)
+    return str(sentence)
+
+
+# Kinds of sources
+
+TYPED = pa.table({
+    "colour": ["red", None, "light, blue"], "thingID": ["A", "B", "C"], "items": pa.array([1, None, 3], pa.int32()),
+    "price": [1.5, 2.0, None], "soldOn": pa.array([date(2024, 1, 31), None, date(2024, 2, 29)]),
+})  # fmt: skip
+SAME = [
+    ["A", 1, 1.5, date(2024, 1, 31), "red"],
+    ["B", None, 2.0, None, None],
+    ["C", 3, None, date(2024, 2, 29), "light, blue"],
+]
+
+
+def as_csv(folder: Path) -> None:
+    (folder / "t.csv").write_text(HEADER + 'A,1,1.5,2024-01-31,red\nB,,2,,\nC,3,,2024-02-29,"light, blue"\n')
+
+
+def as_parquet(folder: Path) -> None:
+    pq.write_table(TYPED, folder / "t.parquet")
+
+
+def as_json_lines(folder: Path) -> None:
+    lines = [json.dumps(row, default=str) for row in TYPED.to_pylist()]
+    (folder / "t.jsonl").write_text("\n".join(lines))
+
+
+def as_delta(folder: Path) -> None:
+    deltalake.write_deltalake(folder, TYPED)
+
+
+@pytest.mark.parametrize(
+    ("format", "write"), [("csv", as_csv), ("parquet", as_parquet), ("jsonl", as_json_lines), ("delta", as_delta)]
+)
+def test_every_kind_of_source_gives_the_same_rows(place: Place, format: Format, write: Callable[[Path], None]) -> None:
+    write(place.folder)
+    rows = Place(place.folder, place.lake, format).parse()
+    assert [values(row) for row in rows] == SAME
+    assert [row["problems"] for row in rows] == [[], [], []]
+    assert [row["line_number"] for row in rows] == ([2, 3, 4] if format == "csv" else [1, 2, 3])
+
+
+def test_of_a_delta_table_a_new_version_is_read_and_takes_the_old_ones_place(place: Place) -> None:
+    table = Place(place.folder, place.lake, "delta")
+    as_delta(place.folder)
+    table.ingest()
+    assert table.books().file_sha256.to_dict() == {"drop": "version 0"}
+    assert table.parse() == []
+    deltalake.write_deltalake(place.folder, TYPED.slice(2), mode="overwrite")
+    table.ingest(SECOND)
+    assert table.raw() == [("C", "drop", 3)]
+    assert table.books().file_sha256.to_dict() == {"drop": "version 1"}
+
+
+def test_what_is_parsed_fulfils_its_contract_and_so_does_what_it_is_parted_into(place: Place) -> None:
+    place.put("t.csv", HEADER + "A,1,1.5,2024-01-31,red\nB\n")
+    landing = place.listed().load()
+    parsed = parse_files(landing, FIRST, SPEC, LANDING)
+    PARSED.validate(parsed)
+    RAW.validate(keep_rows(parsed, landing, LANDING))
+    REFUSED.validate(refuse_lines(parsed, landing))
+
+
+def test_churns_own_file_becomes_raw_customers(place: Place) -> None:
+    place.put(
+        "Telco.csv",
+        "customerID,gender,SeniorCitizen,Partner,Dependents,tenure,PhoneService,MultipleLines,InternetService,"
+        "OnlineSecurity,OnlineBackup,DeviceProtection,TechSupport,StreamingTV,StreamingMovies,Contract,"
+        "PaperlessBilling,PaymentMethod,MonthlyCharges,TotalCharges,Churn\n"
+        "7590-VHVEG,Female,0,Yes,No,1,No,No phone service,DSL,No,Yes,No,No,No,No,Month-to-month,Yes,"
+        "Electronic check,29.85,29.85,No\n"
+        "4472-LVYGI,Female,0,Yes,Yes,0,No,No phone service,DSL,Yes,No,Yes,Yes,Yes,No,Two year,Yes,"
+        "Bank transfer (automatic),52.55, ,No\n",
+    )
+    landing = place.listed(files="*.csv").load()
+    raw = keep_rows(parse_files(landing, FIRST, SPEC, landing_customers), landing, landing_customers)
+    raw_customers.validate(raw)
+    rows = raw.rows.select("customer_id", "tenure_months", "monthly_charges", "total_charges", "churn")
+    assert sorted(tuple(row) for row in rows.collect()) == [
+        ("4472-LVYGI", 0, 52.55, None, "No"), ("7590-VHVEG", 1, 29.85, 29.85, "No"),
+    ]  # fmt: skip
+
+
+# Headers
+
+
+def test_columns_in_another_order_are_no_error(place: Place) -> None:
+    place.put("t.csv", "colour,soldOn,price,items,thingID\nred,2024-01-31,1.5,1,A\n")
+    assert [values(row) for row in place.parse()] == SAME[:1]
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("thingID,items,price,colour", "column soldOn is missing"),
+        ("thingID,items,price,soldOn,colour,size", "column size isn't declared"),
+        ("thingID,items,price,sold_on,colour", "column soldOn stands there as sold_on"),
+        ("thingID,items,price,soldOn,colour,price", "column price stands there twice"),
+    ],
+    ids=["missing", "extra", "renamed", "duplicated"],
+)
+def test_a_column_that_is_not_as_declared_is_named_with_the_file(place: Place, header: str, fault: str) -> None:
+    place.put("good.csv", HEADER)
+    place.put("odd.csv", f"{header}\n1,2,3\n")
+    sentence = told(place.parse)
+    assert sentence == (
+        f"odd.csv in {place.folder}: {fault}. Declared are 5 columns: thingID, items, price, soldOn, colour."
+    )
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl", "delta"])
+def test_a_missing_column_is_named_for_the_other_kinds_of_source_as_well(place: Place, format: Format) -> None:
+    without = TYPED.drop_columns(["price"])
+    source = Place(place.folder, place.lake, format)
+    match format:
+        case "parquet":
+            pq.write_table(without, place.folder / "t")
+        case "jsonl":
+            source.put("t", json.dumps(without.slice(0, 1).to_pylist()[0], default=str))
+        case _:
+            deltalake.write_deltalake(place.folder, without)
+    assert f"in {place.folder}: column price is missing." in told(source.parse)
+
+
+# Values
+
+
+def test_a_value_that_does_not_parse_is_told_with_its_text_column_and_reason_and_is_no_silent_null(
+    place: Place,
+) -> None:
+    place.put("t.csv", HEADER + "A,one,1.5,2024-02-30,red\n")
+    (row,) = place.parse()
+    assert problems(row) == [("items", "one", NOT_INT), ("soldOn", "2024-02-30", "is not of type date")]
+    assert values(row) == ["A", None, 1.5, None, "red"]
+    assert json.loads(row["line_text"]) == {
+        "thing_id": "A", "n_items": "one", "price": "1.5", "sold_on": "2024-02-30", "colour": "red",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["1,234.5", "1 234", "inf", "-Infinity", "1e999", "NaN", "12 EUR", "0x10", "--1"])
+def test_a_number_that_is_not_finite_or_not_plain_is_a_problem(place: Place, text: str) -> None:
+    place.put("t.csv", HEADER + f'A,1,"{text}",,red\n')
+    (row,) = place.parse()
+    assert problems(row) == [("price", text, NOT_DOUBLE)]
+    assert row["price"] is None
+
+
+@pytest.mark.parametrize("text", ["1.5", "2147483648", "1e3", "true", "1,000"])
+def test_a_count_that_is_not_a_whole_number_is_a_problem(place: Place, text: str) -> None:
+    place.put("t.csv", HEADER + f'A,"{text}",1,,red\n')
+    (row,) = place.parse()
+    assert problems(row) == [("items", text, NOT_INT)]
+
+
+def test_numbers_parse_with_sign_exponent_and_space_around(place: Place) -> None:
+    place.put("t.csv", HEADER + "A, -7 , 1.5e-3 ,2024-01-31,red\nB,007,-.5,,red\n")
+    rows = place.parse()
+    assert [values(row)[1:3] for row in rows] == [[-7, 0.0015], [7, -0.5]]
+    assert [row["problems"] for row in rows] == [[], []]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "   "])
+def test_blank_is_null_in_every_column_that_may_be_null(place: Place, blank: str) -> None:
+    place.put("t.csv", HEADER + f"A,{blank},{blank},{blank},{blank}\n")
+    (row,) = place.parse()
+    assert values(row) == ["A", None, None, None, None]
+    assert row["problems"] == []
+    assert row["line_text"] is None
+
+
+def test_text_loses_the_space_around_it_and_nothing_else(place: Place) -> None:
+    place.put("t.csv", HEADER + "A,,,, dark  Red \nB,,,,NULL\nC,,,,N/A\n")
+    assert [row["colour"] for row in place.parse()] == ["dark  Red", "NULL", "N/A"]
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_record_without_its_key_is_refused(place: Place, blank: str) -> None:
+    place.put("t.csv", HEADER + f"{blank},1,1.5,2024-01-31,red\n")
+    (row,) = place.parse()
+    assert problems(row) == [("thingID", blank, "is empty")]
+
+
+# Records
+
+
+def test_a_ragged_row_goes_to_quarantine_with_its_text_and_number_and_costs_no_other(place: Place) -> None:
+    place.put("t.csv", HEADER + "A,1,1.5,2024-01-31,red\nB,2\nC,3,1,,x,y\nD,4,,,red\n")
+    place.ingest()
+    refused = place.table("refused").load().orderBy("line_number").collect()
+    assert [(row.line_number, row.line_text, problems(row.asDict(recursive=True))) for row in refused] == [
+        (3, "B,2", [(None, "B,2", "has 2 fields instead of 5")]),
+        (4, "C,3,1,,x,y", [(None, "C,3,1,,x,y", "has 6 fields instead of 5")]),
+    ]
+    assert place.raw() == [("A", "t.csv", 1), ("D", "t.csv", 4)]
+
+
+PLAIN = HEADER + 'A,1,1.5,2024-01-31,red\nB,,2,,\nC,3,,2024-02-29,"light, blue"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "\ufeff" + PLAIN),
+        ("t.csv", PLAIN.replace("\n", "\r\n")),
+        ("t.csv", PLAIN.rstrip("\n")),
+        ("t.csv.gz", gzip.compress(PLAIN.encode())),
+    ],
+    ids=["byte order mark", "CRLF", "no last line end", "gzip"],
+)
+def test_ways_to_write_a_file_make_no_difference(place: Place, name: str, content: str | bytes) -> None:
+    place.put(name, content)
+    rows = place.parse()
+    assert [values(row) for row in rows] == SAME
+    assert [row["line_number"] for row in rows] == [2, 3, 4]
+    assert [row["problems"] for row in rows] == [[], [], []]
+
+
+def test_a_line_break_inside_quotes_belongs_to_the_value(place: Place) -> None:
+    place.put("t.csv", HEADER + 'A,1,1.5,,"red\nand ""blue"""\nB,2,,,x\n')
+    assert [(row["line_number"], row["colour"]) for row in place.parse()] == [(2, 'red\nand "blue"'), (3, "x")]
+
+
+@pytest.mark.parametrize("sound_lines", [0, 30_000], ids=["in the first lines", "far below"])
+def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(place: Place, sound_lines: int) -> None:
+    place.put("good.csv", HEADER + "B,1,1.5,,red\n")
+    place.put("odd.csv", (HEADER + "A,1,1.5,,red\n" * sound_lines + "A,1,1.5,,rosé\n").encode("latin-1"))
+    sentence = told(place.parse)
+    assert sentence.startswith("odd.csv can't be read as csv")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_file_is_one_sentence_that_names_the_file(place: Place, content: str) -> None:
+    place.put("empty.csv", content)
+    sentence = told(place.parse)
+    assert "empty.csv" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_file_with_nothing_but_a_header_has_no_rows_and_is_in_the_books(place: Place) -> None:
+    place.put("t.csv", HEADER)
+    place.ingest()
+    assert place.raw() == []
+    assert place.books()[["n_lines", "n_raw", "n_quarantined"]].to_numpy().tolist() == [[0, 0, 0]]
+
+
+# Where a row came from
+
+
+def test_each_row_carries_file_hash_line_and_time_and_the_day_that_it_describes(place: Place) -> None:
+    place.put("things_2024-03-31.csv", HEADER + "A,1,1.5,,red\nB\n")
+    place.put("undated.csv", HEADER + "C,1,1.5,,red\n")
+    listed = {file.name: file.sha256 for file in place.listed().load().files}
+    rows = place.parse()
+    assert [(row["source_file"], row["line_number"], row["snapshot_on"]) for row in rows] == [
+        ("things_2024-03-31.csv", 2, date(2024, 3, 31)), ("things_2024-03-31.csv", 3, date(2024, 3, 31)),
+        ("undated.csv", 2, date(2024, 12, 31)),
+    ]  # fmt: skip
+    assert [row["file_sha256"] for row in rows] == [listed[row["source_file"]] for row in rows]
+    assert {row["ingested_at"].replace(tzinfo=UTC) for row in rows} == {FIRST}
+
+
+def test_a_files_hash_is_that_of_its_bytes(place: Place) -> None:
+    place.put("t.csv", "abc")
+    (file,) = place.listed()._list()
+    assert file.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_name_with_what_looks_like_a_day_and_is_none_is_refused() -> None:
+    with pytest.raises(LandingError, match=r"june_2024-06-31\.csv should tell the day of its rows, but day"):
+        snapshot_of("june_2024-06-31.csv", SPEC)
+
+
+def test_a_pattern_without_a_group_for_the_day_is_refused() -> None:
+    with pytest.raises(ValidationError, match="needs a group in parentheses"):
+        IngestionSpec(snapshot_pattern=r"\d{4}", snapshot_default=date(2024, 12, 31))
+
+
+# The folder
+
+
+def test_only_the_tables_own_files_are_listed_and_hidden_ones_are_not(place: Place) -> None:
+    for name in ("b.csv", "a.csv", ".hidden.csv", "_started.csv", "notes.txt", "outcomes/o.csv"):
+        place.put(name, HEADER)
+    assert [file.name for file in place.listed(files="*.csv")._list()] == ["a.csv", "b.csv"]
+    assert [file.name for file in place.listed(files="outcomes/*.csv")._list()] == ["outcomes/o.csv"]
+
+
+def test_a_folder_without_the_tables_files_is_refused_unless_they_are_optional(place: Place) -> None:
+    place.put("notes.txt", "x")
+    assert told(place.listed(files="*.csv").load).startswith(f"No file named *.csv lies in {place.folder}.")
+    assert place.listed(files="*.csv", optional=True).load().files == ()
+    assert place.listed(files="outcomes/*.csv", optional=True).load().files == ()
+
+
+def test_a_missing_folder_and_a_file_in_its_place_are_refused(place: Place, tmp_path: Path) -> None:
+    missing = LandingFiles(filepath=str(tmp_path / "nowhere"), manifest=str(tmp_path / "manifest"))
+    assert "nowhere" in told(missing.load)
+    place.put("t.csv", HEADER)
+    file = LandingFiles(filepath=str(place.folder / "t.csv"), manifest=str(tmp_path / "manifest"))
+    assert told(file.load) == f"{place.folder / 't.csv'} is a file; LANDING names the folder that holds it."
+
+
+# Over time
+
+
+def test_files_arrive_over_time_and_each_is_read_once(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\n")
+    place.ingest(FIRST)
+    place.put("2.csv", HEADER + "B,2,,,\n")
+    assert [row["source_file"] for row in place.parse(SECOND)] == ["2.csv"]
+    place.ingest(SECOND)
+    assert place.raw() == [("A", "1.csv", 1), ("B", "2.csv", 2)]
+    assert [time.to_pydatetime() for time in place.books().ingested_at] == [FIRST, SECOND]
+
+
+def test_with_nothing_new_nothing_is_read_and_nothing_replaced(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\nB\n")
+    place.ingest(FIRST)
+    books = place.books()
+    place.ingest(SECOND)
+    assert place.raw() == [("A", "1.csv", 1)]
+    assert [row.line_text for row in place.table("refused").load().collect()] == ["B"]
+    pd.testing.assert_frame_equal(place.books(), books)
+    assert place.parse(SECOND) == []
+
+
+def test_a_corrected_file_takes_the_place_of_its_rows_and_refused_lines_and_touches_no_other(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\nB,x,,,\nC\n")
+    place.put("2.csv", HEADER + "D,4,,,\nE\n")
+    place.ingest(FIRST)
+    place.put("1.csv", HEADER + "A,10,,,\nB,2,,,\n")
+    place.ingest(SECOND)
+    assert place.raw() == [("A", "1.csv", 10), ("B", "1.csv", 2), ("D", "2.csv", 4)]
+    assert [row.line_text for row in place.table("refused").load().collect()] == ["E"]
+    counts = place.books()[["n_lines", "n_raw", "n_quarantined"]]
+    assert counts.to_numpy().tolist() == [[2, 2, 0], [2, 1, 1]]
+
+
+def test_a_corrected_file_without_rows_takes_its_rows_away(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\n")
+    place.ingest(FIRST)
+    place.put("1.csv", HEADER)
+    place.ingest(SECOND)
+    assert place.raw() == []
+
+
+def test_the_rows_of_a_file_that_went_away_stay(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\n")
+    place.put("2.csv", HEADER + "B,2,,,\n")
+    place.ingest(FIRST)
+    (place.folder / "1.csv").unlink()
+    place.ingest(SECOND)
+    assert place.raw() == [("A", "1.csv", 1), ("B", "2.csv", 2)]
+
+
+def test_a_file_that_was_read_under_another_name_is_refused_and_nothing_is_written(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\n")
+    place.ingest(FIRST)
+    place.put("copy.csv", HEADER + "A,1,,,\n")
+    assert "copy.csv" in told(place.ingest)
+    assert place.raw() == [("A", "1.csv", 1)]
+
+
+def test_another_landing_folder_is_refused_by_a_lake_that_holds_rows(place: Place, tmp_path: Path) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\n")
+    place.ingest(FIRST)
+    other = Place(tmp_path / "other", place.lake)
+    other.put("2.csv", HEADER + "B,2,,,\n")
+    sentence = told(other.parse)
+    assert str(place.folder) in sentence
+    assert f"make run LANDING={other.folder} LAKE=" in sentence
+
+
+# Books
+
+cells = st.sampled_from(["1", "x", "", "2.5", '"a\nb"', "A"])
+files = st.lists(st.lists(cells, min_size=3, max_size=6).map(",".join), max_size=6).map("\n".join)
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(contents=st.lists(files, min_size=1, max_size=3, unique=True))
+def test_of_every_file_the_lines_are_the_raw_rows_and_the_refused_ones(
+    spark: Any, tmp_path_factory: pytest.TempPathFactory, contents: list[str]
+) -> None:
+    root = tmp_path_factory.mktemp("books")
+    place = Place(root / "drop", root / "lake")
+    for number, content in enumerate(contents):
+        place.put(f"{number}.csv", HEADER + content)
+    place.ingest()
+    stored = {
+        name: place.table(name).load().groupBy("source_file").count().toPandas().set_index("source_file")["count"]
+        for name in ("raw", "refused")
+    }
+    books = place.books()
+    for number, content in enumerate(contents):
+        # Line breaks inside quotes don't end a record.
+        n_lines = len(content.replace("a\nb", "").splitlines())
+        counted = books.loc[f"{number}.csv"]
+        assert counted.n_lines == n_lines == counted.n_raw + counted.n_quarantined
+        assert (counted.n_raw, counted.n_quarantined) == tuple(
+            stored[name].get(f"{number}.csv", 0) for name in ("raw", "refused")
+        )
+
+
+def test_a_file_whose_rows_are_not_all_stored_does_not_count_as_read(place: Place) -> None:
+    place.put("1.csv", HEADER + "A,1,,,\nB,2,,,\nC\n")
+    landing = place.listed().load()
+    parsed = parse_files(landing, FIRST, SPEC, LANDING)
+    raw, refused = keep_rows(parsed, landing, LANDING).rows, refuse_lines(parsed, landing).rows
+    with pytest.raises(
+        TableError, match=r"books of 1\.csv don't balance .*'n_lines': 3, 'n_raw': 1, 'n_quarantined': 1"
+    ):
+        record_files(parsed, landing, FIRST, raw.where("thing_id = 'A'"), refused)
+    (written,) = record_files(parsed, landing, FIRST, raw, refused).rows.to_dict("records")
+    assert (written["n_lines"], written["n_raw"], written["n_quarantined"]) == (3, 2, 1)
+
+
+def test_in_the_pipeline_the_books_wait_for_the_rows() -> None:
+    from lakehouse_ml.pipelines.data_ingestion.pipeline import shape
+    from lakehouse_ml.use_cases.churn import CHURN
+
+    nodes = {node.short_name: node for node in shape(CHURN).nodes}
+    for table in CHURN.sources:
+        assert {f"raw_{table}", f"quarantine_lines_{table}"} <= set(nodes[f"record_{table}"].inputs)

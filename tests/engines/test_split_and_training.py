@@ -1,0 +1,447 @@
+"""Training: a split that never changes for a known entity, and a search that sees the training part alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lakehouse_ml.errors import TrainingError
+from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.models import Candidate, ModelCard
+from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
+from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile
+from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
+from lakehouse_ml.pipelines.training.split import SplitSpec, held_out, is_held_out
+from lakehouse_ml.use_cases.churn import CHURN
+from lakehouse_ml.use_cases.churn.contracts import feature_customers, label_customers, model_input_customers
+
+KEY = ("thing_id", "seen_on")
+CATEGORICAL, NUMERIC = ("colour", "shape"), ("size", "weight")
+SPLIT = {"holdout_share": 0.2, "salt": 0, "min_per_class": 5, "max_share_gap": 0.2}
+LOGISTIC = {"estimator": "logistic_regression", "params": {"C": 1.0}}
+FOREST = {"estimator": "random_forest", "params": {"n_estimators": 5, "max_depth": 3}}
+BOOSTING = {"estimator": "gradient_boosting", "params": {"max_iter": 10, "max_depth": 2}}
+MARCH, APRIL, MAY = date(2024, 3, 31), date(2024, 4, 30), date(2024, 5, 31)
+
+
+def training(*trials: dict[str, Any], **given: Any) -> TrainingSpec:
+    return TrainingSpec.model_validate(
+        {"split": SPLIT, "folds": 3, "seed": 0, "max_rows": 1000, "trials": trials or (LOGISTIC,)} | given
+    )
+
+
+# The split
+
+
+@pytest.mark.parametrize("salt", [0, 1, -7])
+def test_engine_and_python_decide_alike_for_every_entity(spark: Any, salt: int) -> None:
+    entities = [f"{n:04d}-{'ABCDEFGH'[n % 8]}" for n in range(2000)] + ["", " ", "é", "顧客", "a'b", "0:x", "x" * 500]
+    frame = spark.createDataFrame([(entity,) for entity in entities], "thing_id string")
+    for share in (0.2, 0.5):
+        column = held_out("thing_id", salt, share).alias("held")
+        decided = {row.thing_id: row.held for row in frame.select("thing_id", column).collect()}
+        assert decided == {entity: is_held_out(entity, salt, share) for entity in entities}
+        assert 0 < sum(decided.values()) < len(entities)
+
+
+def test_numbers_as_entities_are_decided_by_their_text(spark: Any) -> None:
+    frame = spark.range(200).select("id", held_out("id", 3, 0.3).alias("held"))
+    assert {row.id: row.held for row in frame.collect()} == {n: is_held_out(str(n), 3, 0.3) for n in range(200)}
+
+
+def test_the_decision_is_the_one_that_was_taken_when_the_first_models_were_trained() -> None:
+    # The first eight hexadecimal digits of md5("0:7590-VHVEG") and of md5("1:7590-VHVEG").
+    for salt, digits in ((0, "f4f521c2"), (1, "f4f36a84")):
+        assert hashlib.md5(f"{salt}:7590-VHVEG".encode(), usedforsecurity=False).hexdigest()[:8] == digits
+        bucket = int(digits, 16) / 2**32
+        assert is_held_out("7590-VHVEG", salt, bucket + 1e-9)
+        assert not is_held_out("7590-VHVEG", salt, bucket)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_the_share_that_is_held_out_is_about_right_for_every_salt(share: float) -> None:
+    n = 3000
+    found = [sum(is_held_out(str(entity), salt, share) for entity in range(n)) / n for salt in range(20)]
+    error = np.sqrt(share * (1 - share) / n)
+    assert max(abs(value - share) for value in found) < 4 * error
+    assert abs(np.mean(found) - share) < 4 * error / np.sqrt(20)
+
+
+def test_another_salt_is_another_split() -> None:
+    first, second = ({entity for entity in range(1000) if is_held_out(str(entity), salt, 0.5)} for salt in (0, 1))
+    assert 400 < len(first ^ second) < 600
+
+
+def test_a_larger_share_holds_out_the_same_entities_and_more() -> None:
+    entities = [str(n) for n in range(1000)]
+    small, large = ({entity for entity in entities if is_held_out(entity, 0, share)} for share in (0.1, 0.3))
+    assert small < large
+
+
+@pytest.mark.parametrize("wrong", [{"holdout_share": 0.0}, {"holdout_share": 1.0}, {"min_per_class": 0}, {"sald": 1}])
+def test_a_split_without_a_part_or_with_an_unknown_key_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SplitSpec.model_validate(SPLIT | wrong)
+
+
+# Assembling
+
+
+def frames(spark: Any, states: dict[tuple[str, date], int | None]) -> tuple[Any, Any]:
+    """Features and labels of states; a state whose label is None has none yet."""
+    features = spark.createDataFrame(
+        [(thing, day, float(n)) for n, (thing, day) in enumerate(states)], "thing_id string, seen_on date, size double"
+    )
+    known = [(thing, day, label) for (thing, day), label in states.items() if label is not None]
+    return features, spark.createDataFrame(known, "thing_id string, seen_on date, label int")
+
+
+def assembled(spark: Any, states: dict[tuple[str, date], int | None]) -> dict[str, tuple[date, float, int, str]]:
+    rows = assemble_rows(*frames(spark, states), training(), KEY).collect()
+    assert len(rows) == len({row.thing_id for row in rows})
+    return {row.thing_id: (row.seen_on, row["size"], row.label, row.part) for row in rows}
+
+
+def test_each_entity_comes_once_with_its_newest_labelled_state(spark: Any) -> None:
+    rows = assembled(
+        spark,
+        {
+            ("A", MARCH): 0, ("A", APRIL): 1, ("A", MAY): None,
+            ("B", MAY): 0, ("B", MARCH): 1,
+            ("C", MAY): None,
+        },
+    )  # fmt: skip
+    assert {thing: row[:3] for thing, row in rows.items()} == {"A": (APRIL, 1.0, 1), "B": (MAY, 3.0, 0)}
+
+
+def test_the_part_is_decided_by_the_entity_alone(spark: Any) -> None:
+    rows = assembled(spark, {(str(n), day): n % 2 for n in range(100) for day in (MARCH, APRIL)})
+    assert {thing: row[3] for thing, row in rows.items()} == {
+        str(n): "holdout" if is_held_out(str(n), 0, 0.2) else "train" for n in range(100)
+    }
+
+
+def test_what_is_assembled_of_churns_tables_fulfils_its_contract(spark: Any) -> None:
+    features, labels = (spark.createDataFrame([], table.ddl) for table in (feature_customers, label_customers))
+    model_input_customers.validate(assemble_rows(features, labels, training(), CHURN.key))
+
+
+entities = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(st.sets(entities, min_size=1, max_size=30), st.sets(entities, max_size=30), st.integers(0, 99))
+def test_old_entities_keep_their_part_when_new_ones_and_new_states_arrive(
+    spark: Any, old: set[str], new: set[str], salt: int
+) -> None:
+    spec = training(split=SPLIT | {"salt": salt, "holdout_share": 0.5})
+
+    def parts(days: tuple[date, ...], things: set[str]) -> dict[str, str]:
+        features, labels = frames(spark, {(thing, day): 0 for thing in things for day in days})
+        return {row.thing_id: row.part for row in assemble_rows(features, labels, spec, KEY).collect()}
+
+    before, after = parts((MARCH,), old), parts((MARCH, APRIL), old | new)
+    assert set(after) == old | new
+    assert before == {thing: after[thing] for thing in old}
+
+
+# Checks of the split
+
+
+def counts(train: tuple[int, int], holdout: tuple[int, int]) -> Mapping[tuple[str, int], int]:
+    """Rows by part and label, from (stayed, left) of each part; a combination without rows isn't there at all."""
+    told = {("train", 0): train[0], ("train", 1): train[1], ("holdout", 0): holdout[0], ("holdout", 1): holdout[1]}
+    return {place: n for place, n in told.items() if n}
+
+
+@pytest.mark.parametrize(
+    ("train", "holdout", "told"),
+    [
+        ((40, 4), (40, 40), "The train part has 4 rows with label 1; at least 5 are needed."),
+        ((40, 40), (0, 40), "The holdout part has 0 rows with label 0; at least 5 are needed."),
+        ((0, 0), (0, 0), "The train part has 0 rows with label 0; at least 5 are needed."),
+        ((80, 20), (59, 41), "20.0% in training and 41.0% in the hold-out: further apart than 20.0%."),
+        ((59, 41), (80, 20), "41.0% in training and 20.0% in the hold-out: further apart than 20.0%."),
+    ],
+)
+def test_a_split_that_nothing_can_be_learned_from_or_judged_on_is_refused_with_its_numbers(
+    train: tuple[int, int], holdout: tuple[int, int], told: str
+) -> None:
+    with pytest.raises(TrainingError) as refused:
+        check_parts(counts(train, holdout), SplitSpec.model_validate(SPLIT))
+    assert told in str(refused.value)
+    assert str(refused.value).endswith(("lower min_per_class in conf.", "or land more rows."))
+
+
+def test_parts_at_the_bounds_are_taken() -> None:
+    check_parts(counts((5, 5), (5, 5)), SplitSpec.model_validate(SPLIT))
+    check_parts(counts((75, 25), (63, 37)), SplitSpec.model_validate(SPLIT | {"max_share_gap": 0.125}))
+
+
+def test_the_search_refuses_a_split_before_it_fits_anything(spark: Any) -> None:
+    rows = things().assign(label=0)
+    with pytest.raises(TrainingError, match="label 1"):
+        search(spark.createDataFrame(rows), training(), KEY[0], CATEGORICAL, NUMERIC)
+
+
+# The search
+
+
+def things(n: int = 200) -> pd.DataFrame:
+    """Labelled rows with their part: red and large things have label 1 more often; one in ten lacks its weight."""
+    rng = np.random.default_rng(1)
+    size, colour = rng.normal(size=n), rng.choice(["red", "blue", "green"], n)
+    risk = 1 / (1 + np.exp(1.5 - 1.2 * size - 1.5 * (colour == "red")))
+    names = [f"T{number:03d}" for number in range(n)]
+    return pd.DataFrame(
+        {
+            "thing_id": names,
+            "colour": colour,
+            "shape": rng.choice(np.array(["round", None], dtype=object), n),
+            "size": size,
+            "weight": np.where(rng.random(n) < 0.1, np.nan, rng.normal(10, 2, n)),
+            "label": (rng.random(n) < risk).astype("int32"),
+            "part": ["holdout" if is_held_out(name, 0, 0.2) else "train" for name in names],
+        }
+    )
+
+
+THREE = training(FOREST, LOGISTIC, BOOSTING)
+
+
+def searched(spark: Any, rows: pd.DataFrame, spec: TrainingSpec) -> tuple[Candidate, pd.DataFrame]:
+    frame = spark.createDataFrame(rows)
+    return search(frame, spec, KEY[0], CATEGORICAL, NUMERIC)
+
+
+@pytest.fixture(scope="module")
+def found(spark: Any) -> tuple[Candidate, pd.DataFrame]:
+    """What the search makes of the things with all three estimators."""
+    return searched(spark, things(), THREE)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    """Predictors of the training part, as a model takes them."""
+    return estimators.predictors(learned(), CATEGORICAL, NUMERIC)
+
+
+def learned() -> pd.DataFrame:
+    table = things()
+    return table[table.part == "train"].reset_index(drop=True)
+
+
+def same_model(one: Candidate, other: Candidate) -> bool:
+    every = estimators.predictors(things(), CATEGORICAL, NUMERIC)
+    scores = [estimators.score(candidate.model, every) for candidate in (one, other)]
+    return one.card.to_json() == other.card.to_json() and np.array_equal(*scores)
+
+
+def without_time(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials.drop(columns="fit_seconds")
+
+
+def test_every_trial_is_told_with_its_parameters_metrics_and_time(found: tuple[Candidate, pd.DataFrame]) -> None:
+    trials = found[1]
+    assert trials.trial.tolist() == [1, 2, 3]
+    told = [{"estimator": e, "params": json.loads(p)} for e, p in zip(trials.estimator, trials.params, strict=True)]
+    assert told == [FOREST, LOGISTIC, BOOSTING]
+    assert (trials.fit_seconds > 0).all()
+    assert trials[[*METRICS, "threshold"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+
+
+def test_the_winner_has_the_best_f1_and_is_marked_alone(found: tuple[Candidate, pd.DataFrame]) -> None:
+    candidate, trials = found
+    assert trials.f1.nunique() == 3
+    winner = trials.loc[trials.f1.idxmax()]
+    assert trials.chosen.tolist() == [number == winner.trial for number in trials.trial]
+    assert (candidate.card.estimator, dict(candidate.card.params)) == (winner.estimator, json.loads(winner.params))
+    assert candidate.card.threshold == winner.threshold
+    assert candidate.card.metrics == {name: winner[name] for name in METRICS}
+
+
+def test_the_metrics_of_a_trial_are_those_of_predictions_by_models_that_had_not_seen_the_row(
+    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+) -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    label = learned().label.to_numpy()
+    spec = EstimatorSpec.model_validate(LOGISTIC)
+    probability = np.zeros(len(rows))
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(rows, label):
+        model = estimators.fit(spec, rows.iloc[train], label[train], categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+        probability[test] = estimators.score(model, rows.iloc[test])
+    threshold = best_threshold(label, probability)
+    told = found[1].set_index("estimator").loc["logistic_regression"]
+    assert told.threshold == pytest.approx(threshold, abs=1e-12)
+    assert told[list(METRICS)].to_dict() == pytest.approx(classification_metrics(label, probability, threshold))
+
+
+def test_the_same_seed_gives_the_same_result_in_whatever_order_the_rows_come(
+    spark: Any, found: tuple[Candidate, pd.DataFrame]
+) -> None:
+    again = searched(spark, things().sample(frac=1, random_state=5), THREE)
+    assert same_model(again[0], found[0])
+    pd.testing.assert_frame_equal(without_time(again[1]), without_time(found[1]))
+
+
+def test_rows_that_are_held_out_never_influence_the_model(spark: Any) -> None:
+    table = things()
+    held = table.part == "holdout"
+    changed = table.copy()
+    changed.loc[held, "label"] = 1 - table.label[held]
+    changed.loc[held, ["size", "weight"]] = -99.0
+    changed.loc[held, ["colour", "shape"]] = "never seen"
+    spec = training(LOGISTIC, split=SPLIT | {"max_share_gap": 1.0})
+    one, other = searched(spark, table, spec), searched(spark, changed, spec)
+    assert same_model(one[0], other[0])
+    pd.testing.assert_frame_equal(without_time(one[1]), without_time(other[1]))
+
+
+def test_another_label_of_a_training_row_gives_another_model(spark: Any) -> None:
+    changed = things()
+    first = changed.index[changed.part == "train"][0]
+    changed.loc[first, "label"] = 1 - changed.label[first]
+    one, other = (searched(spark, table, training(LOGISTIC))[0] for table in (things(), changed))
+    assert not same_model(one, other)
+
+
+def test_of_equally_good_trials_the_first_is_chosen(spark: Any) -> None:
+    _, trials = searched(spark, things(), training(LOGISTIC, LOGISTIC))
+    assert trials.chosen.tolist() == [True, False]
+
+
+def test_the_threshold_is_inside_the_model_and_decides(
+    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+) -> None:
+    candidate = found[0]
+    probability = candidate.model.predict_proba(rows)[:, 1]
+    decided = candidate.model.predict(rows)
+    assert decided.tolist() == (probability >= candidate.card.threshold).astype(int).tolist()
+    assert 0 < decided.sum() < len(rows)
+    assert decided.tolist() != (probability >= 0.5).astype(int).tolist()
+
+
+def test_a_probability_at_the_threshold_is_a_yes(rows: pd.DataFrame) -> None:
+    label = learned().label.to_numpy()
+    spec = EstimatorSpec.model_validate(LOGISTIC)
+    fitted = estimators.fit(spec, rows, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+    at = float(estimators.score(fitted, rows)[7])
+    assert estimators.with_threshold(fitted, at).predict(rows)[7] == 1
+    assert estimators.with_threshold(fitted, np.nextafter(at, 1)).predict(rows)[7] == 0
+
+
+def test_the_winner_is_fitted_on_the_whole_training_part(
+    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+) -> None:
+    card = found[0].card
+    spec = EstimatorSpec(estimator=card.estimator, params=dict(card.params))
+    label = learned().label.to_numpy()
+    again = estimators.fit(spec, rows, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+    assert estimators.score(found[0].model, rows).tolist() == estimators.score(again, rows).tolist()
+
+
+def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_saw(
+    found: tuple[Candidate, pd.DataFrame],
+) -> None:
+    odd = pd.DataFrame({"colour": ["pink", None], "shape": [None, "round"], "size": [np.nan, 1.0], "weight": [9, None]})
+    probability = estimators.score(found[0].model, estimators.predictors(odd, CATEGORICAL, NUMERIC))
+    assert np.isfinite(probability).all()
+    assert ((probability > 0) & (probability < 1)).all()
+
+
+def test_the_card_tells_what_was_learned_of_what(found: tuple[Candidate, pd.DataFrame]) -> None:
+    card, table = found[0].card, learned()
+    assert (card.categorical, card.numeric, card.salt, card.holdout_share) == (CATEGORICAL, NUMERIC, 0, 0.2)
+    assert card.baseline == {
+        "colour": table.colour.mode()[0], "shape": "round", "size": table["size"].median(),
+        "weight": table.weight.median(),
+    }  # fmt: skip
+    assert list(card.importance) == card.predictors
+    assert min(card.importance.values()) >= 0
+    assert max(card.importance, key=lambda name: card.importance[name]) in ("size", "colour")
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_the_reference_for_drift_holds_the_training_rows_of_those_who_stayed_with_out_of_fold_scores(
+    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+) -> None:
+    card, stayed = found[0].card, learned().query("label == 0")
+    reference = {name: ColumnProfile.from_dict(told) for name, told in card.reference.items()}
+    assert set(reference) == {*CATEGORICAL, *NUMERIC, "score"}
+    assert reference["colour"].counts == stayed.colour.value_counts().to_dict()
+    assert (reference["shape"].counts, reference["shape"].nulls) == (
+        {"round": int((stayed["shape"] == "round").sum())}, int(stayed["shape"].isna().sum()),
+    )  # fmt: skip
+    assert [reference[name].nulls for name in ("size", "weight", "score")] == [0, int(stayed.weight.isna().sum()), 0]
+    assert {profile.rows for profile in reference.values()} == {len(stayed)}
+    in_sample = np.sort(estimators.score(found[0].model, rows)[(learned().label == 0).to_numpy()])
+    edges = reference["score"].edges
+    assert not set(edges) <= set(in_sample.tolist())
+
+
+def test_more_rows_than_fit_are_sampled_evenly_and_always_alike(spark: Any) -> None:
+    few = training(LOGISTIC, max_rows=100)
+    one, other = (searched(spark, table, few)[0] for table in (things(), things().iloc[::-1]))
+    assert same_model(one, other)
+    taken = ColumnProfile.from_dict(one.card.reference["colour"]).rows
+    assert 100 * 0.5 < taken < 100
+    assert not same_model(one, searched(spark, things(), training(LOGISTIC))[0])
+
+
+def test_the_example_shows_a_few_rows_of_input(found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(found[0].example, rows.head(5))
+
+
+# What conf may say
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"estimator": "xgboost"}, "xgboost|random_forest"),
+        ({"estimator": "random_forest", "params": {"C": 1.0}}, "random_forest has no parameter C; it has max_depth"),
+    ],
+)
+def test_an_estimator_or_parameter_outside_the_table_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        EstimatorSpec.model_validate(wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"folds": 1}, {"trials": ()}, {"max_rows": 10}, {"sead": 0}])
+def test_a_search_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        training(**wrong)
+
+
+@pytest.mark.parametrize("spec", [FOREST, LOGISTIC, BOOSTING], ids=lambda spec: spec["estimator"])
+def test_every_estimator_is_fitted_alike_twice_and_its_effects_are_differences_of_its_own_scores(
+    rows: pd.DataFrame, spec: dict[str, Any]
+) -> None:
+    label = learned().label.to_numpy()
+    one, other = (
+        estimators.fit(
+            EstimatorSpec.model_validate(spec), rows, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=3
+        )
+        for _ in range(2)
+    )
+    assert estimators.score(one, rows).tolist() == estimators.score(other, rows).tolist()
+    baseline = {"colour": "blue", "shape": None, "size": 0.25, "weight": 10.0}
+    effects = estimators.explain(one, rows, baseline)
+    assert effects.shape == rows.shape
+    blue = rows.assign(colour="blue")
+    assert effects[:, 0] == pytest.approx(estimators.score(one, rows) - estimators.score(one, blue), abs=1e-12)
+    assert np.abs(effects[rows.colour == "blue", 0]).max() < 1e-12
+    average = rows.assign(size=0.25)
+    assert effects[:, 2] == pytest.approx(estimators.score(one, rows) - estimators.score(one, average), abs=1e-12)
