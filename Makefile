@@ -40,7 +40,7 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui
 
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
-	@$(BIN)/kedro viz run
+	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
 
 docs: .venv/dev ## write docs/flow.md from the pipelines
 	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md

@@ -16,7 +16,6 @@ from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, s
 from lakehouse_ml.use_cases.churn import CHURN
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pyspark.sql import DataFrame
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -86,14 +85,10 @@ def one_trial(spec: TrainingSpec, trial: EstimatorSpec) -> TrainingSpec:
 
 def judge(
     model_input: DataFrame, spec: TrainingSpec, categorical: Sequence[str], numeric: Sequence[str]
-) -> tuple[Mapping[str, float], pd.DataFrame]:
-    """Search on the training part, and measure the winner, at its own threshold, on the hold-out.
-
-    Returns:
-        Hold-out metrics, and the search's table of trials (see `search`).
-    """
-    candidate, trials = search(model_input, spec, CHURN.key[0], categorical, numeric)
-    return measured(model_input, candidate.model, candidate.card.threshold, (categorical, numeric)), trials
+) -> Mapping[str, float]:
+    """Search on the training part; metrics of the winner, at its own threshold, on the hold-out."""
+    candidate, _ = search(model_input, spec, CHURN.key[0], categorical, numeric)
+    return measured(model_input, candidate.model, candidate.card.threshold, (categorical, numeric))
 
 
 def measured(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from graphlib import TopologicalSorter
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -36,45 +37,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def registered() -> dict[str, Pipeline]:
-    """The project's stages by name."""
+    """The project's stages by name, in the order in which data flows."""
     from kedro.framework.project import pipelines
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(PROJECT)
-    return {name: stage for name, stage in pipelines.items() if name != "__default__"}
+    return {name: pipelines[name] for name in STAGES}
 
 
 def text(stages: Mapping[str, Pipeline]) -> str:
     """The page: a chart of the stages and the datasets between them, then the nodes of each.
 
     Args:
-        stages: Pipelines by name; their nodes are named `<use case>.<stage>.<node>`.
+        stages: Pipelines by name, in order; their nodes are named `<use case>.<stage>.<node>`.
 
     Raises:
         ValueError: A node's function has no docstring.
     """
-    order = in_order(stages)
-    sections = [_section(number, name, stages[name]) for number, name in enumerate(order, 1)]
-    return "\n".join([_HEAD, _chart({name: stages[name] for name in order}), *sections])
-
-
-def in_order(stages: Mapping[str, Pipeline]) -> list[str]:
-    """Names of the stages, each after those whose datasets it reads; else by name."""
-    writer = _writers(stages)
-    needs = {
-        name: sorted({writer[dataset] for dataset in stages[name].inputs() if dataset in writer})
-        for name in sorted(stages)
-    }
-    return list(TopologicalSorter(needs).static_order())
-
-
-def _writers(stages: Mapping[str, Pipeline]) -> dict[str, str]:
-    return {dataset: name for name, stage in stages.items() for dataset in stage.all_outputs()}
+    sections = [_section(number, name, stage) for number, (name, stage) in enumerate(stages.items(), 1)]
+    return "\n".join([_HEAD, _chart(stages), *sections])
 
 
 def _chart(stages: Mapping[str, Pipeline]) -> str:
     """Mermaid: a box a stage, a cylinder a stored dataset that passes between stages, a rounded box what is given."""
-    writer = _writers(stages)
+    writer = {dataset: name for name, stage in stages.items() for dataset in stage.all_outputs()}
     readers: dict[str, list[str]] = {}
     for name, stage in stages.items():
         for dataset in sorted(stage.inputs()):

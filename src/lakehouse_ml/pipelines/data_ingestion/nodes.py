@@ -81,7 +81,9 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
     """
     expected = [column.source or column.name for column in contract.columns]
     for file in selection.files:
-        faults = header_faults(file.header or (), expected)
+        if not file.header:
+            raise LandingError(f"{file.name} in {landing.address} is empty: not even a header stands in it.")
+        faults = header_faults(file.header, expected)
         if faults:
             raise LandingError(
                 f"{file.name} in {landing.address}: {'; '.join(faults)}. Declared are {len(expected)} columns: "

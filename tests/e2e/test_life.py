@@ -1,0 +1,299 @@
+"""The whole life of churn as a user starts it: once, again, with new files, with mistakes, after a crash."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse_ml.use_cases.churn.synthetic import customers, write_csv
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A landing folder and a lake of their own."""
+
+    landing: Path
+    lake: Path
+
+    def run(self, *more: str) -> subprocess.CompletedProcess[str]:
+        call = [
+            sys.executable,
+            "-m",
+            "lakehouse_ml.life",
+            "--landing",
+            str(self.landing),
+            "--lake",
+            str(self.lake),
+            *more,
+        ]
+        return self._call(call)
+
+    def kedro(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        params = ["--params", f"landing={self.landing},lake={self.lake}"] if arguments[0] == "run" else []
+        return self._call([str(Path(sys.executable).with_name("kedro")), *arguments, *params], cwd)
+
+    def table(self, name: str) -> DeltaTable:
+        (folder,) = self.lake.glob(f"*/churn/{name}")
+        return DeltaTable(folder)
+
+    def versions(self) -> dict[str, int]:
+        return {log.parent.name: DeltaTable(log.parent).version() for log in self.lake.glob("*/churn/*/_delta_log")}
+
+    def models(self) -> tuple[int, str | None, int]:
+        """Registered versions, the champion, and runs that are not deleted."""
+        import sqlite3
+
+        with sqlite3.connect(self.lake / "mlflow.db") as store:
+            (n,) = store.execute("select count(*) from model_versions").fetchone()
+            champion = store.execute("select version from registered_model_aliases where alias = 'champion'").fetchone()
+            (runs,) = store.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()
+        store.close()
+        return n, str(champion[0]) if champion else None, runs
+
+    @staticmethod
+    def _call(call: list[str], cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            call, cwd=cwd, capture_output=True, text=True, timeout=600, check=False, env={**os.environ}
+        )
+
+
+def place(folder: Path, n: int = 1_500) -> Place:
+    write_csv(folder / "landing" / "customers.csv", n=n, seed=1)
+    return Place(folder / "landing", folder / "lake")
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, subprocess.CompletedProcess[str]]:
+    """A lake after its first run."""
+    here = place(tmp_path_factory.mktemp("lived"))
+    done = here.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return here, done
+
+
+def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    here, done = lived
+    assert here.models()[:2] == (1, "1")
+    for told in (
+        "1,500 rows in 1 file",
+        "clean",
+        "verdict",
+        "version 1 promoted",
+        "F1",
+        "scores",
+        "drift",
+        "time",
+        "make ui",
+    ):
+        assert told in done.stdout, done.stdout
+    scores = here.table("score_customers").to_pandas()
+    assert len(scores) == sum(left == "No" for left in customers(1_500, seed=1)["Churn"])
+    assert scores["customer_id"].is_unique
+    assert (scores["decision"] == (scores["probability"] >= scores["threshold"])).all()
+    with (here.lake / "07_model_output" / "churn" / "actions.csv").open(encoding="utf-8") as stream:
+        actions = list(csv.DictReader(stream))
+    assert [int(row["rank"]) for row in actions] == list(range(1, len(actions) + 1))
+    assert json.loads((here.lake / "08_reporting/churn/drift.json").read_text(encoding="utf-8"))["status"] == "stable"
+
+
+def test_progress_is_plain_and_nothing_is_said_that_nobody_can_act_on(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    said = lived[1].stderr
+    assert "[ 1/29] churn.data_ingestion.parse_customers" in said
+    for noise in ("Warning", "WARNING", "Traceback", "deprecated", "\x1b["):
+        assert noise not in said, said
+
+
+def test_what_came_in_is_what_came_out(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
+    here, _ = lived
+    books = here.table("manifest_customers").to_pandas().iloc[0]
+    assert books.n_lines == books.n_raw + books.n_quarantined == 1_500
+    rows = {
+        name: here.table(name).to_pyarrow_table().num_rows
+        for name in ("raw_customers", "clean_customers", "quarantine_customers")
+    }
+    assert rows["raw_customers"] == rows["clean_customers"] + rows["quarantine_customers"] == books.n_raw
+
+
+def test_the_verdict_names_what_it_was_made_of(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
+    here, _ = lived
+    verdict = here.table("verdict_model").to_pandas().iloc[0]
+    made_of = json.loads(verdict["made_of"])
+    assert made_of["churn.model_input_customers"] == f"v{here.table('model_input_customers').version()}"
+    assert (verdict["decision"], len(verdict["rows_sha256"]), len(verdict["evidence"])) == ("approve", 64, 32)
+
+
+def test_a_second_run_on_unchanged_input_makes_nothing_new(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    here, _ = lived
+    before = here.versions(), here.models()
+    again = here.run()
+    assert again.returncode == 0, again.stderr
+    assert "nothing was new, so nothing was done" in again.stdout
+    assert "version 1 promoted" in again.stdout
+    assert (here.versions(), here.models()) == before
+
+
+def test_bare_kedro_runs_any_stage_from_a_folder_of_the_project(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    here, _ = lived
+    before = here.versions(), here.models()
+    for flags in (
+        ["--pipelines", "data_quality", "--namespaces", "churn"],
+        ["--pipeline", "monitoring"],
+        ["--only-missing-outputs"],
+    ):
+        done = here.kedro("run", *flags, cwd=PROJECT / "docs")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (here.versions(), here.models()) == before
+
+
+def test_a_lost_table_is_made_again_and_nothing_else(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
+    import shutil
+
+    here, _ = lived
+    before = here.models()
+    shutil.rmtree(here.table("feature_customers").table_uri.removeprefix("file://").rstrip("/"))
+    done = here.kedro("run", "--pipelines", "feature_engineering", "--only-missing-outputs")
+    assert done.returncode == 0, done.stderr
+    assert "build_features" in done.stderr
+    assert "] churn.feature_engineering.build_labels" not in done.stderr
+    assert here.models() == before
+
+
+def test_another_landing_folder_into_the_same_lake_is_refused_with_a_remedy(
+    lived: tuple[Place, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    here, _ = lived
+    before = here.versions(), here.models()[:2]
+    other = Place(place(tmp_path, n=50).landing, here.lake)
+    refused = other.run()
+    assert refused.returncode == 1
+    assert "LAKE=" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (here.versions(), here.models()[:2]) == before
+
+
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    cases = {
+        "is missing": "customerID,gender\n1,Female\n",
+        "is empty": "",
+    }
+    for number, (told, text) in enumerate(cases.items()):
+        landing = tmp_path / f"landing {number} ä"
+        landing.mkdir()
+        (landing / "bad.csv").write_text(text, encoding="utf-8")
+        done = Place(landing, tmp_path / f"lake{number}").run()
+        assert done.returncode == 1
+        assert told in done.stderr, done.stderr
+        assert "bad.csv" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list((tmp_path / f"lake{number}").glob("0*"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for missing in (empty, tmp_path / "nowhere"):
+        done = Place(missing, tmp_path / "lake").run()
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert str(missing) in done.stderr
+
+
+@pytest.mark.slow
+def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_clean_as_it_was(
+    tmp_path: Path,
+) -> None:
+    here = place(tmp_path, n=1_500)
+    assert here.run().returncode == 0
+    before = here.versions()
+    rows = (here.landing / "customers.csv").read_text(encoding="utf-8").splitlines()
+    header, body = rows[0], rows[1:]
+    tenure = header.split(",").index("tenure")
+    broken = [",".join([*(v := line.split(","))[:tenure], "-3", *v[tenure + 1 :]]) for line in body[:600]] + body[600:]
+    (here.landing / "customers.csv").write_text("\n".join([header, *broken]) + "\n", encoding="utf-8")
+    stopped = here.run()
+    assert stopped.returncode == 1
+    assert "tenure_is_mostly_sound" in stopped.stderr
+    assert "600 of 1500" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    after = here.versions()
+    assert {name for name in before if before[name] != after[name]} == {
+        "parsed_customers", "raw_customers", "quarantine_lines_customers", "manifest_customers", "checked_customers",
+        "quarantine_customers", "metrics_columns_customers", "metrics_rules_customers",
+    }  # fmt: skip
+    assert here.table("quarantine_customers").to_pyarrow_table().num_rows == 600
+
+
+@pytest.mark.slow
+def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(tmp_path: Path) -> None:
+    here = place(tmp_path, n=1_500)
+    assert here.run().returncode == 0
+    first = here.table("score_customers").to_pandas().sort_values("customer_id", ignore_index=True)
+    write_csv(here.landing / "customers_2025-01-31.csv", n=1_600, seed=1)
+    done = here.run()
+    assert done.returncode == 0, done.stderr
+    scores = here.table("score_customers").to_pandas()
+    assert set(scores["batch"]) == {"2024-12-31", "2025-01-31"}
+    kept = scores[scores["batch"] == "2024-12-31"].sort_values("customer_id", ignore_index=True)
+    assert kept.equals(first)
+    part = here.table("model_input_customers").to_pandas().set_index("customer_id")["part"]
+    old = here.table("outcome_holdout").to_pandas()["customer_id"]
+    assert (part[old] == "holdout").all()
+    (here.landing / "outcomes").mkdir()
+    known = scores[scores["batch"] == "2025-01-31"].head(200)
+    lines = [
+        "customerID,Churn",
+        *(f"{row.customer_id},{'Yes' if row.Index % 3 == 0 else 'No'}" for row in known.itertuples()),
+    ]
+    (here.landing / "outcomes" / "outcomes_2025-01-31.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert here.run().returncode == 0
+    live = here.table("metrics_live").to_pandas()
+    assert live["n_rows"].tolist() == [200]
+    assert live["batch"].tolist() == ["2025-01-31"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", ["keep_customers", "release_customers", "search", "evaluate", "score_rows"])
+def test_a_run_killed_in_any_stage_is_completed_by_the_next(tmp_path: Path, node: str) -> None:
+    here = place(tmp_path, n=1_200)
+    call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(here.landing), "--lake", str(here.lake)]
+    with subprocess.Popen(call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if node in line:
+                running.kill()
+                break
+    done = here.run()
+    assert done.returncode == 0, done.stderr
+    assert here.models()[1] is not None
+    assert here.table("score_customers").to_pandas()["customer_id"].is_unique
+    before = here.versions(), here.models()[:2]
+    assert here.run().returncode == 0
+    assert (here.versions(), here.models()[:2]) == before
+
+
+@pytest.mark.slow
+def test_the_real_file_works_as_it_is(telco: Path, tmp_path: Path) -> None:
+    here = Place(telco, tmp_path / "lake")
+    done = here.run()
+    assert done.returncode == 0, done.stderr
+    assert "7,043 rows in 1 file, 0 of them refused at parsing" in done.stdout
+    metrics = here.table("metrics_holdout").to_pandas()
+    everybody = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
+    assert 0.58 <= everybody["f1"] <= 0.68
+    assert 0.81 <= everybody["roc_auc"] <= 0.88
+    assert here.table("score_customers").to_pyarrow_table().num_rows == 5_174
+    assert {"contract=One year", "tenure_group=short"} <= set(metrics["segment"])

@@ -1,0 +1,349 @@
+"""Monitoring: a batch against what the champion learned from, and scores against what happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from math import inf, isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.models import Model, ModelCard
+from lakehouse_ml.pipelines.monitoring.drift import (
+    ColumnProfile,
+    profile_categorical,
+    profile_numeric,
+    quantile_edges,
+)
+from lakehouse_ml.pipelines.monitoring.nodes import (
+    MonitoringSpec,
+    join_outcomes,
+    measure_drift,
+    measure_live,
+    profile_batch,
+)
+from lakehouse_ml.pipelines.training.split import is_held_out
+from lakehouse_ml.tables import Batch
+from lakehouse_ml.use_cases.base import Column
+from lakehouse_ml.use_cases.churn.contracts import raw_outcomes, score_customers
+from lakehouse_ml.use_cases.churn.labels import build_labels
+from lakehouse_ml.use_cases.columns import SCORE
+
+KEY = ("thing_id", "seen_on")
+MARCH, APRIL = date(2024, 3, 31), date(2024, 4, 30)
+FEATURES = "thing_id string, seen_on date, colour string, size double"
+SCORES = ", ".join(f"{c.name} {c.type}" for c in (Column("thing_id", "string"), Column("seen_on", "date"), *SCORE))
+CLOCK = datetime(2024, 5, 1, tzinfo=UTC)
+SHARE, SALT = 0.5, 0
+N = 600
+
+
+def monitoring(batch: date | None = None, **drift: Any) -> MonitoringSpec:
+    return MonitoringSpec.model_validate({"batch": batch, "drift": {"min_rows": 100} | drift, "max_rows": 1000})
+
+
+# Profiles
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> tuple[list[tuple[float | None, str | None]], list[float], list[str | None]]:
+    """Rows of a batch, and what the reference saw of the same two columns."""
+    numbers = st.sampled_from([-inf, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, inf]) | st.floats(allow_nan=False, width=32)
+    rows = draw(
+        st.lists(st.tuples(st.none() | st.just(nan) | numbers, st.sampled_from(["a", "b", " ", None])), max_size=30)
+    )
+    seen = draw(st.lists(numbers, max_size=20))
+    return rows, seen, draw(st.lists(st.sampled_from(["a", "c", None]), max_size=5))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(columns())
+def test_the_profile_of_a_batch_is_that_of_the_same_values_in_memory(
+    spark: Any, drawn: tuple[list[tuple[float | None, str | None]], list[float], list[str | None]]
+) -> None:
+    rows, seen, categories = drawn
+    edges = quantile_edges(np.array(seen, dtype=float), bins=4)
+    reference = {"size": profile_numeric(np.array(seen), edges), "colour": profile_categorical(categories)}
+    profiles = profile_batch(spark.createDataFrame(rows, "size double, colour string"), reference)
+    in_memory = profile_numeric(np.array([nan if size is None else size for size, _ in rows], dtype=float), edges)
+    filled = {name: n for name, n in in_memory.counts.items() if n}
+    assert profiles["size"] == ColumnProfile("numeric", filled, in_memory.nulls, in_memory.edges)
+    assert profiles["colour"] == profile_categorical([colour for _, colour in rows])
+
+
+def test_whole_numbers_are_binned_like_any_number(spark: Any) -> None:
+    reference = {"n": profile_numeric(np.arange(10.0), (3.0, 6.0))}
+    frame = spark.createDataFrame([(n,) for n in (None, 3, 4, 6, 7, 8)], "n int")
+    assert profile_batch(frame, reference)["n"] == ColumnProfile("numeric", {"0": 1, "1": 2, "2": 2}, 1, (3.0, 6.0))
+
+
+# Drift
+
+
+def things(n: int = N) -> pd.DataFrame:
+    """A batch that is like the reference: evenly spread sizes, half of them red."""
+    return pd.DataFrame(
+        {
+            "thing_id": [f"T{number:04d}" for number in range(n)],
+            "seen_on": MARCH,
+            "colour": ["red", "blue"] * (n // 2),
+            "size": np.linspace(0, 1, n),
+            "probability": np.random.default_rng(2).permutation(np.linspace(0.05, 0.6, n)),
+        }
+    )
+
+
+def card(**reference: ColumnProfile) -> ModelCard:
+    """Of a model whose training rows were like `things`."""
+    rows = things()
+    profiles = {
+        "colour": profile_categorical(rows.colour.tolist()),
+        **{name: profile_numeric(values.to_numpy(), quantile_edges(values.to_numpy()))
+           for name, values in (("size", rows["size"]), ("score", rows.probability))},
+        **reference,
+    }  # fmt: skip
+    told = {name: profile.to_dict() for name, profile in profiles.items()}
+    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, SALT, SHARE, {}, {})
+
+
+CHAMPION = Model("things", "7", None, card())
+
+
+def stored(spark: Any, rows: pd.DataFrame, batch: str = "2024-03-31", version: str = "7") -> tuple[Any, Any]:
+    """Scores and features of a batch as they lie in their tables."""
+    scores = [
+        (
+            row.thing_id,
+            row.seen_on,
+            row.probability,
+            int(row.probability >= 0.3),
+            0.3,
+            [],
+            "things",
+            version,
+            batch,
+            CLOCK,
+        )
+        for row in rows.itertuples()
+    ]
+    features = rows[["thing_id", "seen_on", "colour", "size"]].itertuples(index=False, name=None)
+    return spark.createDataFrame(scores, SCORES), spark.createDataFrame(list(features), FEATURES)
+
+
+def drift(
+    spark: Any, rows: pd.DataFrame, champion: Model = CHAMPION, **limits: Any
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows of the drift table by column, and the verdict."""
+    columns, _, told = measure_drift(*stored(spark, rows), champion, monitoring(**limits), KEY)
+    return columns.rows.set_index("column"), told
+
+
+def held(rows: pd.DataFrame) -> pd.Series:
+    return rows.thing_id.map(lambda thing: is_held_out(thing, SALT, SHARE))
+
+
+def test_a_batch_like_the_training_rows_is_stable(spark: Any) -> None:
+    columns, told = drift(spark, things())
+    assert columns.status.to_dict() == {"colour": "stable", "size": "stable", "score": "stable"}
+    assert (columns.psi < 0.01).loc[["colour", "size"]].all()
+    assert told == {
+        "batch": "2024-03-31", "model_version": "7", "status": "stable", "drifted": [], "warned": [],
+        "score_status": "stable", "reason": told["reason"],
+    }  # fmt: skip
+
+
+def shifted(**changed: Any) -> pd.DataFrame:
+    return things().assign(**changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"size": np.linspace(0.4, 1.4, N)}, "size"),
+        ({"size": np.where(np.arange(N) % 2, np.nan, np.linspace(0, 1, N))}, "size"),
+        ({"colour": ["red"] * 500 + ["blue"] * 100}, "colour"),
+        ({"colour": ["red", "blue", "pink"] * (N // 3)}, "colour"),
+        ({"colour": ["red", None] * (N // 2)}, "colour"),
+    ],
+    ids=["larger", "nulls among numbers", "other shares", "a new category", "nulls among categories"],
+)
+def test_a_shifted_batch_alarms_by_the_column_that_shifted(spark: Any, change: dict[str, Any], column: str) -> None:
+    columns, told = drift(spark, shifted(**change))
+    assert (told["status"], told["drifted"], told["score_status"]) == ("drift", [column], "stable")
+    assert columns.status.drop(column).unique().tolist() == ["stable"]
+    assert columns.psi[column] >= 0.2
+
+
+def test_what_the_drift_table_says_of_a_column(spark: Any) -> None:
+    colours = ["red", "blue", "pink", None, None, "green"] * (N // 6)
+    columns, told = drift(spark, shifted(colour=colours))
+    colour = columns.loc["colour"]
+    assert [colour.n_reference, colour.n_batch, colour.null_share_reference] == [N, N, 0.0]
+    assert (colour.null_share_batch, colour.new_category_share) == pytest.approx((1 / 3, 1 / 3))
+    assert json.loads(colour.new_categories) == ["green", "pink"]
+    assert set(columns.batch) == {"2024-03-31"}
+    assert set(columns.model_version) == {"7"}
+    assert f"colour (PSI {colour.psi:.3f})" in told["reason"]
+
+
+def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
+    rows = things()
+    unseen = held(rows)
+    moved = rows.probability + 0.35
+    columns, told = drift(spark, rows.assign(probability=rows.probability.where(unseen, moved)))
+    assert (told["status"], told["score_status"]) == ("stable", "stable")
+    assert columns.n_batch["score"] == unseen.sum()
+    columns, told = drift(spark, rows.assign(probability=rows.probability.where(~unseen, moved)))
+    assert (told["status"], told["drifted"], told["score_status"]) == ("drift", [], "drift")
+    assert columns.n_batch[["colour", "size"]].tolist() == [N, N]
+
+
+def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
+    other = Model("things", "8", None, ModelCard(**{**vars(card()), "salt": 5, "holdout_share": 0.3}))
+    columns, _ = drift(spark, things(), other)
+    assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
+
+
+def test_a_column_that_the_clock_drives_is_told_and_never_alarms(spark: Any) -> None:
+    columns, told = drift(spark, shifted(size=np.linspace(5, 6, N)), clock_columns=["size"])
+    assert columns.status["size"] == "clock"
+    assert columns.psi["size"] > 1
+    assert (told["status"], told["drifted"]) == ("stable", [])
+
+
+def test_too_few_rows_are_not_assessed_and_not_called_stable(spark: Any) -> None:
+    columns, told = drift(spark, shifted(size=9.0).head(50))
+    assert set(columns.status) == {"too_few_rows"}
+    assert told["status"] == "not_assessable"
+    assert isnan(columns.psi["size"])
+
+
+def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any) -> None:
+    march, april = things(), things().assign(seen_on=APRIL, size=np.linspace(5, 6, N))
+    frames = (stored(spark, march), stored(spark, april, batch="2024-04-30"))
+    scores, features = (one.union(other) for one, other in zip(*frames, strict=True))
+    told = {day: measure_drift(scores, features, CHAMPION, monitoring(day), KEY)[2] for day in (None, MARCH, APRIL)}
+    assert {day: (verdict["batch"], verdict["status"]) for day, verdict in told.items()} == {
+        None: ("2024-04-30", "drift"), MARCH: ("2024-03-31", "stable"), APRIL: ("2024-04-30", "drift"),
+    }  # fmt: skip
+
+
+def test_without_a_champion_or_scores_nothing_is_assessed_and_nothing_written(spark: Any) -> None:
+    nothing = (
+        Batch(None, "batch", ()),
+        Batch(None, "batch", ()),
+        {"status": "not_assessable", "reason": "No scores yet."},
+    )
+    scores, features = stored(spark, things(2))
+    assert measure_drift(scores, features, None, monitoring(), KEY) == nothing
+    assert measure_drift(scores.limit(0), features, CHAMPION, monitoring(), KEY) == nothing
+
+
+def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -> None:
+    _, verdict, told = measure_drift(*stored(spark, shifted(size=9.0)), CHAMPION, monitoring(), KEY)
+    (row,) = verdict.rows.to_dict("records")
+    assert row | {name: json.loads(row[name]) for name in ("drifted", "warned")} == told
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_a_batch_that_is_measured_twice_is_there_once_and_the_others_stay(spark: Any, tmp_path: Path) -> None:
+    tables = [DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in ("drift", "verdict")]
+    for rows, batch in ((things(), "2024-03-31"), (things(), "2024-04-30"), (shifted(size=9.0), "2024-04-30")):
+        results = measure_drift(*stored(spark, rows, batch), CHAMPION, monitoring(), KEY)
+        for table, result in zip(tables, results, strict=False):
+            table.save(result)
+    columns, verdicts = (table.load() for table in tables)
+    assert columns.groupby("batch").column.apply(sorted).to_dict() == {
+        "2024-03-31": ["colour", "score", "size"], "2024-04-30": ["colour", "score", "size"],
+    }  # fmt: skip
+    assert verdicts.set_index("batch").status.to_dict() == {"2024-03-31": "stable", "2024-04-30": "drift"}
+
+
+# Outcomes that came later
+
+Scored = tuple[str, date, float, str, str]
+CUSTOMERS = ("customer_id", "snapshot_on")
+
+
+def scored(spark: Any, rows: Sequence[Scored]) -> Any:
+    """Scores by customer, snapshot, probability, batch and version; decided at 0.55."""
+    return spark.createDataFrame(
+        [(c, day, p, int(p >= 0.55), 0.55, [], "churn", version, batch, CLOCK) for c, day, p, batch, version in rows],
+        score_customers.ddl,
+    )
+
+
+def arrived(spark: Any, told: Mapping[tuple[str, date], str]) -> Any:
+    rows = [(c, said, day, "outcomes/o.csv", "1", n, CLOCK) for n, ((c, day), said) in enumerate(told.items(), 2)]
+    return spark.createDataFrame(rows, raw_outcomes.ddl)
+
+
+def joined(spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str]) -> Any:
+    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, build_labels)
+
+
+def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: Any) -> None:
+    scores = [
+        ("A", MARCH, 0.9, "m", "1"), ("A", APRIL, 0.8, "a", "2"), ("B", MARCH, 0.2, "m", "1"),
+        ("B", MARCH, 0.3, "a", "2"), ("C", MARCH, 0.4, "m", "1"),
+    ]  # fmt: skip
+    outcomes = joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "No", ("D", MARCH): "Yes"})
+    assert outcomes.columns == [*CUSTOMERS, "batch", "probability", "decision", "threshold", "model_version", "label"]
+    assert sorted(tuple(row) for row in outcomes.collect()) == [
+        ("A", MARCH, "m", 0.9, 1, 0.55, "1", 1), ("B", MARCH, "a", 0.3, 0, 0.55, "2", 0),
+        ("B", MARCH, "m", 0.2, 0, 0.55, "1", 0),
+    ]  # fmt: skip
+
+
+def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
+    march = {"A": (0.9, "Yes"), "B": (0.7, "No"), "C": (0.6, "Yes"), "D": (0.52, "Yes"), "E": (0.1, "No")}
+    april = {"F": (0.3, "No"), "G": (0.4, "No")}
+    scores = [(c, MARCH, p, "2024-03-31", "1") for c, (p, _) in march.items()]
+    scores += [(c, APRIL, p, "2024-04-30", "2") for c, (p, _) in april.items()]
+    told = {(c, MARCH): said for c, (_, said) in march.items()} | {(c, APRIL): said for c, (_, said) in april.items()}
+    first, second = measure_live(joined(spark, scores, told), monitoring()).to_dict("records")
+    # Of A, B and C, who were predicted to leave, A and C left, and D as well. A outranks both who stayed, C one of
+    # them, D one. By rank, those who left come first, third and fourth.
+    assert first == pytest.approx(
+        {"batch": "2024-03-31", "model_version": "1", "n_rows": 5, "n_positives": 3, "accuracy": 3 / 5,
+         "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "roc_auc": 4 / 6,
+         "average_precision": (1 / 1 + 2 / 3 + 3 / 4) / 3}
+    )  # fmt: skip
+    assert (second["batch"], second["n_rows"], second["n_positives"], second["accuracy"]) == ("2024-04-30", 2, 0, 1.0)
+    assert isnan(second["roc_auc"])
+    assert isnan(second["average_precision"])
+
+
+def test_two_versions_that_scored_one_batch_are_told_apart(spark: Any) -> None:
+    scores = [("A", MARCH, 0.9, "m", "1"), ("B", MARCH, 0.1, "m", "2")]
+    live = measure_live(joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "Yes"}), monitoring())
+    assert live[["batch", "model_version", "n_rows", "recall"]].to_numpy().tolist() == [
+        ["m", "1", 1, 1.0],
+        ["m", "2", 1, 0.0],
+    ]
+
+
+def test_while_no_outcome_is_known_the_table_is_empty_with_its_columns(spark: Any, tmp_path: Path) -> None:
+    nothing = measure_live(joined(spark, [("A", MARCH, 0.9, "m", "1")], {}), monitoring())
+    known = measure_live(joined(spark, [("A", MARCH, 0.9, "m", "1")], {("A", MARCH): "Yes"}), monitoring())
+    assert len(nothing) == 0
+    assert list(nothing.columns) == list(known.columns)
+    table = DeltaTable(filepath=str(tmp_path / "live"), frame="pandas")
+    for metrics in (nothing, known):
+        table.save(metrics)
+        pd.testing.assert_frame_equal(table.load(), metrics, check_dtype=False)
+
+
+@pytest.mark.parametrize("wrong", [{"max_rows": 10}, {"batch": "spring"}, {"dirft": {}}, {"drift": {"psi_warn": 0.3}}])
+def test_monitoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        MonitoringSpec.model_validate({"drift": {}, "max_rows": 1000} | wrong)

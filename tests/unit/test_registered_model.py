@@ -1,0 +1,483 @@
+"""A model is registered with all that it needs to be trusted, and loaded only if it is what was registered."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DatasetError
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel, digest
+from lakehouse_ml.errors import RegistryError, find
+from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.models import Candidate, ModelCard, Promotion
+from lakehouse_ml.provenance import Provenance, recording
+
+NAME = "churn"
+THRESHOLD = 0.35
+MADE = Provenance("search", {"churn.model_input": "v4", "params:churn.training": '{"folds": 5}'}, "f00d")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a tracking store, a registry and its digests."""
+    import mlflow
+
+    # Making a store's tables takes seconds: files of tests share an empty one.
+    empty = tmp_path_factory.getbasetemp() / "mlflow.db"
+    if not empty.exists():
+        mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty, folder / "mlflow.db")
+    tracked_before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.create_experiment("tests", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment("tests")
+    yield folder
+    mlflow.set_tracking_uri(tracked_before)
+
+
+@pytest.fixture(scope="module")
+def candidate() -> Candidate:
+    """A small model whose rows have nulls."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"plan": ["a", "b", None] * 40, "charge": rng.normal(50, 10, 120)})
+    label = ((rows["charge"] > 50) ^ (rows["plan"] == "b")).astype(int).to_numpy()
+    spec = estimators.EstimatorSpec(estimator="logistic_regression", params={"C": 1.0})
+    predictors = estimators.predictors(rows, ("plan",), ("charge",))
+    fitted = estimators.fit(spec, predictors, label, categorical=("plan",), numeric=("charge",), seed=0)
+    card = ModelCard(
+        estimator=spec.estimator,
+        params=spec.params,
+        categorical=("plan",),
+        numeric=("charge",),
+        threshold=THRESHOLD,
+        baseline={"plan": "a", "charge": 50.0},
+        reference={"plan": {"kind": "categorical"}},
+        salt=3,
+        holdout_share=0.2,
+        importance={"plan": 0.2, "charge": 0.1},
+        metrics={"f1": 0.7},
+    )
+    return Candidate(estimators.with_threshold(fitted, THRESHOLD), card, predictors.head())
+
+
+@pytest.fixture(scope="module")
+def registered(store: Path, candidate: Candidate) -> Path:
+    """The store, after the candidate was saved to it as a node saves it."""
+    import mlflow
+
+    with mlflow.start_run(), recording(MADE):
+        role("challenger", store).save(candidate)
+    return store
+
+
+def role(name: Any, store: Path, model: str = NAME) -> RegisteredModel:
+    return RegisteredModel(name=model, role=name, digests=str(store / "digests"))
+
+
+def client() -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+def versions(name: str, n: int, *, challenger: int | None = None, champion: int | None = None) -> None:
+    """Versions without a model behind them, where only their standing matters."""
+    client().create_registered_model(name)
+    for _ in range(n):
+        client().create_model_version(name, source="file:///nowhere")
+    for alias, number in {"challenger": challenger, "champion": champion}.items():
+        if number is not None:
+            client().set_registered_model_alias(name, alias, str(number))
+
+
+def promotion(number: int, decision: str, incumbent: int | None = None) -> Promotion:
+    return Promotion(str(number), str(incumbent) if incumbent else None, decision, "Said so.", "e41d")
+
+
+def refused(act: Callable[..., object], *given: Any) -> str:
+    """The sentence in which an attempt ends."""
+    with pytest.raises(DatasetError) as caught:
+        act(*given)
+    found = find(caught.value)
+    assert isinstance(found, RegistryError)
+    return str(found)
+
+
+# --- registering
+
+
+def test_a_saved_candidate_is_a_version_and_the_challenger(registered: Path) -> None:
+    held = client().get_model_version_by_alias(NAME, "challenger")
+
+    assert str(held.version) == "1"
+    assert role("challenger", registered).exists()
+    assert role("challenger", registered).token() == "version 1"
+
+
+def test_a_version_is_tagged_with_what_it_is_and_was_made_of(registered: Path) -> None:
+    tags = client().get_model_version(NAME, "1").tags
+
+    assert tags.pop("sha256") == digests(registered)[NAME, "1"]
+    assert tags == {
+        "use_case": NAME,
+        "estimator": "logistic_regression",
+        "threshold": "0.3500",
+        "fingerprint": "f00d",
+        "input.churn.model_input": "v4",
+    }
+
+
+def test_the_digest_is_recorded_outside_the_registry_with_its_provenance(registered: Path) -> None:
+    commit = json.loads(deltalake.DeltaTable(str(registered / "digests")).history(1)[0]["lakehouse_ml"])
+
+    assert digests(registered) == {(NAME, "1"): digest(artefacts(registered))}
+    assert commit["node"] == "search"
+
+
+def test_a_version_says_what_goes_in_what_comes_out_and_what_it_needs(registered: Path, candidate: Candidate) -> None:
+    described = description(registered)
+
+    inputs = {column["name"]: column["type"] for column in json.loads(described["signature"]["inputs"])}
+    assert inputs == {"plan": "string", "charge": "double"}
+    assert "int64" in described["signature"]["outputs"]
+    example = json.loads((artefacts(registered) / "input_example.json").read_text())
+    assert example["columns"] == ["plan", "charge"]
+    assert len(example["data"]) == len(candidate.example)
+    needed = (artefacts(registered) / "requirements.txt").read_text().split()
+    assert {f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "pandas", "numpy")} <= set(needed)
+    assert {requirement.partition("==")[0] for requirement in needed} <= {
+        "mlflow", "scikit-learn", "skops", "pandas", "numpy",
+    }  # fmt: skip
+
+
+def test_a_model_is_stored_as_skops_with_the_reviewed_types(registered: Path) -> None:
+    flavour = description(registered)["flavors"]["sklearn"]
+
+    assert flavour["serialization_format"] == "skops"
+    assert set(flavour["skops_trusted_types"]) == set(estimators.TRUSTED_TYPES)
+    assert not list(artefacts(registered).glob("*.pkl"))
+
+
+@pytest.mark.parametrize("name", ["champion", "incumbent"])
+def test_only_a_challenger_is_saved(registered: Path, candidate: Candidate, name: str) -> None:
+    assert refused(role(name, registered).save, candidate).startswith(f"The {name} of {NAME} is made by a verdict")
+
+
+def test_the_challenger_holds_the_fingerprint_that_it_was_made_with(registered: Path) -> None:
+    challenger = role("challenger", registered)
+
+    assert challenger.holds("f00d")
+    assert not challenger.holds("beef")
+    assert not role("challenger", registered, "nobody").holds("f00d")
+
+
+# --- loading
+
+
+def test_a_loaded_model_predicts_what_the_saved_one_did(registered: Path, candidate: Candidate) -> None:
+    loaded = role("challenger", registered).load()
+
+    assert loaded is not None
+    assert (loaded.name, loaded.version, loaded.card) == (NAME, "1", candidate.card)
+    rows = pd.concat([candidate.example, candidate.example.assign(plan="unseen", charge=np.nan)])
+    expected = estimators.score(candidate.model, rows)
+    assert (estimators.score(loaded.model, rows) == expected).all()
+    assert (loaded.model.predict(rows) == (expected >= THRESHOLD)).all()
+
+
+def test_the_champion_is_loaded_by_its_role(registered: Path) -> None:
+    assert role("champion", registered).load() is None
+    try:
+        ChampionAlias(name=NAME).save(promotion(1, "approve"))
+        champion = role("champion", registered).load()
+    finally:
+        client().delete_registered_model_alias(NAME, "champion")
+
+    assert champion is not None
+    assert champion.version == "1"
+
+
+def test_nobody_is_champion_or_incumbent_at_first_and_a_missing_challenger_is_a_sentence(store: Path) -> None:
+    assert role("champion", store, "nobody").load() is None
+    assert role("incumbent", store, "nobody").load() is None
+    assert not role("champion", store, "nobody").exists()
+    assert refused(role("challenger", store, "nobody").load).startswith(
+        "There is no candidate of nobody yet: kedro run"
+    )
+
+
+# --- what isn't what was registered
+
+
+def artefacts(store: Path) -> Path:
+    """The folder in which the registered model's files lie."""
+    return next((store / "artifacts").rglob("MLmodel")).parent
+
+
+def description(store: Path) -> dict[str, Any]:
+    described: dict[str, Any] = yaml.safe_load((artefacts(store) / "MLmodel").read_text())
+    return described
+
+
+def digests(store: Path) -> dict[tuple[str, str], str]:
+    rows = DeltaTable(filepath=str(store / "digests"), frame="pandas").load()
+    return {(row.model, row.version): row.sha256 for row in rows.itertuples()}
+
+
+def record_digest(store: Path, sha256: str) -> None:
+    table = DeltaTable(filepath=str(store / "digests"), frame="pandas", mode="merge", keys=["model", "version"])
+    table.save(pd.DataFrame([{"model": NAME, "version": "1", "sha256": sha256}]))
+
+
+@contextmanager
+def tampered(store: Path, **files: bytes) -> Iterator[None]:
+    """Other bytes in files of the model, while it lasts; named without their ends."""
+    paths = {next(artefacts(store).glob(f"{name}*")): content for name, content in files.items()}
+    before = {path: path.read_bytes() for path in paths}
+    for path, content in paths.items():
+        path.write_bytes(content)
+    try:
+        yield
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+@contextmanager
+def forged(store: Path, change: Callable[[dict[str, Any]], None], **files: bytes) -> Iterator[None]:
+    """Another description of the model, and a digest that agrees with it: only the allow-list stands in the way."""
+    described, recorded = description(store), digests(store)[NAME, "1"]
+    change(described)
+    with tampered(store, MLmodel=yaml.safe_dump(described).encode(), **files):
+        record_digest(store, digest(artefacts(store)))
+        try:
+            yield
+        finally:
+            record_digest(store, recorded)
+
+
+@pytest.mark.parametrize("name", ["model", "MLmodel", "requirements", "input_example"])
+def test_a_flipped_byte_in_any_file_of_a_model_is_refused(registered: Path, name: str) -> None:
+    content = next(artefacts(registered).glob(f"{name}*")).read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+    with tampered(registered, **{name: flipped}):
+        sentence = refused(role("challenger", registered).load)
+
+    assert sentence.startswith(f"Version 1 of {NAME} is not what was registered")
+    assert role("challenger", registered).load() is not None
+
+
+def test_a_file_that_was_put_beside_a_model_is_refused(registered: Path) -> None:
+    stranger = artefacts(registered) / "extra.py"
+    stranger.write_text("")
+    try:
+        assert "another digest" in refused(role("challenger", registered).load)
+    finally:
+        stranger.unlink()
+
+
+def test_a_version_without_a_recorded_digest_is_refused(registered: Path, tmp_path: Path) -> None:
+    elsewhere = RegisteredModel(name=NAME, role="challenger", digests=str(tmp_path / "digests"))
+    assert "has no recorded digest" in refused(elsewhere.load)
+
+    DeltaTable(filepath=str(tmp_path / "digests")).save(
+        pd.DataFrame(
+            [{"model": "another", "version": "1", "sha256": "0"}, {"model": NAME, "version": "2", "sha256": "0"}]
+        )
+    )
+    assert "has no recorded digest" in refused(elsewhere.load)
+
+
+class Payload:
+    """Leaves a file behind as soon as somebody unpickles it."""
+
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.touch, (self._trace,)
+
+
+def test_a_pickled_model_is_refused_before_it_is_unpickled(registered: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "was here"
+    payload = pickle.dumps(Payload(trace))
+
+    def say_pickle(described: dict[str, Any]) -> None:
+        described["flavors"]["sklearn"] |= {"serialization_format": "cloudpickle"}
+
+    with forged(registered, say_pickle, model=payload):
+        sentence = refused(role("challenger", registered).load)
+
+    assert "it isn't stored as skops" in sentence
+    assert not trace.exists()
+    pickle.loads(payload)
+    assert trace.exists()
+
+
+def trust_more(described: dict[str, Any]) -> None:
+    described["flavors"]["sklearn"]["skops_trusted_types"] += ["os.system", "builtins.eval"]
+
+
+def bring_code(described: dict[str, Any]) -> None:
+    described["flavors"]["sklearn"]["code"] = "code"
+
+
+def forget_the_card(described: dict[str, Any]) -> None:
+    described["metadata"] = None
+
+
+def be_something_else(described: dict[str, Any]) -> None:
+    described["flavors"]["pytorch"] = described["flavors"].pop("sklearn")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (trust_more, "it trusts types that aren't on the allow-list: builtins.eval, os.system"),
+        (bring_code, "it brings code of its own"),
+        (forget_the_card, "it has no model card"),
+        (be_something_else, "it isn't stored as skops"),
+    ],
+)
+def test_a_suspicious_description_is_refused_before_the_model_is_read(
+    registered: Path, change: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    with forged(registered, change, model=b"not even an archive"):
+        sentence = refused(role("challenger", registered).load)
+
+    assert sentence == f"models:/{NAME}/1 is not loaded: {told}."
+
+
+def test_a_model_that_can_not_be_read_is_refused(registered: Path) -> None:
+    with (
+        forged(registered, lambda described: None, model=b"not even an archive"),
+        pytest.raises(DatasetError) as caught,
+    ):
+        role("challenger", registered).load()
+
+    assert "could not be read" in str(caught.value)
+
+
+def test_a_registry_that_was_lost_and_begun_again_counts_from_one_beside_digests_of_before(
+    store: Path, candidate: Candidate, tmp_path: Path
+) -> None:
+    import mlflow
+
+    again = RegisteredModel(name="again", role="challenger", digests=str(tmp_path / "digests"))
+    lost = pd.DataFrame([{"model": "again", "version": "1", "sha256": "of the lost one"}])
+    DeltaTable(filepath=str(tmp_path / "digests")).save(lost)
+
+    with mlflow.start_run():
+        again.save(candidate)
+
+    assert again.load() is not None
+
+
+# --- who stands where
+
+
+def test_an_approved_version_becomes_champion_and_says_why(store: Path) -> None:
+    versions("approved", 2, challenger=2, champion=1)
+
+    with recording(MADE):
+        ChampionAlias(name="approved").save(promotion(2, "approve", incumbent=1))
+
+    standing = ChampionAlias(name="approved").load()
+    assert (standing.champion, standing.candidate, standing.decision) == ("2", "2", "approve")
+    assert standing.reason == "Said so."
+    assert standing.tags["evidence"] == "e41d"
+    assert not standing.awaits_approval
+
+
+@pytest.mark.parametrize("decision", ["refuse", "request"])
+def test_any_other_verdict_leaves_the_champion_where_it_is(store: Path, decision: str) -> None:
+    versions(decision, 2, challenger=2, champion=1)
+
+    ChampionAlias(name=decision).save(promotion(2, decision, incumbent=1))
+
+    standing = ChampionAlias(name=decision).load()
+    assert (standing.champion, standing.candidate, standing.decision) == ("1", "2", decision)
+    assert standing.awaits_approval == (decision == "request")
+
+
+def test_a_first_model_that_is_refused_leaves_no_champion(store: Path) -> None:
+    versions("first", 1, challenger=1)
+
+    ChampionAlias(name="first").save(promotion(1, "refuse"))
+
+    assert ChampionAlias(name="first").load().champion is None
+    assert not ChampionAlias(name="first").exists()
+
+
+def test_the_incumbent_stays_the_one_that_a_promoted_candidate_was_judged_against(store: Path) -> None:
+    versions("succession", 3, challenger=2, champion=1)
+    incumbent, champion = role("incumbent", store, "succession"), role("champion", store, "succession")
+    assert incumbent.token() == "version 1"
+
+    ChampionAlias(name="succession").save(promotion(2, "approve", incumbent=1))
+    assert (champion.token(), incumbent.token()) == ("version 2", "version 1")
+
+    client().set_registered_model_alias("succession", "challenger", "3")
+    assert incumbent.token() == "version 2"
+
+
+def test_a_first_champion_was_judged_against_nobody_and_stays_so(store: Path) -> None:
+    versions("alone", 1, challenger=1)
+
+    ChampionAlias(name="alone").save(promotion(1, "approve"))
+
+    assert role("champion", store, "alone").token() == "version 1"
+    assert role("incumbent", store, "alone").token() == "version None"
+    assert role("incumbent", store, "alone").load() is None
+
+
+def test_an_empty_registry_has_a_standing_too(store: Path) -> None:
+    standing = ChampionAlias(name="nobody").load()
+
+    assert (standing.champion, standing.candidate, standing.decision) == (None, None, None)
+
+
+def test_the_token_of_a_promotion_changes_with_candidate_verdict_and_champion(store: Path) -> None:
+    versions("tokens", 2, challenger=1)
+    edge = ChampionAlias(name="tokens")
+    seen = [edge.token()]
+
+    edge.save(promotion(1, "request"))
+    seen.append(edge.token())
+    edge.save(promotion(1, "approve"))
+    seen.append(edge.token())
+    client().set_registered_model_alias("tokens", "challenger", "2")
+    seen.append(edge.token())
+
+    assert len(set(seen)) == 4
+    assert edge.token() == seen[-1]
+
+
+def test_a_promotion_is_held_until_there_is_another_candidate(store: Path) -> None:
+    versions("held", 2, challenger=1)
+    edge = ChampionAlias(name="held")
+    assert not edge.holds("f00d")
+    with recording(MADE):
+        edge.save(promotion(1, "approve"))
+    assert edge.holds("f00d")
+    assert not edge.holds("beef")
+
+    client().set_registered_model_alias("held", "challenger", "2")
+
+    assert not edge.holds("f00d")

@@ -1,0 +1,353 @@
+"""A run does what is left to do and nothing twice; what a user can mend ends in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import deltalake
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+from kedro_datasets.pandas import CSVDataset
+
+from lakehouse_ml import session
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.errors import QualityError
+from lakehouse_ml.session import UpToDateRunner
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def multiply(source: pd.DataFrame, factor: int) -> pd.DataFrame:
+    return source.assign(n=source["n"] * factor)
+
+
+def add_up(product: pd.DataFrame, bonus: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({"total": [product["n"].sum() + bonus]})
+
+
+MULTIPLY = Node(multiply, {"source": "source", "factor": "params:factor"}, "product", name="multiply")
+ADD_UP = Node(add_up, {"product": "product", "bonus": "params:bonus"}, "total", name="add_up")
+BOTH = Pipeline([MULTIPLY, ADD_UP])
+
+
+def table(folder: Path, name: str) -> DeltaTable:
+    return DeltaTable(filepath=str(folder / name), frame="pandas")
+
+
+def run(folder: Path, pipeline: Pipeline = BOTH, *, factor: int = 2, bonus: int = 0, **others: Any) -> UpToDateRunner:
+    """Run over the tables of a folder, in a catalog of its own as every process has it."""
+    tables = {name: table(folder, name) for name in ("source", "product", "total")}
+    params = {"params:factor": MemoryDataset(factor), "params:bonus": MemoryDataset(bonus)}
+    runner = UpToDateRunner()
+    runner.run(pipeline, DataCatalog(tables | params | others))
+    return runner
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A lake with the one table that is not made by a node."""
+    table(tmp_path, "source").save(pd.DataFrame({"n": [1, 2]}))
+    return tmp_path
+
+
+def total(folder: Path) -> int:
+    return int(table(folder, "total").load()["total"].item())
+
+
+def versions(folder: Path) -> list[str | None]:
+    return [table(folder, name).token() for name in ("product", "total")]
+
+
+# --- what is done, and what is not done again
+
+
+def test_a_first_run_runs_every_node_and_times_it(folder: Path) -> None:
+    runner = run(folder)
+
+    assert list(runner.seconds) == ["multiply", "add_up"]
+    assert all(seconds > 0 for seconds in runner.seconds.values())
+    assert runner.skipped == []
+    assert total(folder) == 6
+
+
+def test_a_second_run_does_nothing(folder: Path) -> None:
+    run(folder)
+    before = versions(folder)
+
+    runner = run(folder)
+
+    assert runner.skipped == ["multiply", "add_up"]
+    assert runner.seconds == {}
+    assert versions(folder) == before
+
+
+def test_a_changed_input_is_worked_through_to_the_end(folder: Path) -> None:
+    run(folder)
+    table(folder, "source").save(pd.DataFrame({"n": [5]}))
+
+    runner = run(folder)
+
+    assert runner.skipped == []
+    assert total(folder) == 10
+
+
+def test_a_changed_parameter_is_worked_through_to_the_end(folder: Path) -> None:
+    run(folder)
+
+    runner = run(folder, factor=3)
+
+    assert runner.skipped == []
+    assert total(folder) == 9
+
+
+def test_changed_code_is_run_again(folder: Path) -> None:
+    """In a process of its own, over a copy of the package that is edited between two runs."""
+    package = folder / "lakehouse_ml"
+    shutil.copytree(Path(session.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(folder)!r})
+        sys.path.append({str(Path(__file__).parent)!r})
+        from test_session import run
+        from lakehouse_ml import provenance
+        folder = Path({str(folder)!r})
+        assert provenance.__file__.startswith(str(folder))
+        for edit in ("", "", "# a comment"):
+            with (folder / "lakehouse_ml" / "landing.py").open("a") as source:
+                source.write(edit)
+            provenance.code_hash.cache_clear()
+            print(sorted(run(folder).seconds))
+    """
+    lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
+
+    told = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, env={**os.environ})
+
+    assert told.stdout.splitlines() == ["['add_up', 'multiply']", "[]", "['add_up', 'multiply']"]
+
+
+def test_only_what_a_change_reaches_is_run_again(folder: Path) -> None:
+    run(folder)
+
+    runner = run(folder, bonus=100)
+
+    assert runner.skipped == ["multiply"]
+    assert total(folder) == 106
+
+
+def test_a_table_that_somebody_else_has_overwritten_is_made_again(folder: Path) -> None:
+    run(folder)
+    table(folder, "product").save(pd.DataFrame({"n": [100]}))
+
+    runner = run(folder)
+
+    assert runner.skipped == []
+    assert total(folder) == 6
+
+
+def test_a_run_after_a_failure_does_what_is_left(folder: Path) -> None:
+    def stumble(product: pd.DataFrame) -> pd.DataFrame:
+        raise ZeroDivisionError
+
+    broken = Pipeline([MULTIPLY, Node(stumble, {"product": "product"}, "total", name="add_up")])
+    with pytest.raises(ZeroDivisionError):
+        run(folder, broken)
+
+    runner = run(folder)
+
+    assert runner.skipped == ["multiply"]
+    assert list(runner.seconds) == ["add_up"]
+    assert total(folder) == 6
+
+
+def test_a_deleted_output_is_made_again(folder: Path) -> None:
+    run(folder)
+    shutil.rmtree(folder / "product")
+
+    runner = run(folder)
+
+    assert "multiply" in runner.seconds
+    assert list(table(folder, "product").load()["n"]) == [2, 4]
+    assert total(folder) == 6
+
+
+def test_a_table_that_was_deleted_and_made_anew_is_not_taken_for_the_old_one(folder: Path) -> None:
+    run(folder)
+    shutil.rmtree(folder / "product")
+    table(folder, "source").save(pd.DataFrame({"n": [5]}))
+
+    run(folder)
+
+    assert total(folder) == 10
+
+
+# --- when nobody can know whether a result is current
+
+
+def test_a_node_whose_outputs_keep_no_provenance_always_runs(folder: Path) -> None:
+    export = Pipeline([Node(add_up, {"product": "source"}, "report", name="export")])
+    report = CSVDataset(filepath=str(folder / "report.csv"), save_args={"index": False})
+
+    for _ in range(2):
+        assert list(run(folder, export, report=report).seconds) == ["export"]
+
+
+def test_a_node_with_an_input_of_unknown_state_always_runs(folder: Path) -> None:
+    from_memory = Pipeline([Node(add_up, {"product": "anything"}, "total", name="add_up")])
+
+    for _ in range(2):
+        runner = run(folder, from_memory, anything=MemoryDataset(pd.DataFrame({"n": [1]})))
+        assert list(runner.seconds) == ["add_up"]
+
+
+def twice(source: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return source, source
+
+
+def test_a_missing_file_beside_a_table_is_made_again(folder: Path) -> None:
+    both = Pipeline([Node(twice, {"source": "source"}, ["product", "report"], name="twice")])
+    report = CSVDataset(filepath=str(folder / "report.csv"), save_args={"index": False})
+    run(folder, both, report=report)
+    assert run(folder, both, report=report).skipped == ["twice"]
+
+    (folder / "report.csv").unlink()
+
+    assert list(run(folder, both, report=report).seconds) == ["twice"]
+    assert (folder / "report.csv").exists()
+
+
+def test_a_node_runs_again_when_one_of_its_tables_was_changed_by_another(folder: Path) -> None:
+    both = Pipeline([Node(twice, {"source": "source"}, ["product", "total"], name="twice")])
+    run(folder, both)
+    table(folder, "total").save(pd.DataFrame({"n": [7]}))
+
+    assert list(run(folder, both).seconds) == ["twice"]
+
+
+def test_each_commit_names_node_inputs_and_fingerprint(folder: Path) -> None:
+    run(folder)
+
+    made = json.loads(deltalake.DeltaTable(str(folder / "product")).history(1)[0]["lakehouse_ml"])
+
+    assert made["node"] == "multiply"
+    assert made["inputs"] == {"source": table(folder, "source").token(), "params:factor": "2"}
+    assert table(folder, "product").holds(made["fingerprint"])
+
+
+# --- what the user sees
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Runs the project over a lake of its own."""
+    import mlflow
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    # Making a store's tables takes seconds: files of tests share an empty one.
+    empty = tmp_path_factory.getbasetemp() / "mlflow.db"
+    if not empty.exists():
+        mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
+    lake = tmp_path_factory.mktemp("lake")
+    shutil.copy(empty, lake / "mlflow.db")
+    (lake / "landing").mkdir()
+    tracked_before = mlflow.get_tracking_uri()
+    bootstrap_project(PROJECT)
+
+    def run_project(*, env: str | None = None, conf: dict[str, Any] | None = None, **how: Any) -> Any:
+        given = {"lake": str(lake), "landing": str(lake / "landing")} | (conf or {})
+        with settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=given) as opened:
+            return opened.run(**how)
+
+    yield run_project
+    mlflow.set_tracking_uri(tracked_before)
+
+
+class Failing(SequentialRunner):
+    """A runner that ends in an error before its first node."""
+
+    error: Exception
+
+    def _run(self, *given: Any, **others: Any) -> None:
+        raise self.error
+
+
+def failing(error: Exception) -> Failing:
+    runner = Failing()
+    runner.error = error
+    return runner
+
+
+def sentence(start: Callable[..., Any], **how: Any) -> str:
+    """What the user reads when a run ends in their mistake."""
+    with pytest.raises(click.ClickException) as caught:
+        start(**how)
+    assert caught.value.exit_code == 1
+    return caught.value.format_message()
+
+
+def test_a_mistake_of_the_user_ends_in_its_sentence(start: Callable[..., Any]) -> None:
+    told = sentence(start, pipeline_names=["data_ingestion"])
+
+    assert told.startswith("No file named *.csv lies in ")
+    assert "LANDING=" in told
+
+
+def test_a_mistake_that_a_framework_has_wrapped_ends_in_its_sentence_too(start: Callable[..., Any]) -> None:
+    wrapped = RuntimeError("the engine gave up")
+    wrapped.__cause__ = QualityError("customers: 7 rows break a rule.")
+
+    assert sentence(start, pipeline_names=["training"], runner=failing(wrapped)) == "customers: 7 rows break a rule."
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("our own defect"), ValueError("ours too"), ImportError("and this")]
+)
+def test_a_defect_of_ours_keeps_its_trace(start: Callable[..., Any], error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
+        start(pipeline_names=["training"], runner=failing(error))
+
+
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({"churn": {"training": {"fodls": 3}}}, "fodls"),
+        ({"churn": {"training": {"folds": "several"}}}, "folds"),
+        ({"churn": {"evaluation": {"floors": {"f2": 0.5}}}}, "f2"),
+        ({"churn": {"economics": {"offer_cost": -1.0}}}, "offer_cost"),
+    ],
+    ids=["an unknown key", "another type", "an unknown floor", "a value out of range"],
+)
+def test_a_mistake_in_conf_is_named_before_anything_runs(
+    start: Callable[..., Any], conf: dict[str, Any], named: str
+) -> None:
+    told = sentence(start, conf=conf, pipeline_names=["training", "evaluation"], runner=failing(AssertionError()))
+
+    assert named in told
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ({"pipeline_names": ["trainig"]}, "trainig"),
+        ({"namespaces": ["chrun"]}, "chrun"),
+        ({"pipeline_names": ["training"], "node_names": ["serach"]}, "serach"),
+        ({"env": "prodd"}, "prodd"),
+    ],
+    ids=["pipeline", "namespace", "node", "environment"],
+)
+def test_a_name_that_does_not_exist_ends_in_a_sentence(
+    start: Callable[..., Any], how: dict[str, Any], named: str
+) -> None:
+    assert named in sentence(start, runner=failing(AssertionError()), **how)
