@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ TELCO = PROJECT.parent / "shared" / "data" / "telco"
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[Any]:
+def spark() -> Any:
     """The local engine's session, in UTC."""
     from lakehouse_ml.spark import ENGINE, EngineSpec
 
     ENGINE.choose(EngineSpec(engine="sail"))
-    yield ENGINE.session()
+    return ENGINE.session()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprecated")
@@ -19,12 +20,23 @@ def hide_what_nobody_can_act_on() -> None:
         warnings.showwarning = _show
     # MLflow sets the level of its loggers itself, from here.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    _log_as_conf_says()
     # Neither Kedro's nor MLflow's usage statistics leave the machine.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 _SHOWN: list[Any] = []
+
+
+def _log_as_conf_says() -> None:
+    """Kedro looks for conf/logging.yml below the folder that one stands in only."""
+    import yaml
+    from kedro.framework.project import LOGGING
+
+    conf = Path(__file__).resolve().parents[2] / "conf" / "logging.yml"
+    if conf.is_file() and Path.cwd() != conf.parents[1] and "KEDRO_LOGGING_CONFIG" not in os.environ:
+        LOGGING.configure(yaml.safe_load(conf.read_text(encoding="utf-8")))
 
 
 def _show(message: Warning | str, *told: Any, **more: Any) -> None:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,9 +17,13 @@ from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
 from lakehouse_ml import errors, provenance
+from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kedro.framework.context import KedroContext
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
@@ -79,6 +84,14 @@ class UpToDateRunner(SequentialRunner):
 class ProjectSession(KedroSession):
     """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
 
+    def load_context(self) -> KedroContext:
+        """The project's context; an environment that has no folder in conf is refused by name."""
+        conf, env = Path(self._conf_source), self.store.get("env")
+        if env and conf.is_dir() and not (conf / env).is_dir():
+            known = sorted(path.name for path in conf.iterdir() if path.is_dir())
+            raise errors.LakehouseError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+        return super().load_context()
+
     def run(self, **given: Any) -> dict[str, Any]:  # type: ignore[override]
         """Run pipelines; arguments as Kedro's.
 
@@ -88,6 +101,7 @@ class ProjectSession(KedroSession):
         if type(given.get("runner")) in (type(None), SequentialRunner):
             given["runner"] = UpToDateRunner()
         try:
+            _check_names(given.get("pipeline_names") or [])
             return super().run(**given)
         except Exception as error:
             told = errors.find(error) or _configuration(error)
@@ -96,14 +110,18 @@ class ProjectSession(KedroSession):
             raise click.ClickException(str(told)) from error
 
 
+def _check_names(pipelines: Sequence[str]) -> None:
+    unknown = sorted(set(pipelines) - {*STAGES, "__default__"})
+    if unknown:
+        raise errors.LakehouseError(f"There is no pipeline {', '.join(unknown)}: there are {', '.join(STAGES)}.")
+
+
 def _configuration(error: Exception) -> Exception | None:
     """Errors by which Kedro itself refuses conf or arguments, before any node ran."""
     from kedro.config import MissingConfigException
     from kedro.validation.exceptions import ParameterValidationError
 
     if isinstance(error, MissingConfigException | ParameterValidationError):
-        return error
-    if isinstance(error, ValueError) and str(error).startswith("Failed to find the pipeline named"):
         return error
     return error if isinstance(error, DatasetError) and error.__cause__ is None else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-LAYERS = "landing raw intermediate primary feature model_input models judgement model_output reporting".split()
+EARLY = ["landing", "raw", "intermediate", "primary", "feature"]
+LAYERS = [*EARLY, "model_input", "models", "judgement", "model_output", "reporting"]
 
 
 def test_viz_shows_every_layer_in_the_order_of_the_flow_and_every_stage_as_a_group() -> None:

@@ -1,0 +1,352 @@
+"""Candidate and incumbent are judged on the same rows, which neither trained on; what can't be judged is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.models import Model, ModelCard
+from lakehouse_ml.pipelines.evaluation.gates import Floors, Policy
+from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
+from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
+from lakehouse_ml.pipelines.training.split import is_held_out
+from lakehouse_ml.provenance import Provenance, recording
+
+KEY = ("customer_id", "snapshot_on")
+CLOCK = datetime(2025, 1, 31, 6, 0, tzinfo=UTC)
+ECONOMICS = Economics(offer_cost=20.0, kept_value=400.0, acceptance=0.3)
+POLICY = Policy(resamples=200, min_rows=50, min_positives=10)
+SPEC = EvaluationSpec(
+    floors=Floors(f1=0.3, roc_auc=0.7), policy=POLICY, max_rows=10_000, resamples=100, min_segment_rows=20, seed=0
+)
+
+
+@dataclass(frozen=True)
+class ByColumn:
+    """A model that says what one column says."""
+
+    column: str
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        positive = 1 / (1 + np.exp(-rows[self.column].to_numpy(dtype=float)))
+        return np.column_stack([1 - positive, positive])
+
+
+def model(
+    version: int = 1, column: str = "signal", *, salt: int = 0, share: float = 0.5, needs: tuple[str, ...] = ()
+) -> Model:
+    card = ModelCard(
+        estimator="logistic_regression",
+        params={},
+        categorical=(),
+        numeric=("signal", "noise", *needs),
+        threshold=0.5,
+        baseline={},
+        reference={},
+        salt=salt,
+        holdout_share=share,
+        importance={},
+        metrics={},
+    )
+    return Model("churn", str(version), ByColumn(column), card)
+
+
+def customers(n: int = 600, seed: int = 0) -> pd.DataFrame:
+    """`signal` says much about who leaves, `noise` says nothing; a few have no contract, few have a rare one."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=n)
+    contract = np.where(np.arange(n) % 3 == 0, "two years", "monthly").astype(object)
+    contract[::50] = None
+    contract[7] = "rare"
+    return pd.DataFrame(
+        {
+            "customer_id": [f"C{number:04d}" for number in range(n)],
+            "snapshot_on": "2024-12-31",
+            "label": (signal + rng.normal(size=n) > 0).astype(int),
+            "signal": signal,
+            "noise": rng.normal(size=n),
+            "contract": contract,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(spark: Any) -> Any:
+    """All labelled customers, as the engine has them."""
+    return spark.createDataFrame(customers(), "customer_id string, snapshot_on string, label int, signal double, "
+                                              "noise double, contract string")  # fmt: skip
+
+
+Judged = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+def judged(
+    rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC, clock: datetime = CLOCK
+) -> Judged:
+    return evaluate(rows, candidate, incumbent, spec, ECONOMICS, clock, KEY, ("contract",))
+
+
+def verdict(*given: Any, **others: Any) -> dict[str, Any]:
+    return judged(*given, **others)[2].iloc[0].to_dict()
+
+
+def changed(**values: Any) -> EvaluationSpec:
+    return SPEC.model_copy(update=values)
+
+
+# --- on which rows
+
+
+def test_a_first_model_is_measured_on_the_rows_that_it_did_not_train_on(rows: Any) -> None:
+    outcomes, _, row = judged(rows, model(salt=0, share=0.5))
+
+    unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5)]
+    assert list(outcomes["customer_id"]) == unseen
+    assert row["n_rows"].item() == len(unseen)
+
+
+def test_both_are_measured_on_rows_that_neither_trained_on(rows: Any) -> None:
+    outcomes, metrics, _ = judged(rows, model(2, salt=0, share=0.5), model(1, "noise", salt=7, share=0.6))
+
+    unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5) and is_held_out(name, 7, 0.6)]
+    assert 100 < len(unseen) < 240
+    assert list(outcomes["customer_id"]) == unseen
+    assert set(metrics[metrics["segment"] == "all"].groupby("model")["n_rows"].first().items()) == {
+        ("candidate", len(unseen)),
+        ("incumbent", len(unseen)),
+    }
+
+
+def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
+    outcomes, _, _ = judged(rows, model(2), model(1, "noise"))
+
+    given = customers().set_index("customer_id").loc[outcomes["customer_id"]]
+    assert list(outcomes.columns) == [*KEY, *OUTCOMES]
+    assert outcomes["label"].to_numpy() == pytest.approx(given["label"].to_numpy())
+    assert outcomes["candidate_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["signal"].to_numpy())))
+    assert outcomes["incumbent_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["noise"].to_numpy())))
+    assert set(outcomes["candidate_version"]) == {"2"}
+    assert set(outcomes["incumbent_version"]) == {"1"}
+
+
+def test_too_many_rows_are_sampled_evenly_and_the_same_each_time(rows: Any) -> None:
+    spec = changed(max_rows=100)
+
+    first, second = (judged(given, model(), spec=spec)[0] for given in (rows, rows.orderBy("signal")))
+
+    pd.testing.assert_frame_equal(first, second)
+    assert len(first) == 100
+    unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5)]
+    assert list(first["customer_id"]) != unseen[:100]
+    assert set(first["customer_id"]) < set(unseen)
+
+
+# --- what is measured
+
+
+def test_metrics_are_those_of_the_rows_at_each_models_own_threshold(rows: Any) -> None:
+    outcomes, metrics, row = judged(rows, model())
+
+    assert list(metrics.columns) == list(MEASURED)
+    overall = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
+    expected = classification_metrics(outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy(), 0.5)
+    assert overall[list(METRICS)].to_dict() == pytest.approx(expected)
+    assert {name: row[name].item() for name in METRICS} == pytest.approx(expected)
+    offered = outcomes["candidate_probability"] >= 0.5
+    worth = (offered * (outcomes["label"] * 0.3 * 400.0 - 20.0)).mean()
+    assert overall["expected_value"] == pytest.approx(worth)
+
+
+def test_all_rows_have_intervals_around_their_metrics_and_segments_have_none(rows: Any) -> None:
+    _, metrics, _ = judged(rows, model())
+
+    overall = metrics[(metrics["segment"] == "all") & metrics["metric"].isin(METRICS)]
+    assert (overall["low"] < overall["value"]).all()
+    assert (overall["value"] < overall["high"]).all()
+    assert metrics[metrics["segment"] != "all"][["low", "high"]].isna().all(axis=None)
+
+
+def test_segments_are_measured_on_their_own_rows_and_small_ones_are_not(rows: Any) -> None:
+    outcomes, metrics, _ = judged(rows, model(2), model(1, "noise"))
+
+    assert set(metrics["segment"]) == {"all", "contract=monthly", "contract=two years"}
+    contract = customers().set_index("customer_id").loc[outcomes["customer_id"], "contract"].to_numpy()
+    monthly = metrics[(metrics["segment"] == "contract=monthly") & (metrics["metric"] == "accuracy")]
+    assert set(monthly["model"]) == {"candidate", "incumbent"}
+    chosen = outcomes[contract == "monthly"]
+    right = ((chosen["candidate_probability"] >= 0.5) == (chosen["label"] == 1)).mean()
+    assert monthly.set_index("model").loc["candidate", "value"] == pytest.approx(right)
+    assert set(monthly["n_rows"]) == {len(chosen)}
+    assert set(monthly["n_positives"]) == {chosen["label"].sum()}
+
+
+# --- the verdict
+
+
+def test_a_first_model_is_approved_when_every_floor_holds(rows: Any) -> None:
+    row = verdict(rows, model())
+
+    assert (row["decision"], row["version"], row["incumbent_version"]) == ("approve", "1", "")
+    assert row["reason"].startswith("There is no incumbent, and every floor holds")
+    assert row["judged_at"] == pd.Timestamp(CLOCK)
+    assert np.isnan(row["difference"])
+
+
+def test_a_first_model_below_a_floor_is_refused_with_the_number(rows: Any) -> None:
+    row = verdict(rows, model(), spec=changed(floors=Floors(f1=0.3, roc_auc=0.99)))
+
+    assert row["decision"] == "refuse"
+    assert "roc_auc is 0." in row["reason"]
+    assert "has to reach 0.9900" in row["reason"]
+
+
+def test_a_better_candidate_replaces_the_incumbent(rows: Any) -> None:
+    row = verdict(rows, model(2), model(1, "noise"))
+
+    assert (row["decision"], row["version"], row["incumbent_version"]) == ("approve", "2", "1")
+    assert 0 < row["difference_low"] < row["difference"] < row["difference_high"]
+    assert row["detectable"] > 0
+
+
+def test_an_equal_candidate_does_not(rows: Any) -> None:
+    row = verdict(rows, model(2), model(1))
+
+    assert row["decision"] == "refuse"
+    assert row["reason"].startswith("The candidate is no better than the incumbent beyond chance")
+
+
+def test_where_approval_is_required_the_verdict_is_a_request(rows: Any) -> None:
+    policy = POLICY.model_copy(update={"approval_required": True})
+
+    assert verdict(rows, model(), spec=changed(policy=policy))["decision"] == "request"
+
+
+def test_too_few_rows_are_a_refusal(rows: Any) -> None:
+    assert "too small to judge on" in verdict(rows.limit(20), model())["reason"]
+    assert verdict(rows.where("1 = 0"), model())["decision"] == "refuse"
+
+
+# --- whatever goes wrong
+
+
+@pytest.mark.parametrize("whose", ["candidate", "incumbent"])
+def test_a_model_that_fails_to_predict_is_a_refusal_that_is_stored(rows: Any, tmp_path: Path, whose: str) -> None:
+    broken = {"candidate": (model(2, needs=("column_of_old",)), model(1)), "incumbent": (model(2), model(1, "gone"))}
+
+    outcomes, metrics, row = judged(rows, *broken[whose])
+
+    assert row["decision"].item() == "refuse"
+    assert row["reason"].item().startswith("Judging failed (KeyError: ")
+    assert row["n_rows"].item() == 0
+    assert (len(outcomes), len(metrics)) == (0, 0)
+    for name, frame in {"outcomes": outcomes, "metrics": metrics, "verdicts": row}.items():
+        DeltaTable(filepath=str(tmp_path / name)).save(frame)
+    stored = DeltaTable(filepath=str(tmp_path / "verdicts"), frame="pandas").load()
+    assert promote(stored).decision == "refuse"
+    read = DeltaTable(filepath=str(tmp_path / "metrics"), frame="pandas").load()
+    assert list(read.columns) == list(MEASURED)
+
+
+def test_a_refusal_after_a_failure_has_the_columns_of_every_other_verdict(rows: Any, tmp_path: Path) -> None:
+    verdicts = DeltaTable(
+        filepath=str(tmp_path / "verdicts"), mode="merge", keys=["model", "version", "evidence"], frame="pandas"
+    )
+
+    verdicts.save(judged(rows, model(1, "gone"))[2])
+    verdicts.save(judged(rows, model(2))[2])
+
+    assert sorted(verdicts.load()["decision"]) == ["approve", "refuse"]
+
+
+def test_a_probability_that_is_no_number_is_a_refusal(rows: Any) -> None:
+    holes = rows.selectExpr("customer_id", "snapshot_on", "label", "IF(signal > 2, NULL, signal) AS signal", "noise",
+                            "contract")  # fmt: skip
+
+    assert verdict(holes, model())["decision"] == "refuse"
+
+
+# --- judged once
+
+
+def test_the_same_evidence_has_the_same_hash_whenever_it_is_judged(rows: Any) -> None:
+    first = verdict(rows, model(2), model(1, "noise"))
+    later = verdict(rows.orderBy("noise"), model(2), model(1, "noise"), clock=CLOCK + timedelta(days=1))
+
+    assert first["evidence"] == later["evidence"]
+    assert first["rows_sha256"] == later["rows_sha256"]
+    assert first["judged_at"] < later["judged_at"]
+
+
+def test_other_rows_versions_floors_or_policies_are_other_evidence(rows: Any) -> None:
+    first = verdict(rows, model(2), model(1, "noise"))
+    relabelled = rows.selectExpr("customer_id", "snapshot_on", "IF(customer_id = 'C0002', 1 - label, label) AS label",
+                                 "signal", "noise", "contract")  # fmt: skip
+    assert is_held_out("C0002", 0, 0.5)
+
+    others = [
+        verdict(rows, model(3), model(1, "noise")),
+        verdict(rows, model(2)),
+        verdict(relabelled, model(2), model(1, "noise")),
+        verdict(rows, model(2), model(1, "noise"), spec=changed(floors=Floors(f1=0.31, roc_auc=0.7))),
+        verdict(rows, model(2), model(1, "noise"), spec=changed(policy=POLICY.model_copy(update={"alpha": 0.05}))),
+    ]
+
+    assert len({row["evidence"] for row in [first, *others]}) == 6
+    assert [row["rows_sha256"] == first["rows_sha256"] for row in others] == [True, True, False, True, True]
+
+
+def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of(rows: Any, tmp_path: Path) -> None:
+    verdicts = DeltaTable(
+        filepath=str(tmp_path / "verdicts"), mode="merge", keys=["model", "version", "evidence"], frame="pandas",
+        made_of="made_of",
+    )  # fmt: skip
+    with recording(Provenance("evaluate", {"churn.model_input": "v4"}, "f00d")):
+        for day in range(2):
+            verdicts.save(judged(rows, model(), clock=CLOCK + timedelta(days=day))[2])
+
+    stored = verdicts.load()
+
+    assert len(stored) == 1
+    assert json.loads(stored["made_of"].item()) == {"churn.model_input": "v4"}
+    assert verdicts.holds("f00d")
+
+
+# --- promotion
+
+
+def verdicts(*rows: tuple[str, str, int]) -> pd.DataFrame:
+    """Verdicts as (version, decision, hour of judgement)."""
+    return pd.DataFrame(
+        [
+            {"model": "churn", "version": version, "incumbent_version": "", "decision": decision, "reason": "So.",
+             "evidence": f"{version} {hour}", "judged_at": pd.Timestamp(CLOCK) + pd.Timedelta(hours=hour)}
+            for version, decision, hour in rows
+        ]
+    )  # fmt: skip
+
+
+def test_promotion_asks_for_what_the_newest_verdict_on_the_newest_version_says() -> None:
+    told = verdicts(("9", "approve", 5), ("10", "approve", 2), ("10", "refuse", 3), ("2", "approve", 9))
+
+    asked = promote(told)
+
+    assert (asked.version, asked.decision, asked.evidence) == ("10", "refuse", "10 3")
+    assert asked.incumbent is None
+
+
+def test_promotion_names_the_incumbent_that_the_candidate_was_judged_against(rows: Any) -> None:
+    row = judged(rows, model(2), model(1, "noise"))[2]
+
+    asked = promote(row)
+
+    assert (asked.version, asked.incumbent, asked.decision) == ("2", "1", "approve")
+    assert asked.reason == row["reason"].item()
+    assert asked.evidence == row["evidence"].item()

@@ -1,0 +1,214 @@
+"""A run ends in a few lines that are read from its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro_datasets.pandas import CSVDataset
+
+from lakehouse_ml import summary
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.models import Standing
+from lakehouse_ml.pipelines import STAGES
+
+WHOLE_LIFE = """
+
+churn
+  landed    customers: 7,043 rows in 2 files, 11 of them refused at parsing
+  landed    outcomes: 90 rows in 1 file, 0 of them refused at parsing
+  quality   customers: 7,000 clean, 32 quarantined
+            dropped: total_charge_fits_tenure broken by 32 (0.5%)
+  verdict   version 10 promoted: It is better.
+  champion  version 10
+  hold-out                      candidate (95 % interval)   champion before
+            F1                  0.642 (0.610 to 0.670)      0.600
+            ROC-AUC             0.850
+            value per customer  12.300
+  scores    2 customers in batch 2024-12-31; whom to make an offer: actions.csv
+  drift     stable: Nothing moved.
+  time      data_ingestion 1.5 s, training 12.0 s; with start-up 20.0 s
+  next      make ui                                    the runs, the trials and the registered model, in MLflow
+            make viz                                   the pipelines as a picture
+            make run LANDING=<folder> LAKE=data/mine   the same on your own files"""
+
+Told = Callable[..., str]
+
+
+def stages(*names: str) -> Pipeline:
+    """The real pipelines of these stages."""
+    return sum((import_module(f"lakehouse_ml.pipelines.{name}").create_pipeline() for name in names), Pipeline([]))
+
+
+def manifest(*counts: tuple[int, int]) -> pd.DataFrame:
+    rows = [{"source_file": f"{number}.csv", "n_lines": lines, "n_quarantined": refused}
+            for number, (lines, refused) in enumerate(counts)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["source_file", "n_lines", "n_quarantined"])
+
+
+def rules(n_rows: int, **outcomes: tuple[str, int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"rule": rule, "outcome": outcome, "n_failed": failed, "failed_share": failed / max(n_rows, 1),
+             "n_rows": n_rows, "n_clean": n_rows - 32, "n_quarantined": 32}
+            for rule, (outcome, failed) in outcomes.items()
+        ]
+    )  # fmt: skip
+
+
+def verdicts(*rows: tuple[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"version": version, "decision": decision, "reason": "It is better.",
+             "judged_at": pd.Timestamp("2025-01-31T06:00Z") + pd.Timedelta(hours=hour)}
+            for hour, (version, decision) in enumerate(rows)
+        ]
+    )  # fmt: skip
+
+
+HOLDOUT = pd.DataFrame(
+    [
+        ("candidate", "all", "f1", 0.642, 0.61, 0.67),
+        ("incumbent", "all", "f1", 0.6, 0.55, 0.65),
+        ("candidate", "all", "roc_auc", 0.85, np.nan, np.nan),
+        ("candidate", "all", "expected_value", 12.3, np.nan, np.nan),
+        ("candidate", "contract=monthly", "f1", 0.9, np.nan, np.nan),
+    ],
+    columns=["model", "segment", "metric", "value", "low", "high"],
+)
+TABLES = {
+    "manifest_customers": manifest((5000, 10), (2043, 1)),
+    "manifest_outcomes": manifest((90, 0)),
+    "metrics_rules_customers": rules(7032, total_charge_fits_tenure=("dropped", 32), contract_is_known=("ok", 0)),
+    "metrics_rules_outcomes": rules(0, churn_is_yes_or_no=("ok", 0)),
+    "verdict_model": verdicts(("10", "approve"), ("9", "refuse")),
+    "metrics_holdout": HOLDOUT,
+    "score_customers": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31", "2024-12-31"]}),
+    "verdict_drift": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31"], "status": ["alarm", "stable"],
+                                   "reason": ["All moved.", "Nothing moved."]}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """The summary of a run of some stages over stored tables; None is a table that isn't there."""
+    monkeypatch.chdir(tmp_path)
+
+    def of_run(
+        *names: str, standing: Standing | None = None, seconds: dict[str, float] | None = None, **changed: Any
+    ) -> str:
+        tables = TABLES | changed
+        for name, frame in tables.items():
+            if frame is not None:
+                DeltaTable(filepath=str(tmp_path / name)).save(frame)
+        stored = {f"churn.{name}": DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in tables}
+        others = {
+            "churn.promotion_model": MemoryDataset(standing or Standing("10")),
+            "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
+        }
+        return summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0)
+
+    return of_run
+
+
+def lines(text: str, head: str) -> list[str]:
+    """What stands behind a head."""
+    return [line[12:] for line in text.splitlines() if line[2:12].strip() == head]
+
+
+def test_a_whole_life_is_told_in_the_order_in_which_data_flows(told: Told) -> None:
+    seconds = {
+        "churn.data_ingestion.parse_customers": 1.0,
+        "churn.data_ingestion.keep_customers": 0.5,
+        "churn.training.search": 12.0,
+    }
+
+    assert "\n" + told(*STAGES, seconds=seconds) == WHOLE_LIFE
+
+
+def test_a_part_of_a_life_tells_of_its_own_stages_only(told: Told) -> None:
+    text = told("data_quality", seconds={"churn.data_quality.check_customers": 2.0})
+
+    assert text.splitlines() == [
+        "",
+        "churn",
+        "  quality   customers: 7,000 clean, 32 quarantined",
+        "            dropped: total_charge_fits_tenure broken by 32 (0.5%)",
+        "  time      data_quality 2.0 s; with start-up 20.0 s",
+    ]
+
+
+def test_a_run_in_which_nothing_was_new_says_so(told: Told) -> None:
+    assert lines(told(*STAGES), "time") == ["20.0 s; nothing was new, so nothing was done"]
+
+
+def test_a_table_of_which_nothing_landed_is_not_mentioned(told: Told) -> None:
+    text = told("data_ingestion", "data_quality", manifest_outcomes=manifest())
+
+    assert "outcomes" not in text
+
+
+@pytest.mark.parametrize(
+    ("decision", "shown"), [("refuse", "refused"), ("request", "awaiting approval"), ("approve", "promoted")]
+)
+def test_the_newest_version_is_told_with_its_verdict(told: Told, decision: str, shown: str) -> None:
+    text = told("evaluation", verdict_model=verdicts(("10", decision), ("9", "approve"), ("2", "approve")))
+
+    assert lines(text, "verdict") == [f"version 10 {shown}: It is better."]
+
+
+def test_without_a_champion_there_is_none_yet_and_no_column_for_it(told: Told) -> None:
+    text = told("evaluation", standing=Standing(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
+
+    assert lines(text, "champion") == ["none yet"]
+    assert lines(text, "hold-out") == ["                    candidate (95 % interval)"]
+
+
+def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:
+    text = told("evaluation", metrics_holdout=HOLDOUT.head(0).astype(object))
+
+    assert lines(text, "hold-out") == []
+    assert lines(text, "verdict") == ["version 10 promoted: It is better."]
+
+
+def test_scoring_that_was_skipped_says_so(told: Told) -> None:
+    text = told("batch_scoring", "monitoring", score_customers=None, verdict_drift=None)
+
+    assert lines(text, "scores") == ["none: scoring was skipped, a first model awaits approval"]
+    assert lines(text, "drift") == ["not assessable: nothing is scored yet"]
+
+
+def test_the_newest_batch_of_drift_is_told(told: Told) -> None:
+    drift = TABLES["verdict_drift"].iloc[::-1].assign(status=["alarm", "stable"])
+
+    assert lines(told("monitoring", verdict_drift=drift), "drift") == ["alarm: Nothing moved."]
+
+
+def test_a_list_outside_of_the_working_folder_has_its_whole_path(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert lines(told("batch_scoring"), "scores")[0].endswith(f"an offer: {tmp_path / 'actions.csv'}")
+
+
+def test_a_run_of_single_nodes_has_a_summary_although_not_every_table_is_there_yet(told: Told) -> None:
+    missing = dict.fromkeys(TABLES)
+
+    text = told("data_ingestion", "data_quality", "evaluation", **missing)
+
+    assert text.splitlines()[1] == "churn"
+    assert lines(text, "verdict") == []
+
+
+def test_the_summary_is_plain_text(told: Told) -> None:
+    assert json.dumps(told(*STAGES)).isascii()

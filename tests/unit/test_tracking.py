@@ -1,0 +1,291 @@
+"""What the tracking store shows of a run: its trials, what it was trained on, how it was judged, and who ran what."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog
+
+from lakehouse_ml import tracking
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+
+PROJECT = Path(__file__).resolve().parents[2]
+JUDGED = ["data_ingestion", "data_quality", "feature_engineering", "training", "evaluation"]
+TRIALS = [
+    {"estimator": "logistic_regression", "params": {"C": 0.5}},
+    {"estimator": "random_forest", "params": {"n_estimators": 5, "max_depth": 3}},
+]
+SMALL = {
+    "training": {"trials": TRIALS, "folds": 2, "split": {"min_per_class": 5, "max_share_gap": 0.5}},
+    "evaluation": {
+        "floors": {"f1": 0.1, "roc_auc": 0.5},
+        "policy": {"resamples": 200, "min_rows": 20, "min_positives": 5},
+        "resamples": 100,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A lake whose models were trained and judged once, on 500 simulated customers."""
+
+    lake: Path
+
+    def again(self, **how: Any) -> None:
+        """Run the same over the same."""
+        from kedro.framework.project import settings
+
+        given = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL}
+        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given) as session:
+            session.run(pipeline_names=JUDGED, **how)
+
+    def runs(self) -> list[Any]:
+        """All runs that weren't deleted, newest first."""
+        import mlflow
+
+        return list(mlflow.search_runs(experiment_names=["lakehouse-ml"], output_format="list"))
+
+    @property
+    def parent(self) -> Any:
+        return next(run for run in self.runs() if "mlflow.parentRunId" not in run.data.tags)
+
+    @property
+    def trials(self) -> list[Any]:
+        nested = [run for run in self.runs() if run.data.tags.get("mlflow.parentRunId") == self.parent.info.run_id]
+        return sorted(nested, key=lambda run: run.info.run_name)
+
+    def artefact(self, name: str) -> Any:
+        import mlflow
+
+        return mlflow.artifacts.load_dict(f"runs:/{self.parent.info.run_id}/{name}")
+
+    def table(self, path: str) -> pd.DataFrame:
+        return DeltaTable(filepath=str(self.lake / path), frame="pandas").load()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with an empty tracking store, which is the one in use."""
+    import mlflow
+
+    # Making a store's tables takes seconds: files of tests share an empty one.
+    empty = tmp_path_factory.getbasetemp() / "mlflow.db"
+    if not empty.exists():
+        mlflow.MlflowClient(f"sqlite:///{empty}").search_experiments()
+    folder = tmp_path_factory.mktemp("lake")
+    shutil.copy(empty, folder / "mlflow.db")
+    tracked_before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    yield folder
+    mlflow.set_tracking_uri(tracked_before)
+
+
+@pytest.fixture(scope="module")
+def tracked(store: Path) -> Tracked:
+    from kedro.framework.startup import bootstrap_project
+
+    from lakehouse_ml.use_cases.churn.synthetic import write_csv
+
+    bootstrap_project(PROJECT)
+    write_csv(store / "landing" / "customers.csv", n=500)
+    lake = Tracked(store)
+    lake.again()
+    return lake
+
+
+# --- the trials
+
+
+def test_each_trial_is_a_nested_run_with_its_parameters(tracked: Tracked) -> None:
+    assert [run.info.run_name for run in tracked.trials] == ["1 logistic_regression", "2 random_forest"]
+    assert [run.data.params for run in tracked.trials] == [
+        {"estimator": "logistic_regression", "C": "0.5"},
+        {"estimator": "random_forest", "n_estimators": "5", "max_depth": "3"},
+    ]
+    assert all(run.info.status == "FINISHED" for run in tracked.trials)
+
+
+def test_each_trial_has_the_six_metrics_its_threshold_and_the_time_that_it_took(tracked: Tracked) -> None:
+    table = tracked.table("06_models/churn/metrics_trials").sort_values("trial")
+
+    shown = [*METRICS, "threshold", "fit_seconds"]
+    assert len(METRICS) == 6
+    for run, row in zip(tracked.trials, table.to_dict("records"), strict=True):
+        assert set(run.data.metrics) == set(shown)
+        assert run.data.metrics == pytest.approx({name: row[name] for name in shown})
+        assert run.data.metrics["fit_seconds"] > 0
+
+
+def test_the_chosen_trial_is_tagged_and_is_the_one_with_the_best_f1(tracked: Tracked) -> None:
+    chosen = [run for run in tracked.trials if run.data.tags["chosen"] == "True"]
+
+    assert len(chosen) == 1
+    assert chosen[0].data.metrics["f1"] == max(run.data.metrics["f1"] for run in tracked.trials)
+    assert {run.data.tags["use_case"] for run in tracked.trials} == {"churn"}
+
+
+# --- the run
+
+
+def test_the_run_says_what_ran_on_what_and_by_which_code(tracked: Tracked) -> None:
+    tags = tracked.parent.data.tags
+
+    assert tracked.parent.info.status == "FINISHED"
+    assert tracked.parent.info.run_name == "churn: " + ", ".join(JUDGED)
+    assert (tags["use_case"], tags["engine"], tags["environment"]) == ("churn", "sail", "local")
+    assert tags["command"]
+    assert tags["git_sha"]
+
+
+def test_the_run_names_the_rows_that_the_model_was_trained_on_with_their_version(tracked: Tracked) -> None:
+    assert len(tracked.parent.inputs.dataset_inputs) == 1
+    used = tracked.parent.inputs.dataset_inputs[0]
+
+    assert used.dataset.name == "churn.model_input_customers@v0"
+    assert [tag.value for tag in used.tags] == ["training"]
+    source = json.loads(used.dataset.source)
+    assert source["path"] == str(tracked.lake / "05_model_input" / "churn" / "model_input_customers")
+    assert source["delta_table_version"] == 0
+
+
+def test_the_run_has_cross_validated_and_hold_out_metrics_with_intervals(tracked: Tracked) -> None:
+    metrics = tracked.parent.data.metrics
+    held_out = tracked.table("06_models/churn/metrics_holdout")
+    overall = held_out[held_out["segment"] == "all"].set_index("metric")
+
+    best = max(tracked.trials, key=lambda run: run.data.metrics["f1"])
+    assert {name: metrics[f"cv_{name}"] for name in METRICS} == pytest.approx(
+        {name: best.data.metrics[name] for name in METRICS}
+    )
+    for name in METRICS:
+        assert metrics[f"holdout_{name}"] == pytest.approx(overall.loc[name, "value"])
+        assert metrics[f"holdout_{name}_low"] <= metrics[f"holdout_{name}"] <= metrics[f"holdout_{name}_high"]
+    assert "holdout_expected_value" in metrics
+    assert not any(name.startswith("incumbent_") for name in metrics)
+
+
+def test_the_run_keeps_importances_and_the_metrics_of_segments(tracked: Tracked) -> None:
+    importance = tracked.artefact("importance.json")
+    segments = tracked.artefact("holdout_metrics.json")
+
+    assert {"contract", "tenure_months", "monthly_charges"} <= set(importance)
+    assert all(effect >= 0 for effect in importance.values())
+    assert "segment" in segments["columns"]
+
+
+def test_the_run_carries_the_verdict_and_so_does_the_version(tracked: Tracked) -> None:
+    import mlflow
+
+    tags = tracked.parent.data.tags
+    verdict = tracked.table("06_models/churn/verdict_model").iloc[0]
+
+    assert (tags["verdict"], tags["model_version"]) == ("approve", "1")
+    assert tags["verdict_reason"] == verdict["reason"]
+    version = mlflow.MlflowClient().get_model_version("churn", "1")
+    assert version.run_id == tracked.parent.info.run_id
+    assert version.tags["evidence"] == verdict["evidence"]
+    assert version.tags["input.churn.model_input_customers"] == "v0"
+    assert json.loads(verdict["made_of"])["churn.model_input_customers"] == "v0"
+
+
+def test_a_run_in_which_nothing_was_new_leaves_no_trace(tracked: Tracked) -> None:
+    before = [run.info.run_id for run in tracked.runs()]
+
+    tracked.again()
+
+    import mlflow
+
+    assert [run.info.run_id for run in tracked.runs()] == before
+    assert mlflow.active_run() is None
+
+
+def test_a_run_that_fails_is_marked_as_failed(tracked: Tracked) -> None:
+    import click
+
+    damaged = tracked.lake / "05_model_input" / "churn" / "model_input_customers" / "_delta_log"
+    kept = (damaged / "00000000000000000000.json").read_bytes()
+    (damaged / "00000000000000000000.json").write_text("{cut off")
+    before = len(tracked.runs())
+    try:
+        with pytest.raises(click.ClickException, match="model_input_customers can't be read"):
+            tracked.again()
+    finally:
+        (damaged / "00000000000000000000.json").write_bytes(kept)
+
+    assert len(tracked.runs()) == before + 1
+    failed = tracked.runs()[0]
+    assert failed.info.status == "FAILED"
+    import mlflow
+
+    mlflow.delete_run(failed.info.run_id)
+
+
+# --- single pieces
+
+
+def test_nothing_is_logged_without_an_open_run(store: Path) -> None:
+    import mlflow
+
+    before = len(mlflow.search_runs(search_all_experiments=True, output_format="list"))
+
+    tracking.log_saved("churn.report_drift", {"status": "alarm"}, DataCatalog())
+
+    assert mlflow.active_run() is None
+    assert len(mlflow.search_runs(search_all_experiments=True, output_format="list")) == before
+
+
+def logged(store: Path, dataset: str, data: Any) -> Any:
+    """The run to which something was logged, in an experiment beside the project's."""
+    import mlflow
+
+    if mlflow.get_experiment_by_name("pieces") is None:
+        mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
+    experiment = mlflow.get_experiment_by_name("pieces").experiment_id
+    with mlflow.start_run(experiment_id=experiment) as run:
+        tracking.log_saved(dataset, data, DataCatalog())
+    return mlflow.get_run(run.info.run_id)
+
+
+def test_both_contenders_metrics_stand_beside_each_other_and_a_number_that_is_none_is_left_out(store: Path) -> None:
+    metrics = pd.DataFrame(
+        [
+            ("candidate", "all", "f1", 0.6, 0.5, 0.7),
+            ("incumbent", "all", "f1", 0.5, np.nan, np.nan),
+            ("candidate", "all", "roc_auc", np.nan, np.nan, np.nan),
+            ("candidate", "contract=monthly", "f1", 0.9, np.nan, np.nan),
+        ],
+        columns=["model", "segment", "metric", "value", "low", "high"],
+    )
+
+    run = logged(store, "churn.metrics_holdout", metrics)
+
+    assert run.data.metrics == {
+        "holdout_f1": 0.6,
+        "holdout_f1_low": 0.5,
+        "holdout_f1_high": 0.7,
+        "incumbent_holdout_f1": 0.5,
+    }
+
+
+def test_drift_is_a_tag_and_an_artefact(store: Path) -> None:
+    import mlflow
+
+    run = logged(store, "churn.report_drift", {"status": "alarm", "batch": "2024-12-31"})
+
+    assert run.data.tags["drift"] == "alarm"
+    assert mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/drift.json")["batch"] == "2024-12-31"
+
+
+def test_other_datasets_are_not_logged(store: Path) -> None:
+    run = logged(store, "churn.metrics_live", pd.DataFrame({"f1": [0.5]}))
+
+    assert (run.data.metrics, run.data.params) == ({}, {})
