@@ -17,7 +17,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "base")
 PREFIXES = (
     "landing_", "manifest_", "parsed_", "raw_", "checked_", "clean_", "quarantine_", "feature_", "label_",
-    "model_input_", "candidate_", "champion_", "incumbent_", "metrics_", "verdict_", "promotion_", "score_", "outcome_", "report_",
+    "model_input_", "candidate_", "champion_", "incumbent_", "metrics_", "verdict_",
+    "promotion_", "score_", "outcome_", "report_",
 )  # fmt: skip
 
 

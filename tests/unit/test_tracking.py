@@ -18,6 +18,9 @@ from lakehouse_ml import tracking
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
 
+# MLflow hooks into the import of scikit-learn by an old protocol.
+pytestmark = pytest.mark.filterwarnings("ignore:_ImportHookChainedLoader:ImportWarning")
+
 PROJECT = Path(__file__).resolve().parents[2]
 JUDGED = ["data_ingestion", "data_quality", "feature_engineering", "training", "evaluation"]
 TRIALS = [
