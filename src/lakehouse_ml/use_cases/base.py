@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import ContractError
@@ -109,6 +110,11 @@ class UseCase:
     def facts(self) -> tuple[str, ...]:
         """Landing tables that features and labels are made of."""
         return tuple(name for name in self.sources if name != self.outcomes)
+
+
+def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:
+    """A node's function with a use case's values filled in; name, docstring and types stay, for Kedro reads them."""
+    return update_wrapper(partial(function, **values), function)
 
 
 def per_use_case(stage: str, shape: Callable[[UseCase], Pipeline]) -> Pipeline:

@@ -1,8 +1,8 @@
-"""Columns that a stage adds to every use case's tables."""
+"""Columns and tables that a stage adds to every use case's own."""
 
 from __future__ import annotations
 
-from lakehouse_ml.use_cases.base import Column
+from lakehouse_ml.use_cases.base import Column, Table
 
 AUDIT = (
     Column("snapshot_on", "date", doc="Day whose state the row describes."),
@@ -34,3 +34,15 @@ ACTION = (
     Column("model_version", "string", doc="Version that scored."),
     Column("batch", "string", doc="The batch."),
 )
+
+
+def ingested(landing: Table) -> tuple[Table, Table, Table, Table]:
+    """What becomes of a landing table: its parsed, raw, refused and clean rows, in this order."""
+    name = landing.name.removeprefix("landing_")
+    raw = landing.plus(f"raw_{name}", "one row per record that parsed", *AUDIT)
+    return (
+        raw.plus(f"parsed_{name}", "one row per record of the last files", *LINES),
+        raw,
+        Table(f"quarantine_lines_{name}", "one row per refused record", (), (*AUDIT, *LINES)),
+        raw.plus(f"clean_{name}", landing.grain),
+    )

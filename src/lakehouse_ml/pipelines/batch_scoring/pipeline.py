@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -21,7 +20,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(score_rows, key=use_case.key), score_rows),
+                filled(score_rows, key=use_case.key),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
@@ -34,7 +33,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 name="score_rows",
             ),
             Node(
-                update_wrapper(partial(rank_actions, key=use_case.key), rank_actions),
+                filled(rank_actions, key=use_case.key),
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "spec": "params:batch_scoring",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.data_ingestion.nodes import keep_rows, parse_files, record_files, refuse_lines
-from lakehouse_ml.use_cases.base import Table, UseCase, per_use_case
+from lakehouse_ml.use_cases.base import Table, UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -25,13 +24,13 @@ def _table(name: str, contract: Table) -> Pipeline:
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(parse_files, contract=contract), parse_files),
+                filled(parse_files, contract=contract),
                 inputs={"landing": f"landing_{name}", "clock": "clock", "spec": "params:data_ingestion"},
                 outputs=f"parsed_{name}",
                 name=f"parse_{name}",
             ),
             Node(
-                update_wrapper(partial(keep_rows, contract=contract), keep_rows),
+                filled(keep_rows, contract=contract),
                 inputs={"parsed": f"parsed_{name}", "landing": f"landing_{name}"},
                 outputs=f"raw_{name}",
                 name=f"keep_{name}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -14,7 +13,7 @@ from lakehouse_ml.pipelines.data_quality.nodes import (
     release_rows,
     summarise_rules,
 )
-from lakehouse_ml.use_cases.base import Table, UseCase, per_use_case
+from lakehouse_ml.use_cases.base import Table, UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -31,7 +30,7 @@ def _table(name: str, contract: Table) -> Pipeline:
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(check_rows, table=name, key=contract.key), check_rows),
+                filled(check_rows, table=name, key=contract.key),
                 inputs={"raw": f"raw_{name}", "spec": "params:data_quality"},
                 outputs=f"checked_{name}",
                 name=f"check_{name}",
@@ -43,13 +42,13 @@ def _table(name: str, contract: Table) -> Pipeline:
                 name=f"quarantine_{name}",
             ),
             Node(
-                update_wrapper(partial(describe_columns, contract=contract), describe_columns),
+                filled(describe_columns, contract=contract),
                 inputs={"checked": f"checked_{name}", "spec": "params:data_quality"},
                 outputs=f"metrics_columns_{name}",
                 name=f"describe_{name}",
             ),
             Node(
-                update_wrapper(partial(summarise_rules, table=name), summarise_rules),
+                filled(summarise_rules, table=name),
                 inputs={
                     "checked": f"checked_{name}",
                     "quarantined": f"quarantine_{name}",
@@ -59,7 +58,7 @@ def _table(name: str, contract: Table) -> Pipeline:
                 name=f"summarise_{name}",
             ),
             Node(
-                update_wrapper(partial(release_rows, table=name), release_rows),
+                filled(release_rows, table=name),
                 inputs={"checked": f"checked_{name}", "rules": f"metrics_rules_{name}"},
                 outputs=f"clean_{name}",
                 name=f"release_{name}",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.evaluation.nodes import evaluate, promote
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -21,7 +20,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(evaluate, key=use_case.key, segments=use_case.segments), evaluate),
+                filled(evaluate, key=use_case.key, segments=use_case.segments),
                 inputs={
                     "model_input": f"model_input_{use_case.noun}",
                     "candidate": "candidate_model",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.monitoring.nodes import join_outcomes, measure_drift, measure_live
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -18,11 +17,11 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `measure_drift`, `join_outcomes` and `measure_live`."""
-    joining = partial(join_outcomes, key=use_case.key, labels=use_case.outcome_labels)
+    joining = filled(join_outcomes, key=use_case.key, labels=use_case.outcome_labels)
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(measure_drift, key=use_case.key), measure_drift),
+                filled(measure_drift, key=use_case.key),
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "features": f"feature_{use_case.noun}",
@@ -33,7 +32,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 name="measure_drift",
             ),
             Node(
-                update_wrapper(joining, join_outcomes),
+                joining,
                 inputs={"scores": f"score_{use_case.noun}", "outcomes": f"clean_{use_case.outcomes}"},
                 outputs=f"outcome_{use_case.noun}",
                 name="join_outcomes",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial, update_wrapper
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.training.nodes import assemble_rows, search
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -18,11 +17,11 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `assemble_rows` and `search`."""
-    searching = partial(search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric)
+    searching = filled(search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric)
     return Pipeline(
         [
             Node(
-                update_wrapper(partial(assemble_rows, key=use_case.key), assemble_rows),
+                filled(assemble_rows, key=use_case.key),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
@@ -32,7 +31,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 name="assemble_rows",
             ),
             Node(
-                update_wrapper(searching, search),
+                searching,
                 inputs={"model_input": f"model_input_{use_case.noun}", "spec": "params:training"},
                 outputs=["candidate_model", "metrics_trials"],
                 name="search",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse_ml.use_cases.base import Column, Table
-from lakehouse_ml.use_cases.columns import ACTION, AUDIT, LINES, SCORE
+from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
 
 _KEY = ("customer_id", "snapshot_on")
 _CUSTOMER = Column("customer_id", "string", doc="Customer.")
@@ -37,10 +37,7 @@ landing_customers = Table(
         Column("churn", "string", "Churn", doc="Yes if the customer left in the month after; blank if unknown."),
     ),
 )
-raw_customers = landing_customers.plus("raw_customers", "one row per record that parsed", *AUDIT)
-parsed_customers = raw_customers.plus("parsed_customers", "one row per record of the last files", *LINES)
-quarantine_lines_customers = Table("quarantine_lines_customers", "one row per refused record", (), (*AUDIT, *LINES))
-clean_customers = raw_customers.plus("clean_customers", "one row per customer and snapshot")
+parsed_customers, raw_customers, quarantine_lines_customers, clean_customers = ingested(landing_customers)
 
 landing_outcomes = Table(
     "landing_outcomes",
@@ -51,10 +48,7 @@ landing_outcomes = Table(
         Column("churn", "string", "Churn", nullable=False, doc="Yes if the customer left, No if not."),
     ),
 )
-raw_outcomes = landing_outcomes.plus("raw_outcomes", "one row per record that parsed", *AUDIT)
-parsed_outcomes = raw_outcomes.plus("parsed_outcomes", "one row per record of the last files", *LINES)
-quarantine_lines_outcomes = Table("quarantine_lines_outcomes", "one row per refused record", (), (*AUDIT, *LINES))
-clean_outcomes = raw_outcomes.plus("clean_outcomes", "one row per customer and snapshot")
+parsed_outcomes, raw_outcomes, quarantine_lines_outcomes, clean_outcomes = ingested(landing_outcomes)
 
 feature_customers = Table(
     "feature_customers",
