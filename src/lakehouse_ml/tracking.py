@@ -67,7 +67,7 @@ def _log_candidate(candidate: Candidate, catalog: DataCatalog) -> None:
     made = current()
     for name, token in (made.inputs if made else {}).items():
         if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
-            _log_input(candidate, name, table.address, int(token.removeprefix("v")))
+            _log_input(candidate, name, table.address, int(token.split()[0].removeprefix("v")))
 
 
 def _log_input(candidate: Candidate, name: str, address: str, version: int) -> None:

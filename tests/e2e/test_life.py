@@ -132,7 +132,8 @@ def test_the_verdict_names_what_it_was_made_of(lived: tuple[Place, subprocess.Co
     here, _ = lived
     verdict = here.table("verdict_model").to_pandas().iloc[0]
     made_of = json.loads(verdict["made_of"])
-    assert made_of["churn.model_input_customers"] == f"v{here.table('model_input_customers').version()}"
+    table = here.table("model_input_customers")
+    assert made_of["churn.model_input_customers"] == f"v{table.version()} of {table.metadata().id[:8]}"
     assert (verdict["decision"], len(verdict["rows_sha256"]), len(verdict["evidence"])) == ("approve", 64, 32)
 
 

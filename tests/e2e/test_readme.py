@@ -148,7 +148,8 @@ def _first_page(command: str, checkout: Path) -> str:
     """Start a server, as typed, on a port that nobody uses; fetch its first page, and stop it as Ctrl-C does."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (checkout / "conf" / "local" / "mlflow.yml").write_text(f"ui: {{port: {port}}}\n", encoding="utf-8")
+    mine = checkout / "conf" / "local" / "mlflow.yml"
+    mine.write_text(f"ui: {{port: '{port}'}}\n", encoding="utf-8")
     log = checkout / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -158,6 +159,7 @@ def _first_page(command: str, checkout: Path) -> str:
         return next(_pages(server, log))
     finally:
         _stop(server)
+        mine.unlink()
 
 
 def _pages(server: subprocess.Popen[bytes], log: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -265,12 +266,13 @@ def test_other_columns_are_refused_in_a_sentence_and_nothing_is_written(
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas", **how)
     table.save(pd.DataFrame([("a", 1, 1.0)], columns=NAMES))
     rows = pd.DataFrame([row], columns=columns)
+    before = table.token()
 
     sentence = refused(table.save, Batch(rows, "part", ("a",)) if mode == "replace" else rows)
 
     assert str(tmp_path / "table") in sentence
     assert "LAKE=" in sentence
-    assert (table.token(), stored(table)) == ("v0", [("a", 1, 1.0)])
+    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
 
 
 def test_columns_in_another_order_go_where_they_belong(lake: Lake) -> None:
@@ -328,11 +330,12 @@ def test_merging_without_keys_is_refused_before_anything_runs() -> None:
 
 def test_a_pinned_version_is_loaded_and_can_not_be_written(lake: Lake) -> None:
     lake.table().save(lake.frame(("a", 1, 1.0)))
+    first = lake.table().token()
     lake.table().save(lake.frame(("b", 2, 2.0)))
     pinned = lake.table(at_version=0)
 
     assert stored(pinned) == [("a", 1, 1.0)]
-    assert pinned.token() == "v0"
+    assert pinned.token() == first
     assert "pinned to version 0" in refused(pinned.save, lake.frame(("c", 3, 3.0)))
     assert stored(lake.table()) == [("b", 2, 2.0)]
 
@@ -364,6 +367,17 @@ def test_the_token_changes_with_each_commit_and_with_nothing_else(lake: Lake) ->
 
     table.save(lake.frame(("a", 1, 1.0)))
     assert table.token() != first
+
+
+def test_a_table_that_was_deleted_and_made_anew_has_another_token(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0)))
+    before = table.token()
+
+    shutil.rmtree(table.address)
+    table.save(lake.frame(("b", 2, 2.0)))
+
+    assert table.token() != before
 
 
 # --- what is no table

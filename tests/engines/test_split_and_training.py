@@ -271,6 +271,22 @@ def test_the_winner_has_the_best_f1_and_is_marked_alone(found: tuple[Candidate, 
     assert candidate.card.metrics == {name: winner[name] for name in METRICS}
 
 
+@pytest.mark.parametrize(
+    ("trees", "depths", "loses_by"),
+    [(1, (1, 2), ["recall", "roc_auc", "average_precision"]), (2, (2, 1), ["accuracy", "precision"])],
+)
+def test_the_best_by_f1_wins_whatever_the_other_metrics_say(
+    spark: Any, trees: int, depths: tuple[int, int], loses_by: list[str]
+) -> None:
+    forests = [{**FOREST, "params": {"n_estimators": trees, "max_depth": depth}} for depth in depths]
+    for trials in (forests, forests[::-1]):
+        candidate, told = searched(spark, things(), training(*trials))
+        chosen, other = told[told.chosen].iloc[0], told[~told.chosen].iloc[0]
+        assert chosen.f1 > other.f1
+        assert [name for name in loses_by if chosen[name] < other[name]] == loses_by
+        assert candidate.card.params["max_depth"] == depths[0]
+
+
 def out_of_fold(rows: pd.DataFrame, trial: Mapping[str, Any]) -> np.ndarray:
     """Each row's probability by the model whose folds it wasn't in, by hand."""
     from sklearn.model_selection import StratifiedKFold
@@ -287,7 +303,7 @@ def test_the_metrics_of_a_trial_are_those_of_predictions_by_models_that_had_not_
     found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
 ) -> None:
     label = learned().label.to_numpy()
-    for number, trial in enumerate((FOREST, LOGISTIC, BOOSTING)):
+    for number, trial in enumerate((FOREST, LOGISTIC)):
         probability = out_of_fold(rows, trial)
         told, threshold = found[1].iloc[number], best_threshold(label, probability)
         assert told.threshold == pytest.approx(threshold, abs=1e-12)

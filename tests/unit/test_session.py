@@ -111,6 +111,7 @@ def test_a_changed_parameter_is_worked_through_to_the_end(folder: Path) -> None:
     assert total(folder) == 9
 
 
+@pytest.mark.slow
 def test_changed_code_is_run_again(folder: Path) -> None:
     """In a process of its own, over a copy of the package that is edited between two runs."""
     package = folder / "lakehouse_ml"
@@ -271,6 +272,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
             return opened.run(**how)
 
     yield run_project
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
     mlflow.set_tracking_uri(tracked_before)
 
 

@@ -116,8 +116,12 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 self._write(rows, mode=mode, schema_mode="overwrite" if mode == "overwrite" else None)
 
     def token(self) -> str | None:
-        """The version that `load` would read."""
-        return f"v{self._open().version()}" if self._exists() else None
+        """The version that `load` would read, and of which table."""
+        if not self._exists():
+            return None
+        table = self._open()
+        # A table that was removed and made anew begins at version 0 again: its id tells them apart.
+        return f"v{table.version()} of {str(table.metadata().id)[:8]}"
 
     def holds(self, fingerprint: str) -> bool:
         """Whether the newest commit (on its batch, for a batch) carries this fingerprint."""
@@ -145,7 +149,11 @@ class DeltaTable(AbstractDataset[Any, Any]):
     def _exists(self) -> bool:
         import deltalake
 
-        return bool(deltalake.DeltaTable.is_deltatable(self._path))
+        try:
+            return bool(deltalake.DeltaTable.is_deltatable(self._path))
+        except Exception as error:
+            first = str(error).strip().splitlines()[0]
+            raise TableError(f"There can be no table at {self._path}: {first}") from error
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._path, "mode": self._mode, "at_version": self._at_version}
@@ -158,7 +166,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
         try:
             table = deltalake.DeltaTable(self._path, version=self._at_version)
         except Exception as error:
-            raise TableError(f"The table at {self._path} can't be read: {error}") from error
+            first = str(error).strip().splitlines()[0]
+            raise TableError(f"The table at {self._path} can't be read: {first}") from error
         unreadable = _UNREADABLE.intersection(table.protocol().reader_features or ())
         if unreadable or table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise TableError(f"The table at {self._path} uses {', '.join(unreadable) or 'column mapping'}, "
@@ -169,7 +178,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        inside = pc.field(batch.column).isin(pa.array(batch.values, pa.string()))
+        inside = pc.field(batch.column).cast(pa.string()).isin(pa.array(batch.values, pa.string()))
         strangers = rows.count_rows(filter=~inside)
         if strangers:
             raise TableError(
@@ -184,7 +193,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
     def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), **how: Any) -> None:
         import deltalake
 
-        schema = _storable(rows.schema)
+        overwrites_all = how.get("schema_mode") == "overwrite"
+        schema = _storable(rows.schema) if overwrites_all else self._fitting(rows)
         how = {name: value for name, value in how.items() if value is not None}
         with self._told():
             deltalake.write_deltalake(self._path, _stream(rows, schema), commit_properties=_properties(scope), **how)
@@ -197,13 +207,40 @@ class DeltaTable(AbstractDataset[Any, Any]):
             (
                 self._open()
                 .merge(
-                    _stream(rows, _storable(rows.schema)).read_all(), predicate=same, source_alias="s",
+                    _stream(rows, self._fitting(rows)).read_all(), predicate=same, source_alias="s",
                     target_alias="t", commit_properties=_properties(()),
                 )
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
                 .execute()
             )  # fmt: skip
+
+    def _fitting(self, rows: pa.dataset.Dataset) -> pa.Schema:
+        """The schema to write rows with: the table's, if there is one and they have its columns and types.
+
+        Raises:
+            TableError: Names each column that differs; delta-rs would fill, cast or drop it silently.
+        """
+        given = _storable(rows.schema)
+        if not self._exists():
+            return given
+        import pyarrow as pa
+
+        stored = {field.name: field.type for field in _storable(self._open().to_pyarrow_dataset().schema)}
+        faults = [f"column {name} is missing" for name in stored if name not in given.names]
+        faults += [f"column {name} is not the table's" for name in given.names if name not in stored]
+        faults += [
+            f"column {field.name} is {field.type}, the table's is {stored[field.name]}"
+            for field in given
+            if field.name in stored and field.type != stored[field.name]
+            and not pa.types.is_null(rows.schema.field(field.name).type)
+        ]  # fmt: skip
+        if faults:
+            raise TableError(
+                f"The rows don't fit the table at {self._path}: {'; '.join(faults)}. Nothing was written. If its "
+                f"columns changed with the code, start a new lake: LAKE=<folder>."
+            )
+        return pa.schema([pa.field(name, stored[name]) for name in given.names])
 
     @contextmanager
     def _told(self) -> Iterator[None]:
