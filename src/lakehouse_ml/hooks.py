@@ -33,10 +33,16 @@ class ProjectHooks:
         self._node_started = 0.0
         self._env = ""
         self._catalog: DataCatalog | None = None
+        self._run_id: str | None = None
+        self._run_is_ours = True
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Fix the engine that conf names; it starts when data is first touched."""
+        import mlflow
+
+        # A run that was open before belongs to whoever opened it: it is tagged and filled, and left open.
+        self._run_is_ours = mlflow.active_run() is None
         self._env = context.env or "base"
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
@@ -45,9 +51,11 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code."""
         import mlflow
 
-        self._catalog = catalog
-        if mlflow.active_run() is None:
+        self._catalog, self._seconds, self._run_id = catalog, {}, None
+        active = mlflow.active_run()
+        if active is None:
             return
+        self._run_id = active.info.run_id
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
         tags = {
             "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",
@@ -78,9 +86,11 @@ class ProjectHooks:
         """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
         from lakehouse_ml import summary, tracking
 
-        tracking.end(did_something=bool(self._seconds))
+        if self._run_id and self._run_is_ours:
+            tracking.end(self._run_id, did_something=bool(self._seconds))
         total = time.perf_counter() - self._started
         print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)
+        self._started = time.perf_counter()
 
 
 def _stages(pipeline: Pipeline) -> str:

@@ -123,6 +123,8 @@ def _configuration(error: Exception) -> Exception | None:
 
     if isinstance(error, MissingConfigException | ParameterValidationError):
         return error
+    if isinstance(error, ValueError) and str(error).startswith("Pipeline does not contain nodes"):
+        return error
     return error if isinstance(error, DatasetError) and error.__cause__ is None else None
 
 

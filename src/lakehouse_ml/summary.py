@@ -66,8 +66,8 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
 def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     told = []
     for name in use_case.sources:
-        files = catalog.load(f"{use_case.name}.manifest_{name}")
-        if len(files):
+        files = _stored(catalog, f"{use_case.name}.manifest_{name}")
+        if files is not None and len(files):
             refused = int(files["n_quarantined"].sum())
             told.append(
                 f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
@@ -79,8 +79,8 @@ def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     lines = []
     for name in use_case.sources:
-        rules = catalog.load(f"{use_case.name}.metrics_rules_{name}")
-        if int(rules["n_rows"].iloc[0]):
+        rules = _stored(catalog, f"{use_case.name}.metrics_rules_{name}")
+        if rules is not None and int(rules["n_rows"].iloc[0]):
             first = rules.iloc[0]
             lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
             lines += [
@@ -91,10 +91,12 @@ def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
 
 def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    verdicts = catalog.load(f"{use_case.name}.verdict_model")
+    verdicts = _stored(catalog, f"{use_case.name}.verdict_model")
+    metrics = _stored(catalog, f"{use_case.name}.metrics_holdout")
+    if verdicts is None or metrics is None:
+        return []
     newest = verdicts.assign(n=verdicts["version"].astype(int)).sort_values(["n", "judged_at"]).iloc[-1]
     standing = catalog.load(f"{use_case.name}.promotion_model")
-    metrics = catalog.load(f"{use_case.name}.metrics_holdout")
     lines = [_line("verdict", f"version {newest.version} {_VERDICTS[newest.decision]}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
     return lines + _metric_table(metrics[metrics["segment"] == "all"])
@@ -155,6 +157,11 @@ def _next() -> list[str]:
     width = max(map(len, commands))
     return [_line("next" if not number else "", f"{command:<{width}}   {why}")
             for number, (command, why) in enumerate(commands.items())]  # fmt: skip
+
+
+def _stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:
+    """A table that a run of single nodes may not have made yet."""
+    return catalog.load(name) if catalog.exists(name) else None
 
 
 def _line(head: str, text: str) -> str:

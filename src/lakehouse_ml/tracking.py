@@ -36,15 +36,18 @@ def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
         mlflow.set_tag("drift", data["status"])
 
 
-def end(*, did_something: bool) -> None:
-    """Remove the run that kedro-mlflow opened for a session in which every result was there already."""
+def end(run_id: str, *, did_something: bool) -> None:
+    """Close the run that kedro-mlflow opened; one in which every result was there already leaves no trace.
+
+    kedro-mlflow opens its run once more for each node and closes it once: in a process that goes on (a notebook, a
+    job's) the next session would log into it.
+    """
     import mlflow
 
-    run = mlflow.last_active_run()
-    if run is not None and not did_something:
-        if mlflow.active_run() is not None:
-            mlflow.end_run()
-        mlflow.delete_run(run.info.run_id)
+    while (active := mlflow.active_run()) is not None and active.info.run_id == run_id:
+        mlflow.end_run()
+    if not did_something:
+        mlflow.delete_run(run_id)
 
 
 def _log_trials(use_case: str, trials: pd.DataFrame) -> None:

@@ -31,6 +31,7 @@ SHOWS = {
     ".venv/bin/kedro run": r"nothing was new",
     ".venv/bin/kedro run --pipelines training --namespaces churn": r"churn\n  time .+nothing was new",
     ".venv/bin/kedro run --only-missing-outputs": r"nothing was new",
+    ".venv/bin/kedro run --params landing=<folder>,lake=data/mine": r"customers: 2,000 rows in 2 files",
     ".venv/bin/kedro registry list": r"- __default__\n- batch_scoring\n",
     ".venv/bin/kedro catalog describe-datasets": r"churn\.clean_customers",
     "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring)": r"churn\n  drift .+\n  time .+nothing was new",
@@ -194,6 +195,8 @@ def test_no_command_hides_in_a_block_that_is_not_run() -> None:
     assert set(fences[::2]) <= {"sh", "text", "yaml"}
     others = "\n".join(re.findall(r"^```(?:text|yaml)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
     assert re.findall(r"^(?:[$%] |\.venv/|make |kedro ).*", others, re.MULTILINE) == []
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`((?:\.venv/bin/|kedro |make )[^`]+)`", prose)) <= set(SHOWS)
 
 
 def test_commands_are_the_lines_of_sh_blocks_without_comments() -> None:
@@ -217,3 +220,9 @@ def test_every_link_in_the_texts_leads_somewhere() -> None:
         if not (text.parent / link).exists()
     ]
     assert dead == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = PROJECT / "docs" / "decisions"
+    listed = re.findall(r"^\| \[\d{4}\]\((.+?)\)", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == sorted(path.name for path in folder.glob("0*.md"))

@@ -276,7 +276,7 @@ def expected_reasons(rows: list[dict[str, Any]], acting: dict[str, str]) -> dict
     }  # fmt: skip
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(st.lists(things, min_size=1, max_size=8), actions)
 def test_clean_and_quarantine_are_together_the_input_and_each_row_is_where_it_belongs(
     spark: Any, rows: list[dict[str, Any]], acting: dict[str, str]

@@ -61,7 +61,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         """
         self._name = name
         self._role = role
-        self._digests = DeltaTable(filepath=digests, mode="append", frame="pandas")
+        self._digests = DeltaTable(filepath=digests, mode="merge", keys=("model", "version"), frame="pandas")
         self.metadata = metadata
 
     def load(self) -> Model | None:
