@@ -37,7 +37,7 @@ lint: .venv/dev ## style, types, import contracts, secrets
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/kedro mlflow ui
 
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
 
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import ENGINE, EngineSpec
@@ -43,7 +44,7 @@ class ProjectHooks:
 
         # A run that was open before belongs to whoever opened it: it is tagged and filled, and left open.
         self._run_is_ours = mlflow.active_run() is None
-        self._env = context.env or "base"
+        self._env = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
     @hook_impl

@@ -92,7 +92,7 @@ class ProjectSession(KedroSession):
             raise errors.LakehouseError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
         return super().load_context()
 
-    def run(self, **given: Any) -> dict[str, Any]:  # type: ignore[override]
+    def run(self, *args: Any, **given: Any) -> dict[str, Any]:
         """Run pipelines; arguments as Kedro's.
 
         Raises:
@@ -102,7 +102,7 @@ class ProjectSession(KedroSession):
             given["runner"] = UpToDateRunner()
         try:
             _check_names(given.get("pipeline_names") or [])
-            return super().run(**given)
+            return super().run(*args, **given)
         except Exception as error:
             told = errors.find(error) or _configuration(error)
             if told is None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Batch:
     """Rows that take the place of all stored rows whose `column` holds one of `values`.
 
-    No values: nothing is replaced and nothing is written. Values without rows: the old rows go.
+    No values: nothing is replaced, and only the commit tells that there was nothing. Values without rows: the old rows
+    go. No frame at all: nothing is written.
     """
 
     rows: Any

@@ -287,6 +287,23 @@ def test_a_run_killed_in_any_stage_is_completed_by_the_next(tmp_path: Path, node
 
 
 @pytest.mark.slow
+def test_where_approval_is_required_a_first_run_ends_well_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    import shutil
+
+    here = place(tmp_path)
+    conf = shutil.copytree(PROJECT / "conf", tmp_path / "conf")
+    parameters = conf / "base" / "churn" / "parameters.yml"
+    text = parameters.read_text(encoding="utf-8")
+    assert "approval_required: false" in text
+    parameters.write_text(text.replace("approval_required: false", "approval_required: true"), encoding="utf-8")
+    done = here.kedro("run", "--conf-source", str(conf))
+    assert done.returncode == 0, done.stderr
+    assert "awaiting approval" in done.stdout
+    assert "scoring was skipped" in done.stdout
+    assert here.models()[:2] == (1, None)
+
+
+@pytest.mark.slow
 def test_the_real_file_works_as_it_is(telco: Path, tmp_path: Path) -> None:
     here = Place(telco, tmp_path / "lake")
     done = here.run()

@@ -19,7 +19,6 @@ from lakehouse_ml.estimators.sklearn import EstimatorSpec
 from lakehouse_ml.models import Model, ModelCard, Standing
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
@@ -209,13 +208,16 @@ def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> Non
         score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY)
 
 
-def test_while_approval_is_awaited_nothing_is_written(spark: Any, tmp_path: Path) -> None:
+def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_table_to_read(
+    spark: Any, tmp_path: Path
+) -> None:
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
-    batch = score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY)
-    assert batch == Batch(None, "batch", ())
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    table.save(batch)
-    assert not table.exists()
+    table.save(score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
+    assert table.load().count() == 0
+    SCORES.validate(table.load())
+    ranked, listed = rank_actions(table.load(), SPEC, ECONOMICS, KEY)
+    assert (ranked.rows, len(listed)) == (None, 0)
 
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:

@@ -121,7 +121,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return None
         table = self._open()
         # A table that was removed and made anew begins at version 0 again: its id tells them apart.
-        return f"v{table.version()} of {str(table.metadata().id)[:8]}"
+        return f"v{self._changed(table)} of {str(table.metadata().id)[:8]}"
+
+    def _changed(self, table: deltalake.DeltaTable) -> int:
+        """The newest version that has other rows than the one before: a batch of nothing changes none."""
+        if self._at_version is None:
+            for commit in table.history(_HISTORY):
+                if not json.loads(commit.get(_COMMIT_KEY, "{}")).get("nothing"):
+                    return int(commit["version"])
+        return int(table.version())
 
     def holds(self, fingerprint: str) -> bool:
         """Whether the newest commit (on its batch, for a batch) carries this fingerprint."""
@@ -188,16 +196,18 @@ class DeltaTable(AbstractDataset[Any, Any]):
         # A batch of nothing appends nothing: the table is there to be read, and the commit tells what was looked at.
         in_place = self._exists() and batch.values
         replacing = {"mode": "overwrite", "predicate": batch.predicate} if in_place else {"mode": "append"}
-        self._write(rows, scope=batch.values, **replacing)
+        self._write(rows, scope=batch.values, nothing=not batch.values, **replacing)
 
-    def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), **how: Any) -> None:
+    def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), nothing: bool = False, **how: Any) -> None:
         import deltalake
 
         overwrites_all = how.get("schema_mode") == "overwrite"
         schema = _storable(rows.schema) if overwrites_all else self._fitting(rows)
         how = {name: value for name, value in how.items() if value is not None}
         with self._told():
-            deltalake.write_deltalake(self._path, _stream(rows, schema), commit_properties=_properties(scope), **how)
+            deltalake.write_deltalake(
+                self._path, _stream(rows, schema), commit_properties=_properties(scope, nothing=nothing), **how
+            )
 
     def _merge(self, rows: pa.dataset.Dataset) -> None:
         _unique(rows, self._keys, self._path)
@@ -317,9 +327,11 @@ def _unique(rows: pa.dataset.Dataset, keys: Sequence[str], path: str) -> None:
         raise TableError(f"{extra} rows for {path} repeat the key ({', '.join(keys)}): nothing was written.")
 
 
-def _properties(scope: Sequence[str]) -> deltalake.CommitProperties:
+def _properties(scope: Sequence[str], *, nothing: bool = False) -> deltalake.CommitProperties:
     import deltalake
 
     made = current()
-    told = {"scope": list(scope)} | (json.loads(made.to_json()) if made else {})
+    told = (
+        {"scope": list(scope)} | ({"nothing": True} if nothing else {}) | (json.loads(made.to_json()) if made else {})
+    )
     return deltalake.CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(told)})

@@ -119,9 +119,18 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         return f"version {self._version()}"
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether the challenger was made with this fingerprint."""
+        """Whether the challenger was made with this fingerprint, and is still what was registered."""
+        import mlflow
+
         challenger = by_alias(self._name, "challenger")
-        return challenger is not None and challenger.tags.get(_FINGERPRINT) == fingerprint
+        if challenger is None or challenger.tags.get(_FINGERPRINT) != fingerprint:
+            return False
+        try:
+            files = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{challenger.version}"))
+            self._check_digest(files, str(challenger.version))
+        except (RegistryError, OSError, mlflow.MlflowException):
+            return False
+        return True
 
     def _exists(self) -> bool:
         return self._version() is not None

@@ -62,28 +62,17 @@ def score_rows(
     Raises:
         RegistryError: There is no champion and none awaits approval.
     """
-    names = [*key, *(column.name for column in SCORE)]
     if champion is None:
         if standing.awaits_approval:
-            return Batch(None, "batch", ())
+            return Batch(_nothing(features, key), "batch", ())
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
             f"Look at the metrics, change data or conf, and run training and evaluation again."
         )
     batch = spec.batch or _newest(features, key[1])
     scored = _active(features, labels, batch, key).mapInArrow(_scorer(champion, spec.reasons, key), _schema(key))
-    rows = scored.select(
-        *key,
-        "probability",
-        (F.col("probability") >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
-        F.lit(champion.card.threshold).alias("threshold"),
-        "reasons",
-        F.lit(champion.name).alias("model_name"),
-        F.lit(champion.version).alias("model_version"),
-        F.lit(batch.isoformat()).alias("batch"),
-        F.lit(clock).cast("timestamp").alias("scored_at"),
-    )
-    return Batch(rows.select(*names), "batch", (batch.isoformat(),))
+    rows = _complete(scored, champion, batch.isoformat(), clock, key)
+    return Batch(rows, "batch", (batch.isoformat(),))
 
 
 def rank_actions(
@@ -110,12 +99,33 @@ def rank_actions(
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
     ranked = ranked[[*key, *(column.name for column in ACTION)]]
-    return Batch(ranked, "batch", (batch,) if batch else ()), ranked
+    return Batch(ranked if batch else None, "batch", (batch,) if batch else ()), ranked
 
 
 def _sentence(reasons: Column) -> Column:
     first = F.get(reasons, F.lit(0))
     return F.concat(first["feature"], F.lit(" = "), F.coalesce(first["value"], F.lit("(missing)")))
+
+
+def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]) -> DataFrame:
+    """Probabilities and reasons with the rest of `SCORE`."""
+    return scored.select(
+        *key,
+        "probability",
+        (F.col("probability") >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
+        F.lit(champion.card.threshold).alias("threshold"),
+        "reasons",
+        F.lit(champion.name).alias("model_name"),
+        F.lit(champion.version).alias("model_version"),
+        F.lit(batch).alias("batch"),
+        F.lit(clock).cast("timestamp").alias("scored_at"),
+    )
+
+
+def _nothing(features: DataFrame, key: Sequence[str]) -> DataFrame:
+    """No rows with the columns of a score table, so that there is one to read."""
+    empty = features.where(F.lit(0) == F.lit(1))
+    return empty.select(*key, *(F.lit(None).cast(column.type).alias(column.name) for column in SCORE))
 
 
 def _newest(features: DataFrame, moment: str) -> date:
