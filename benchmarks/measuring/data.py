@@ -54,8 +54,13 @@ def landing(folder: Path) -> tuple[Path, str]:
     return folder, "the simulated sample (5,000 customers; the real Telco file isn't beside the project)"
 
 
-def customers(folder: Path) -> Customers:
-    """Take the rows through ingestion, quality and features by Kedro, once, into a lake in `folder`."""
+def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
+    """Take the rows through ingestion, quality and features by Kedro, once, into a lake in `folder`.
+
+    Args:
+        folder: For files and lake.
+        changed: Training parameters that take the place of those in conf.
+    """
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
@@ -70,7 +75,8 @@ def customers(folder: Path) -> Customers:
         session.run(pipeline_names=list(_STAGES), namespaces=[CHURN.name])
         context = session.load_context()
     tables = [context.catalog.load(f"{CHURN.name}.{layer}_{CHURN.noun}") for layer in ("feature", "label")]
-    return Customers(told, *tables, TrainingSpec.model_validate(context.params[CHURN.name]["training"]))
+    conf = context.params[CHURN.name]["training"]
+    return Customers(told, *tables, TrainingSpec.model_validate(conf | changed))
 
 
 def salted(spec: TrainingSpec, salt: int) -> TrainingSpec:

@@ -64,14 +64,19 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
 
 
 def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    from lakehouse_ml.datasets.landing_files import LandingFiles
+
     told = []
     for name in use_case.sources:
         files = _stored(catalog, f"{use_case.name}.manifest_{name}")
         if files is not None and len(files):
             refused = int(files["n_quarantined"].sum())
+            gone = catalog.get(f"{use_case.name}.landing_{name}")
+            vanished = gone.vanished() if isinstance(gone, LandingFiles) else []
             told.append(
                 f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
                 f"{refused:,} of them refused at parsing"
+                + (f"; gone from the folder, their rows stay: {', '.join(vanished)}" if vanished else "")
             )
     return [_line("landed", text) for text in told]
 

@@ -341,3 +341,18 @@ def test_a_table_without_rows_is_described_without_numbers(spark: Any) -> None:
     told = describe_columns(check(raw(spark, {}).limit(0), spec()), spec(), LANDING).set_index("column")
     assert told[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().sum() == 0
     assert all(isnan(told.loc["size", name]) for name in ("min", "max", "mean", "p25", "p50", "p75"))
+
+
+@pytest.mark.parametrize(
+    ("predicate", "told"),
+    [("no_such_column > 1", "no_such_column"), ("amount >", "can't be evaluated"), ("amount + 1", "not true or false")],
+)
+def test_a_predicate_that_means_nothing_is_refused_by_the_rules_name(spark: Any, predicate: str, told: str) -> None:
+    frame = spark.createDataFrame([(1, 2.0)], "id int, amount double")
+    spec = QualitySpec.model_validate(
+        {"tables": {"t": {"rules": [{"name": "odd", "predicate": predicate, "action": "drop"}]}}}
+    )
+    with pytest.raises(QualityError, match="odd of t") as caught:
+        check_rows(frame, spec, "t", ("id",))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)

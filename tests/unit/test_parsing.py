@@ -93,9 +93,22 @@ def test_an_empty_file_has_no_header(tmp_path: Path, format: str) -> None:
     assert read_header(write(tmp_path, b""), format, ",", "a") == ()
 
 
-def test_the_header_of_json_lines_is_the_first_object(tmp_path: Path) -> None:
-    path = write(tmp_path, '\n{"thingID": "A", "items": 1}\n{"other": 2}\n')
+def test_the_header_of_json_lines_is_every_key_of_the_first_records(tmp_path: Path) -> None:
+    path = write(tmp_path, '\n{"thingID": "A"}\n{"thingID": "B", "items": 2}\n')
     assert read_header(path, "jsonl", ",", "a.jsonl") == ("thingID", "items")
+
+
+def test_a_json_record_with_an_undeclared_key_is_a_fault_of_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"thingID": "A"}\n{"thingId": "B"}\n')
+    found = [
+        row for batch in read_records(path, "a.jsonl", "jsonl", ",", {"id": "thingID"}, "") for row in batch.to_pylist()
+    ]
+    assert [(row["id"], row["line_fault"]) for row in found] == [("A", None), (None, "has undeclared keys: thingId")]
+
+
+def test_json_lines_without_any_object_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LandingError, match="no line is a JSON object"):
+        read_header(write(tmp_path, "[1]\n5\n"), "jsonl", ",", "a.jsonl")
 
 
 def test_the_header_of_parquet_and_delta_is_their_schema(tmp_path: Path) -> None:
@@ -270,3 +283,20 @@ def test_a_delta_table_is_read_at_the_version_that_was_listed(tmp_path: Path) ->
     deltalake.write_deltalake(tmp_path / "table", TYPED.slice(0, 1), mode="overwrite")
     read = {n: whole(records(str(tmp_path / "table"), "delta", version=f"version {n}")) for n in (0, 1)}
     assert read == {0: TEXT, 1: TEXT[:1]}
+
+
+def read_all(path: str, name: str) -> None:
+    read_header(path, "csv", ",", name)
+    list(read_records(path, name, "csv", ",", {"a": "a", "b": "b"}, ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("cut.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9_000)[:40]), ("no.csv.gz", b"a,b\n1,2\n")]
+)
+def test_a_compressed_file_that_ends_early_or_is_none_is_one_sentence(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((LandingError, ValueError), match=name) as caught:
+        read_all(str(tmp_path / name), name)
+    assert find(caught.value) is not None

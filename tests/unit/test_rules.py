@@ -89,3 +89,8 @@ def test_the_name_of_the_rule_on_duplicates_is_taken() -> None:
 def test_quality_without_examples_or_with_an_unknown_key_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         QualitySpec.model_validate({"tables": {}, **wrong})
+
+
+def test_a_share_that_is_just_tolerated_does_not_stop() -> None:
+    rule = Rule(name="r", predicate="true", action="fail", tolerate=0.29)
+    assert (outcome(rule, 29, 100), outcome(rule, 30, 100)) == ("dropped", "stopped")

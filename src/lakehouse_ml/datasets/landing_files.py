@@ -84,6 +84,10 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         listing = json.dumps([self._address, [(file.name, file.sha256) for file in self._files()]])
         return hashlib.sha256(listing.encode()).hexdigest()
 
+    def vanished(self) -> list[str]:
+        """Names that were read once and lie there no more; their rows stay."""
+        return sorted(set(self._known()[0]) - {file.name for file in self._list()})
+
     def _exists(self) -> bool:
         return bool(self._list())
 

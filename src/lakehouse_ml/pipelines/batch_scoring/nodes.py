@@ -99,7 +99,12 @@ def rank_actions(
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
     ranked = ranked[[*key, *(column.name for column in ACTION)]]
-    return Batch(ranked if batch else None, "batch", (batch,) if batch else ()), ranked
+    if not batch:
+        return Batch(None, "batch", ()), ranked
+    # The engine's types, so that a list without rows is stored like any other.
+    types = ", ".join(f"`{column.name}` {column.type}" for column in ACTION)
+    rows = scores.sparkSession.createDataFrame(ranked, f"`{key[0]}` string, `{key[1]}` date, {types}")
+    return Batch(rows, "batch", (batch,)), ranked
 
 
 def _sentence(reasons: Column) -> Column:
@@ -156,17 +161,19 @@ def _scorer(
 
     def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
+        from threadpoolctl import threadpool_limits
 
-        for batch in batches:
-            if batch.num_rows:
-                rows = batch.to_pandas()
-                predictors = estimators.predictors(rows, card.categorical, card.numeric)
-                columns = {
-                    **{name: batch[name] for name in keys},
-                    "probability": estimators.score(model, predictors),
-                    "reasons": _reasons(model, predictors, card.baseline, n_reasons),
-                }
-                yield pa.RecordBatch.from_pydict(columns)
+        # The engine runs as many tasks as there are cores: each needs one thread.
+        with threadpool_limits(1):
+            for batch in batches:
+                if batch.num_rows:
+                    rows = estimators.predictors(batch.to_pandas(), card.categorical, card.numeric)
+                    columns = {
+                        **{name: batch[name] for name in keys},
+                        "probability": estimators.score(model, rows),
+                        "reasons": _reasons(model, rows, card.baseline, n_reasons),
+                    }
+                    yield pa.RecordBatch.from_pydict(columns)
 
     return scored
 

@@ -5,7 +5,9 @@ Nothing is converted and nothing is dropped: a record that isn't whole comes out
 
 from __future__ import annotations
 
+import csv
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 # Columns that every parsed record has beside those of its file.
 RECORD = ("line_number", "line_text", "line_fault")
 _ROWS = 64_000
+# A compressed file that ends early, or isn't one.
+_CUT_SHORT = (OSError, EOFError, zlib.error)
+# Records whose keys together are a JSON lines file's header: writers leave out keys without a value.
+_HEADER_RECORDS = 1_000
 _BLOCK = 8 << 20
 
 
@@ -38,10 +44,9 @@ def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str,
 
                 return tuple(pq.read_schema(stream).names)
             if format == "jsonl":
-                first = next((line for line in stream if line.strip()), b"")
-                return tuple(json.loads(first)) if first else ()
+                return _json_keys(stream)
             return _csv_header(stream, delimiter)
-    except (pa.ArrowInvalid, ValueError) as error:
+    except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
         raise LandingError(f"{name} can't be read as {format}: {error}. Is the file complete?") from error
 
 
@@ -76,7 +81,7 @@ def read_records(
             yield from _json_records(path, sources)
         else:
             yield from _typed_records(path, format, sources, version)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, *_CUT_SHORT) as error:
         raise refusal(f"{name} can't be read as {format} in UTF-8: {error}. Convert or mend the file") from None
 
 
@@ -99,11 +104,19 @@ def _delta(path: str, version: str | None) -> Any:
 
 
 def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
-    import csv
     import io
 
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     return tuple(next(csv.reader(islice(text, 1), delimiter=delimiter), ()))
+
+
+def _json_keys(stream: IO[bytes]) -> tuple[str, ...]:
+    records = [
+        _json_object(line.decode()) for line in islice((line for line in stream if line.strip()), _HEADER_RECORDS)
+    ]
+    if records and not any(records):
+        raise ValueError("no line is a JSON object")
+    return tuple(dict.fromkeys(key for record in records if record for key in record))
 
 
 def _csv_records(path: str, delimiter: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -148,8 +161,10 @@ def _json_records(path: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBa
             bad: dict[int, tuple[str, str]] = {}
             for number, line in lines:
                 record = _json_object(line)
-                if record is None:
-                    bad[number] = (line.rstrip("\n"), "is not a JSON object")
+                strange = sorted(set(record or ()) - set(sources.values()))
+                if record is None or strange:
+                    fault = f"has undeclared keys: {', '.join(strange)}" if strange else "is not a JSON object"
+                    bad[number] = (line.rstrip("\n"), fault)
                 else:
                     good.append((number, record))
             columns = [

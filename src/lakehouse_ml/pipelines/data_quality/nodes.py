@@ -33,7 +33,9 @@ def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]
     Returns:
         The same rows with `quarantine_reasons` and `warnings`: names of the rules that each row breaks.
     """
-    rules = spec.tables[table].rules
+    rules = _rules(spec, table)
+    for rule in rules:
+        _check_predicate(raw, rule, table)
     newest = Window.partitionBy(*key).orderBy(F.desc("ingested_at"), F.desc("source_file"), F.desc("line_number"))
     ranked = raw.withColumn("_rank", F.row_number().over(newest))
     stopping = [_broken(rule.name, rule.predicate) for rule in rules if rule.stops]
@@ -71,7 +73,7 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
         One row per rule: rule, predicate, action, tolerate, n_rows, n_failed, failed_share, outcome, examples (JSON),
         and the whole table's n_clean and n_quarantined.
     """
-    rules = [*spec.tables[table].rules, Rule(name=DUPLICATE, predicate="the key is unique", action="drop")]
+    rules = [*_rules(spec, table), Rule(name=DUPLICATE, predicate="the key is unique", action="drop")]
     failed = _failed_counts(checked)
     total = checked.count()
     out = quarantined.count()
@@ -101,6 +103,21 @@ def release_rows(checked: DataFrame, rules: pd.DataFrame, table: str) -> DataFra
             f"{table}: {told} Nothing downstream has seen this data; the refused rows are in quarantine_{table}."
         )
     return checked.where(F.size(REASONS) == 0).drop(REASONS, WARNINGS)
+
+
+def _rules(spec: QualitySpec, table: str) -> tuple[Rule, ...]:
+    return spec.tables[table].rules if table in spec.tables else ()
+
+
+def _check_predicate(raw: DataFrame, rule: Rule, table: str) -> None:
+    """Refuse a predicate that the engine can't make sense of, before any row is read."""
+    try:
+        kind = dict(raw.select(F.expr(rule.predicate).alias("fulfilled")).dtypes)["fulfilled"]
+    except Exception as error:
+        first = str(error).strip().splitlines()[0]
+        raise QualityError(f"Rule {rule.name} of {table} can't be evaluated ({rule.predicate}): {first}") from error
+    if kind != "boolean":
+        raise QualityError(f"Rule {rule.name} of {table} is {kind}, not true or false: {rule.predicate}")
 
 
 def _broken(name: str, predicate: str) -> Column:
@@ -180,7 +197,7 @@ def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, objec
     held = F.array_contains(F.concat(REASONS, WARNINGS), F.lit(rule.name))
     rows = collect(checked.where(held).orderBy("source_file", "line_number").limit(most))
     rows = rows.drop(columns=[REASONS, WARNINGS, "file_sha256", "ingested_at"])
-    return [dict(record) for record in rows.to_dict("records")]
+    return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
 def _told(row: dict[str, object]) -> str:

@@ -64,7 +64,7 @@ def outcome(rule: Rule, failed: int, rows: int) -> Literal["ok", "warned", "drop
     """What a rule did, from how many of the rows broke it."""
     if failed == 0:
         return "ok"
-    beyond = failed > rule.tolerate * rows
+    beyond = failed / rows > rule.tolerate
     if rule.action == "warn":
         return "warned" if beyond else "ok"
     return "stopped" if beyond else "dropped"
