@@ -146,7 +146,7 @@ def test_the_run_says_what_ran_on_what_and_by_which_code(tracked: Tracked) -> No
 
     assert tracked.parent.info.status == "FINISHED"
     assert tracked.parent.info.run_name == "churn: " + ", ".join(JUDGED)
-    assert (tags["use_case"], tags["engine"], tags["environment"]) == ("churn", "sail", "base")
+    assert (tags["use_case"], tags["engine"], tags["environment"]) == ("churn", "sail", "local")
     assert tags["command"]
     assert tags["git_sha"]
 
