@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +54,15 @@ class Engine:
             self._session.conf.set("spark.sql.session.timeZone", "UTC")
         return self._session
 
+    def stop(self) -> None:
+        """End the session and what was started for it; the next call of `session` starts anew."""
+        if self._session is not None:
+            self._session.stop()
+            self._session = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
     def _chosen(self) -> EngineSpec:
         if self._spec is None:
             raise EngineError("No engine is chosen: load the project through Kedro, which reads conf/<env>/spark.yml.")
@@ -71,6 +81,11 @@ class Engine:
         # The server lives in this process: no proxy of the user's lies between.
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), host]))
         session: SparkSession = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+        # No network lies between that could break: results need not be kept for a client that comes back, and so no
+        # thread of the client has to tell the server which ones it may forget.
+        session.client.disable_reattachable_execute()
+        # A thread of theirs that still runs while the interpreter is taken down aborts the process.
+        atexit.register(self.stop)
         return session
 
 

@@ -1,0 +1,56 @@
+"""The engine's session: of the kind that was chosen, started when asked for, and gone before the process ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from lakehouse_ml.errors import EngineError
+from lakehouse_ml.spark import Engine, EngineSpec
+
+# Each of these processes has an engine to itself: the tests' own goes on.
+_START = """
+import threading
+from lakehouse_ml.spark import ENGINE, EngineSpec
+ENGINE.choose(EngineSpec(engine="sail"))
+counted = lambda: ENGINE.session().range(1000).count()
+"""
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _START + code], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_an_engine_that_nobody_chose_is_refused_and_says_how_to_choose() -> None:
+    with pytest.raises(EngineError, match=r"conf/<env>/spark\.yml"):
+        Engine().session()
+
+
+def test_only_engines_that_the_project_has_can_be_chosen() -> None:
+    with pytest.raises(ValueError, match="sail"):
+        EngineSpec.model_validate({"engine": "something"})
+
+
+def test_times_are_in_utc(spark: Any) -> None:
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+
+
+def test_no_thread_tells_the_server_what_it_may_forget(spark: Any) -> None:
+    done = _python("assert counted() == 1000\nprint([t.name for t in threading.enumerate() if 'Executor' in t.name])")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+
+
+def test_a_process_ends_without_session_and_server() -> None:
+    # Functions that are registered first are called last.
+    done = _python("import atexit\natexit.register(lambda: print(ENGINE._session, ENGINE._server))\ncounted()")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "None None", "")
+
+
+def test_an_engine_that_was_stopped_starts_anew_and_stops_as_often_as_one_likes() -> None:
+    done = _python("counted()\nENGINE.stop()\nENGINE.stop()\nprint(counted())")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
