@@ -26,8 +26,8 @@ run: .venv/run ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|
 test: .venv/dev ## the fast tests
 	@$(BIN)/pytest
 
-test-all: .venv/dev lint ## the fast and the slow tests, and the linters
-	@$(BIN)/pytest -m "slow or not slow"
+test-all: test lint ## the fast tests, the linters, and the slow tests
+	@$(BIN)/pytest -m slow
 
 lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/ruff check
