@@ -32,6 +32,7 @@ class ProjectHooks:
         self._started = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._node_started = 0.0
+        self._may_search = False
         self._env = ""
         self._catalog: DataCatalog | None = None
         self._run_id: str | None = None
@@ -53,6 +54,7 @@ class ProjectHooks:
         import mlflow
 
         self._catalog, self._seconds, self._run_id = catalog, {}, None
+        self._may_search = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         active = mlflow.active_run()
         if active is None:
             return
@@ -70,8 +72,13 @@ class ProjectHooks:
 
     @hook_impl
     def before_node_run(self) -> None:
-        """Start the clock of a node."""
+        """Start the clock of a node, and before the first that has something new, what a search will need."""
         self._node_started = time.perf_counter()
+        if self._may_search:
+            self._may_search = False
+            from lakehouse_ml.estimators import sklearn as estimators
+
+            estimators.start_workers()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:

@@ -44,6 +44,20 @@ class EstimatorSpec(Spec):
         return self
 
 
+def start_workers() -> None:
+    """Start the processes that a search fits in, and let them import what they will need; returns at once.
+
+    Importing scikit-learn takes longer than most fits, and the other core idles until a search begins.
+    """
+    from importlib import import_module
+    from threading import Thread
+
+    from joblib import Parallel, cpu_count, delayed
+
+    importing = [delayed(import_module)("sklearn.ensemble")] * cpu_count()
+    Thread(target=Parallel(n_jobs=-1), args=(importing,), daemon=True).start()
+
+
 def predictors(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> pd.DataFrame:
     """The columns that a model takes, in its order and types: categories as they are (null is None), numbers double."""
     chosen = rows[[*categorical, *numeric]]
