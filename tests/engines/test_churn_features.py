@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -77,9 +78,13 @@ def test_bounds_that_do_not_rise_are_refused(bounds: tuple[int, int]) -> None:
         ChurnFeatures(short_below=bounds[0], medium_below=bounds[1])
 
 
-def test_the_average_charge_is_the_total_by_tenure_and_its_rise_compares_it_with_today(spark: Any) -> None:
-    row = one(spark, tenure_months=10, total_charges=500.0, monthly_charges=60.0)
-    assert (row["avg_monthly_charges"], row["charge_rise_ratio"]) == (50.0, 1.2)
+def test_the_average_charge_is_the_total_by_tenure(spark: Any) -> None:
+    assert one(spark, tenure_months=10, total_charges=500.0, monthly_charges=60.0)["avg_monthly_charges"] == 50.0
+
+
+def test_early_months_weigh_more_in_the_logarithm_of_the_tenure(spark: Any) -> None:
+    rows = features(spark, *({"customer_id": str(n), "tenure_months": m} for n, m in enumerate([0, 1, 72, None])))
+    assert [row["log_tenure"] for row in rows] == [0.0, pytest.approx(math.log(2)), pytest.approx(math.log(73)), None]
 
 
 @pytest.mark.parametrize("total", [None, 0.0])
@@ -87,55 +92,23 @@ def test_in_the_first_month_nothing_was_charged_and_the_average_is_the_current_c
     spark: Any, total: float | None
 ) -> None:
     row = one(spark, tenure_months=0, total_charges=total, monthly_charges=60.0)
-    told = {name: row[name] for name in ("total_charges", "avg_monthly_charges", "charge_rise_ratio", "tenure_group")}
-    assert told == {
-        "total_charges": 0.0, "avg_monthly_charges": 60.0, "charge_rise_ratio": 1.0, "tenure_group": "short",
-    }  # fmt: skip
+    told = {name: row[name] for name in ("total_charges", "avg_monthly_charges", "tenure_group")}
+    assert told == {"total_charges": 0.0, "avg_monthly_charges": 60.0, "tenure_group": "short"}
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"total_charges": None}, (None, None, None)),
-        ({"tenure_months": None}, (500.0, None, None)),
-        ({"monthly_charges": None}, (500.0, 50.0, None)),
-        ({"monthly_charges": None, "tenure_months": 0}, (500.0, None, None)),
-        ({"total_charges": 0.0}, (0.0, 0.0, None)),
+        ({"total_charges": None}, (None, None)),
+        ({"tenure_months": None}, (500.0, None)),
+        ({"monthly_charges": None}, (500.0, 50.0)),
+        ({"monthly_charges": None, "tenure_months": 0}, (500.0, None)),
     ],
-    ids=["total", "tenure", "charge", "charge in the first month", "an average of nothing"],
+    ids=["total", "tenure", "charge", "charge in the first month"],
 )
 def test_what_is_unknown_stays_unknown(spark: Any, change: dict[str, Any], expected: tuple[float | None, ...]) -> None:
     row = one(spark, **change)
-    assert (row["total_charges"], row["avg_monthly_charges"], row["charge_rise_ratio"]) == expected
-
-
-NOTHING = dict.fromkeys(
-    ["phone_service", "multiple_lines", "online_security", "online_backup", "device_protection", "tech_support",
-     "streaming_tv", "streaming_movies"], "No",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("services", "n_services", "n_protections"),
-    [
-        ({}, 5, 2),
-        (NOTHING | {"internet_service": "No"}, 0, 0),
-        (NOTHING | {"internet_service": "Fiber optic"}, 1, 0),
-        (dict.fromkeys(NOTHING, "Yes") | {"internet_service": "DSL"}, 9, 4),
-        (dict.fromkeys(NOTHING, "No internet service") | {"internet_service": "No", "phone_service": "Yes"}, 1, 0),
-        (dict.fromkeys(NOTHING) | {"internet_service": None, "online_backup": "Yes"}, 1, 1),
-    ],
-    ids=["some", "none", "internet alone", "all", "phone alone", "unknown is not taken"],
-)
-def test_services_are_counted(spark: Any, services: dict[str, Any], n_services: int, n_protections: int) -> None:
-    row = one(spark, **services)
-    assert (row["n_services"], row["n_protections"]) == (n_services, n_protections)
-
-
-def test_who_pays_automatically(spark: Any) -> None:
-    ways = ["Bank transfer (automatic)", "Credit card (automatic)", "Electronic check", "Mailed check", None]
-    rows = features(spark, *({"customer_id": str(n), "payment_method": way} for n, way in enumerate(ways)))
-    assert [row["pays_automatically"] for row in rows] == [1, 1, 0, 0, None]
+    assert (row["total_charges"], row["avg_monthly_charges"]) == expected
 
 
 snapshots = st.fixed_dictionaries(

@@ -64,10 +64,7 @@ feature_customers = Table(
         ),
         Column("tenure_group", "string", doc="short below 12 months, medium below 36, else long (bounds by conf)."),
         Column("avg_monthly_charges", "double", doc="Total by tenure; the current charge where tenure is 0."),
-        Column("charge_rise_ratio", "double", doc="Current charge by average charge: above 1, it rose."),
-        Column("n_services", "int", doc="Services that the customer takes, of nine."),
-        Column("n_protections", "int", doc="Of security, backup, device protection and support, how many."),
-        Column("pays_automatically", "int", doc="1 if the payment needs no act of the customer."),
+        Column("log_tenure", "double", doc="Natural logarithm of 1 + tenure: early months weigh more."),
     ),
 )
 label_customers = Table(

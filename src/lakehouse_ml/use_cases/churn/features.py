@@ -15,14 +15,12 @@ CATEGORICAL = (
 )  # fmt: skip
 NUMERIC = (
     "senior_citizen", "tenure_months", "monthly_charges", "total_charges", "avg_monthly_charges",
-    "charge_rise_ratio", "n_services", "n_protections", "pays_automatically",
+    "log_tenure",
 )  # fmt: skip
-_PROTECTIONS = ("online_security", "online_backup", "device_protection", "tech_support")
-_SERVICES = ("phone_service", "multiple_lines", *_PROTECTIONS, "streaming_tv", "streaming_movies")
 _KEPT = (
     "gender", "senior_citizen", "partner", "dependents", "tenure_months", "phone_service", "multiple_lines",
-    "internet_service", *_PROTECTIONS, "streaming_tv", "streaming_movies", "contract", "paperless_billing",
-    "payment_method", "monthly_charges",
+    "internet_service", "online_security", "online_backup", "device_protection", "tech_support", "streaming_tv",
+    "streaming_movies", "contract", "paperless_billing", "payment_method", "monthly_charges",
 )  # fmt: skip
 
 
@@ -48,20 +46,16 @@ def build_features(customers: DataFrame, spec: ChurnFeatures) -> DataFrame:
 
     Returns:
         One row per (customer_id, snapshot_on), columns as in the contract `feature_customers`. In the first month
-        (tenure 0) nothing was charged yet: the total is 0, the average is the current charge, its rise 1.
+        (tenure 0) nothing was charged yet: the total is 0 and the average is the current charge.
     """
-    average = _average_charge()
     return customers.select(
         "customer_id",
         "snapshot_on",
         *_KEPT,
         _total_charge().alias("total_charges"),
         _tenure_group(spec).alias("tenure_group"),
-        average.alias("avg_monthly_charges"),
-        F.when(average > 0, F.col("monthly_charges") / average).alias("charge_rise_ratio"),
-        _count_yes(_SERVICES, has_internet=True).alias("n_services"),
-        _count_yes(_PROTECTIONS, has_internet=False).alias("n_protections"),
-        F.col("payment_method").contains("automatic").cast("int").alias("pays_automatically"),
+        _average_charge().alias("avg_monthly_charges"),
+        F.log1p("tenure_months").alias("log_tenure"),
     )
 
 
@@ -83,10 +77,3 @@ def _tenure_group(spec: ChurnFeatures) -> Column:
         .when(months < spec.medium_below, F.lit("medium"))
         .when(months.isNotNull(), F.lit("long"))
     )
-
-
-def _count_yes(names: tuple[str, ...], *, has_internet: bool) -> Column:
-    counted = sum(((F.coalesce(F.col(name), F.lit("")) == "Yes").cast("int") for name in names), start=F.lit(0))
-    if has_internet:
-        counted = counted + (F.coalesce(F.col("internet_service"), F.lit("No")) != "No").cast("int")
-    return counted.cast("int")
