@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from lakehouse_ml.errors import RegistryError
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,20 @@ class Model:
     version: str
     model: Any
     card: ModelCard
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """Make sure that rows with these columns can be scored.
+
+        Raises:
+            RegistryError: Names the predictors that are missing.
+        """
+        missing = sorted(set(self.card.predictors) - set(columns))
+        if missing:
+            raise RegistryError(
+                f"Version {self.version} of {self.name} needs columns that the features no longer have: "
+                f"{', '.join(missing)}. It was trained by other code: go back to that, or start a new lake with "
+                f"LAKE=<folder>."
+            )
 
 
 @dataclass(frozen=True)

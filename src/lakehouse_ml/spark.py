@@ -80,13 +80,14 @@ class Engine:
         log.debug("Sail listens on %s:%s", host, port)
         # The server lives in this process: no proxy of the user's lies between.
         os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), host]))
-        session: SparkSession = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+        session: Any = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
         # No network lies between that could break: results need not be kept for a client that comes back, and so no
         # thread of the client has to tell the server which ones it may forget.
         session.client.disable_reattachable_execute()
         # A thread of theirs that still runs while the interpreter is taken down aborts the process.
         atexit.register(self.stop)
-        return session
+        started: SparkSession = session
+        return started
 
 
 ENGINE = Engine()

@@ -57,6 +57,9 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
     for stage, section in sections.items():
         if stage in run.stages:
             lines += section(use_case, catalog)
+    if "monitoring" in run.stages:
+        report = catalog.to_config()[0].get(f"{use_case.name}.report_page", {}).get("filepath")
+        lines += [_line("report", _shown(report))] if report else []
     lines.append(_line("time", _times(use_case.name, run)))
     if run.stages >= set(STAGES):
         lines += _next()

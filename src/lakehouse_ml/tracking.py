@@ -34,6 +34,8 @@ def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
     elif name == "report_drift":
         mlflow.log_dict(data, "drift.json")
         mlflow.set_tag("drift", data["status"])
+    elif name == "report_page":
+        mlflow.log_text(data, "report.html")
 
 
 def end(run_id: str, *, did_something: bool) -> None:

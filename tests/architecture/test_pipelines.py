@@ -61,7 +61,12 @@ def test_inputs_of_every_node_are_in_the_order_of_its_arguments() -> None:
 
     for node in pipelines["__default__"].nodes:
         given = list(node._inputs)
-        assert given == [name for name in inspect.signature(node.func).parameters if name in given], node.name
+        told = inspect.signature(node.func).parameters
+        named = [name for name in told if name in given]
+        assert given[: len(named)] == named, node.name
+        # What a node takes by any name (its ** argument) comes after what it takes by name.
+        open_ended = any(argument.kind is argument.VAR_KEYWORD for argument in told.values())
+        assert open_ended or len(given) == len(named), node.name
 
 
 def test_the_verdict_comes_before_scoring_in_the_graph() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -80,11 +79,6 @@ def test_bounds_that_do_not_rise_are_refused(bounds: tuple[int, int]) -> None:
 
 def test_the_average_charge_is_the_total_by_tenure(spark: Any) -> None:
     assert one(spark, tenure_months=10, total_charges=500.0, monthly_charges=60.0)["avg_monthly_charges"] == 50.0
-
-
-def test_early_months_weigh_more_in_the_logarithm_of_the_tenure(spark: Any) -> None:
-    rows = features(spark, *({"customer_id": str(n), "tenure_months": m} for n, m in enumerate([0, 1, 72, None])))
-    assert [row["log_tenure"] for row in rows] == [0.0, pytest.approx(math.log(2)), pytest.approx(math.log(73)), None]
 
 
 @pytest.mark.parametrize("total", [None, 0.0])

@@ -32,7 +32,6 @@ from lakehouse_ml.pipelines.monitoring.nodes import (
     profile_batch,
 )
 from lakehouse_ml.pipelines.training.split import is_held_out
-from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases.base import Column
 from lakehouse_ml.use_cases.churn.contracts import raw_outcomes, score_customers
 from lakehouse_ml.use_cases.churn.labels import build_labels
@@ -237,15 +236,28 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
     }  # fmt: skip
 
 
-def test_without_a_champion_or_scores_nothing_is_assessed_and_nothing_written(spark: Any) -> None:
-    nothing = (
-        Batch(None, "batch", ()),
-        Batch(None, "batch", ()),
-        {"status": "not_assessable", "reason": "No scores yet."},
-    )
+def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
     scores, features = stored(spark, things(2))
-    assert measure_drift(scores, features, None, monitoring(), KEY) == nothing
-    assert measure_drift(scores.limit(0), features, CHAMPION, monitoring(), KEY) == nothing
+    for scored, champion in ((scores, None), (scores.limit(0), CHAMPION)):
+        columns, verdict, told = measure_drift(scored, features, champion, monitoring(), KEY)
+        assert (len(columns.rows), columns.values, len(verdict.rows), verdict.values) == (0, (), 0, ())
+        assert told == {"status": "not_assessable", "reason": "No scores yet."}
+
+
+def test_a_batch_of_nothing_leaves_tables_that_later_batches_fit_into(spark: Any, tmp_path: Path) -> None:
+    tables = [DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in ("drift", "verdict")]
+    scores, features = stored(spark, things())
+    for champion in (None, CHAMPION):
+        for table, rows in zip(tables, measure_drift(scores, features, champion, monitoring(), KEY)[:2], strict=True):
+            table.save(rows)
+    assert [len(table.load()) for table in tables] == [3, 1]
+
+
+def test_a_column_that_the_features_no_longer_have_is_missing_and_no_error(spark: Any) -> None:
+    scores, features = stored(spark, things())
+    columns, _, told = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), KEY)
+    assert dict(zip(columns.rows["column"], columns.rows["status"], strict=True))["colour"] == "missing_column"
+    assert told["status"] == "not_assessable"
 
 
 def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -> None:

@@ -77,6 +77,12 @@ def plain(thing: str, day: date, size: float = 0.0) -> State:
     return (thing, day, "blue", size, 10.0)
 
 
+def test_a_champion_that_needs_other_columns_is_refused_with_their_names(spark: Any, champion: Model) -> None:
+    features, labels = frames(spark, [plain("a", MARCH)])
+    with pytest.raises(RegistryError, match=r"Version 7 of things needs .* no longer have: size, weight\. .*LAKE="):
+        score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY)
+
+
 # Who is scored
 
 

@@ -356,7 +356,6 @@ def test_the_threshold_is_inside_the_model_and_decides(
     decided = candidate.model.predict(rows)
     assert decided.tolist() == (probability >= candidate.card.threshold).astype(int).tolist()
     assert 0 < decided.sum() < len(rows)
-    assert decided.tolist() != (probability >= 0.5).astype(int).tolist()
 
 
 def test_a_probability_at_the_threshold_is_a_yes(rows: pd.DataFrame) -> None:

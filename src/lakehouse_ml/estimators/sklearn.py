@@ -76,7 +76,7 @@ def fit(
         rows: Predictors, shape (n_rows, n_predictors); nulls allowed.
         label: 0 or 1, shape (n_rows,).
         categorical: Columns to encode, a column a category (null is one); a category unknown to training is none.
-        numeric: Columns to standardise; nulls take the median.
+        numeric: Columns to standardise after a power transform (Yeo and Johnson, 2000); nulls take the median.
         seed: Of everything random.
 
     Returns:
@@ -85,11 +85,12 @@ def fit(
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, PowerTransformer
 
     encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    # Skewed numbers are bent towards a bell before they are standardised: a linear model sees early months apart.
     scale = Pipeline(
-        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
+        [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", PowerTransformer())]
     )
     assemble = ColumnTransformer([("categorical", encode, list(categorical)), ("numeric", scale, list(numeric))])
     model = Pipeline([("assemble", assemble), ("estimate", _BUILD[spec.estimator](spec.params, seed))])

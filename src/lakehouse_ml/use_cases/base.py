@@ -72,6 +72,29 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How a use case is spoken of in a report.
+
+    Attributes:
+        title: As a heading.
+        one: What a row describes.
+        many: Several of them.
+        who: The pronoun that goes with them.
+        happens: What is predicted, as a verb in the plural: they leave.
+        happened: The same in the past: they left.
+        action: What is done about it: an offer.
+    """
+
+    title: str
+    one: str
+    many: str
+    who: str
+    happens: str
+    happened: str
+    action: str
+
+
+@dataclass(frozen=True)
 class UseCase:
     """A prediction problem: what it reads, what a row is, and how features and labels are made.
 
@@ -87,6 +110,8 @@ class UseCase:
         numeric: Feature columns with numbers.
         segments: Feature columns whose groups are judged one by one.
         outcomes: Name of the landing table whose rows tell later what happened; it may never come.
+        meanings: What each feature column means, by name.
+        wording: How a report speaks of it.
     """
 
     name: str
@@ -100,6 +125,8 @@ class UseCase:
     numeric: tuple[str, ...]
     segments: tuple[str, ...]
     outcomes: str
+    meanings: Mapping[str, str]
+    wording: Wording
 
     @property
     def predictors(self) -> tuple[str, ...]:

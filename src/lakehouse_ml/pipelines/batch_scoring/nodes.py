@@ -60,7 +60,7 @@ def score_rows(
         and there is no champion yet.
 
     Raises:
-        RegistryError: There is no champion and none awaits approval.
+        RegistryError: There is no champion and none awaits approval, or it needs columns that aren't there.
     """
     if champion is None:
         if standing.awaits_approval:
@@ -69,6 +69,7 @@ def score_rows(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
             f"Look at the metrics, change data or conf, and run training and evaluation again."
         )
+    champion.check_columns(features.columns)
     batch = spec.batch or _newest(features, key[1])
     scored = _active(features, labels, batch, key).mapInArrow(_scorer(champion, spec.reasons, key), _schema(key))
     rows = _complete(scored, champion, batch.isoformat(), clock, key)

@@ -136,6 +136,7 @@ def _contest(
 
 
 def _probability(model: Model, rows: pd.DataFrame) -> np.ndarray:
+    model.check_columns(rows.columns)
     return estimators.score(model.model, estimators.predictors(rows, model.card.categorical, model.card.numeric))
 
 

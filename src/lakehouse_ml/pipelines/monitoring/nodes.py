@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
@@ -13,12 +13,15 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse_ml.models import Model
-from lakehouse_ml.pipelines.evaluation.metrics import classification_metrics
+from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import held_out
+from lakehouse_ml.report.page import render
+from lakehouse_ml.report.sections import Material, Source, page
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
+from lakehouse_ml.use_cases.base import UseCase
 
 SCORE = "score"
 
@@ -51,27 +54,96 @@ def measure_drift(
     """
     batch = spec.batch.isoformat() if spec.batch else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
     if champion is None or batch is None:
-        return (
-            Batch(None, "batch", ()),
-            Batch(None, "batch", ()),
-            {"status": "not_assessable", "reason": "No scores yet."},
-        )
+        told = {"status": "not_assessable", "reason": "No scores yet."}
+        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", ()), _verdict_batch({}, ()), told
     scored = scores.where(F.col("batch") == batch).select(*key, F.col("probability").alias(SCORE))
     rows = features.join(scored, on=list(key), how="inner")
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
     unseen = rows.where(held_out(key[0], champion.card.salt, champion.card.holdout_share))
     predictors = {name: profile for name, profile in reference.items() if name != SCORE}
-    columns = compare(predictors, profile_batch(rows, predictors), spec.drift)
+    present = {name: profile for name, profile in predictors.items() if name in rows.columns}
+    columns = compare(predictors, profile_batch(rows, present), spec.drift)
     of_scores = {SCORE: reference[SCORE]}
     score = compare(of_scores, profile_batch(unseen, of_scores), spec.drift)[0]
     told = {"batch": batch, "model_version": champion.version, **verdict(columns, score)}
-    return (
-        Batch(_drift_table([*columns, score], batch, champion.version), "batch", (batch,)),
-        Batch(
-            pd.DataFrame([told | {name: json.dumps(told[name]) for name in ("drifted", "warned")}]), "batch", (batch,)
-        ),
-        told,
+    table = _drift_table([*columns, score], batch, champion.version)
+    return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), told
+
+
+def write_report(
+    candidate: Model, standing: Standing, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
+    verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
+    live: pd.DataFrame, economics: Economics, clock: datetime, use_case: UseCase, **quality: Any,
+) -> str:  # fmt: skip
+    """Everything that the tables tell, for people.
+
+    Args:
+        candidate: The newest candidate.
+        standing: Who is champion.
+        trials: One row per trial of the search.
+        holdout: One row per held-out row, with both contenders' probabilities (bounded by evaluation's `max_rows`).
+        metrics: One row per contender, segment and metric.
+        verdicts: One row per verdict.
+        scores: One row per entity and batch.
+        actions: One row per batch and listed entity.
+        drift: One row per batch and column.
+        drift_verdicts: One row per batch.
+        live: One row per batch whose outcomes are known.
+        economics: What an offer costs and a kept customer is worth.
+        clock: Time of the run, UTC.
+        use_case: Whose words are used.
+        quality: For each landing table `<name>`: `files_<name>` (the manifest), `refused_<name>` (refused lines),
+            `columns_<name>` and `rules_<name>`.
+
+    Returns:
+        One HTML document that needs no other file.
+    """
+    batch = _batch_size(scores)
+    of_batch = F.col("batch") == F.lit(batch[0] or "")
+    newest = verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
+    told = drift_verdicts[drift_verdicts["batch"] == batch[0]]
+    material = Material(
+        words=use_case.wording,
+        made_at=clock,
+        sources={
+            name: Source(
+                quality[f"files_{name}"],
+                collect(quality[f"refused_{name}"].orderBy("source_file", "line_number").limit(_REFUSED_SHOWN)),
+                quality[f"columns_{name}"],
+                quality[f"rules_{name}"],
+            )
+            for name in use_case.sources
+        },
+        features=use_case.meanings,
+        version=candidate.version,
+        card=candidate.card,
+        trials=trials,
+        holdout=collect(holdout),
+        metrics=metrics,
+        verdict=newest.to_dict(),
+        standing=standing,
+        economics=economics,
+        batch=batch,
+        actions=collect(actions.where(of_batch).orderBy("rank")),
+        drift=drift[drift["batch"] == batch[0]],
+        drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
+        live=live,
     )
+    return render(page(material))
+
+
+_REFUSED_SHOWN = 5
+
+
+def _batch_size(scores: DataFrame) -> tuple[str | None, int, int]:
+    """The newest batch, its rows, and those of them whose decision is 1."""
+    counted = collect(
+        scores.groupBy("batch").agg(F.count(F.lit(1)).alias("n"), F.sum("decision").alias("positive"))
+    ).sort_values("batch")
+    if not len(counted):
+        return None, 0, 0
+    newest = counted.iloc[-1]
+    return str(newest["batch"]), int(newest["n"]), int(newest["positive"])
 
 
 def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
@@ -146,6 +218,17 @@ def _bin(name: str, profile: ColumnProfile) -> Column:
     value = F.col(name).cast("double")
     below = sum(((value > F.lit(edge)).cast("int") for edge in profile.edges), start=F.lit(0))
     return F.when(value.isNotNull() & ~F.isnan(value), below.cast("string"))
+
+
+_NO_COLUMN = ColumnDrift("", "numeric", 0, 0, status="stable", reason="")
+_VERDICT = ("batch", "model_version", "status", "drifted", "warned", "score_status", "reason")
+
+
+def _verdict_batch(told: Mapping[str, Any], batches: tuple[str, ...]) -> Batch:
+    """The verdict on a batch as one row, lists as JSON; without a batch no row, but a table to read."""
+    lists = {name: json.dumps(told[name]) for name in ("drifted", "warned") if batches}
+    rows = [{**told, **lists}] if batches else []
+    return Batch(pd.DataFrame(rows, columns=list(_VERDICT)), "batch", batches)
 
 
 def _drift_table(columns: Sequence[ColumnDrift], batch: str, version: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Customer churn: which of the customers who are still there are likely to leave, and why."""
 
-from lakehouse_ml.use_cases.base import UseCase
-from lakehouse_ml.use_cases.churn.contracts import landing_customers, landing_outcomes
+from lakehouse_ml.use_cases.base import UseCase, Wording
+from lakehouse_ml.use_cases.churn.contracts import feature_customers, landing_customers, landing_outcomes
 from lakehouse_ml.use_cases.churn.features import CATEGORICAL, NUMERIC, build_features
 from lakehouse_ml.use_cases.churn.labels import build_labels
 
@@ -17,4 +17,14 @@ CHURN = UseCase(
     numeric=NUMERIC,
     segments=("contract", "tenure_group"),
     outcomes="outcomes",
+    meanings={column.name: column.doc for column in feature_customers.columns},
+    wording=Wording(
+        title="Customer churn",
+        one="customer",
+        many="customers",
+        who="who",
+        happens="leave",
+        happened="left",
+        action="an offer",
+    ),
 )

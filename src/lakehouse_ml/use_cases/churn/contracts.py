@@ -64,7 +64,6 @@ feature_customers = Table(
         ),
         Column("tenure_group", "string", doc="short below 12 months, medium below 36, else long (bounds by conf)."),
         Column("avg_monthly_charges", "double", doc="Total by tenure; the current charge where tenure is 0."),
-        Column("log_tenure", "double", doc="Natural logarithm of 1 + tenure: early months weigh more."),
     ),
 )
 label_customers = Table(

@@ -15,7 +15,6 @@ CATEGORICAL = (
 )  # fmt: skip
 NUMERIC = (
     "senior_citizen", "tenure_months", "monthly_charges", "total_charges", "avg_monthly_charges",
-    "log_tenure",
 )  # fmt: skip
 _KEPT = (
     "gender", "senior_citizen", "partner", "dependents", "tenure_months", "phone_service", "multiple_lines",
@@ -55,7 +54,6 @@ def build_features(customers: DataFrame, spec: ChurnFeatures) -> DataFrame:
         _total_charge().alias("total_charges"),
         _tenure_group(spec).alias("tenure_group"),
         _average_charge().alias("avg_monthly_charges"),
-        F.log1p("tenure_months").alias("log_tenure"),
     )
 
 

@@ -1,0 +1,180 @@
+"""The pictures of a report, drawn by matplotlib as SVG that follows the reader's light or dark setting."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# Colours are drawn as these marks and become variables: name, mark, on light paper, on dark paper.
+_INK, _SOFT, _GRID, _FIRST, _SECOND, _ALARM = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
+_COLOURS = {
+    _INK: ("ink", "#1b2430", "#e7ebf0"),
+    _SOFT: ("soft", "#5a6675", "#a3afbd"),
+    _GRID: ("grid", "#d9dde3", "#343c47"),
+    _FIRST: ("first", "#1f5fbf", "#7fb0ff"),
+    _SECOND: ("second", "#c2570c", "#ffb06b"),
+    _ALARM: ("alarm", "#b3261e", "#ff8f87"),
+}
+_STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "lakehouse-ml", "text.parse_math": False, "font.size": 10,
+    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _SOFT, "xtick.color": _SOFT, "ytick.color": _SOFT,
+    "xtick.labelcolor": _INK, "ytick.labelcolor": _INK, "grid.color": _GRID, "axes.grid": True, "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "figure.facecolor": "none", "axes.facecolor": "none",
+    "savefig.facecolor": "none", "legend.frameon": False, "axes.titlesize": 11, "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+}  # fmt: skip
+_POINTS = 200
+
+
+def drawn(draw: Callable[[Axes], None], width: float = 6.0, height: float = 4.0) -> str:
+    """A picture of `width` by `height` inches, as SVG text: the same drawing gives the same text.
+
+    Args:
+        draw: Draws into the axes that it is given.
+        width: Of the picture.
+        height: Of the picture.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _themed(text.getvalue())
+
+
+def ranked_bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
+    """Horizontal bars, the first on top."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(names))[::-1]
+        axes.barh(places, values, color=_FIRST, height=0.7)
+        axes.set_yticks(places, names)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(label)
+
+    return drawn(draw, height=1.0 + 0.28 * max(len(names), 2))
+
+
+def levels(names: Sequence[str], values: Sequence[float], marks: Mapping[str, float], label: str) -> str:
+    """Horizontal bars beside named levels; those that reach the highest level stand out."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(names))[::-1]
+        highest = max(marks.values())
+        colours = [_ALARM if value >= highest else _FIRST for value in values]
+        axes.barh(places, values, color=colours, height=0.7)
+        axes.set_yticks(places, names)
+        axes.grid(visible=False, axis="y")
+        for name, level in marks.items():
+            axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
+            axes.text(level, len(names) - 0.45, f" {name}", color=_SOFT, fontsize=9, va="bottom", ha="center")
+        axes.set_xlim(0, max(*values, highest) * 1.15)
+        axes.set_xlabel(label)
+
+    return drawn(draw, height=1.3 + 0.28 * max(len(names), 2))
+
+
+def curves(
+    lines: Mapping[str, tuple[Floats, Floats]], x: str, y: str, *, diagonal: bool = False, mark: float | None = None,
+    unit_y: bool = True,
+) -> str:  # fmt: skip
+    """Lines by name over a common x from 0 to 1.
+
+    Args:
+        lines: x and y of each line; the first stands out.
+        x: Label of the axis.
+        y: Label of the axis.
+        diagonal: Whether to draw what a guess would reach.
+        mark: An x that a vertical line marks as the threshold.
+        unit_y: Whether y runs from 0 to 1.
+    """
+
+    def draw(axes: Axes) -> None:
+        for (name, (xs, ys)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
+            axes.plot(*_thinned(xs, ys), color=colour, linestyle=stroke, linewidth=2, label=name)
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="guessing")
+        if mark is not None:
+            axes.axvline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
+        axes.set_xlim(0, 1)
+        if unit_y:
+            axes.set_ylim(0, 1.02)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.legend(fontsize=9)
+
+    return drawn(draw)
+
+
+def calibration(lines: Mapping[str, tuple[Floats, Floats, Floats, Floats]], x: str, y: str) -> str:
+    """Observed against predicted shares by bin, with intervals (lower and upper bound of y)."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="as promised")
+        for (name, (xs, ys, low, high)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
+            axes.errorbar(
+                xs, ys, yerr=np.maximum(0, np.vstack([ys - low, high - ys])), color=colour, linestyle=stroke,
+                marker="o", markersize=5, capsize=3, label=name,
+            )  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.legend(fontsize=9)
+
+    return drawn(draw)
+
+
+def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
+    """How two groups' probabilities are spread, as shares of each group."""
+
+    def draw(axes: Axes) -> None:
+        edges = np.linspace(0, 1, 21)
+        for (name, values), (colour, _) in zip(groups.items(), _strokes(), strict=False):
+            weights = np.full(len(values), 1 / max(1, len(values)))
+            axes.hist(values, edges.tolist(), weights=weights, color=colour, alpha=0.55, label=name)
+        axes.axvline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(x)
+        axes.set_ylabel("share of the group")
+        axes.legend(fontsize=9)
+
+    return drawn(draw)
+
+
+def _strokes() -> Iterator[tuple[str, str]]:
+    """Colours that differ in stroke as well, for those who can't tell them apart."""
+    yield _FIRST, "-"
+    yield _SECOND, "--"
+    yield _INK, "-."
+
+
+def _thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
+    """At most so many points that a person could see, the first and the last among them."""
+    if len(xs) <= _POINTS:
+        return xs, ys
+    kept = np.unique(np.linspace(0, len(xs) - 1, _POINTS).round().astype(int))
+    return xs[kept], ys[kept]
+
+
+def _themed(svg: str) -> str:
+    """The marks as variables with a value for light and for dark, and the reader's own font."""
+    for mark, (name, _, _) in _COLOURS.items():
+        svg = svg.replace(mark, f"var(--{name})")
+    svg = re.sub(r"font: ([^;'\"]*?[\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
+    light, dark = (" ".join(f"--{name}: {shades[n]};" for name, *shades in _COLOURS.values()) for n in (0, 1))
+    style = f"<style>:root {{ {light} }} @media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}</style>"
+    return re.sub(r"(<svg [^>]*>)", lambda found: found.group(1) + style, svg, count=1)

@@ -1,0 +1,736 @@
+"""What a report says: tables of a lake in, sentences, pictures and tables for people out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lakehouse_ml.models import ModelCard, Standing
+from lakehouse_ml.pipelines.evaluation.metrics import Economics
+from lakehouse_ml.report import charts
+from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lakehouse_ml.use_cases.base import Wording
+
+    Floats = NDArray[np.float64]
+
+_METRICS = {
+    "f1": "F1", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "roc_auc": "ROC-AUC",
+    "average_precision": "average precision", "expected_value": "value per row",
+}  # fmt: skip
+_DECISIONS: Mapping[str, tuple[str, Tone]] = {
+    "approve": ("promoted", "good"), "refuse": ("refused", "bad"), "request": ("awaits approval", "neutral")
+}  # fmt: skip
+_DRIFT: Mapping[str, tuple[str, Tone]] = {
+    "stable": ("none seen", "good"), "warn": ("a warning", "neutral"), "drift": ("an alarm", "bad"),
+    "not_assessable": ("not assessable", "neutral"),
+}  # fmt: skip
+_SHOWN_FEATURES = 15
+_SHOWN_ACTIONS = 10
+_CALIBRATION_BINS = 10
+_95_PERCENT = 1.959964
+
+
+@dataclass(frozen=True)
+class Source:
+    """One landing table: its files (manifest), refused lines (a few), columns and rules as data_quality found them."""
+
+    files: pd.DataFrame
+    refused: pd.DataFrame
+    columns: pd.DataFrame
+    rules: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report is made of.
+
+    Attributes:
+        words: How the use case is spoken of.
+        made_at: Time of the run, UTC.
+        sources: Landing tables by name.
+        features: What each feature column means, by name.
+        version: The candidate's.
+        card: The candidate's.
+        trials: One row per trial of the search.
+        holdout: One row per held-out row: label and both contenders' probabilities.
+        metrics: One row per contender, segment and metric.
+        verdict: The newest verdict's row.
+        standing: Who is champion.
+        economics: What an offer costs and a kept customer is worth.
+        batch: Newest scored batch, how many rows it has, and how many of them are decided positive.
+        actions: The list of actions of that batch, best first.
+        drift: One row per column of the newest batch.
+        drift_verdict: That batch's verdict; None without one.
+        live: One row per batch whose outcomes are known.
+    """
+
+    words: Wording
+    made_at: datetime
+    sources: Mapping[str, Source]
+    features: Mapping[str, str]
+    version: str
+    card: ModelCard
+    trials: pd.DataFrame
+    holdout: pd.DataFrame
+    metrics: pd.DataFrame
+    verdict: Mapping[str, Any]
+    standing: Standing
+    economics: Economics
+    batch: tuple[str | None, int, int]
+    actions: pd.DataFrame
+    drift: pd.DataFrame
+    drift_verdict: Mapping[str, Any] | None
+    live: pd.DataFrame
+
+
+def page(given: Material) -> Page:
+    """The whole report."""
+    sections = [
+        _data(given), _quality(given), _features(given), _trials(given), _judgement(given), _curves(given),
+        _segments(given), _value(given), _scores(given), _drift(given), _outcomes(given),
+    ]  # fmt: skip
+    return Page(
+        title=f"{given.words.title}: data, model and scores",
+        made_at=f"Made on {given.made_at:%d %B %Y, %H:%M} UTC",
+        summary=list(_summary(given)),
+        tiles=_tiles(given),
+        steps=list(_steps(given)),
+        sections=sections,
+    )
+
+
+# --- what is to be seen at once
+
+
+def _summary(given: Material) -> Iterator[str]:
+    words = given.words
+    for name, source in given.sources.items():
+        if len(source.files):
+            clean, quarantined = _counts(source)
+            n_lines = source.files["n_lines"].sum()
+            yield (
+                f"{_n(n_lines)} rows of {name} were read from {_count(len(source.files), 'file')}: "
+                f"{_n(clean)} are clean, {_n(_refused(source) + quarantined)} were set aside."
+            )
+    precision, recall = (_metric(given, name) for name in ("precision", "recall"))
+    if recall is not None and precision is not None:
+        yield (
+            f"Of {words.many} {words.who} {words.happens}, the new model (version {given.version}) finds "
+            f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
+            f"{_n(len(given.holdout))} {words.many} that it never saw."
+        )
+    yield _verdict_sentence(given)
+    batch, n, positive = given.batch
+    if batch:
+        yield (
+            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them are expected to {words.happens}. "
+            f"The list of actions names the {_n(len(given.actions))} to whom {words.action} is worth most."
+        )
+    if given.drift_verdict:
+        yield f"Change since training: {_DRIFT[given.drift_verdict['status']][0]}."
+
+
+def _verdict_sentence(given: Material) -> str:
+    told = {
+        "approve": f"Version {given.verdict['version']} was promoted to champion.",
+        "refuse": f"Version {given.verdict['version']} was refused"
+        + (f"; version {given.standing.champion} stays champion." if given.standing.champion else "; nobody scores."),
+        "request": f"Version {given.verdict['version']} may be promoted as soon as somebody approves.",
+    }
+    return f"{told[given.verdict['decision']]} {given.verdict['reason']}"
+
+
+def _tiles(given: Material) -> list[Tile]:
+    clean, quarantined = (sum(_counts(s)[n] for s in given.sources.values()) for n in (0, 1))
+    refused = sum(_refused(source) for source in given.sources.values())
+    decision, tone = _DECISIONS[given.verdict["decision"]]
+    batch, n, _ = given.batch
+    champion = f"version {given.standing.champion}" if given.standing.champion else "none"
+    drift, drift_tone = _DRIFT[given.drift_verdict["status"] if given.drift_verdict else "not_assessable"]
+    value = _metric(given, "expected_value")
+    return [
+        Tile("Clean rows", _n(clean), f"{_n(refused + quarantined)} set aside"),
+        Tile("Candidate", f"version {given.version}", decision, tone),
+        Tile("Champion", champion, "the one that scores", "neutral" if given.standing.champion else "bad"),
+        Tile("F1 on unseen rows", _decimal(_metric(given, "f1")), _band(given, "f1")),
+        Tile("ROC-AUC on unseen rows", _decimal(_metric(given, "roc_auc")), _band(given, "roc_auc")),
+        Tile(f"Value per {given.words.one}", _money(value), "against doing nothing"),
+        Tile("Scored", _n(n), f"as of {batch}" if batch else "no batch yet"),
+        Tile("Drift", drift, f"batch {batch}" if batch else "no batch yet", drift_tone),
+    ]
+
+
+def _steps(given: Material) -> Iterator[str]:
+    words = given.words
+    for name, source in given.sources.items():
+        if _refused(source):
+            yield (
+                f"{_count(_refused(source), 'line')} of {name} could not be read: see the examples below, mend the "
+                f"file under its own name, and run again. All of them are in quarantine_lines_{name}."
+            )
+        for rule in source.rules[source.rules["outcome"] != "ok"].to_dict("records"):
+            kept = "and were kept" if rule["outcome"] == "warned" else f"and are in quarantine_{name}"
+            broken = _count(rule["n_failed"], "row")
+            yield f"{broken} of {name} break the rule {rule['rule']} {kept}: ask where they come from."
+    if given.verdict["decision"] == "refuse":
+        yield "The candidate was refused. More labelled rows or other features change that; running again does not."
+    if given.verdict["decision"] == "request":
+        yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
+    if len(given.actions):
+        yield f"Hand on the list of actions (actions.csv): {_count(len(given.actions), words.one)}, best first."
+    status = given.drift_verdict["status"] if given.drift_verdict else None
+    if status == "drift":
+        yield "The batch differs from what the champion learned from: look at its columns, and train on newer rows."
+    if status == "warn":
+        yield "Some columns begin to differ from training: watch them in the next batch."
+    if not len(given.live):
+        yield (
+            f"As soon as it is known which {words.many} {words.happened}, land those outcomes: only they tell how "
+            f"good the scores were."
+        )
+
+
+# --- one function a section
+
+
+def _data(given: Material) -> Section:
+    grids = [
+        Grid(
+            f"Files of {name}",
+            ("file", "rows", "refused at parsing", "first read (UTC)", "fingerprint"),
+            [
+                (
+                    f.source_file,
+                    _n(f.n_lines),
+                    _n(f.n_quarantined),
+                    f"{f.ingested_at:%Y-%m-%d %H:%M}",
+                    f.file_sha256[:12],
+                )
+                for f in source.files.itertuples()
+            ],
+            frozenset({1, 2}),
+        )
+        for name, source in given.sources.items()
+        if len(source.files)
+    ]
+    grids += [
+        Grid(
+            f"Lines of {name} that could not be read: examples",
+            ("file", "line", "text", "what is wrong"),
+            [
+                (r.source_file, _n(r.line_number), _short(r.line_text), _problems(r.problems))
+                for r in s.refused.itertuples()
+            ],
+            frozenset({1}),
+        )
+        for name, s in given.sources.items()
+        if len(s.refused)
+    ]
+    empty = [name for name, source in given.sources.items() if not len(source.files)]
+    said = [
+        "Every row keeps its file, the file's fingerprint and its line, so that each score leads back to its source."
+    ]
+    said += [f"No file of {name} has arrived so far." for name in empty]
+    return Section("data", "Which data", said, (), grids)
+
+
+def _quality(given: Material) -> Section:
+    said, grids = [], []
+    for name, source in given.sources.items():
+        rules = source.rules
+        if not len(rules) or not int(rules["n_rows"].iloc[0]):
+            continue
+        clean, quarantined = _counts(source)
+        broken = int((rules["outcome"] != "ok").sum())
+        said.append(
+            f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. "
+            + (f"{broken} of {len(rules)} rules were broken." if broken else f"All {len(rules)} rules hold.")
+        )
+        grids.append(
+            Grid(
+                f"Rules for {name}",
+                ("rule", "a good row has", "rows that break it", "share", "what happened"),
+                [(r.rule, r.predicate, _n(r.n_failed), f"{r.failed_share:.1%}", r.outcome) for r in rules.itertuples()],
+                frozenset({2, 3}),
+            )
+        )
+        grids += list(_examples(name, rules))
+        grids.append(_column_grid(name, source.columns))
+    return Section("quality", "How good the data is", said, (), grids)
+
+
+def _examples(name: str, rules: pd.DataFrame) -> Iterator[Grid]:
+    for rule in rules.itertuples():
+        examples = json.loads(rule.examples)
+        if not examples:
+            continue
+        asked = [column for column in examples[0] if re.search(rf"\b{re.escape(column)}\b", rule.predicate)]
+        first = next(iter(examples[0]))
+        shown = [first, *(column for column in asked if column != first)]
+        yield Grid(
+            f"{name}: examples of rows that break {rule.rule}",
+            ("file", "line", *shown),
+            [
+                (str(e["source_file"]), _n(e["line_number"]), *(_short(_blank(e.get(column))) for column in shown))
+                for e in examples
+            ],
+            frozenset({1}),
+        )
+
+
+def _column_grid(name: str, columns: pd.DataFrame) -> Grid:
+    rows = []
+    for c in columns.itertuples():
+        tops = ", ".join(f"{_blank(value)} ({_n(n)})" for value, n in json.loads(c.top_values))
+        spread = "" if pd.isna(c.min) else f"{c.min:g} to {c.max:g}, half below {c.p50:g}, mean {c.mean:.4g}"
+        rows.append((c.column, c.type, f"{c.null_share:.1%}", _n(c.n_distinct), spread or _short(tops)))
+    heads = ("column", "type", "missing", "distinct (about)", "values")
+    return Grid(f"What the columns of {name} hold", heads, rows, frozenset({2, 3}), folded=True)
+
+
+def _features(given: Material) -> Section:
+    ranked = sorted(given.card.importance.items(), key=lambda item: -item[1])
+    top = ranked[:_SHOWN_FEATURES]
+    names, values = [name for name, _ in top], [value for _, value in top]
+    picture = Picture(
+        charts.ranked_bars(names, values, "mean change of the probability"),
+        f"Bars: the features that move the probability most are {', '.join(names[:5])}.",
+        "How far a feature's value moves the probability, on average, against a typical value of it.",
+    )
+    rows = [(name, f"{value:.4f}", given.features.get(name, "")) for name, value in ranked]
+    return Section(
+        "features",
+        "What the model looks at",
+        [
+            "A feature that is far up matters to the model; that doesn't make it a cause. Features that tell the same "
+            "share their weight."
+        ],
+        [picture],
+        [
+            Grid(
+                "All features and what they mean",
+                ("feature", "mean change", "meaning"),
+                rows,
+                frozenset({1}),
+                folded=True,
+            )
+        ],
+    )
+
+
+def _trials(given: Material) -> Section:
+    rows = [
+        (
+            f"{t.trial}", t.estimator.replace("_", " "), _params(t.params), f"{t.f1:.3f}", f"{t.roc_auc:.3f}",
+            f"{t.average_precision:.3f}", f"{t.threshold:.2f}", f"{t.fit_seconds:.1f}", "chosen" if t.chosen else "",
+        )
+        for t in given.trials.itertuples()
+    ]  # fmt: skip
+    heads = ("trial", "kind of model", "settings", "F1", "ROC-AUC", "average precision", "threshold", "seconds", "")
+    return Section(
+        "trials",
+        "What was tried",
+        [
+            "Each trial was fitted on parts of the training rows and measured on the part that it had not seen. The "
+            "highest F1 was chosen; differences in the third digit are chance."
+        ],
+        (),
+        [Grid("Trials of the search", heads, rows, frozenset({0, 3, 4, 5, 6, 7}))],
+    )
+
+
+def _judgement(given: Material) -> Section:
+    everybody = given.metrics[given.metrics["segment"] == "all"]
+    contested = bool((everybody["model"] == "incumbent").any())
+    rows = []
+    for name, title in _METRICS.items():
+        mine = _metric(given, name)
+        if mine is not None:
+            theirs = [_decimal(_metric(given, name, "incumbent"))] if contested else []
+            rows.append((title, _decimal(mine), _band(given, name), *theirs))
+    heads = ("on unseen rows", f"version {given.version}", "95 % interval")
+    versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
+    said = [given.verdict["reason"], _smallest(given)]
+    grids = [Grid("Measured on rows that neither trained on", (*heads, *versus), rows, frozenset({1, 2, 3}))]
+    if len(given.holdout):
+        grids.append(_confusion(given))
+    return Section("judgement", "The judgement", said, (), grids)
+
+
+def _smallest(given: Material) -> str:
+    detectable = given.verdict.get("detectable")
+    if detectable is None or pd.isna(detectable):
+        return (
+            f"There was nobody to compare with. A later candidate will be compared on rows like these "
+            f"{_n(len(given.holdout))}."
+        )
+    return (
+        f"The smallest gain in average precision that this comparison could have seen is about {detectable:.3f}: a "
+        f"smaller one may be there and not show on {_n(len(given.holdout))} rows."
+    )
+
+
+def _confusion(given: Material) -> Grid:
+    words, label = given.words, given.holdout["label"].to_numpy()
+    named = given.holdout["candidate_probability"].to_numpy() >= given.card.threshold
+    cell = {
+        (truth, said): int(((label == truth) & (named == said)).sum()) for truth in (0, 1) for said in (False, True)
+    }
+    return Grid(
+        f"Right and wrong at the threshold of {given.card.threshold:.2f}",
+        ("", f"named: will {words.happens}", "not named"),
+        [
+            (f"did {words.happens}", f"{_n(cell[1, True])} found", f"{_n(cell[1, False])} missed"),
+            (
+                f"did not {words.happens}",
+                f"{_n(cell[0, True])} false alarms",
+                f"{_n(cell[0, False])} rightly left alone",
+            ),
+        ],
+        frozenset({1, 2}),
+    )
+
+
+def _curves(given: Material) -> Section:
+    label = given.holdout["label"].to_numpy(dtype=float)
+    if not 0 < label.sum() < len(label):
+        return Section("curves", "How well it tells them apart", ["Without both outcomes there is nothing to draw."])
+    words, sides = given.words, list(_sides(given))
+    share, fifth = label.mean(), f"{_found_in(label, sides[0][1], 0.2):.0%}"
+    pictures = [
+        Picture(
+            charts.curves({name: _roc(label, p) for name, p in sides}, "false alarms, share of the others",
+                          f"found, share of those {words.who} {words.happens}", diagonal=True),
+            f"ROC curve: the area below it is {_decimal(_metric(given, 'roc_auc'))}; guessing reaches 0.5.",
+            "ROC: how many are found for how many false alarms. The further up on the left, the better.",
+        ),
+        Picture(
+            charts.curves({name: _precision_recall(label, p) for name, p in sides},
+                          f"found, share of those {words.who} {words.happens} (recall)",
+                          "right, share of those named (precision)"),
+            f"Precision-recall curve: average precision {_decimal(_metric(given, 'average_precision'))}; naming "
+            f"everybody would be right for {share:.0%}.",
+            "Precision and recall: who wants to find more, is wrong more often.",
+        ),
+        Picture(
+            charts.calibration({name: _calibrated(label, p) for name, p in sides}, "promised probability",
+                               f"share who did {words.happens}"),
+            f"Calibration: {_calibration_told(label, sides[0][1])}",
+            "Calibration: of those promised 30 %, do 30 % come true? On the dotted line, yes. Bars are 95 % intervals.",
+        ),
+        Picture(
+            charts.curves(_by_threshold(label, sides[0][1]), "threshold", "value", mark=given.card.threshold),
+            f"Precision, recall and F1 by threshold; the model's is {given.card.threshold:.2f}.",
+            "The threshold: what happens if fewer or more are named. It was chosen on training rows.",
+        ),
+        Picture(
+            charts.curves({name: _gain(label, p) for name, p in sides},
+                          f"share of {words.many} looked at, riskiest first",
+                          f"found, share of those {words.who} {words.happens}", diagonal=True),
+            f"Gain curve: the riskiest fifth holds {fifth} of all {words.who} {words.happens}.",
+            f"Gain: the riskiest fifth of all {words.many} holds {fifth} of those who "
+            f"{words.happens}.",
+        ),
+        Picture(
+            charts.two_histograms({f"did {words.happens}": sides[0][1][label == 1],
+                                   f"did not {words.happens}": sides[0][1][label == 0]},
+                                  given.card.threshold, "probability"),
+            f"Histograms of the probability for those who did {words.happens} and those who did not.",
+            "How far the two groups lie apart. Where they overlap, no threshold is right for all.",
+        ),
+    ]  # fmt: skip
+    said = [f"On {_n(len(label))} {words.many} that took no part in training; {share:.1%} of them {words.happened}."]
+    return Section("curves", "How well it tells them apart", said, pictures)
+
+
+def _segments(given: Material) -> Section:
+    own = given.metrics[(given.metrics["model"] == "candidate") & (given.metrics["segment"] != "all")]
+    rows = []
+    for segment in own["segment"].unique():
+        part = own[own["segment"] == segment]
+        values = dict(zip(part["metric"], part["value"], strict=True))
+        n, positives = int(part["n_rows"].iloc[0]), int(part["n_positives"].iloc[0])
+        rows.append((
+            segment.replace("=", ": "), _n(n), f"{positives / n:.1%}",
+            *(_decimal(values.get(name)) for name in ("precision", "recall", "f1", "roc_auc")),
+            _money(values.get("expected_value")),
+        ))  # fmt: skip
+    heads = (
+        "segment",
+        "rows",
+        f"{given.words.who} {given.words.happened}",
+        "precision",
+        "recall",
+        "F1",
+        "ROC-AUC",
+        "value per row",
+    )
+    said = [
+        "The same model, group by group. A group in which few or nearly all had the outcome has a low or high F1 by "
+        "itself; ROC-AUC is easier to compare. No intervals are given: with many groups, some always stand out."
+    ]
+    return Section("segments", "Group by group", said, (), [Grid("Segments", heads, rows, frozenset(range(1, 8)))])
+
+
+def _value(given: Material) -> Section:
+    money, words = given.economics, given.words
+    said = [
+        f"{_a(words.action)} costs {_money(money.offer_cost)}, {_share(money.acceptance)} of those who would "
+        f"{words.happens} accept, and then {_money(money.kept_value)} are kept; all in the currency of the data. "
+        f"These numbers are conf: with others the list is another one."
+    ]
+    label = given.holdout["label"].to_numpy(dtype=float)
+    if not len(label):
+        return Section("value", "What it is worth", said)
+    probability = given.holdout["candidate_probability"].to_numpy()
+    shares, values = _value_curve(label, probability, money)
+    best = int(np.argmax(values))
+    said.append(
+        f"On the unseen rows, {words.action} for everybody named by the threshold is worth "
+        f"{_money(_metric(given, 'expected_value'))} per {words.one}; most is reached with the riskiest "
+        f"{shares[best]:.0%}, {_money(values[best])}; {words.action} for everybody would bring {_money(values[-1])}."
+    )
+    picture = Picture(
+        charts.curves({f"version {given.version}": (shares, values)}, f"share of {words.many} with {words.action}",
+                      f"value per {words.one}", unit_y=False),
+        f"Expected value by share of {words.many}: highest, {_money(values[best])}, at {shares[best]:.0%}.",
+        f"Value per {words.one}, if so many get {words.action}, the riskiest first.",
+    )  # fmt: skip
+    return Section("value", "What it is worth", said, [picture])
+
+
+def _scores(given: Material) -> Section:
+    batch, n, positive = given.batch
+    if not batch:
+        return Section("scores", "The scores", ["Nothing is scored yet: there is no champion."])
+    said = [
+        f"{_n(n)} {given.words.many} were scored as of {batch}. {_n(positive)} reach the threshold. Each score names "
+        f"what moved it most."
+    ]
+    rows = [
+        (
+            f"{a.rank}",
+            str(a[1]),
+            f"{a.probability:.2f}",
+            _money(a.expected_gain),
+            str(_blank(a.main_reason)),
+            a.model_version,
+        )
+        for a in given.actions.head(_SHOWN_ACTIONS).itertuples()
+    ]
+    heads = ("rank", given.words.one, "probability", "expected gain", "strongest reason", "model version")
+    grids = [Grid("The top of the list of actions", heads, rows, frozenset({0, 2, 3}))] if rows else []
+    return Section("scores", "The scores", said, (), grids)
+
+
+def _drift(given: Material) -> Section:
+    if given.drift_verdict is None or not len(given.drift):
+        return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
+    measured = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
+    top = measured.head(_SHOWN_FEATURES)
+    levels = {"warning": 0.1, "alarm": 0.2}
+    picture = Picture(
+        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)"),
+        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}."
+        if len(top)
+        else "",
+        "How far a column's distribution lies from training. Below 0.1 is usual; an alarm also needs more than chance.",
+    )
+    rows = [
+        (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)
+        for d in given.drift.itertuples()
+    ]
+    heads = ("column", "PSI", "adjusted p", "status", "why")
+    return Section(
+        "drift",
+        "Change since training",
+        [given.drift_verdict["reason"]],
+        [picture] if len(top) else [],
+        [Grid("Every column of the batch", heads, rows, frozenset({1, 2}), folded=True)],
+    )
+
+
+def _outcomes(given: Material) -> Section:
+    words = given.words
+    if not len(given.live):
+        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.many} {words.happened}."])
+    rows = [
+        (r.batch, r.model_version, _n(r.n_rows), _n(r.n_positives), *(_decimal(float(getattr(r, m))) for m in _LIVE))
+        for r in given.live.itertuples()
+    ]
+    heads = (
+        "batch",
+        "model version",
+        "known outcomes",
+        f"{words.who} {words.happened}",
+        *(_METRICS[name] for name in _LIVE),
+    )
+    said = ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
+    return Section(
+        "outcomes", "What happened then", said, (), [Grid("Live metrics", heads, rows, frozenset(range(2, 8)))]
+    )
+
+
+_LIVE = ("precision", "recall", "f1", "roc_auc")
+
+
+# --- curves of labels (1 or 0) and probabilities, each as x and y
+
+
+def _sides(given: Material) -> Iterator[tuple[str, Floats]]:
+    yield f"version {given.version}", given.holdout["candidate_probability"].to_numpy(dtype=float)
+    theirs = given.holdout["incumbent_probability"].to_numpy(dtype=float)
+    if len(theirs) and not np.isnan(theirs).any():
+        yield f"version {given.verdict['incumbent_version']} (before)", theirs
+
+
+def _roc(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(label, probability)
+    return false, true
+
+
+def _precision_recall(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(label, probability)
+    return recall[::-1], precision[::-1]
+
+
+def _calibrated(label: Floats, probability: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean promise and observed share per tenth of the rows, with Wilson's interval (1927) of the share."""
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, min(_CALIBRATION_BINS, len(order))) if len(part)]
+    promised = np.array([probability[part].mean() for part in parts])
+    share = np.array([label[part].mean() for part in parts])
+    n = np.array([len(part) for part in parts], dtype=float)
+    z = _95_PERCENT
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return promised, share, np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+
+
+def _calibration_told(label: Floats, probability: Floats) -> str:
+    promised, share, low, high = _calibrated(label, probability)
+    kept = int(((promised >= low) & (promised <= high)).sum())
+    return (
+        f"in {kept} of {len(promised)} groups the promised probability lies within the interval of what came; the "
+        f"widest gap is {np.abs(promised - share).max():.2f}."
+    )
+
+
+def _by_threshold(label: Floats, probability: Floats) -> dict[str, tuple[Floats, Floats]]:
+    cuts = np.linspace(0.01, 0.99, 99)
+    named = np.array([(probability >= cut).sum() for cut in cuts], dtype=float)
+    found = np.array([label[probability >= cut].sum() for cut in cuts])
+    precision = np.divide(found, named, out=np.full_like(found, np.nan), where=named > 0)
+    f1 = 2 * found / (named + label.sum())
+    return {"F1": (cuts, f1), "precision": (cuts, precision), "recall": (cuts, found / label.sum())}
+
+
+def _gain(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    order = np.argsort(-probability, kind="stable")
+    found = np.concatenate([[0.0], np.cumsum(label[order])]) / label.sum()
+    return np.linspace(0, 1, len(found)), found
+
+
+def _found_in(label: Floats, probability: Floats, share: float) -> float:
+    xs, ys = _gain(label, probability)
+    return float(np.interp(share, xs, ys))
+
+
+def _value_curve(label: Floats, probability: Floats, money: Economics) -> tuple[Floats, Floats]:
+    """Value per row if the riskiest first k rows get an action, by k / n."""
+    order = np.argsort(-probability, kind="stable")
+    n = len(label)
+    kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.acceptance * money.kept_value
+    return np.linspace(0, 1, n + 1), (kept - money.offer_cost * np.arange(n + 1)) / n
+
+
+# --- words
+
+
+def _counts(source: Source) -> tuple[int, int]:
+    if not len(source.rules):
+        return 0, 0
+    return int(source.rules["n_clean"].iloc[0]), int(source.rules["n_quarantined"].iloc[0])
+
+
+def _refused(source: Source) -> int:
+    return int(source.files["n_quarantined"].sum()) if len(source.files) else 0
+
+
+def _metric(given: Material, name: str, model: str = "candidate") -> float | None:
+    rows = given.metrics
+    found = rows[(rows["model"] == model) & (rows["segment"] == "all") & (rows["metric"] == name)]
+    return float(found["value"].iloc[0]) if len(found) else None
+
+
+def _band(given: Material, name: str) -> str:
+    rows = given.metrics
+    found = rows[(rows["model"] == "candidate") & (rows["segment"] == "all") & (rows["metric"] == name)]
+    if not len(found) or pd.isna(found["low"].iloc[0]):
+        return ""
+    return f"{found['low'].iloc[0]:.3f} to {found['high'].iloc[0]:.3f}"
+
+
+def _n(number: Any) -> str:
+    return f"{int(number):,}"
+
+
+def _count(number: Any, noun: str) -> str:
+    return f"{_n(number)} {noun}{'' if int(number) == 1 else 's'}"
+
+
+def _decimal(number: float | None) -> str:
+    return "" if number is None or pd.isna(number) else f"{number:.3f}"
+
+
+def _money(number: float | None) -> str:
+    return "" if number is None or pd.isna(number) else f"{number:,.2f}"
+
+
+def _share(number: float) -> str:
+    return f"{number:.0%}"
+
+
+def _of_100(share: float) -> str:
+    return f"{round(100 * share)} of 100"
+
+
+def _p(number: float) -> str:
+    return "" if pd.isna(number) else "< 0.001" if number < 0.001 else f"{number:.3f}"
+
+
+def _a(action: str) -> str:
+    return action[0].upper() + action[1:]
+
+
+def _blank(value: Any) -> str:
+    return "(missing)" if pd.isna(value) else str(value)
+
+
+def _short(text: Any, most: int = 120) -> str:
+    told = _blank(text)
+    return told if len(told) <= most else f"{told[:most]}…"
+
+
+def _problems(problems: Sequence[Mapping[str, Any]]) -> str:
+    told = (f"{p['column']}: {p['reason']}" if p["column"] else str(p["reason"]) for p in problems)
+    return _short("; ".join(told))
+
+
+def _params(text: str) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in json.loads(text).items())
