@@ -15,13 +15,14 @@ LANDING ?=
 LAKE ?=
 USE_CASE ?= churn
 ENV ?=
-export LANDING LAKE USE_CASE ENV
+QUIET ?=
+export LANDING LAKE USE_CASE ENV QUIET
 
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: .venv/run ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=)
-	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV"
+run: .venv/run ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
+	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
 
 test: .venv/dev ## the fast tests
 	@$(BIN)/pytest

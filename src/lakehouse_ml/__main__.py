@@ -12,8 +12,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
     """
     import click
-    from kedro.framework.cli.project import run
     from kedro.framework.project import configure_project
+
+    from lakehouse_ml.cli import run
 
     configure_project(__package__)
     try:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
@@ -97,8 +98,13 @@ class ProjectHooks:
         if self._run_id and self._run_is_ours:
             tracking.end(self._run_id, did_something=bool(self._seconds))
         total = time.perf_counter() - self._started
-        print(summary.of_run(pipeline, catalog, self._seconds, total), flush=True)
+        click.echo(summary.of_run(pipeline, catalog, self._seconds, total), color=_coloured())
         self._started = time.perf_counter()
+
+
+def _coloured() -> bool:
+    """Colours are for a terminal whose owner hasn't said otherwise (see no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _stages(pipeline: Pipeline) -> str:

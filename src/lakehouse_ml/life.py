@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from lakehouse_ml.quiet import say_only_the_summary
+
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = {"churn": "customers_simulated.csv"}
 
@@ -20,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     given = _arguments(argv)
     bootstrap_project(PROJECT)
+    if given.quiet:
+        say_only_the_summary()
     names = list(SAMPLES) if given.use_case == "all" else [given.use_case]
     try:
         if given.landing is None:
@@ -46,6 +50,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--landing", default=None, help="folder with your files, instead of generated ones")
     parser.add_argument("--lake", default=None, help="folder for tables and models, instead of data/")
     parser.add_argument("--env", default=None, help="a folder of conf/")
+    parser.add_argument("--quiet", default=None, help="anything: say only the summary and mistakes")
     given = parser.parse_args(argv)
     # An empty LANDING= on make's command line means none.
     return argparse.Namespace(**{key: value or None for key, value in vars(given).items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -24,6 +25,11 @@ def hide_what_nobody_can_act_on() -> None:
     # Neither Kedro's nor MLflow's usage statistics leave the machine.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def say_only_the_summary() -> None:
+    """No progress: what is left are the summary, which isn't logged, and what somebody must act on."""
+    logging.getLogger(__package__).setLevel(logging.WARNING)
 
 
 _SHOWN: list[Any] = []

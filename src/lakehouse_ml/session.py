@@ -6,8 +6,10 @@ import json
 import logging
 import time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +23,7 @@ from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kedro.framework.context import KedroContext
     from kedro.io import CatalogProtocol
@@ -61,7 +63,7 @@ class UpToDateRunner(SequentialRunner):
                 log.info("[%2d/%d] %s", number, len(pipeline.nodes), node.name)
                 started = time.perf_counter()
                 # No hint from where to resume: the same command does what is left.
-                with provenance.recording(told):
+                with provenance.recording(told), _heartbeat(node.name):
                     Task(node, catalog, self._is_async, hook_manager, run_id).execute()
                 self.seconds[node.name] = time.perf_counter() - started
             self._release_datasets(node, catalog, loads, pipeline)
@@ -79,6 +81,28 @@ class UpToDateRunner(SequentialRunner):
             and all(dataset.holds(fingerprint) for dataset in recording)
             and all(dataset.exists() for dataset in outputs if not isinstance(dataset, Recorded))
         )
+
+
+_BEAT_SECONDS = 15.0
+
+
+@contextmanager
+def _heartbeat(name: str, seconds: float = _BEAT_SECONDS) -> Iterator[None]:
+    """Say now and then that a node still works, and for how long."""
+    done = Event()
+    started = time.perf_counter()
+
+    def beat() -> None:
+        while not done.wait(seconds):
+            log.info("  %s works since %.0f s", name, time.perf_counter() - started)
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class ProjectSession(KedroSession):

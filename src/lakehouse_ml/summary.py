@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ _SHOWN = {
     "f1": "F1", "precision": "precision", "recall": "recall", "roc_auc": "ROC-AUC",
     "average_precision": "average precision", "expected_value": "value per customer",
 }  # fmt: skip
+_COLOURS = {"approve": "green", "refuse": "red", "request": "yellow"}
+_DRIFT = {"stable": "green", "warn": "yellow", "drift": "red"}
 _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
 
 
@@ -53,7 +57,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
         "batch_scoring": _scored,
         "monitoring": _monitored,
     }
-    lines = [f"{use_case.name}"]
+    lines = [click.style(use_case.name, bold=True)]
     for stage, section in sections.items():
         if stage in run.stages:
             lines += section(use_case, catalog)
@@ -105,7 +109,8 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
         return []
     newest = verdicts.assign(n=verdicts["version"].astype(int)).sort_values(["n", "judged_at"]).iloc[-1]
     standing = catalog.load(f"{use_case.name}.promotion_model")
-    lines = [_line("verdict", f"version {newest.version} {_VERDICTS[newest.decision]}: {newest.reason}")]
+    decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
+    lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
     return lines + _metric_table(metrics[metrics["segment"] == "all"])
 
@@ -141,7 +146,7 @@ def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     if drift is None or not drift.exists():
         return [_line("drift", "not assessable: nothing is scored yet")]
     newest = drift.load().sort_values("batch").iloc[-1]
-    return [_line("drift", f"{newest.status}: {newest.reason}")]
+    return [_line("drift", f"{click.style(newest.status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
 
 
 def _times(name: str, run: Run) -> str:
@@ -173,7 +178,7 @@ def _stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:
 
 
 def _line(head: str, text: str) -> str:
-    return f"  {head:<10}{text}"
+    return f"  {click.style(f'{head:<10}', dim=True) if head else ' ' * 10}{text}"
 
 
 def _shown(path: str) -> str:

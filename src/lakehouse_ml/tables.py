@@ -29,6 +29,16 @@ class Batch:
         return f"{self.column} IN ({listed})"
 
 
+def shown(address: str, parts: int = 3) -> str:
+    """An address as it may be shown to others: without the folders of this machine that it lies in.
+
+    Args:
+        address: A folder, a file, or an address with a scheme, which is shown as it is.
+        parts: How many of its last names are shown: layer, use case and name tell where something lies in any lake.
+    """
+    return address if "://" in address else "/".join(address.split("/")[-parts:])
+
+
 def collect(frame: DataFrame) -> pd.DataFrame:
     """Rows in memory: of counts, of samples that conf bounds, of lists with a limit; never of a whole table."""
     rows: pd.DataFrame = frame.toPandas()

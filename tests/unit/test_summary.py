@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,7 +115,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
             "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
         }
-        return summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0)
+        return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0))
 
     return of_run
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import fsspec
 from kedro.io import AbstractDataset
 
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
+from lakehouse_ml.tables import shown
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import HTMLPreview
 
 _MADE = "<!-- lakehouse-ml fingerprint {} -->\n"
 
@@ -49,6 +53,10 @@ class HtmlPage(AbstractDataset[str, str]):
         with fs.transaction, fs.open(path, "w", encoding="utf-8") as stream:
             stream.write(data + _MADE.format(made.fingerprint if made else ""))
 
+    def preview(self) -> HTMLPreview:
+        """The document itself: kedro-viz shows it as it is."""
+        return cast("HTMLPreview", self.load())
+
     def holds(self, fingerprint: str) -> bool:
         """Whether the document that is there was made with this fingerprint."""
         return self._exists() and self.load().endswith(_MADE.format(fingerprint))
@@ -58,4 +66,4 @@ class HtmlPage(AbstractDataset[str, str]):
         return bool(fs.exists(path))
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        return {"filepath": shown(self._filepath)}

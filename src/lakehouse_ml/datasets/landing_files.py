@@ -13,6 +13,7 @@ from kedro.io import AbstractDataset, DatasetError
 from lakehouse_ml.errors import LandingError
 from lakehouse_ml.landing import Landing, LandingFile
 from lakehouse_ml.spark import ENGINE
+from lakehouse_ml.tables import shown
 
 Format = Literal["csv", "parquet", "jsonl", "delta"]
 
@@ -92,7 +93,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return bool(self._list())
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._address, "files": self._pattern, "format": self._format}
+        return {"filepath": shown(self._address, 1), "files": self._pattern, "format": self._format}
 
     def _files(self) -> tuple[LandingFile, ...]:
         if self._listed is None:
