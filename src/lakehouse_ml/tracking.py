@@ -102,8 +102,15 @@ def _log_holdout(metrics: pd.DataFrame) -> None:
 def _log_promotion(promotion: Promotion) -> None:
     import mlflow
 
+    told = {"approve": "was promoted to champion", "refuse": "was refused", "request": "awaits approval"}
     mlflow.set_tags(
-        {"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version}
+        {
+            "verdict": promotion.decision,
+            "verdict_reason": promotion.reason,
+            "model_version": promotion.version,
+            # What MLflow shows as the run's description.
+            "mlflow.note.content": f"Version {promotion.version} {told[promotion.decision]}. {promotion.reason}",
+        }
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CARD = "lakehouse_ml.card"
 _FINGERPRINT = "fingerprint"
+# How many predictors a version's description names.
+_NAMED = 5
 _JUDGED_AGAINST = "judged_against"
 # Written by MLflow beside a downloaded version; not part of what was registered.
 _NOT_HASHED = "registered_model_meta"
@@ -112,6 +114,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         client = mlflow.MlflowClient()
         for key, value in tags.items():
             client.set_model_version_tag(self._name, version, key, value)
+        client.update_model_version(self._name, version, _described(data.card))
         client.set_registered_model_alias(self._name, "challenger", version)
 
     def token(self) -> str:
@@ -248,6 +251,17 @@ def digest(folder: Path) -> str:
             total.update(path.relative_to(folder).as_posix().encode() + b"\0")
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
+
+
+def _described(card: ModelCard) -> str:
+    """What MLflow's page of a version says of it in words."""
+    params = ", ".join(f"{name} {value}" for name, value in card.params.items())
+    found = ", ".join(f"{name} {card.metrics[name]:.3f}" for name in ("f1", "roc_auc") if name in card.metrics)
+    ranked = sorted(card.importance, key=lambda name: -card.importance[name])[:_NAMED]
+    return (
+        f"{card.estimator} ({params or 'defaults'}), chosen by cross-validation ({found}). Decides from a probability "
+        f"of {card.threshold:.3f} on. Looks most at {', '.join(ranked)}."
+    )
 
 
 def _client() -> MlflowClient:
