@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,20 @@ if TYPE_CHECKING:
     from kedro.io import DataCatalog
     from pyspark.sql import SparkSession
 
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drawing:
     """SVG text that a notebook shows as a picture."""
 
     svg: str
 
     def _repr_svg_(self) -> str:
-        return self.svg
+        # Within a page there can be no XML declaration.
+        return self.svg[self.svg.index("<svg") :]
 
 
 def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
@@ -36,6 +40,8 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
     Raises:
         LakehouseError: There is no such environment.
     """
+    # Kedro looks for it in the folder that one stands in, and its own choice changes how a notebook shows values.
+    os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(PROJECT / "conf" / "logging.yml"))
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
@@ -47,12 +53,7 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
 
 def stored(catalog: DataCatalog) -> list[str]:
     """Names of the Delta tables that exist, in the order in which data flows."""
-    from kedro.framework.project import pipelines
-
-    from lakehouse_ml.datasets.delta_table import DeltaTable
-
-    names = dict.fromkeys(name for node in pipelines["__default__"].nodes for name in node.outputs)
-    return [name for name in names if isinstance(dataset := catalog.get(name), DeltaTable) and dataset.exists()]
+    return list(_tables(catalog))
 
 
 def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> list[str]:
@@ -73,7 +74,7 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     from lakehouse_ml.spark import ENGINE
 
     session = spark or ENGINE.session()
-    tables = {name: catalog.get(name) for name in stored(catalog)}
+    tables = _tables(catalog)
     if not tables:
         raise LakehouseError("There are no tables in this lake yet: make run writes them.")
     for name, table in tables.items():
@@ -129,6 +130,16 @@ def importance(effects: dict[str, float], most: int = 10) -> Drawing:
     top = sorted(effects.items(), key=lambda effect: -effect[1])[:most]
     names, values = zip(*top, strict=True)
     return Drawing(charts.ranked_bars(names, values, "mean change of the probability"))
+
+
+def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
+    from kedro.framework.project import pipelines
+
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
+    written = dict.fromkeys(name for node in pipelines["__default__"].nodes for name in node.outputs)
+    found = {name: catalog.get(name) for name in written}
+    return {name: table for name, table in found.items() if isinstance(table, DeltaTable) and table.exists()}
 
 
 def _view(name: str) -> str:
