@@ -43,8 +43,11 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
 
-docs: .venv/dev ## write docs/flow.md from the pipelines
+docs: .venv/dev ## the pages that are generated, and the site (site/index.html)
 	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md
+	@$(BIN)/python -m lakehouse_ml.reference docs/reference.md
+	@$(BIN)/sphinx-build -q -E -W --keep-going docs site
+	@echo "The site is at site/index.html"
 
 bench: .venv/dev ## the benchmarks, each a table (takes minutes)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
@@ -57,7 +60,7 @@ lock: .make/uv ## resolve the requirements anew
 		-c requirements/run.lock -o requirements/dev.lock
 
 clean: ## remove environment and caches (the lake in data/ stays)
-	@rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info src/*.egg-info
+	@rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build site *.egg-info src/*.egg-info
 
 # --- the environment: uv brings Python packages in seconds; pip of the machine brings uv, into a folder of its own,
 # --- so that it also works where pip refuses to install outside a virtual environment, and where venv has no pip.

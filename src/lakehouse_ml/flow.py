@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.pipelines import STAGES
@@ -27,13 +28,21 @@ run; a name in a table is short for `<use case>.<name>`, and `conf/base/catalog.
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the page of this project's stages to the named file, or print it."""
-    page = text(registered())
-    target = list(sys.argv[1:] if argv is None else argv)
+    """Write the page of this project's stages to the named file, and the picture beside it; or print the page."""
+    stages = registered()
+    target = write_or_print(text(stages), argv)
     if target:
-        Path(target[0]).write_text(page, encoding="utf-8")
-    else:
+        target.with_suffix(".svg").write_text(picture(stages), encoding="utf-8")
+
+
+def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
+    """Write a page to the file that the arguments name, and return it; without one, print the page."""
+    target = list(sys.argv[1:] if argv is None else argv)
+    if not target:
         print(page, end="")
+        return None
+    Path(target[0]).write_text(page, encoding="utf-8")
+    return Path(target[0])
 
 
 def registered() -> dict[str, Pipeline]:
@@ -58,6 +67,55 @@ def text(stages: Mapping[str, Pipeline]) -> str:
     return "\n".join([_HEAD, _chart(stages), *sections])
 
 
+def picture(stages: Mapping[str, Pipeline]) -> str:
+    """SVG: the stages below each other; what each reads from others on its left, what it writes on its right.
+
+    Args:
+        stages: Pipelines by name, in order; a dataset's use case is left out, so several of them fall together.
+    """
+    boxes, top = [], 8
+    for number, (name, stage) in enumerate(stages.items(), 1):
+        reads, writes = (_lines(datasets) for datasets in (stage.inputs(), stage.outputs() | _stored(stage)))
+        height = _LINE * max(len(reads), len(writes), 2) + 16
+        boxes.append(_box(f"{number}. {name}", reads, writes, top, height))
+        top += height + 12
+    return f"{_SVG_HEAD.format(height=top)}{''.join(boxes)}</svg>\n"
+
+
+_LINE, _WIDTH = 18, 60
+_SVG_HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1180 {height}" font-family="sans-serif" font-size="12">'
+    "<style>rect {{ fill: #eef3fb; stroke: #1f5fbf }} path {{ stroke: #5a6675; fill: none }} text {{ fill: #1b2430 }}"
+    " .page {{ fill: #ffffff; stroke: none }} .name {{ font-weight: bold; text-anchor: middle }}"
+    " .reads {{ text-anchor: end }}</style>"
+    '<rect class="page" width="1180" height="{height}"/>\n'
+)
+
+
+def _stored(stage: Pipeline) -> set[str]:
+    """What a stage writes and reads again itself."""
+    return set(stage.all_outputs()) - stage.outputs()
+
+
+def _lines(datasets: Iterable[str]) -> list[str]:
+    """Names without their use case, as lines of a readable width."""
+    names = sorted({name.split(".", 1)[-1] for name in datasets if not name.startswith("params:")})
+    return wrap(", ".join(names), _WIDTH, break_long_words=False)
+
+
+def _box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:
+    middle = top + height / 2
+    drawn = [
+        f'<rect x="490" y="{top}" width="200" height="{height}" rx="6"/>',
+        f'<text class="name" x="590" y="{middle + 4}">{title}</text>',
+        f'<path d="M445 {middle}h40m-6 -4l6 4l-6 4M690 {middle}h40m-6 -4l6 4l-6 4"/>',
+    ]
+    for kind, x, lines in (("reads", 437, reads), ("writes", 742, writes)):
+        first = middle - _LINE * (len(lines) - 1) / 2 + 4
+        drawn += [f'<text class="{kind}" x="{x}" y="{first + _LINE * n}">{line}</text>' for n, line in enumerate(lines)]
+    return "\n".join([*drawn, ""])
+
+
 def _chart(stages: Mapping[str, Pipeline]) -> str:
     """Mermaid: a box a stage, a cylinder a stored dataset that passes between stages, a rounded box what is given."""
     writer = {dataset: name for name, stage in stages.items() for dataset in stage.all_outputs()}
@@ -77,7 +135,7 @@ def _chart(stages: Mapping[str, Pipeline]) -> str:
 def _section(number: int, name: str, stage: Pipeline) -> str:
     lines = [f"## {number}. {name}", ""]
     if find_spec(package := f"{__package__}.pipelines.{name}"):
-        lines += [_first_line(import_module(package), package), ""]
+        lines += [first_line(import_module(package), package), ""]
     for use_case, nodes in groupby(sorted(stage.nodes, key=_use_case), key=_use_case):
         lines += [f"### {use_case}", "", "| node | what it does | reads | writes |", "|---|---|---|---|"]
         lines += [_row(node, f"{use_case}.") for node in nodes]
@@ -90,10 +148,15 @@ def _row(node: Node, prefix: str) -> str:
     reads, writes = (
         ", ".join(f"`{name.replace(prefix, '', 1)}`" for name in names) for names in (node.inputs, node.outputs)
     )
-    return f"| `{short}` | {_first_line(node.func, node.name)} | {reads} | {writes} |"
+    return f"| `{short}` | {first_line(node.func, node.name)} | {reads} | {writes} |"
 
 
-def _first_line(thing: Any, name: str) -> str:
+def first_line(thing: Any, name: str) -> str:
+    """What the docs say of a documented thing, as a cell of a table.
+
+    Raises:
+        ValueError: It has no docstring.
+    """
     told = inspect.getdoc(thing)
     if not told:
         raise ValueError(f"{name} has no docstring: its first line is what docs/flow.md says of it.")

@@ -17,7 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class EngineSpec(Spec):
-    """`conf/<env>/spark.yml`: which engine an environment computes with."""
+    """`conf/<env>/spark.yml`: which engine an environment computes with.
+
+    Attributes:
+        engine: `sail` is Spark Connect without a JVM.
+    """
 
     engine: Literal["sail"]
 

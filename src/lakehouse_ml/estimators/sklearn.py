@@ -30,7 +30,12 @@ _PARAMS: Mapping[str, frozenset[str]] = {
 
 
 class EstimatorSpec(Spec):
-    """One point of the search: an estimator of the closed table, and its parameters."""
+    """One point of the search: an estimator of the closed table, and its parameters.
+
+    Attributes:
+        estimator: Its name.
+        params: Its parameters; those that are not named are scikit-learn's.
+    """
 
     estimator: Literal["logistic_regression", "random_forest", "gradient_boosting"]
     params: dict[str, float | int | None] = Field(default_factory=dict)

@@ -100,12 +100,10 @@ def rank_actions(
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
     ranked = ranked[[*key, *(column.name for column in ACTION)]]
-    if not batch:
-        return Batch(None, "batch", ()), ranked
-    # The engine's types, so that a list without rows is stored like any other.
+    # The engine's types, so that a list without rows is stored like any other, and there is one to read.
     types = ", ".join(f"`{column.name}` {column.type}" for column in ACTION)
     rows = scores.sparkSession.createDataFrame(ranked, f"`{key[0]}` string, `{key[1]}` date, {types}")
-    return Batch(rows, "batch", (batch,)), ranked
+    return Batch(rows, "batch", (batch,) if batch else ()), ranked
 
 
 def _sentence(reasons: Column) -> Column:

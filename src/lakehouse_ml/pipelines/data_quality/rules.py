@@ -39,7 +39,11 @@ class Rule(Spec):
 
 
 class TableRules(Spec):
-    """The rules of one table."""
+    """The rules of one table.
+
+    Attributes:
+        rules: In the order in which they are reported.
+    """
 
     rules: tuple[Rule, ...] = ()
 
@@ -53,7 +57,13 @@ class TableRules(Spec):
 
 
 class QualitySpec(Spec):
-    """The rules of each landing table of a use case, and how much is said of a column."""
+    """The rules of each landing table of a use case, and how much is said of a column.
+
+    Attributes:
+        tables: Rules by the name of the landing table.
+        top_values: How many of a column's most frequent values are told.
+        examples: How many rows that break a rule are shown.
+    """
 
     tables: dict[str, TableRules]
     top_values: int = Field(default=5, ge=1, le=100)

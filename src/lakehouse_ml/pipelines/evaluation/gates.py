@@ -43,6 +43,14 @@ class Floors(Spec):
 
     A metric that is not named has no floor, but one at least has to be named: an empty table would wave the
     first model through.
+
+    Attributes:
+        accuracy: Share of rows that are decided rightly.
+        precision: Share of the rows decided positive that are.
+        recall: Share of the positive rows that are found.
+        f1: Harmonic mean of precision and recall.
+        roc_auc: Chance that a positive row scores above a negative one.
+        average_precision: Precision, averaged over the ranks of the positive rows.
     """
 
     model_config = ConfigDict(strict=True)

@@ -24,7 +24,12 @@ _KEPT = (
 
 
 class ChurnFeatures(Spec):
-    """Bounds of the tenure groups, in months: below the first is short, below the second medium, else long."""
+    """Bounds of the tenure groups, in months.
+
+    Attributes:
+        short_below: Below, the tenure is short.
+        medium_below: Below, and not short, it is medium; else long.
+    """
 
     short_below: int = Field(ge=1)
     medium_below: int = Field(ge=2)

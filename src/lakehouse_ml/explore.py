@@ -1,0 +1,146 @@
+"""For notebooks and shells: the project's catalog, its tables by name in SQL, and pictures that a notebook shows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse_ml.errors import LakehouseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from kedro.io import DataCatalog
+    from pyspark.sql import SparkSession
+
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, repr=False)
+class Drawing:
+    """SVG text that a notebook shows as a picture."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        # Within a page there can be no XML declaration.
+        return self.svg[self.svg.index("<svg") :]
+
+
+def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
+    """The project's catalog, as a run would see it; MLflow is then set to the lake's store as well.
+
+    Args:
+        lake: Folder of another lake than the one of conf; a relative one is meant from the project.
+        env: A folder of conf/.
+
+    Raises:
+        LakehouseError: There is no such environment.
+    """
+    # Kedro looks for it in the folder that one stands in, and its own choice changes how a notebook shows values.
+    os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(PROJECT / "conf" / "logging.yml"))
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(PROJECT)
+    session = settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params={"lake": lake} if lake else {})
+    found: DataCatalog = session.load_context().catalog
+    return found
+
+
+def stored(catalog: DataCatalog) -> list[str]:
+    """Names of the Delta tables that exist, in the order in which data flows."""
+    return list(_tables(catalog))
+
+
+def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> list[str]:
+    """Make every stored table readable in SQL, `churn.score_customers` as `churn_score_customers`.
+
+    A view shows the version that is the newest now; call again after a run.
+
+    Args:
+        catalog: See `catalog`.
+        spark: The session that gets the views; by default the project's own.
+
+    Returns:
+        Names of the views, in the order in which data flows.
+
+    Raises:
+        LakehouseError: The lake holds no table yet.
+    """
+    from lakehouse_ml.spark import ENGINE
+
+    session = spark or ENGINE.session()
+    tables = _tables(catalog)
+    if not tables:
+        raise LakehouseError("There are no tables in this lake yet: make run writes them.")
+    for name, table in tables.items():
+        session.read.format("delta").load(table.address).createOrReplaceTempView(_view(name))
+    return [_view(name) for name in tables]
+
+
+def sql(query: str) -> pd.DataFrame:
+    """The rows of a query over the views, in memory.
+
+    Args:
+        query: Spark SQL.
+    """
+    from lakehouse_ml.spark import ENGINE
+    from lakehouse_ml.tables import collect
+
+    return collect(ENGINE.session().sql(query))
+
+
+def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
+    """ROC and precision-recall curve of the candidate.
+
+    Args:
+        holdout: Rows of `outcome_holdout`, of which `label` and `candidate_probability` are used.
+
+    Raises:
+        LakehouseError: Only one outcome occurs, so there is nothing to tell apart.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    from lakehouse_ml.report import charts
+
+    label, probability = holdout["label"].to_numpy(), holdout["candidate_probability"].to_numpy()
+    if holdout["label"].nunique() < 2:
+        raise LakehouseError("There are no curves to draw: the held-out rows have one outcome only.")
+    false, found, _ = roc_curve(label, probability)
+    right, recall, _ = precision_recall_curve(label, probability)
+    return (
+        Drawing(charts.curves({"candidate": (false, found)}, "false alarms", "found", diagonal=True)),
+        Drawing(charts.curves({"candidate": (recall[::-1], right[::-1])}, "found", "right among those named")),
+    )
+
+
+def importance(effects: dict[str, float], most: int = 10) -> Drawing:
+    """The predictors that move the probability most, as bars.
+
+    Args:
+        effects: Mean absolute effect by predictor, as in a model card.
+        most: How many are shown.
+    """
+    from lakehouse_ml.report import charts
+
+    top = sorted(effects.items(), key=lambda effect: -effect[1])[:most]
+    names, values = zip(*top, strict=True)
+    return Drawing(charts.ranked_bars(names, values, "mean change of the probability"))
+
+
+def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
+    from kedro.framework.project import pipelines
+
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
+    written = dict.fromkeys(name for node in pipelines["__default__"].nodes for name in node.outputs)
+    found = {name: catalog.get(name) for name in written}
+    return {name: table for name, table in found.items() if isinstance(table, DeltaTable) and table.exists()}
+
+
+def _view(name: str) -> str:
+    return name.replace(".", "_")

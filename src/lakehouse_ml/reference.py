@@ -1,0 +1,219 @@
+"""What can be looked up, as a page: `python -m lakehouse_ml.reference docs/reference.md` writes it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from lakehouse_ml.flow import PROJECT, first_line, registered, write_or_print
+from lakehouse_ml.use_cases import USE_CASES
+from lakehouse_ml.use_cases.base import Table
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+
+    from lakehouse_ml.use_cases.base import UseCase
+
+_HEAD = """\
+# Reference
+
+Generated from code and conf by `make docs`; a test compares.
+"""
+_PARAMETERS = """\
+Below `conf/base/churn/parameters.yml`; the same keys in `conf/local/parameters.yml` take precedence. Unknown keys and
+wrong types are refused by name before anything runs. A list that is given takes the place of the whole list.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the page of this project to the named file, or print it."""
+    write_or_print(page(), argv)
+
+
+def page() -> str:
+    """The page of this project: make's targets, pipelines, conf, datasets and columns."""
+    stages = registered()
+    conf = _conf()
+    parts = [_HEAD, _targets((PROJECT / "Makefile").read_text(encoding="utf-8")), _pipelines(stages)]
+    for use_case in USE_CASES:
+        parts += [
+            parameters(use_case.name, specs(use_case.name, stages), conf["parameters"][use_case.name]),
+            _datasets(use_case, stages, conf["catalog"]),
+            _columns(use_case),
+        ]
+    parts.append(_other_conf(conf))
+    return "\n".join(parts)
+
+
+def specs(use_case: str, stages: Mapping[str, Pipeline]) -> dict[str, type[BaseModel]]:
+    """The type of each parameter that a use case's nodes name, in the order in which data flows."""
+    from kedro.validation.type_extractor import TypeExtractor
+
+    found = TypeExtractor(dict(stages)).extract_types_from_pipelines()
+    prefix = f"{use_case}."
+    return {name.removeprefix(prefix): kind for name, kind in found.items() if name.startswith(prefix)}
+
+
+def parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapping[str, Any]) -> str:
+    """A section with one table per parameter: key, value in base, meaning.
+
+    Raises:
+        ValueError: A field has no word in its class's docstring.
+    """
+    parts = [f"## Parameters of {use_case}", "", _PARAMETERS]
+    for name, kind in types.items():
+        parts += [f"### {name}", "", first_line(kind, kind.__name__), "", "| key | base | meaning |", "|---|---|---|"]
+        parts += [f"| `{key}` | {_cell(value)} | {told} |" for key, value, told in _fields(kind, values.get(name, {}))]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def described(kind: type[BaseModel]) -> dict[str, str]:
+    """What the docstring's Attributes say of each field.
+
+    Raises:
+        ValueError: It says nothing of a field.
+    """
+    _, _, listed = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
+    told = {name: re.sub(r"\s+", " ", text) for name, text in entries}
+    silent = [name for name in kind.model_fields if name not in told]
+    if silent:
+        raise ValueError(f"{kind.__name__} does not tell under Attributes what it means by {', '.join(silent)}.")
+    return told
+
+
+def _fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Key, value and meaning of each field; a field that is a spec itself gives its own fields instead."""
+    told = described(kind)
+    for name, field in kind.model_fields.items():
+        key = f"{path}{name}"
+        given = values.get(name, field.default) if isinstance(values, Mapping) else ""
+        inner = spec_within(field.annotation)
+        if inner is None:
+            yield key, "" if given is PydanticUndefined else given, told[name]
+        elif inspect.isclass(field.annotation):
+            yield from _fields(inner, given, f"{key}.")
+        else:
+            by_name = isinstance(given, Mapping)
+            yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", told[name]
+            yield from _fields(inner, "", f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[].")
+
+
+def spec_within(annotation: Any) -> type[BaseModel] | None:
+    """The spec that an annotation is, or holds."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := spec_within(part))), None)
+
+
+def _conf() -> dict[str, Any]:
+    """Base's conf, with paths as they are meant from the project."""
+    from kedro.config import OmegaConfigLoader
+    from kedro.framework.project import settings
+
+    given = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    loader = OmegaConfigLoader(str(PROJECT / "conf"), **given)
+    names = ("parameters", "catalog", "globals", "spark", "mlflow")
+    read: dict[str, Any] = json.loads(
+        json.dumps({name: loader[name] for name in names}, default=str).replace(f"{PROJECT}/", "")
+    )
+    return read
+
+
+def _targets(makefile: str) -> str:
+    rows = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
+    table = [f"| `make {name}` | {_escaped(told)} |" for name, told in rows]
+    return "\n".join(["## Commands", "", "| command | what it does |", "|---|---|", *table, ""])
+
+
+def _pipelines(stages: Mapping[str, Pipeline]) -> str:
+    rows = [
+        f"| `{name}` | {len(stage.nodes)} | {first_line(import_module(f'{__package__}.pipelines.{name}'), name)} |"
+        for name, stage in stages.items()
+    ]
+    said = "For `kedro run --pipelines`; without it, all of them. `--namespaces` is a use case: "
+    said += ", ".join(f"`{use_case.name}`" for use_case in USE_CASES) + "."
+    return "\n".join(["## Pipelines", "", said, "", "| pipeline | nodes | what it does |", "|---|--:|---|", *rows, ""])
+
+
+def _datasets(use_case: UseCase, stages: Mapping[str, Pipeline], catalog: Mapping[str, Any]) -> str:
+    from kedro.io import CatalogConfigResolver
+
+    resolver = CatalogConfigResolver(dict(catalog), default_runtime_patterns={"{default}": {"type": "MemoryDataset"}})
+    rows = []
+    for name in _flowing(use_case.name, stages):
+        entry = resolver.resolve_pattern(name) or catalog[name]
+        kind = str(entry["type"]).rsplit(".", 1)[-1]
+        where = str(entry.get("filepath") or (f"{entry['name']}, {entry['role']}" if "role" in entry else ""))
+        layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer", "")
+        rows.append(f"| `{name}` | {layer} | {kind} | {f'`{where}`' if where else ''} |")
+    said = "In the order in which data flows; the paths are those of the default lake. Who writes and reads them: "
+    head = ["| dataset | layer | kind | where |", "|---|---|---|---|"]
+    return "\n".join([f"## Datasets of {use_case.name}", "", f"{said}[flow](flow.md).", "", *head, *rows, ""])
+
+
+def _flowing(use_case: str, stages: Mapping[str, Pipeline]) -> list[str]:
+    names: dict[str, None] = {}
+    for node in (node for stage in stages.values() for node in stage.nodes):
+        names |= dict.fromkeys([*node.inputs, *node.outputs])
+    return [name for name in names if name.startswith(f"{use_case}.")]
+
+
+def _columns(use_case: UseCase) -> str:
+    contracts = vars(import_module(f"{__package__}.use_cases.{use_case.name}.contracts"))
+    rows: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    for table in (value for value in contracts.values() if isinstance(value, Table)):
+        # What was parsed has every column of what landed and of what was refused; it would only lengthen the lists.
+        for column in () if table.name.startswith("parsed_") else table.columns:
+            rows.setdefault((column.name, column.type), (column.doc, []))[1].append(f"`{table.name}`")
+    head = ["| column | type | meaning | tables |", "|---|---|---|---|"]
+    body = [
+        f"| `{name}` | {kind} | {_escaped(doc)} | {', '.join(tables)} |" for (name, kind), (doc, tables) in rows.items()
+    ]
+    return "\n".join([f"## Columns of {use_case.name}", "", *head, *body, ""])
+
+
+def _other_conf(conf: Mapping[str, Any]) -> str:
+    parts = ["## Other conf", ""]
+    for name in ("globals", "spark", "mlflow"):
+        text = (PROJECT / "conf" / "base" / f"{name}.yml").read_text(encoding="utf-8")
+        told = dict(re.findall(r"^\s*(\w+):.*?\s# (.+)$", text, re.MULTILINE))
+        parts += [f"### {name}.yml", "", "| key | base | meaning |", "|---|---|---|"]
+        for key, value in _leaves(conf[name]):
+            parts.append(f"| `{key}` | {_cell(value)} | {_escaped(told.get(key.rsplit('.', 1)[-1], ''))} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "`null`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, list | tuple):
+        return ", ".join(f"`{part}`" for part in value)
+    return f"`{_escaped(str(value))}`" if str(value) else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()

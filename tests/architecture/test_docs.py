@@ -1,0 +1,148 @@
+"""What the texts point at is there, what is generated is current, and the notebooks hold nothing but questions."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakehouse_ml import flow, reference
+from lakehouse_ml.spec import Spec
+
+PROJECT = Path(__file__).resolve().parents[2]
+DOCS = PROJECT / "docs"
+TEXTS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+# Pages that are in the list already and will be written.
+AWAITED = {"bad-input"}
+
+
+def prose(markdown: str) -> str:
+    return re.sub(r"^```.*?^```$", "", markdown, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(markdown: str) -> set[str]:
+    """Names that a heading can be linked by: lower case, without punctuation, hyphens for blanks."""
+    heads = re.findall(r"^#+ (.+)$", prose(markdown), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def dead_links(text: Path) -> Iterator[str]:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(text.read_text(encoding="utf-8"))):
+        path, _, anchor = link.partition("#")
+        if re.match(r"\w+:", link):
+            continue
+        target = text if not path else text.parent / path
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            yield link
+
+
+def listed() -> tuple[set[str], set[str]]:
+    """Pages that docs/index.md lists: by name, and by pattern."""
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    entries = "\n".join(re.findall(r"^```\{toctree\}\n(.*?)^```$", index, re.MULTILINE | re.DOTALL)).split("\n")
+    names = {entry for entry in entries if entry and not entry.startswith(":")}
+    return {name for name in names if "*" not in name}, {name for name in names if "*" in name}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.relative_to(PROJECT).as_posix())
+def test_every_link_and_anchor_leads_somewhere(text: Path) -> None:
+    assert list(dead_links(text)) == []
+
+
+def test_dead_links_and_anchors_are_found(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# What it's for\n\n## Two, too\n", encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Here\n[a](there.md) [b](there.md#what-its-for) [c](#here) [d](https://example.org/x) [e](there.md#two-too)\n"
+        "[f](gone.md) [g](there.md#gone) [h](#gone)\n```text\n[i](gone.md)\n```\n",
+        encoding="utf-8",
+    )
+    assert list(dead_links(page)) == ["gone.md", "there.md#gone", "#gone"]
+
+
+def test_every_make_target_in_the_texts_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {name for text in TEXTS for name in re.findall(r"`make ([a-z-]+)", text.read_text(encoding="utf-8"))}
+    assert named - targets == set()
+
+
+def test_the_list_of_pages_has_every_page_and_no_other() -> None:
+    names, patterns = listed()
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")} - {"index"}
+    by_pattern = {
+        path.relative_to(DOCS).with_suffix("").as_posix() for some in patterns for path in DOCS.glob(f"{some}.md")
+    }
+    assert pages - names - by_pattern == set()
+    assert names - pages <= AWAITED
+
+
+def test_the_reference_is_what_code_and_conf_are() -> None:
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+    assert page == reference.page(), "docs/reference.md stayed behind: make docs"
+    assert str(PROJECT) not in page
+
+
+def test_the_picture_is_what_the_pipelines_are() -> None:
+    stages = flow.registered()
+    assert (DOCS / "flow.svg").read_text(encoding="utf-8") == flow.picture(stages), "docs/flow.svg: make docs"
+    del stages["monitoring"]
+    assert "monitoring" not in flow.picture(stages)
+
+
+class Cask(Spec):
+    """What wine is kept in.
+
+    Attributes:
+        litres: How much
+            it holds.
+    """
+
+    litres: float
+    wood: str = "oak"
+
+
+class Cellar(Spec):
+    """Where casks lie.
+
+    Attributes:
+        degrees: How cold it is.
+        casks: What lies there.
+    """
+
+    degrees: int | None = None
+    casks: tuple[str, ...] = ()
+
+
+def test_each_parameter_is_told_with_its_value_in_base() -> None:
+    told = reference.parameters("wine", {"cellar": Cellar}, {"cellar": {"degrees": 12}})
+    assert "| `degrees` | `12` | How cold it is. |" in told
+    assert "| `casks` |  | What lies there. |" in told
+
+
+def test_a_parameter_without_a_word_has_no_place_in_the_reference() -> None:
+    with pytest.raises(ValueError, match=r"Cask does not tell under Attributes what it means by wood\."):
+        reference.described(Cask)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_stored_without_results_and_defines_nothing(notebook: Path) -> None:
+    text = notebook.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"] is not None] == []
+    assert re.findall(r"/(?:home|Users|work|tmp|root)/|[A-Z]:\\\\", text) == []
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in code))
+    made = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    assert [node for node in ast.walk(tree) if isinstance(node, made)] == []
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {str(module).split(".")[0] for module in imported} == {"lakehouse_ml"}
+    assert [node for node in ast.walk(tree) if isinstance(node, ast.Import)] == []
+
+
+def test_the_notebooks_are_there() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03"]

@@ -1,0 +1,133 @@
+"""Everything that a page of docs tells people to type or to change, typed and changed in a copy of the checkout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from checkouts import PROJECT, first_page, python, restore, shown
+
+DOCS = PROJECT / "docs"
+SERVERS = {"make ui"}
+
+# What the runnable blocks of each page show when they work, in order: a pattern of the output.
+SHOWS = {
+    "tutorial.md": [
+        r"scores +[\d,]+ customers in batch 2024-12-31",
+        r"nothing was new, so nothing was done",
+        r"",
+        r"customers: 1,600 rows in 1 file[^$]+champion +version 1\n[^$]+in batch 2025-01-31",
+        r"",
+        r"rows in 2 files[^$]+champion +version 1\n[^$]+in batch 2025-02-28",
+        r"",
+        r"outcomes: 400 rows in 1 file",
+    ],
+    "how-to/add-column.md": [r"", r"customers: 1,600 rows in 1 file[^$]+champion +version 1\n"],
+    "how-to/approve.md": [
+        r"awaiting approval[^$]+champion +none yet[^$]+scoring was skipped",
+        r"version 1 promoted[^$]+champion +version 1\n[^$]+customers in batch 2024-12-31",
+    ],
+    "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no incumbent"],
+    "how-to/notebooks.md": [r""],
+    "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
+    "how-to/quality-rule.md": [r"warned: monthly_charge_is_usual broken by \d+ "],
+    "how-to/read-tables.md": [
+        r"customer_id +batch +probability +decision\n",
+        r"churn\.score_customers[^$]+average_precision|churn\.score_customers[^$]+roc_auc",
+        r"batch +customers +mean\n0 +2024-12-31 ",
+    ],
+    "how-to/score-another-day.md": [r"customers in batch 2025-06-30"],
+    "how-to/search.md": [r"verdict +version 2 (promoted|refused)", r"gradient_boosting[^$]+(True|False)"],
+    "how-to/start-over.md": [r"champion +version 1\n", r"", r"", r""],
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: `sh` and `python` are run, `diff` is applied."""
+
+    kind: str
+    text: str
+
+
+def blocks(markdown: str) -> list[Block]:
+    found = re.findall(r"^```(sh|python|diff)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+    return [Block(kind, text) for kind, text in found]
+
+
+def runnable(page: Path) -> list[Block]:
+    return [block for block in blocks(page.read_text(encoding="utf-8")) if block.kind != "diff"]
+
+
+def apply(text: str, folder: Path) -> None:
+    """Make the change that a `diff` block shows: its first line names the file, the rest stands in it once."""
+    head, *lines = text.splitlines(keepends=True)
+    path = folder / head.removeprefix("--- ").strip()
+    before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+    old = path.read_text(encoding="utf-8")
+    assert old.count(before) == 1, f"{path.name} has {old.count(before)} times:\n{before}"
+    path.write_text(old.replace(before, after), encoding="utf-8")
+
+
+def run(block: Block, folder: Path) -> str:
+    if block.kind == "python":
+        return python(block.text, folder)
+    command = block.text.strip()
+    return first_page(command, folder) if command in SERVERS else shown(f"set -e\n{command}", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", list(SHOWS))
+def test_what_a_page_tells_people_to_do_works(page: str, lived: Path) -> None:
+    expected = iter(SHOWS[page])
+    try:
+        for block in blocks((DOCS / page).read_text(encoding="utf-8")):
+            if block.kind == "diff":
+                apply(block.text, lived)
+                continue
+            told, pattern = run(block, lived), next(expected)
+            assert re.search(pattern, told), f"{page} shows nothing like {pattern}:\n{block.text}\n{told}"
+    finally:
+        restore(lived)
+        for mine in (lived / "conf" / "local").glob("*.yml"):
+            mine.unlink()
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_needs_nothing_from_elsewhere(readers_checkout: Path) -> None:
+    assert "site/index.html" in shown("make docs", readers_checkout)
+    site = readers_checkout / "site"
+    pages = {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    assert {"index.html", "tutorial.html", "how-to/search.html", "decisions/README.html"} <= set(pages)
+    loaded = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]+|url\(['\"]?https?:")
+    styles = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.css")}
+    assert {name: found for name, text in {**pages, **styles}.items() if (found := loaded.findall(text))} == {}
+    assert 'src="_images/flow.svg"' in pages["flow.html"]
+    for page in ("flow.md", "flow.svg", "reference.md"):
+        assert (readers_checkout / "docs" / page).read_bytes() == (DOCS / page).read_bytes()
+
+
+def test_every_runnable_block_of_the_docs_is_run_by_a_test() -> None:
+    # A decision is a record: what it shows may well fail, that is why it was taken.
+    pages = [page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"]
+    held = {page.relative_to(DOCS).as_posix(): len(runnable(page)) for page in pages if runnable(page)}
+    assert held == {page: len(shows) for page, shows in SHOWS.items()}
+
+
+def test_no_command_hides_in_a_block_that_is_not_run() -> None:
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        kinds = set(re.findall(r"^```(.*)$", text, re.MULTILINE)[::2])
+        assert kinds <= {"sh", "python", "diff", "text", "mermaid", "{toctree}"}, f"{page.name}: {kinds}"
+        others = "\n".join(re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        assert re.findall(r"^(?:[$%] |\.venv/|make |kedro ).*", others, re.MULTILINE) == []
+
+
+def test_a_diff_changes_the_one_place_that_it_shows(tmp_path: Path) -> None:
+    (tmp_path / "wine.yml").write_text("red: 1\nwhite: 2\n", encoding="utf-8")
+    apply("--- wine.yml\n red: 1\n-white: 2\n+white: 3\n+rosé: 4\n", tmp_path)
+    assert (tmp_path / "wine.yml").read_text(encoding="utf-8") == "red: 1\nwhite: 3\nrosé: 4\n"
+    with pytest.raises(AssertionError, match="has 0 times"):
+        apply("--- wine.yml\n green: 1\n+blue: 2\n", tmp_path)

@@ -1,0 +1,54 @@
+"""Tables by name, for notebooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.explore import holdout_curves, importance, register_views, sql, stored
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> DataCatalog:
+    bootstrap_project(PROJECT)
+    frames = {"churn.clean_customers": "spark", "churn.metrics_trials": "pandas", "churn.score_customers": "spark"}
+    return DataCatalog({name: DeltaTable(filepath=str(tmp_path / name), frame=frame) for name, frame in frames.items()})  # type: ignore[arg-type]
+
+
+def test_stored_tables_are_views_by_their_names_whatever_they_load_as(spark: Any, catalog: DataCatalog) -> None:
+    catalog.save("churn.metrics_trials", pd.DataFrame({"trial": [1, 2], "f1": [0.5, 0.75]}))
+    catalog.save("churn.clean_customers", spark.createDataFrame([("a", 3)], "customer_id string, tenure_months int"))
+    assert stored(catalog) == ["churn.clean_customers", "churn.metrics_trials"]
+    assert register_views(catalog, spark) == ["churn_clean_customers", "churn_metrics_trials"]
+    assert sql("select max(f1) as best from churn_metrics_trials")["best"].item() == 0.75
+    assert sql("select customer_id from churn_clean_customers")["customer_id"].tolist() == ["a"]
+
+
+def test_a_view_shows_the_newest_version_once_it_is_registered_again(spark: Any, catalog: DataCatalog) -> None:
+    for trials in (1, 2):
+        catalog.save("churn.metrics_trials", pd.DataFrame({"trial": range(trials)}))
+        register_views(catalog, spark)
+        assert sql("select count(*) as n from churn_metrics_trials")["n"].item() == trials
+
+
+def test_an_empty_lake_is_told_in_a_sentence(spark: Any, catalog: DataCatalog) -> None:
+    with pytest.raises(LakehouseError, match="There are no tables in this lake yet: make run writes them"):
+        register_views(catalog, spark)
+
+
+def test_pictures_are_shown_by_a_notebook_as_pictures() -> None:
+    holdout = pd.DataFrame({"label": [0, 1, 0, 1], "candidate_probability": [0.1, 0.9, 0.4, 0.3]})
+    for drawing in (*holdout_curves(holdout), importance({"tenure_months": 0.2, "contract": 0.1})):
+        assert drawing._repr_svg_().startswith("<svg ")
+        assert len(repr(drawing)) < 100
+    with pytest.raises(LakehouseError, match="one outcome only"):
+        holdout_curves(holdout.assign(label=1))
