@@ -47,7 +47,9 @@ docs: .venv/dev ## the pages that are generated, and the site (site/index.html)
 	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md
 	@$(BIN)/python -m lakehouse_ml.reference docs/reference.md
 	@$(BIN)/sphinx-build -q -E -W --keep-going docs site
-	@echo "The site is at site/index.html"
+	@PYTHONWARNINGS=ignore $(BIN)/kedro viz build --include-previews >/dev/null
+	@rm -rf site/viz && mv build site/viz
+	@echo "The site is at site/index.html; the pipelines as kedro viz shows them: $(PYTHON) -m http.server -d site/viz"
 
 bench: .venv/dev ## the benchmarks, each a table (takes minutes)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

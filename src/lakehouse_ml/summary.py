@@ -119,7 +119,7 @@ def _metric_table(metrics: pd.DataFrame) -> list[str]:
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
-    lines = [_line("hold-out", f"{'':<20}{heads}")] if values else []
+    lines = [_line("hold-out", f"{'':<20}{heads}".rstrip())] if values else []
     for metric, title in _SHOWN.items():
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
