@@ -42,8 +42,9 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
 
-docs: .venv/dev ## write docs/flow.md from the pipelines
+docs: .venv/dev ## write docs/flow.md from the pipelines, docs/bad-input.md from the tests' cases
 	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md
+	@$(BIN)/python tests/e2e/bad_input.py docs/bad-input.md
 
 bench: .venv/dev ## the benchmarks, each a table (takes minutes)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

@@ -94,9 +94,10 @@ class Place:
         from lakehouse_ml import errors
         from lakehouse_ml.session import UpToDateRunner
 
+        catalog = self._catalog()
         chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())
         try:
-            UpToDateRunner().run(chosen, self._catalog())
+            UpToDateRunner().run(chosen, catalog)
         except Exception as error:
             told = errors.find(error)
             if told is None:

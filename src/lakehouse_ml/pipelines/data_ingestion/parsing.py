@@ -230,7 +230,7 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
 
 
 def _raggedness(row: Any) -> str:
-    told = f"has {row.actual_columns} fields instead of {row.expected_columns}"
+    told = f"has {row.actual_columns} field{'s'[: row.actual_columns != 1]} instead of {row.expected_columns}"
     inside = len(row.text.splitlines())
     return told if inside < 2 else f"{told} and spans {inside} lines: is a quote left open in it?"
 
