@@ -66,17 +66,24 @@ def text(told: Mapping[str, Sequence[Case]]) -> str:
 
 
 def _cell(told: str) -> str:
-    for character, written in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_")):
+    for character, written in (("|", "\\|"), ("<", "&lt;")):
         told = told.replace(character, written)
     return told
 
 
 @dataclass(frozen=True)
 class Place:
-    """A landing folder and a lake, on which stages of churn run in this process, without a tracking store."""
+    """A landing folder and a lake, on which stages of churn run in this process, without a tracking store.
+
+    Attributes:
+        landing: The folder.
+        lake: Another one.
+        table: The landing table whose nodes alone run; by default all do.
+    """
 
     landing: Path
     lake: Path
+    table: str = ""
 
     @property
     def names(self) -> dict[str, Path]:
@@ -97,7 +104,7 @@ class Place:
         catalog = self._catalog()
         chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())
         try:
-            UpToDateRunner().run(chosen, catalog)
+            UpToDateRunner().run(type(chosen)([n for n in chosen.nodes if n.name.endswith(self.table)]), catalog)
         except Exception as error:
             told = errors.find(error)
             if told is None:
