@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -415,6 +417,28 @@ def test_a_path_with_blanks_and_letters_beyond_ascii_is_like_any_other(tmp_path:
     file(GOOD, "Kunden März.csv")(place.landing)
     assert place.run() == ""
     assert place.counts() == (40, 0, 40, 0)
+
+
+@pytest.mark.slow
+def test_formulas_and_markup_are_live_neither_in_the_list_nor_in_the_report(tmp_path: Path) -> None:
+    place = Place(tmp_path / "Müller & Söhne" / "landing zone", tmp_path / "der See 客户")
+    live = ("=cmd|'/c calc'!A1", "+1", "-1", "@x")
+    script = "<script>alert(1)</script>"
+    rows = [
+        row | {"customerID": f"{live[i % 4]}{i}", "gender": ""} | ({"PaymentMethod": script} if i % 3 else {})
+        for i, row in enumerate(good(1_500))
+    ]
+    file(as_text(rows), "Kunden März.csv")(place.landing)
+    call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(place.landing), "--lake", str(place.lake)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    with (place.lake / "07_model_output/churn/actions.csv").open(encoding="utf-8", newline="") as stream:
+        listed = [row["customer_id"] for row in csv.DictReader(stream)]
+    assert listed
+    assert all(customer.startswith(tuple(f"'{beginning}" for beginning in live)) for customer in listed)
+    stored = {row["customer_id"] for row in place.rows("score_customers")}
+    assert {customer.removeprefix("'") for customer in listed} <= stored
+    assert script not in (place.lake / "08_reporting/churn/report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_what_the_cases_are() -> None:

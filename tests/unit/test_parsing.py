@@ -133,7 +133,7 @@ def test_a_header_that_cannot_be_read_is_a_sentence_that_names_the_file(
 
 
 def test_a_header_that_is_not_utf8_is_a_sentence_with_the_byte(tmp_path: Path) -> None:
-    with pytest.raises(LandingError, match="^june/odd is not in UTF-8: its header has the byte 0xe9. Save it in UTF-8"):
+    with pytest.raises(LandingError, match=r"^june/odd is not in UTF-8: .* byte 0xe9\. Save it"):
         read_header(write(tmp_path, "thingID,coulé\n".encode("latin-1")), "csv", ",", "june/odd")
 
 
