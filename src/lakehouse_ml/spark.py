@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import logging
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import EngineError
@@ -34,6 +37,7 @@ class Engine:
         self._spec: EngineSpec | None = None
         self._session: SparkSession | None = None
         self._server: Any = None
+        self._links: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def kind(self) -> str:
@@ -58,6 +62,23 @@ class Engine:
             self._session.conf.set("spark.sql.session.timeZone", "UTC")
         return self._session
 
+    def readable(self, path: str) -> str:
+        """Where the engine finds a table: Sail's Delta reader looks in vain where a URL would need escapes.
+
+        Such a folder (a blank or an umlaut in its name is enough) is read through a link to it that lives as long as
+        the session.
+        """
+        from urllib.parse import quote
+
+        if "://" in path or quote(path) == path:
+            return path
+        if self._links is None:
+            self._links = tempfile.TemporaryDirectory(prefix="lakehouse-ml-")
+        link = Path(self._links.name) / hashlib.sha256(path.encode()).hexdigest()[:16]
+        if not link.is_symlink():
+            link.symlink_to(Path(path).absolute(), target_is_directory=True)
+        return str(link)
+
     def stop(self) -> None:
         """End the session and what was started for it; the next call of `session` starts anew."""
         if self._session is not None:
@@ -66,6 +87,9 @@ class Engine:
         if self._server is not None:
             self._server.stop()
             self._server = None
+        if self._links is not None:
+            self._links.cleanup()
+            self._links = None
 
     def _chosen(self) -> EngineSpec:
         if self._spec is None:

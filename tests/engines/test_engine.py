@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.spark import Engine, EngineSpec
 
@@ -54,3 +57,23 @@ def test_a_process_ends_without_session_and_server() -> None:
 def test_an_engine_that_was_stopped_starts_anew_and_stops_as_often_as_one_likes() -> None:
     done = _python("counted()\nENGINE.stop()\nENGINE.stop()\nprint(counted())")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
+
+
+@pytest.mark.parametrize("folder", ["plain", "a b", "Müller & Söhne", "客户", "a#b?c", "it's, 1+1=2"])
+def test_a_table_is_read_wherever_it_lies(spark: Any, tmp_path: Path, folder: str) -> None:
+    table = DeltaTable(filepath=str(tmp_path / folder / "things"))
+    for n in (1, 2):
+        table.save(pd.DataFrame({"n": [n]}))
+        assert [row.n for row in table.load().collect()] == [n]
+
+
+def test_links_to_such_folders_are_gone_with_the_session(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    engine = Engine()
+    link = Path(engine.readable(str(tmp_path / "a b")))
+    assert link.readlink() == tmp_path / "a b"
+    assert engine.readable(str(tmp_path / "a b")) == str(link)
+    assert engine.readable("s3://bucket/a b") == "s3://bucket/a b"
+    engine.stop()
+    assert not link.is_symlink()
+    assert (tmp_path / "a b").is_dir()

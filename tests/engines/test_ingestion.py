@@ -341,7 +341,7 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(place: Place,
     place.put("good.csv", HEADER + "B,1,1.5,,red\n")
     place.put("odd.csv", (HEADER + "A,1,1.5,,red\n" * sound_lines + "A,1,1.5,,rosé\n").encode("latin-1"))
     sentence = told(place.parse)
-    assert sentence.startswith("odd.csv can't be read as csv")
+    assert sentence.startswith("odd.csv is not in UTF-8: ")
     assert "\n" not in sentence
 
 

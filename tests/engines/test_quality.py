@@ -193,8 +193,8 @@ def test_a_broken_promise_says_which_rule_how_many_rows_and_three_examples(spark
         release_rows(checked, judge(checked, rules), "things")
     told = str(stopped.value)
     assert "things: rule size_is_positive (size > 0) is broken by 4 of 5 rows, 80.0%, tolerated are 10.0%" in told
-    assert "for example b.csv line 3; b.csv line 4; b.csv line 5:" in told
-    assert [f"'size': {size}" in told for size in (-7, -8, -9, -10)] == [True, True, True, False]
+    assert "for example b.csv line 3 (size -7); b.csv line 4 (size -8); b.csv line 5 (size -9)." in told
+    assert [f"(size {size})" in told for size in (-7, -8, -9, -10)] == [True, True, True, False]
     assert "Nothing downstream has seen this data; the refused rows are in quarantine_things." in told
     assert "colour_is_known" not in told
 

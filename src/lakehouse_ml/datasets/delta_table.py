@@ -91,7 +91,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self._frame == "pandas":
             return table.to_pyarrow_table().to_pandas()
         reader = ENGINE.session().read.format("delta").option("versionAsOf", table.version())
-        return reader.load(self._path)
+        return reader.load(ENGINE.readable(self._path))
 
     def save(self, data: Any) -> None:
         """Commit a frame, or a batch of one, in one atomic step.

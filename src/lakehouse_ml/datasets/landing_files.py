@@ -115,11 +115,22 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         base = f"{root}/{folder}" if folder else root
         if not fs.isdir(base):
             return ()
-        paths = sorted(path for path in fs.ls(base, detail=False) if fnmatch(path.rsplit("/", 1)[-1], pattern))
-        visible = [path for path in paths if not path.rsplit("/", 1)[-1].startswith((".", "_")) and fs.isfile(path)]
-        return tuple(
-            LandingFile(path[len(root) :].lstrip("/"), fs.unstrip_protocol(path), _sha256(fs, path)) for path in visible
-        )
+        paths = sorted(path for path in fs.ls(base, detail=False) if _belongs(path.rsplit("/", 1)[-1], pattern))
+        return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in paths)
+
+    def _listed_file(self, fs: Any, path: str, name: str) -> LandingFile:
+        from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash
+
+        if not fs.isfile(path):
+            raise LandingError(
+                f"{name} in {self._address} has the name of a file and is a folder, or a link that leads nowhere. "
+                f"Move its files up beside it under names of their own, or give it another name."
+            )
+        address = fs.unstrip_protocol(path)
+        try:
+            return LandingFile(name, address, content_hash(address))
+        except OSError as error:
+            raise LandingError(f"{name} in {self._address} can't be read: {error}. May you read it?") from error
 
     def _table_version(self) -> tuple[LandingFile, ...]:
         import deltalake
@@ -147,9 +158,6 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
 
 
-def _sha256(fs: Any, path: str) -> str:
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _belongs(name: str, pattern: str) -> bool:
+    """Whether a file is one of a table's: its own name, or that of what is compressed in it, fits."""
+    return fnmatch(name.removesuffix(".gz"), pattern) and not name.startswith((".", "_"))

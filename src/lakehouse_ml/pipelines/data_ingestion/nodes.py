@@ -12,9 +12,9 @@ from pydantic import field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse_ml.errors import LandingError, TableError
+from lakehouse_ml.errors import LandingError, TableError, refusal
 from lakehouse_ml.landing import Landing, LandingFile, Selection, select
-from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_records
+from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash, header_faults, other_delimiter, read_records
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.base import Column, Table
@@ -28,9 +28,10 @@ _MANIFEST = {
     "source_file": "string", "file_sha256": "string", "landing": "string", "n_lines": "int64", "n_raw": "int64",
     "n_quarantined": "int64", "ingested_at": "datetime64[us, UTC]",
 }  # fmt: skip
-_BLANK = "trim(coalesce(`{name}`, '')) = ''"
+# What stands around a value without being part of it; plain `trim` takes spaces only.
+_TRIMMED = "trim(both ' \t\r\n\u00a0' from `{name}`)"
 # Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't.
-_FINITE = "case when abs(try_cast(trim(`{name}`) as double)) < double('infinity') then {cast} end"
+_FINITE = "case when abs(try_cast({text} as double)) < double('infinity') then {cast} end"
 
 
 class IngestionSpec(Spec):
@@ -83,6 +84,17 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
     for file in selection.files:
         if not file.header:
             raise LandingError(f"{file.name} in {landing.address} is empty: not even a header stands in it.")
+        if found := other_delimiter(file.header, landing.delimiter):
+            raise LandingError(
+                f"{file.name} in {landing.address}: its header is a single field, and {found!r} seems to separate "
+                f"what stands in it; declared is {landing.delimiter!r}. Set `delimiter` of this table in the catalog "
+                f"of conf, or save the file with the declared one."
+            )
+        if not set(expected) & set(file.header):
+            raise LandingError(
+                f"{file.name} in {landing.address}: none of the declared columns stands in its header. Put a first "
+                f"line on top that names them: {', '.join(expected)}."
+            )
         faults = header_faults(file.header, expected)
         if faults:
             raise LandingError(
@@ -168,6 +180,11 @@ def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract:
                 args = (file["path"], file["source_file"], kind, delimiter, sources, file["file_sha256"])
                 for batch in read_records(*args):
                     yield _of_file(batch, file)
+                if kind != "delta" and content_hash(file["path"]) != file["file_sha256"]:
+                    raise refusal(
+                        f"{file['source_file']} changed while it was read: nothing of it was recorded. "
+                        f"Run again when it is written to its end."
+                    )
 
     rows = [(file.path, file.name, file.sha256, snapshot_of(file.name, spec).isoformat()) for file in selection.files]
     names = "path string, source_file string, file_sha256 string, snapshot_on string"
@@ -203,14 +220,15 @@ def _of_file(batch: pa.RecordBatch, file: dict[str, str]) -> pa.RecordBatch:
 
 
 def _value(column: Column) -> str:
+    text = _TRIMMED.format(name=column.name)
     if column.type == "string":
-        return f"case when not ({_BLANK.format(name=column.name)}) then trim(`{column.name}`) end"
-    cast = f"try_cast(trim(`{column.name}`) as {column.type})"
-    return _FINITE.format(name=column.name, cast=cast) if column.type in ("double", "float") else cast
+        return f"nullif({text}, '')"
+    cast = f"try_cast({text} as {column.type})"
+    return _FINITE.format(text=text, cast=cast) if column.type in ("double", "float") else cast
 
 
 def _problem(column: Column) -> str:
-    blank = _BLANK.format(name=column.name)
+    blank = f"coalesce({_TRIMMED.format(name=column.name)}, '') = ''"
     told = f"named_struct('column', '{column.source or column.name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
     unparsed = (
         f"when not ({blank}) and ({_value(column)}) is null then {told.format(reason=f'is not of type {column.type}')}"

@@ -6,6 +6,7 @@ Nothing is converted and nothing is dropped: a record that isn't whole comes out
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,10 @@ _CUT_SHORT = (OSError, EOFError, zlib.error)
 # Records whose keys together are a JSON lines file's header: writers leave out keys without a value.
 _HEADER_RECORDS = 1_000
 _BLOCK = 8 << 20
+# Stands as a record of its own behind the last one of a CSV, unless a quote was left open somewhere before it.
+_END = "\x03end of file\x03"
+_DELIMITERS = ",;\t|"
+_LONGEST_NAME = 60
 
 
 def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str, ...]:
@@ -47,7 +52,24 @@ def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str,
                 return _json_keys(stream)
             return _csv_header(stream, delimiter)
     except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
-        raise LandingError(f"{name} can't be read as {format}: {error}. Is the file complete?") from error
+        raise LandingError(_unreadable(name, format, error)) from error
+
+
+def content_hash(path: str) -> str:
+    """SHA-256 of a file's bytes as they are now."""
+    import fsspec
+
+    digest = hashlib.sha256()
+    with fsspec.open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def other_delimiter(header: Sequence[str], delimiter: str) -> str | None:
+    """What separates the fields of a header that was read as one field; None if nothing is seen to."""
+    seen = [other for other in _DELIMITERS if other != delimiter and len(header) == 1 and other in header[0]]
+    return max(seen, key=header[0].count) if seen else None
 
 
 def header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
@@ -56,10 +78,10 @@ def header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
     extra = [name for name in header if name not in expected]
     repeated = sorted({name for name in header if list(header).count(name) > 1})
     renamed = {name: other for name in missing for other in extra if _plain(name) == _plain(other)}
-    told = [f"column {name} stands there as {other}" for name, other in renamed.items()]
+    told = [f"column {name} stands there as {_shown(other)}" for name, other in renamed.items()]
     told += [f"column {name} is missing" for name in missing if name not in renamed]
-    told += [f"column {name} isn't declared" for name in extra if name not in renamed.values()]
-    return told + [f"column {name} stands there twice" for name in repeated]
+    told += [f"column {_shown(name)} isn't declared" for name in extra if name not in renamed.values()]
+    return told + [f"column {_shown(name)} stands there twice" for name in repeated]
 
 
 def read_records(
@@ -76,13 +98,26 @@ def read_records(
 
     try:
         if format == "csv":
-            yield from _csv_records(path, delimiter, sources)
+            yield from _csv_records(path, name, delimiter, sources)
         elif format == "jsonl":
             yield from _json_records(path, sources)
         else:
             yield from _typed_records(path, format, sources, version)
     except (pa.ArrowException, UnicodeDecodeError, *_CUT_SHORT) as error:
-        raise refusal(f"{name} can't be read as {format} in UTF-8: {error}. Convert or mend the file") from None
+        raise refusal(_unreadable(name, format, error)) from None
+
+
+def _unreadable(name: str, format: str, error: Exception) -> str:
+    told = " ".join(str(error).split())
+    if isinstance(error, UnicodeError) or "UTF8" in told:
+        return f"{name} is not in UTF-8: {told}. Save it in UTF-8 and run again."
+    return f"{name} can't be read as {format}: {told}. Is the file complete?"
+
+
+def _shown(name: str) -> str:
+    """A name from a file as it may stand in a sentence: one line, not endless."""
+    plain = name if name.isprintable() and name.strip() else repr(name)
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[:_LONGEST_NAME]}…"
 
 
 def _plain(name: str) -> str:
@@ -106,8 +141,15 @@ def _delta(path: str, version: str | None) -> Any:
 def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
     import io
 
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    return tuple(next(csv.reader(islice(text, 1), delimiter=delimiter), ()))
+    # Text is decoded by the block: what is wrong behind the header is told by whoever reads the records.
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    line = next(text, "")
+    alien = next((letter for letter in line if "\udc80" <= letter <= "\udcff"), None)
+    if alien:
+        raise UnicodeError(f"its header has the byte 0x{ord(alien) - 0xDC00:02x}")
+    if line.count('"') % 2:
+        raise csv.Error("a quote in its header is left open")
+    return tuple(next(csv.reader([line], delimiter=delimiter), ()))
 
 
 def _json_keys(stream: IO[bytes]) -> tuple[str, ...]:
@@ -119,36 +161,78 @@ def _json_keys(stream: IO[bytes]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for record in records if record for key in record))
 
 
-def _csv_records(path: str, delimiter: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+class _Ended:
+    """A stream with one more record at its end: a reader that is inside quotes there takes it for text."""
+
+    closed = False
+
+    def __init__(self, stream: IO[bytes], end: str) -> None:
+        self._stream = stream
+        self._end = f"\n{end}\n".encode()
+
+    def read(self, size: int = -1) -> bytes:
+        if data := self._stream.read(size):
+            return data
+        end, self._end = self._end, b""
+        return end
+
+
+def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.csv as pc
 
     ragged: dict[int, tuple[str, str]] = {}
+    # The end must be ragged to be told apart: one field among many, or two where there is one.
+    end = _END if len(sources) > 1 else f"{_END}{delimiter}"
+    ended = False
 
     def note(row: Any) -> str:
-        ragged[row.number] = (row.text, f"has {row.actual_columns} fields instead of {row.expected_columns}")
+        nonlocal ended
+        if row.text == end:
+            ended = True
+        else:
+            ragged[row.number] = (row.text, _raggedness(row))
         return "skip"
 
-    with _open(path) as stream:
-        reader = pc.open_csv(
-            stream,
-            # Record numbers of ragged rows are known to a single-threaded reader only.
-            read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK),
-            parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
-            convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(sources.values(), pa.string()), strings_can_be_null=False
-            ),
+    number = 2
+    try:
+        with _open(path) as stream:
+            reader = pc.open_csv(
+                _Ended(stream, end),
+                # Record numbers of ragged rows are known to a single-threaded reader only.
+                read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK),
+                parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
+                convert_options=pc.ConvertOptions(
+                    column_types=dict.fromkeys(sources.values(), pa.string()), strings_can_be_null=False
+                ),
+            )
+            for batch in reader:
+                numbers: list[int] = []
+                while len(numbers) < batch.num_rows:
+                    if number not in ragged:
+                        numbers.append(number)
+                    number += 1
+                yield _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
+    except pa.ArrowInvalid as error:
+        if "straddling" not in str(error):
+            raise
+        raise refusal(
+            f"{name}: a record behind record {number - 1} is longer than {_BLOCK >> 20} MiB. Is a quote left open "
+            f"there? Mend it and run again."
+        ) from None
+    if not ended:
+        raise refusal(
+            f"{name}: a quote that opens in record {max(number - 1, *ragged, 1)} is never closed, and the rest of the "
+            f"file stands inside it. Close it and run again."
         )
-        number = 2
-        for batch in reader:
-            numbers: list[int] = []
-            while len(numbers) < batch.num_rows:
-                if number not in ragged:
-                    numbers.append(number)
-                number += 1
-            yield _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
     if ragged:
         yield _faulty(ragged, sources)
+
+
+def _raggedness(row: Any) -> str:
+    told = f"has {row.actual_columns} field{'s'[: row.actual_columns != 1]} instead of {row.expected_columns}"
+    inside = len(row.text.splitlines())
+    return told if inside < 2 else f"{told} and spans {inside} lines: is a quote left open in it?"
 
 
 def _json_records(path: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:

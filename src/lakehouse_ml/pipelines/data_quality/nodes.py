@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -201,9 +202,16 @@ def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, objec
 
 
 def _told(row: dict[str, object]) -> str:
-    examples = json.loads(str(row["examples"]))
-    places = "; ".join(f"{e['source_file']} line {e['line_number']}" for e in examples)
+    predicate = str(row["predicate"])
+    places = "; ".join(_place(example, predicate) for example in json.loads(str(row["examples"])))
     return (
-        f"rule {row['rule']} ({row['predicate']}) is broken by {row['n_failed']} of {row['n_rows']} rows, "
-        f"{row['failed_share']:.1%}, tolerated are {row['tolerate']:.1%}; for example {places}: {examples}."
+        f"rule {row['rule']} ({predicate}) is broken by {row['n_failed']} of {row['n_rows']} rows, "
+        f"{row['failed_share']:.1%}, tolerated are {row['tolerate']:.1%}; for example {places}. Correct the file, "
+        f"or the rule in conf."
     )
+
+
+def _place(example: dict[str, object], predicate: str) -> str:
+    """Where an example stands, and the values that the rule is about."""
+    values = [f"{name} {value!r}" for name, value in example.items() if re.search(rf"\b{name}\b", predicate)]
+    return f"{example['source_file']} line {example['line_number']} ({', '.join(values)})"

@@ -1,0 +1,169 @@
+"""What is told of bad input: cases as values, the page that is generated from them, and a lake to try them on.
+
+A module `test_bad_*.py` in this folder that has a `TITLE` and a list `CASES` is a group of the page.
+`python tests/e2e/bad_input.py docs/bad-input.md` writes it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+_HEAD = """\
+# Bad input, and what becomes of it
+
+Generated from the cases of `tests/e2e` by `make docs`; each line is a test. A run ends either well, with every row
+accounted for, or with exit code 1 and one sentence on stderr; then the tables stay as they were, and the next run on
+good input completes. `…` stands for what differs from file to file.
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something bad and what is told of it.
+
+    Attributes:
+        name: What comes in, in words; names the test.
+        happens: What happens, in words.
+        sentence: What is told, with `<landing>` and `<lake>` for the folders and `…` for any text; empty where the
+            run ends well.
+    """
+
+    name: str
+    happens: str
+    sentence: str = field(default="", kw_only=True)
+
+    def is_told_by(self, message: str, places: Mapping[str, Path]) -> bool:
+        """Whether a message is the sentence, all of it."""
+        for placeholder, path in places.items():
+            message = message.replace(str(path), placeholder)
+        pattern = ".*".join(re.escape(part) for part in self.sentence.split("…"))
+        return re.fullmatch(pattern, message, re.DOTALL) is not None
+
+
+def groups() -> dict[str, Sequence[Case]]:
+    """The cases of each module beside this one that has some, by title."""
+    sys.path.insert(0, str(HERE))
+    modules = [import_module(path.stem) for path in sorted(HERE.glob("test_bad_*.py"))]
+    return {module.TITLE: module.CASES for module in modules if hasattr(module, "CASES")}
+
+
+def text(told: Mapping[str, Sequence[Case]]) -> str:
+    """The page: a table for each group."""
+    sections = []
+    for title, cases in told.items():
+        rows = [f"| {_cell(case.name)} | {_cell(case.happens)} | {_cell(case.sentence)} |" for case in cases]
+        head = ["| what comes in | what happens | the sentence |", "|---|---|---|"]
+        sections.append("\n".join([f"## {title}", "", *head, *rows, ""]))
+    return "\n".join([_HEAD, *sections])
+
+
+def _cell(told: str) -> str:
+    for character, written in (("|", "\\|"), ("<", "&lt;")):
+        told = told.replace(character, written)
+    return told
+
+
+@dataclass(frozen=True)
+class Place:
+    """A landing folder and a lake, on which stages of churn run in this process, without a tracking store.
+
+    Attributes:
+        landing: The folder.
+        lake: Another one.
+        table: The landing table whose nodes alone run; by default all do.
+    """
+
+    landing: Path
+    lake: Path
+    table: str = ""
+
+    @property
+    def names(self) -> dict[str, Path]:
+        """What stands for the two folders in a sentence."""
+        return {"<landing>": self.landing, "<lake>": self.lake}
+
+    def run(self, *stages: str) -> str:
+        """Run stages (by default ingestion and quality); what is told to the user, nothing if all went well.
+
+        Raises:
+            Exception: Whatever isn't told in a sentence.
+        """
+        from kedro.framework.project import pipelines
+
+        from lakehouse_ml import errors
+        from lakehouse_ml.session import UpToDateRunner
+
+        catalog = self._catalog()
+        chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())
+        try:
+            UpToDateRunner().run(type(chosen)([n for n in chosen.nodes if n.name.endswith(self.table)]), catalog)
+        except Exception as error:
+            told = errors.find(error)
+            if told is None:
+                raise
+            return str(told)
+        return ""
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """All rows of a table; none where there is no table."""
+        from deltalake import DeltaTable
+
+        return [
+            row
+            for folder in self.lake.glob(f"*/churn/{name}")
+            for row in DeltaTable(folder).to_pyarrow_table().to_pylist()
+        ]
+
+    def versions(self) -> dict[str, int]:
+        """The version of each table; all of them are read."""
+        from deltalake import DeltaTable
+
+        found = {log.parent.name: DeltaTable(log.parent) for log in self.lake.glob("*/churn/*/_delta_log")}
+        for table in found.values():
+            table.to_pyarrow_table()
+        return {name: table.version() for name, table in found.items()}
+
+    def counts(self, table: str = "customers") -> tuple[int, int, int, int]:
+        """Lines, refused lines, clean rows, quarantined rows; that they balance is asserted here."""
+        books = self.rows(f"manifest_{table}")
+        lines, refused = (sum(book[name] for book in books) for name in ("n_lines", "n_quarantined"))
+        raw, clean, out = (len(self.rows(f"{name}_{table}")) for name in ("raw", "clean", "quarantine"))
+        assert len(self.rows(f"quarantine_lines_{table}")) == refused
+        assert lines == raw + refused
+        assert raw == clean + out
+        return lines, refused, clean, out
+
+    def _catalog(self) -> Any:
+        from kedro.config import OmegaConfigLoader
+        from kedro.framework.context import KedroContext
+        from kedro.framework.hooks.manager import _create_hook_manager
+        from kedro.framework.project import settings
+        from kedro.framework.startup import bootstrap_project
+
+        project = bootstrap_project(PROJECT)
+        given = {"landing": str(self.landing), "lake": str(self.lake)}
+        loader = OmegaConfigLoader(str(PROJECT / "conf"), runtime_params=given, **settings.CONFIG_LOADER_ARGS)
+        # Kedro's own context with no plugin in it: a tracking store costs seconds and has no part in this.
+        context = KedroContext(
+            project_path=project.project_path, config_loader=loader, env=None, package_name=project.package_name,
+            hook_manager=_create_hook_manager(),
+        )  # fmt: skip
+        return context.catalog
+
+
+def _nothing() -> Any:
+    from kedro.pipeline import Pipeline
+
+    return Pipeline([])
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(text(groups()), encoding="utf-8")

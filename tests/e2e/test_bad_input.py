@@ -1,0 +1,467 @@
+"""What becomes of bad landing files: a good end with every row accounted for, or one sentence and nothing changed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bad_input import PROJECT, Case, Place, groups, text
+
+from lakehouse_ml.use_cases.churn.synthetic import HEADER, customers
+
+TITLE = "Landing files"
+PAGE = PROJECT / "docs" / "bad-input.md"
+BAD = "customers_2025-01-31.csv"
+LIFE_TO_TRAINING = ("data_ingestion", "data_quality", "feature_engineering", "training")
+DECLARED = ", ".join(HEADER)
+Rows = list[dict[str, str]]
+Counts = tuple[int, int, int, int]
+
+
+def good(n: int = 40, seed: int = 1) -> Rows:
+    table = customers(n, seed=seed)
+    return [
+        dict(zip(HEADER, map(str, row), strict=True)) for row in zip(*(table[name] for name in HEADER), strict=True)
+    ]
+
+
+def as_text(rows: Rows, **how: Any) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(HEADER), **{"lineterminator": "\n", **how})
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+GOOD = as_text(good())
+LINES = GOOD.splitlines()
+
+
+def cells(column: str, value: str, n: int = 40, every: int = 1) -> str:
+    """The good file with another value in a column of its first `n` rows, or of every so manieth of them."""
+    return as_text([row | ({column: value} if i < n and i % every == 0 else {}) for i, row in enumerate(good())])
+
+
+def file(content: str | bytes, name: str = BAD) -> Callable[[Path], None]:
+    """Something that puts a file into a landing folder."""
+
+    def put(landing: Path) -> None:
+        path = landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return put
+
+
+def both(*puts: Callable[[Path], None]) -> Callable[[Path], None]:
+    return lambda landing: [put(landing) for put in puts] and None
+
+
+@contextmanager
+def growing(landing: Path) -> Iterator[None]:
+    """Somebody who writes to the file all the time."""
+    stop = threading.Event()
+
+    def write() -> None:
+        with (landing / BAD).open("a", encoding="utf-8") as stream:
+            while not stop.is_set():
+                stream.write(LINES[1] + "\n")
+                stream.flush()
+                time.sleep(0.001)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of one file in the tables that hold its rows."""
+
+    place: Place
+    file: str
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        return [row for row in self.place.rows(table) if row["source_file"] == self.file]
+
+    def counts(self, table: str) -> Counts:
+        (book,) = self.rows(f"manifest_{table}")
+        names = ("quarantine_lines", "raw", "clean", "quarantine")
+        refused, raw, clean, out = (len(self.rows(f"{name}_{table}")) for name in names)
+        assert (book["n_quarantined"], book["n_raw"]) == (refused, raw)
+        assert book["n_lines"] == raw + refused
+        assert raw == clean + out
+        return book["n_lines"], refused, clean, out
+
+
+def holds(**values: Any) -> Callable[[Rest], None]:
+    """A check that some clean row has these values."""
+
+    def check(rest: Rest) -> None:
+        assert any(all(row[k] == v for k, v in values.items()) for row in rest.rows("clean_customers"))
+
+    return check
+
+
+def refused_for(column: str | None, reason: str, given: str | None = None) -> Callable[[Rest], None]:
+    """A check that a refused line says what is wrong with it, and keeps its text."""
+
+    def check(rest: Rest) -> None:
+        lines = rest.rows("quarantine_lines_customers")
+        problems = [problem for row in lines for problem in row["problems"]]
+        assert any((p["column"], p["reason"]) == (column, reason) for p in problems), problems
+        assert given is None or any(p["text"] == given for p in problems), problems
+        assert all(row["line_text"] for row in lines)
+
+    return check
+
+
+def quarantined_for(rule: str) -> Callable[[Rest], None]:
+    """A check that some quarantined row says by which rule."""
+
+    def check(rest: Rest) -> None:
+        assert rule in {reason for row in rest.rows("quarantine_customers") for reason in row["quarantine_reasons"]}
+
+    return check
+
+
+@dataclass(frozen=True)
+class Ends(Case):
+    """A file with which a run ends well.
+
+    Attributes:
+        content: What stands in it.
+        counts: Lines, refused lines, clean rows, quarantined rows.
+        check: What else holds of its rows.
+        table: Which landing table it belongs to.
+        called: The file's name, with the day of its rows to be filled in.
+    """
+
+    content: str | bytes
+    counts: Counts
+    check: Callable[[Rest], None] = field(default=lambda _: None)
+    table: str = "customers"
+    called: str = "customers_{}.csv"
+
+    @property
+    def file(self) -> str:
+        """Its name, with a day of its own: no row of another file has the same key."""
+        return self.called.format(date(2024, 1, 1) + timedelta(days=ENDS.index(self)))
+
+
+@dataclass(frozen=True)
+class Stops(Case):
+    """A file with which a run stops.
+
+    Attributes:
+        put: Makes it, in a landing folder.
+        changed: Tables that may have another version afterwards.
+        meanwhile: What goes on during the run.
+        alone: Whether there is no other file and no table before.
+        stages: What is run.
+    """
+
+    put: Callable[[Path], None]
+    changed: tuple[str, ...] = ()
+    meanwhile: Callable[[Path], Any] = field(default=lambda _: nullcontext())
+    alone: bool = False
+    stages: tuple[str, ...] = ("data_ingestion", "data_quality")
+
+
+ENDS = [
+    Ends("a header and nothing else", "The file counts as read, with no rows.", LINES[0] + "\n", (0, 0, 0, 0)),
+    Ends("a byte order mark at the beginning", "It is no part of the first column's name.",
+         "\ufeff" + GOOD, (40, 0, 40, 0)),
+    Ends("lines that end in CR LF", "Read like any other.", GOOD.replace("\n", "\r\n"), (40, 0, 40, 0),
+         holds(churn="No")),
+    Ends("lines that end in CR alone", "Read like any other.", GOOD.replace("\n", "\r"), (40, 0, 40, 0)),
+    Ends("a value in quotes with line breaks and quotes inside", "The value is kept; the record counts once.",
+         cells("PaymentMethod", 'Bank\ntransfer "auto"', n=1), (40, 0, 40, 0),
+         holds(payment_method='Bank\ntransfer "auto"')),
+    Ends("a ragged row in the middle", "It is refused with its text; no other row is touched.",
+         "\n".join([*LINES[:10], "a,b,c", *LINES[10:]]) + "\n", (41, 1, 40, 0),
+         refused_for(None, "has 3 fields instead of 21", "a,b,c")),
+    Ends("a quote that is left open and closed by another one further down",
+         "What stands between is one refused record, with its whole text and the lines that it spans.",
+         "\n".join([*LINES[:10], '"' + LINES[10], LINES[11], LINES[12] + '"', *LINES[13:]]) + "\n",
+         (38, 1, 37, 0),
+         refused_for(None, "has 1 field instead of 21 and spans 3 lines: is a quote left open in it?")),
+    Ends("empty lines between rows", "They are no records.",
+         "\n".join([*LINES[:10], "", "", *LINES[10:], "", ""]), (40, 0, 40, 0)),
+    Ends("a field of 10 MB", "It is kept.", cells("PaymentMethod", "x" * 10_000_000, n=1), (40, 0, 40, 0),
+         holds(payment_method="x" * 10_000_000)),
+    Ends("ids that stand there twice", "The later row stays, the others are quarantined as `duplicate_key`.",
+         GOOD + "\n".join(LINES[1:6]) + "\n", (45, 0, 40, 5), quarantined_for("duplicate_key")),
+    Ends("a blank TotalCharges", "Right for customers in their first month; the others are quarantined by its rule.",
+         as_text([row | {"TotalCharges": " "} | ({"tenure": "0"} if i < 10 else {"tenure": "5"})
+                       for i, row in enumerate(good())]),
+         (40, 0, 10, 30), quarantined_for("total_charge_fits_tenure")),
+    Ends("cells of tabs and blanks", "They count as empty.", cells("PaymentMethod", "\t \u00a0 \t"),
+         (40, 0, 40, 0), holds(payment_method=None)),
+    Ends("ids of tabs and blanks", "An id must be there: the rows are refused.",
+         cells("customerID", "\t  ", n=3), (40, 3, 37, 0), refused_for("customerID", "is empty", "\t  ")),
+    Ends("numbers with thousands separators, \"1,234.50\"", "No number: the rows are refused with the text.",
+         cells("TotalCharges", "1,234.50", n=4), (40, 4, 36, 0),
+         refused_for("TotalCharges", "is not of type double", "1,234.50")),
+    *[
+        Ends(f"the number {number}", "Nothing can be computed with it: the rows are refused with the text.",
+             cells("MonthlyCharges", number, n=2), (40, 2, 38, 0),
+             refused_for("MonthlyCharges", "is not of type double", number))
+        for number in ("inf", "nan", "1e999")
+    ],
+    Ends("a category that a rule doesn't know", "The rows are quarantined by that rule.",
+         cells("Contract", "Weekly", n=4), (40, 0, 36, 4), quarantined_for("contract_is_known")),
+    Ends("a category that no rule is about", "It is kept, and a model treats it as unknown.",
+         cells("PaymentMethod", "Barter", n=4), (40, 0, 40, 0), holds(payment_method="Barter")),
+    Ends("a column without any value", "It is kept as nulls.", cells("gender", ""), (40, 0, 40, 0),
+         holds(gender=None)),
+    Ends("no label at all", "The rows are kept: their outcome is unknown.", cells("Churn", ""), (40, 0, 40, 0)),
+    *[
+        Ends(f"the id {formula}", "Tables keep it as it is; in the list of offers it has an apostrophe before it, and "
+             "in the report it is text.", cells("customerID", formula, n=1), (40, 0, 40, 0),
+             holds(customer_id=formula))
+        for formula in ("=cmd|'/c calc'!A1", "+1", "-1", "@x")
+    ],
+    Ends("a compressed file, customers.csv.gz", "Read like the file that is in it.",
+         gzip.compress(GOOD.encode()), (40, 0, 40, 0), called="customers_{}.csv.gz"),
+    Ends("a ragged row among the outcomes", "It is refused with its text.",
+         "customerID,Churn\nA,Yes,no\nB,No\n",
+         (2, 1, 1, 0), table="outcomes", called="outcomes/outcomes_{}.csv"),
+    Ends("an outcome that is neither Yes nor No, or stands there twice", "Quarantined; of two the later stays.",
+         "customerID,Churn\nA,maybe\nB,No\nB,Yes\n",
+         (3, 0, 1, 2), table="outcomes", called="outcomes/outcomes_{}.csv"),
+]  # fmt: skip
+
+STOPS = [
+    Stops("an empty file", "Nothing is read.", file(""),
+          sentence=f"{BAD} in <landing> is empty: not even a header stands in it."),
+    Stops("no file", "Nothing is read.", lambda landing: landing.mkdir(), alone=True,
+          sentence="No file named *.csv lies in <landing>. Put the table's files there, name their folder with "
+          "LANDING=, or let `make run` write a generated sample."),
+    Stops("no folder", "Nothing is read.", lambda _: None, alone=True,
+          sentence="No file named *.csv lies in <landing>. Put the table's files there, name their folder with "
+          "LANDING=, or let `make run` write a generated sample."),
+    Stops("a file instead of the folder", "Nothing is read.", lambda landing: file(GOOD, landing.name)(landing.parent),
+          alone=True, sentence="<landing> is a file; LANDING names the folder that holds it."),
+    Stops("a folder with the name of a file", "Nothing is read.", file(GOOD, f"{BAD}/part.csv"),
+          sentence=f"{BAD} in <landing> has the name of a file and is a folder, or a link that leads nowhere. Move its "
+          "files up beside it under names of their own, or give it another name."),
+    Stops("a column that is missing, and one that isn't declared", "Nothing is read.",
+          file(GOOD.replace("Contract", "Agreement")),
+          sentence=f"{BAD} in <landing>: column Contract is missing; column Agreement isn't declared. Declared are 21 "
+          f"columns: {DECLARED}."),
+    Stops("no header", "Nothing is read.", file("\n".join(LINES[1:]) + "\n"),
+          sentence=f"{BAD} in <landing>: none of the declared columns stands in its header. Put a first line on top "
+          f"that names them: {DECLARED}."),
+    Stops("another delimiter", "Nothing is read.", file(GOOD.replace(",", ";")),
+          sentence=f"{BAD} in <landing>: its header is a single field, and ';' seems to separate what stands in it; "
+          "declared is ','. Set `delimiter` of this table in the catalog of conf, or save the file with the declared "
+          "one."),
+    Stops("Latin-1", "Nothing is read.", file(cells("PaymentMethod", "Überweisung", n=1).encode("latin-1")),
+          sentence=f"{BAD} is not in UTF-8: In CSV column #17: Row #2: CSV conversion error to string: invalid "
+          "UTF8 data. Save it in UTF-8 and run again."),
+    Stops("UTF-16", "Nothing is read.", file(GOOD.encode("utf-16")),
+          sentence=f"{BAD} is not in UTF-8: its header has the byte 0xff. Save it in UTF-8 and run again."),
+    Stops("a quote that swallows the rest of the file", "Nothing is read.",
+          file("\n".join([*LINES[:10], '"' + LINES[10], *LINES[11:]]) + "\n"),
+          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "
+          "inside it. Close it and run again."),
+    Stops("such a quote in the last field of a row", "Nothing is read.",
+          file("\n".join([*LINES[:10], LINES[10].rpartition(",")[0] + ',"No', *LINES[11:]]) + "\n"),
+          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "
+          "inside it. Close it and run again."),
+    Stops("such a quote in the header", "Nothing is read.", file('"' + GOOD),
+          sentence=f"{BAD} can't be read as csv: a quote in its header is left open. Is the file complete?"),
+    Stops("a field of 30 MB", "Nothing is read.", file(cells("PaymentMethod", "x" * 30_000_000, n=1)),
+          sentence=f"{BAD}: a record behind record 1 is longer than 8 MiB. Is a quote left open there? Mend it and run "
+          "again."),
+    Stops("a tenure below zero in a third of the rows",
+          "The rows are recorded and quarantined; what was clean before stays as it was.",
+          file(cells("tenure", "-3", every=2)),
+          changed=("parsed_customers", "raw_customers", "manifest_customers", "checked_customers",
+                   "quarantine_lines_customers", "quarantine_customers", "metrics_columns_customers",
+                   "metrics_rules_customers"),
+          sentence="customers: rule tenure_is_mostly_sound (tenure_months >= 0) is broken by 20 of 80 rows, 25.0%, "
+          f"tolerated are 20.0%; for example {BAD} line 2 (tenure_months -3); {BAD} line 4 (tenure_months -3); {BAD} "
+          "line 6 (tenure_months -3). Correct the file, or the rule in conf. Nothing downstream has seen this "
+          "data; the refused rows are in quarantine_customers."),
+    Stops("a file that changes while it is read", "Nothing of it is recorded.", file(GOOD), meanwhile=growing,
+          sentence=f"{BAD} changed while it was read: nothing of it was recorded. Run again when it is written to its "
+          "end."),
+    Stops("the same file under two names", "Nothing is read.", both(file(GOOD, "a.csv"), file(GOOD, "b.csv")),
+          sentence="b.csv in <landing> has the same content as a.csv: its rows would count twice. Remove one of "
+          "the two (a corrected file keeps its name)."),
+    Stops("a compressed file that ends early", "Nothing is read.",
+          file(gzip.compress(GOOD.encode())[:-20], f"{BAD}.gz"),
+          sentence=f"{BAD}.gz can't be read as csv: Compressed file ended before the end-of-stream marker was "
+          "reached. Is the file complete?"),
+    Stops("a name that tells a day that there is not", "Nothing is read.", file(GOOD, "customers_2025-02-30.csv"),
+          sentence="The name of customers_2025-02-30.csv should tell the day of its rows, but …"),
+    Stops("outcomes with other columns", "Nothing of them is read.",
+          file("customerID,Left\nA,Yes\n", "outcomes/outcomes_2024-12-31.csv"),
+          sentence="outcomes/outcomes_2024-12-31.csv in <landing>: column Churn is missing; column Left "
+          "isn't declared. Declared are 2 columns: customerID, Churn."),
+    Stops("no label at all, and a model is to be trained", "The rows are kept; no model is made.",
+          file(cells("Churn", "")), alone=True, stages=LIFE_TO_TRAINING,
+          sentence="The train part has 0 rows with label 0; at least 20 are needed. Land more labelled rows, or lower "
+          "min_per_class in conf."),
+    Stops("labels of one class only", "The rows are kept; no model is made.", file(cells("Churn", "No")), alone=True,
+          stages=LIFE_TO_TRAINING,
+          sentence="The train part has 0 rows with label 1; at least 20 are needed. Land more labelled rows, or lower "
+          "min_per_class in conf."),
+    *[
+        Stops(f"{n} rows", "The rows are kept; no model is made.", file(as_text(good(n))), alone=True,
+              stages=LIFE_TO_TRAINING,
+              sentence="The train part has … rows with label …; at least 20 are needed. Land more labelled rows, or "
+              "lower min_per_class in conf.")
+        for n in (10, 30)
+    ],
+]  # fmt: skip
+
+CASES: list[Case] = [*ENDS, *STOPS]
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
+    """A lake with the rows of one good file, which the bad ones come to."""
+    folder = tmp_path_factory.mktemp("settled")
+    place = Place(folder / "landing", folder / "lake")
+    file(as_text(good(seed=2)), "customers.csv")(place.landing)
+    assert place.run() == ""
+    return place
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
+    """A lake after one run with all the files that a run ends well with."""
+    folder = tmp_path_factory.mktemp("ended")
+    place = Place(folder / "landing", folder / "lake")
+    for case in ENDS:
+        file(case.content, case.file)(place.landing)
+    assert place.run() == ""
+    return place
+
+
+@pytest.mark.parametrize("case", ENDS, ids=lambda case: case.name)
+def test_a_run_ends_well_with_every_row_accounted_for(case: Ends, ended: Place) -> None:
+    rest = Rest(ended, case.file)
+    assert rest.counts(case.table) == case.counts
+    case.check(rest)
+
+
+@pytest.mark.parametrize("case", [case for case in STOPS if not case.alone], ids=lambda case: case.name)
+def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, settled: Place) -> None:
+    before = settled.versions()
+    lying = {path: path.read_bytes() for path in settled.landing.glob("*.csv")}
+    case.put(settled.landing)
+    with case.meanwhile(settled.landing):
+        told = settled.run(*case.stages)
+    assert case.is_told_by(told, settled.names), told
+    after = settled.versions()
+    assert {name for name in after if before.get(name) != after[name]} == set(case.changed)
+    if case.changed:
+        file(as_text(good(seed=3)))(settled.landing)
+        assert settled.run() == ""
+        settled.counts()
+    else:
+        _put_back(settled.landing, lying)
+        assert settled.run() == ""
+        assert settled.versions() == before
+
+
+@pytest.mark.parametrize(
+    "case",
+    # What goes as far as training takes four seconds.
+    [pytest.param(case, marks=[pytest.mark.slow] * (len(case.stages) > 2)) for case in STOPS if case.alone],
+    ids=lambda case: case.name,
+)
+def test_a_first_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, tmp_path: Path, spark: Any) -> None:
+    place = Place(tmp_path / "landing", tmp_path / "lake")
+    case.put(place.landing)
+    told = place.run(*case.stages)
+    assert case.is_told_by(told, place.names), told
+    assert {name for name in place.versions() if name.startswith("metrics_trials")} == set()
+    if place.landing.is_file():
+        place.landing.unlink()
+    file(as_text(good(seed=3)))(place.landing)
+    assert place.run() == ""
+    place.counts()
+
+
+def test_after_all_that_a_new_good_file_completes(settled: Place) -> None:
+    before = settled.counts()[0]
+    file(as_text(good(n=25, seed=9)), "customers_2025-03-31.csv")(settled.landing)
+    assert settled.run() == ""
+    assert settled.counts()[0] == before + 25
+
+
+def test_a_path_with_blanks_and_letters_beyond_ascii_is_like_any_other(tmp_path: Path, spark: Any) -> None:
+    place = Place(tmp_path / "Müller & Söhne 客户" / "landing zone", tmp_path / "der See")
+    file(GOOD, "Kunden März.csv")(place.landing)
+    assert place.run() == ""
+    assert place.counts() == (40, 0, 40, 0)
+
+
+@pytest.mark.slow
+def test_formulas_and_markup_are_live_neither_in_the_list_nor_in_the_report(tmp_path: Path) -> None:
+    place = Place(tmp_path / "Müller & Söhne" / "landing zone", tmp_path / "der See 客户")
+    live = ("=cmd|'/c calc'!A1", "+1", "-1", "@x")
+    script = "<script>alert(1)</script>"
+    rows = [
+        row | {"customerID": f"{live[i % 4]}{i}", "gender": ""} | ({"PaymentMethod": script} if i % 3 else {})
+        for i, row in enumerate(good(1_500))
+    ]
+    file(as_text(rows), "Kunden März.csv")(place.landing)
+    call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(place.landing), "--lake", str(place.lake)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    with (place.lake / "07_model_output/churn/actions.csv").open(encoding="utf-8", newline="") as stream:
+        listed = [row["customer_id"] for row in csv.DictReader(stream)]
+    assert listed
+    assert all(customer.startswith(tuple(f"'{beginning}" for beginning in live)) for customer in listed)
+    stored = {row["customer_id"] for row in place.rows("score_customers")}
+    assert {customer.removeprefix("'") for customer in listed} <= stored
+    assert script not in (place.lake / "08_reporting/churn/report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_what_the_cases_are() -> None:
+    assert PAGE.read_text(encoding="utf-8") == text(groups()), "docs/bad-input.md stayed behind: make docs"
+
+
+def test_the_page_stays_behind_as_soon_as_a_case_changes() -> None:
+    told = {title: list(cases) for title, cases in groups().items()}
+    told[TITLE].append(Case("a file of clay", "Nothing is read.", sentence="It is of clay | and <heavy>."))
+    page = text(told)
+    assert page != PAGE.read_text(encoding="utf-8")
+    assert "| a file of clay | Nothing is read. | It is of clay \\| and &lt;heavy>. |" in page
+
+
+def test_a_message_that_is_not_the_whole_sentence_is_another_one(tmp_path: Path) -> None:
+    case = Case("", "", sentence="<landing> has … rows.")
+    assert case.is_told_by(f"{tmp_path} has 3 rows.", {"<landing>": tmp_path})
+    assert not case.is_told_by(f"{tmp_path} has 3 rows. And more.", {"<landing>": tmp_path})
+    assert not case.is_told_by("elsewhere has 3 rows.", {"<landing>": tmp_path})
+
+
+def _put_back(landing: Path, files: dict[Path, bytes]) -> None:
+    shutil.rmtree(landing)
+    landing.mkdir()
+    for path, content in files.items():
+        path.write_bytes(content)
