@@ -170,7 +170,7 @@ def test_without_a_champion_there_is_none_yet_and_no_column_for_it(told: Told) -
     text = told("evaluation", standing=Standing(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
 
     assert lines(text, "champion") == ["none yet"]
-    assert lines(text, "hold-out") == [" " * 20 + "candidate (95 % interval)   "]
+    assert lines(text, "hold-out") == [" " * 20 + "candidate (95 % interval)"]
 
 
 def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:
