@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run as `kedro run` does; returns on success, raises on failure.
+    """Run as `kedro run` does; returns on success, and ends the process with a sentence on failure.
 
     A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
     """
@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run.main(args=list(sys.argv[1:] if argv is None else argv), prog_name=__package__, standalone_mode=False)
     except click.ClickException as error:
-        raise RuntimeError(error.format_message()) from error
+        error.show()
+        raise SystemExit(error.exit_code) from error
 
 
 if __name__ == "__main__":

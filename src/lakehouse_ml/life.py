@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
             session.run(namespaces=names)
     except click.ClickException as error:
-        print(f"\nError: {error.format_message()}", file=sys.stderr)
+        error.show()
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped. Run again to go on where it was.", file=sys.stderr)
