@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from lakehouse_ml import quiet
+
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = {"churn": "customers_simulated.csv"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code; a user's mistake is one sentence on stderr."""
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import reads conf/logging.yml
     import click
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
