@@ -104,7 +104,7 @@ class Conf:
                 "extra_forbidden": f"{name} is not a known key",
                 "unexpected_keyword_argument": f"{name} is not a known key",
                 "missing": f"{name} is missing",
-                "missing_argument": f"{name} is missing",
+                "missing_keyword_only_argument": f"{name} is missing",
             }.get(fault["type"], f"{name} can't be {fault['input']!r}: {_sentence(fault['msg']).rstrip('.').lower()}")
             clauses.append(f"{self.where(kind, key)}: {what}")
         return "; ".join(clauses) + "."

@@ -159,6 +159,8 @@ def _end_runs(status: str) -> None:
     import mlflow
 
     with suppress(Exception):
+        # MLflow would ask the Spark session for the registry's address; Ctrl-C has ended the engine's server too.
+        mlflow.set_registry_uri(mlflow.get_tracking_uri())
         while mlflow.active_run() is not None:
             mlflow.end_run(status)
 
