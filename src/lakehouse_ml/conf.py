@@ -238,7 +238,9 @@ def _line(file: Path, key: Key) -> int | None:
 def _parts(full_key: str, length: int) -> list[str]:
     """A dotted key split into that many parts; datasets have a dot in their names."""
     words = full_key.split(".")
-    return [".".join(words[: len(words) - length + 1]), *words[len(words) - length + 1 :]] if len(words) >= length else []
+    return (
+        [".".join(words[: len(words) - length + 1]), *words[len(words) - length + 1 :]] if len(words) >= length else []
+    )
 
 
 def _shown(file: Path) -> str:

@@ -50,7 +50,13 @@ _STATES = {
     ),
 }
 # Where an error's text names the place; the first that is found counts.
-_PLACES = (r"location (/\S+) not found", r"file:? (/?\S+\.parquet)", r"filepath='([^']+)'", r"'(/[^']+)'", r"[dD]ataset '([^']+)'")
+_PLACES = (
+    r"location (/\S+) not found",
+    r"file:? (/?\S+\.parquet)",
+    r"filepath='([^']+)'",
+    r"'(/[^']+)'",
+    r"[dD]ataset '([^']+)'",
+)
 
 
 class Busy(LakehouseError):

@@ -294,7 +294,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def results(lake: Path) -> dict[str, Any]:
     """What a life leaves that may not depend on how often it was interrupted."""
-    tables = {name: DeltaTable(next(lake.glob(f"*/churn/{name}"))).to_pandas() for name in ("score_customers", "verdict_model")}
+    tables = {
+        name: DeltaTable(next(lake.glob(f"*/churn/{name}"))).to_pandas()
+        for name in ("score_customers", "verdict_model")
+    }
     scores = tables["score_customers"].sort_values("customer_id")
     with closing(sqlite3.connect(lake / "mlflow.db")) as store:
         aliases = store.execute("select alias, version from registered_model_aliases order by alias").fetchall()
@@ -397,7 +400,9 @@ def test_a_full_disk_is_told_and_with_space_the_next_run_goes_on(
 
 
 def test_outside_of_the_project_one_sentence_says_where_to_start(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "lakehouse_ml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse_ml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert str(OUTSIDE.says).format(folder=tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
