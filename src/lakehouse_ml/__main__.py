@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from lakehouse_ml import quiet
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run as `kedro run` does; returns on success, raises on failure.
+    """Run as `kedro run` does; returns on success, and ends the process with a sentence on failure.
 
     A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
     """
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import reads conf/logging.yml
     import click
     from kedro.framework.project import configure_project
 
@@ -20,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run.main(args=list(sys.argv[1:] if argv is None else argv), prog_name=__package__, standalone_mode=False)
     except click.ClickException as error:
-        raise RuntimeError(error.format_message()) from error
+        error.show()
+        raise SystemExit(error.exit_code) from error
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ class LakehouseError(Exception):
     """A mistake or a state of the world that stops the run; the message names place and remedy."""
 
 
+class ConfError(LakehouseError):
+    """A file of conf can't be used as it is."""
+
+
 class LandingError(LakehouseError):
     """A landing folder or file can't be used as it is."""
 

@@ -51,15 +51,20 @@ class ProjectHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Say on the MLflow run what it is: use case, command, engine, environment, code."""
+        """Say on the MLflow run what it is: use case, command, engine, environment, code; close those of killed ones."""
         import mlflow
 
+        from lakehouse_ml import tracking
+
+        for name in sorted(pipeline.datasets()):
+            catalog.get(name)  # a wrong entry is told before the first node runs
         self._catalog, self._seconds, self._run_id = catalog, {}, None
         self._may_search = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         active = mlflow.active_run()
         if active is None:
             return
         self._run_id = active.info.run_id
+        tracking.end_abandoned(active)
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
         tags = {
             "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from lakehouse_ml.quiet import say_only_the_summary
+from lakehouse_ml import quiet
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLES = {"churn": "customers_simulated.csv"}
@@ -16,6 +16,7 @@ SAMPLES = {"churn": "customers_simulated.csv"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code; a user's mistake is one sentence on stderr."""
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import reads conf/logging.yml
     import click
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _arguments(argv)
     bootstrap_project(PROJECT)
     if given.quiet:
-        say_only_the_summary()
+        quiet.say_only_the_summary()
     names = list(SAMPLES) if given.use_case == "all" else [given.use_case]
     try:
         if given.landing is None:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
             session.run(namespaces=names)
     except click.ClickException as error:
-        print(f"\nError: {error.format_message()}", file=sys.stderr)
+        error.show()
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped. Run again to go on where it was.", file=sys.stderr)

@@ -6,19 +6,21 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.framework.project import settings
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, provenance
+from lakehouse_ml import errors, machine, provenance
+from lakehouse_ml.conf import Conf
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
 
@@ -105,33 +107,85 @@ def _heartbeat(name: str, seconds: float = _BEAT_SECONDS) -> Iterator[None]:
         thread.join()
 
 
+class Stopped(click.ClickException):
+    """The user's Ctrl-C, with the exit code that shells give it."""
+
+    exit_code = 130
+
+    def show(self, file: Any = None) -> None:
+        """Print the message; it is no error."""
+        click.echo(f"\n{self.message}", file=file, err=True)
+
+
 class ProjectSession(KedroSession):
     """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
 
     def load_context(self) -> KedroContext:
         """The project's context; an environment that has no folder in conf is refused by name."""
-        conf, env = Path(self._conf_source), self.store.get("env")
-        if env and conf.is_dir() and not (conf / env).is_dir():
-            known = sorted(path.name for path in conf.iterdir() if path.is_dir())
-            raise errors.LakehouseError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+        self._check_folders()
         return super().load_context()
 
     def run(self, *args: Any, **given: Any) -> dict[str, Any]:
-        """Run pipelines; arguments as Kedro's.
+        """Run pipelines; arguments as Kedro's. The lake is held meanwhile: a second run on it is refused.
 
         Raises:
             click.ClickException: A mistake or a state of the world that its message tells how to mend.
         """
         if type(given.get("runner")) in (type(None), SequentialRunner):
             given["runner"] = UpToDateRunner()
+        conf, lake = None, ""
         try:
             _check_names(given.get("pipeline_names") or [])
-            return super().run(*args, **given)
+            self._check_folders()
+            conf = Conf(self._folders())
+            loader = self._get_config_loader()
+            conf.check(loader)
+            lake = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](
+                (self.store.get("runtime_params") or {}).get("lake") or loader["globals"]["lake"]
+            )
+            with machine.held(lake):
+                return super().run(*args, **given)
+        except KeyboardInterrupt:
+            _end_runs("KILLED")
+            raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
-            told = errors.find(error) or _configuration(error)
+            _end_runs("FAILED")
+            told = errors.find(error) or (conf and conf.explain(error)) or machine.explain(error, lake)
+            told = told or _configuration(error)
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
+
+    def _folders(self) -> tuple[Path, ...]:
+        args = settings.CONFIG_LOADER_ARGS
+        env = self.store.get("env") or args["default_run_env"]
+        return tuple(Path(self._conf_source) / name for name in (env, args["base_env"]))
+
+    def _check_folders(self) -> None:
+        """Raises a sentence where conf isn't, or has no folder of the environment."""
+        conf, args = Path(self._conf_source), settings.CONFIG_LOADER_ARGS
+        if "://" in self._conf_source or conf.suffix in (".gz", ".zip"):
+            return
+        if not (conf / args["base_env"]).is_dir():
+            raise errors.ConfError(
+                f"There is no conf of lakehouse-ml in {conf}: start from the project's folder, or name the conf, "
+                f"--conf-source <folder>."
+            )
+        env = self.store.get("env")
+        if env and not (conf / env).is_dir():
+            known = sorted(path.name for path in conf.iterdir() if path.is_dir())
+            raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+
+
+def _end_runs(status: str) -> None:
+    """Close what is open in MLflow, as far as that is possible: the store may be what failed."""
+    import mlflow
+
+    with suppress(Exception):
+        # MLflow would ask the Spark session for the registry's address; Ctrl-C has ended the engine's server too.
+        mlflow.set_registry_uri(mlflow.get_tracking_uri())
+        while mlflow.active_run() is not None:
+            mlflow.end_run(status)
 
 
 def _check_names(pipelines: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from kedro.io import DataCatalog
@@ -14,6 +14,9 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Candidate, Promotion
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
 from lakehouse_ml.provenance import current
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
@@ -50,6 +53,20 @@ def end(run_id: str, *, did_something: bool) -> None:
         mlflow.end_run()
     if not did_something:
         mlflow.delete_run(run_id)
+
+
+def end_abandoned(active: Run) -> None:
+    """End as killed what a dead process left open in the experiment of the active run.
+
+    Only whoever holds the lake may call this: then no other run of ours is alive.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
+        # Kedro's tags, and the trials' one: a run that somebody opened by hand stays as it is.
+        if run.info.run_id != active.info.run_id and run.data.tags.keys() & {"use_case", "project_path"}:
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _log_trials(use_case: str, trials: pd.DataFrame) -> None:

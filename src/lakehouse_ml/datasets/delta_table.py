@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from kedro.io import AbstractDataset
+from pydantic import validate_call
 
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
@@ -42,6 +44,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         ```
     """
 
+    @validate_call
     def __init__(
         self,
         *,
@@ -89,7 +92,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """
         table = self._open()
         if self._frame == "pandas":
-            return table.to_pyarrow_table().to_pandas()
+            with self._read():
+                return table.to_pyarrow_table().to_pandas()
         reader = ENGINE.session().read.format("delta").option("versionAsOf", table.version())
         return reader.load(ENGINE.readable(self._path))
 
@@ -159,8 +163,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
         import pyarrow.compute as pc
 
         rows = self._open().to_pyarrow_dataset()
-        greatest = pc.max(rows.to_table(columns=[column])[column]).as_py()
-        return None if greatest is None else (greatest, rows.count_rows(filter=pc.field(column) == greatest))
+        with self._read():
+            greatest = pc.max(rows.to_table(columns=[column])[column]).as_py()
+            return None if greatest is None else (greatest, rows.count_rows(filter=pc.field(column) == greatest))
 
     def _exists(self) -> bool:
         import deltalake
@@ -179,16 +184,29 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
         if not self._exists():
             raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
-        try:
+        with self._read():
             table = deltalake.DeltaTable(self._path, version=self._at_version)
-        except Exception as error:
-            first = str(error).strip().splitlines()[0]
-            raise TableError(f"The table at {self._path} can't be read: {first}") from error
+            # Without its first commit a log that has no checkpoint is read here, and not by the engine.
+            first, newest = table.history()[-1]["version"], table.version()
+            if first and not any((Path(self._path) / "_delta_log").glob("*.checkpoint*")):
+                raise FileNotFoundError(f"its log begins at version {first} of {newest}")
         unreadable = _UNREADABLE.intersection(table.protocol().reader_features or ())
         if unreadable or table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise TableError(f"The table at {self._path} uses {', '.join(unreadable) or 'column mapping'}, "
                              f"which this engine would misread.")  # fmt: skip
         return table
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """What goes wrong while the table is read, as a sentence."""
+        try:
+            yield
+        except Exception as error:
+            why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0].removeprefix("Kernel error: ")
+            raise TableError(
+                f"The table at {self._path} is damaged and can't be read ({why}). Restore this folder from a copy, or "
+                f"start a new lake from the same files: LAKE=<folder>."
+            ) from error
 
     def _replace(self, rows: pa.dataset.Dataset, batch: Batch) -> None:
         import pyarrow as pa

@@ -9,7 +9,9 @@ from typing import Any, Literal, NoReturn
 
 import fsspec
 from kedro.io import AbstractDataset, DatasetError
+from pydantic import validate_call
 
+from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LandingError
 from lakehouse_ml.landing import Landing, LandingFile
 from lakehouse_ml.spark import ENGINE
@@ -32,6 +34,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         ```
     """
 
+    @validate_call
     def __init__(
         self,
         *,
@@ -55,7 +58,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
             metadata: For kedro-viz.
         """
         self._address = filepath.rstrip("/")
-        self._manifest = manifest
+        self._manifest = DeltaTable(filepath=manifest, frame="pandas")
         self._pattern = files
         self._format = format
         self._delimiter = delimiter
@@ -149,11 +152,9 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         )
 
     def _known(self) -> tuple[dict[str, str], str | None]:
-        import deltalake
-
-        if not deltalake.DeltaTable.is_deltatable(self._manifest):
+        if not self._manifest.exists():
             return {}, None
-        rows = deltalake.DeltaTable(self._manifest).to_pyarrow_table().to_pylist()
+        rows = self._manifest.load().to_dict("records")
         addresses = [row["landing"] for row in rows]
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
 

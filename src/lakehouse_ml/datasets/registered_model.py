@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kedro.io import AbstractDataset, DatasetError
+from pydantic import validate_call
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import RegistryError
@@ -45,6 +46,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         ```
     """
 
+    @validate_call
     def __init__(
         self,
         *,
@@ -179,6 +181,7 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
         ```
     """
 
+    @validate_call
     def __init__(self, *, name: str, metadata: dict[str, Any] | None = None) -> None:
         """Nothing is contacted before `load` or `save`."""
         self._name = name

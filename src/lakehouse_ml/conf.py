@@ -1,0 +1,252 @@
+"""What is wrong in conf, told with the file and the line that say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lakehouse_ml.errors import ConfError
+from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.spark import EngineSpec
+from lakehouse_ml.spec import Spec
+
+if TYPE_CHECKING:
+    from kedro.config import AbstractConfigLoader
+
+Key = Sequence[str | int]
+# What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
+RUNTIME = frozenset({"lake", "landing"})
+
+
+class Globals(Spec):
+    """`conf/<env>/globals.yml`."""
+
+    lake_kind: Literal["path"]
+    lake: str
+    landing: str
+
+
+@dataclass(frozen=True)
+class Conf:
+    """The folders that a run's conf is read from, the one that counts most first."""
+
+    folders: tuple[Path, ...]
+
+    def check(self, loader: AbstractConfigLoader) -> None:
+        """Refuse wrong keys and values of globals, spark and mlflow before anything is opened.
+
+        Raises:
+            ConfError: Names file, line, key and what is wrong with it.
+        """
+        from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+
+        kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
+        for kind, model in kinds.items():
+            try:
+                model.model_validate(loader[kind])
+            except ValidationError as error:
+                raise ConfError(self._told(kind, (), error)) from error
+        self._check_parameters(loader["parameters"])
+
+    def explain(self, error: BaseException) -> str | None:
+        """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
+        from kedro.io import DatasetError
+        from kedro.validation.exceptions import ParameterValidationError
+        from omegaconf.errors import OmegaConfBaseException
+
+        for seen in chain(error):
+            if isinstance(seen, yaml.YAMLError):
+                return self._broken() or str(seen)
+            if isinstance(seen, OmegaConfBaseException):
+                return self._broken() or self._interpolation(str(seen))
+            if isinstance(seen, ParameterValidationError):
+                return self._parameters(str(seen))
+            entry = re.search(r"[Dd]ataset '([\w.]+)'", str(seen))
+            if entry and isinstance(seen, DatasetError) and _CATALOG.search(str(seen)):
+                causes = [cause for cause in chain(seen) if isinstance(cause, ValidationError)]
+                pattern = self._pattern(entry[1])
+                if causes:
+                    return self._told("catalog", (pattern,), causes[0])
+                what = str(seen).strip().replace("An exception occurred when parsing config for dataset", "Dataset")
+                return f"{self.where('catalog', (pattern,))}: {_sentence(what.split('Hint')[0])}"
+        return None
+
+    def where(self, kind: str, key: Key) -> str:
+        """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere."""
+        for length in range(len(key), 0, -1):
+            for file in self._files(kind):
+                line = _line(file, key[:length])
+                if line:
+                    return f"{_shown(file)}, line {line}"
+        return " or ".join(_shown(file) for file in self._files(kind)) or _shown(self.folders[-1] / f"{kind}.yml")
+
+    def _files(self, kind: str) -> Iterator[Path]:
+        for folder in dict.fromkeys(self.folders):
+            yield from (
+                file for file in sorted(folder.rglob("*.yml"))
+                if any(part.startswith(kind) for part in file.relative_to(folder).parts)
+            )  # fmt: skip
+
+    def _told(self, kind: str, above: Key, error: ValidationError) -> str:
+        """One clause for each fault, in the order in which pydantic found them."""
+        clauses = []
+        for fault in error.errors():
+            key = (*above, *(part for part in fault["loc"] if part not in ("self",)))
+            name = ".".join(map(str, key))
+            what = {
+                "extra_forbidden": f"{name} is not a known key",
+                "unexpected_keyword_argument": f"{name} is not a known key",
+                "missing": f"{name} is missing",
+                "missing_keyword_only_argument": f"{name} is missing",
+            }.get(fault["type"], f"{name} can't be {fault['input']!r}: {_sentence(fault['msg']).rstrip('.').lower()}")
+            clauses.append(f"{self.where(kind, key)}: {what}")
+        return "; ".join(clauses) + "."
+
+    def _check_parameters(self, given: Mapping[str, Any]) -> None:
+        known = {tuple(name.split(".")) for name in _parameters()}
+        for key in _unknown((), given, known):
+            if key[0] not in RUNTIME:
+                siblings = sorted({name[len(key) - 1] for name in known if name[: len(key) - 1] == key[:-1]})
+                raise ConfError(
+                    f"{self.where('parameters', key)}: {'.'.join(key)} is not a known key; there are "
+                    f"{', '.join(siblings)}."
+                )
+        for key in sorted(known):
+            value: Any = given
+            for part in key:
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value is None and not _may_be_absent(given, key):
+                raise ConfError(f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing.")
+
+    def _parameters(self, text: str) -> str:
+        """Kedro keeps of what pydantic found only the text."""
+        clauses = []
+        for part in text.split("\n- Parameter ")[1:]:
+            name = part.split("'")[1]
+            for loc, message, kind, value in _FAULT.findall(part):
+                key = (*name.split("."), *(int(word) if word.isdigit() else word for word in loc.split(".")))
+                what = {"extra_forbidden": "is not a known key", "missing": "is missing"}.get(
+                    kind, f"can't be {value}: {_sentence(message).rstrip('.').lower()}"
+                )
+                clauses.append(f"{self.where('parameters', key)}: {name}.{loc} {what}")
+            if not _FAULT.search(part):
+                clauses.append(f"{self.where('parameters', name.split('.'))}: {_sentence(part)}".rstrip("."))
+        return "; ".join(clauses) + "."
+
+    def _broken(self) -> str | None:
+        """The first file that isn't YAML, or isn't a mapping."""
+        for folder in self.folders:
+            for file in sorted(folder.rglob("*.yml")):
+                try:
+                    whole = yaml.compose(file.read_text(encoding="utf-8"))
+                except (yaml.MarkedYAMLError, UnicodeDecodeError) as error:
+                    mark = getattr(error, "problem_mark", None)
+                    line = f", line {mark.line + 1}" if mark else ""
+                    problem = getattr(error, "problem", None) or "not UTF-8"
+                    return f"{_shown(file)}{line}: this is not valid YAML ({problem})."
+                if whole is not None and not isinstance(whole, yaml.MappingNode):
+                    return f"{_shown(file)}, line 1: this has to be keys with values, `key: value`."
+        return None
+
+    def _interpolation(self, text: str) -> str:
+        """OmegaConf names the key whose value points nowhere."""
+        key = re.search(r"full_key: (\S+)", text)
+        first = _sentence(text.strip().splitlines()[0])
+        for kind in ("catalog", "mlflow", "parameters", "globals", "spark") if key else ():
+            for length in (1, 2, 3, 4):
+                parts = _parts(key[1], length) if key else []
+                if parts and any(_line(file, parts) for file in self._files(kind)):
+                    return f"{self.where(kind, parts)}: {key[1] if key else ''}: {first}"
+        return f"{_shown(self.folders[-1])}: {first}"
+
+    def _pattern(self, dataset: str) -> str:
+        """The entry of the catalog that a dataset comes from: its own, or the pattern that it fits."""
+        names = [name for file in self._files("catalog") for name in (yaml.safe_load(file.read_text("utf-8")) or {})]
+        if dataset in names:
+            return dataset
+        fits = [
+            name for name in names
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(name)), dataset)
+        ]  # fmt: skip
+        return max(fits, key=lambda name: len(re.sub(r"\{\w+\}", "", name)), default=dataset)
+
+
+# What Kedro says of an entry that it can't make a dataset of.
+_CATALOG = re.compile(r"parsing config|must only contain arguments|Failed to instantiate|Failed to load|validator")
+_FAULT = re.compile(r"^(\S+)\n  (.+?) \[type=(\w+), input_value=(.*), input_type=\w+\]$", re.MULTILINE)
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it was raised from or while handling, from the outside in."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _parameters() -> set[str]:
+    """Names of all parameters that a node of any stage reads."""
+    pipelines = [import_module(f"lakehouse_ml.pipelines.{stage}").create_pipeline() for stage in STAGES]
+    inputs = {name for pipeline in pipelines for name in pipeline.inputs()}
+    return {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+
+
+def _unknown(above: tuple[str, ...], given: Mapping[str, Any], known: Iterable[tuple[str, ...]]) -> Iterator[Key]:
+    for name, value in given.items():
+        key = (*above, str(name))
+        if key in known:
+            continue
+        if not any(other[: len(key)] == key for other in known):
+            yield key
+        elif isinstance(value, Mapping):
+            yield from _unknown(key, value, known)
+
+
+def _may_be_absent(given: Mapping[str, Any], key: Key) -> bool:
+    """Whether a parameter stands in conf, as null: its type decides whether it may."""
+    value: Any = given
+    for part in key[:-1]:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return isinstance(value, Mapping) and key[-1] in value
+
+
+def _line(file: Path, key: Key) -> int | None:
+    """The line on which a key stands in a YAML file, from 1."""
+    node = yaml.compose(file.read_text(encoding="utf-8"))
+    line = None
+    for part in key:
+        if isinstance(node, yaml.MappingNode):
+            held = [(name, value) for name, value in node.value if name.value == str(part)]
+            if not held:
+                return None
+            line, node = held[0][0].start_mark.line + 1, held[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return None
+    return line
+
+
+def _parts(full_key: str, length: int) -> list[str]:
+    """A dotted key split into that many parts; datasets have a dot in their names."""
+    words = full_key.split(".")
+    return (
+        [".".join(words[: len(words) - length + 1]), *words[len(words) - length + 1 :]] if len(words) >= length else []
+    )
+
+
+def _shown(file: Path) -> str:
+    return str(file)
+
+
+def _sentence(text: str) -> str:
+    """Many lines as one."""
+    return re.sub(r"\s+", " ", text).strip().rstrip(".") + "."

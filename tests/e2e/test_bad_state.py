@@ -1,0 +1,408 @@
+"""What happens when the lake, the machine, the registry or conf is bad: one sentence, and the next run goes on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse_ml.use_cases.churn.synthetic import write_csv
+
+PROJECT = Path(__file__).resolve().parents[2]
+MLFLOW_RETRY = 600
+
+
+@dataclass(frozen=True)
+class Case:
+    """What comes in, what happens, and the sentence: `{conf}`, `{lake}` and `{…}` of a case stand for what varies."""
+
+    name: str
+    given: str
+    happens: str
+    says: str | None
+
+
+@dataclass(frozen=True)
+class ConfCase(Case):
+    """A mistake in one file of conf: `old` is replaced by `new`, or `new` is the whole file."""
+
+    file: str
+    new: str
+    old: str | None = None
+
+
+@dataclass(frozen=True)
+class LakeCase(Case):
+    """Harm that is done to a lake; the stage is run, the harm undone, and the stage run again."""
+
+    harm: Callable[[Path], Any]
+    stage: str = "data_quality"
+
+
+REFUSED = "The run stops before anything is opened; nothing is written."
+STOPS = "The run stops; nothing that was finished is lost, and once the table is restored the next run completes."
+RESTORE = "Restore this folder from a copy, or start a new lake from the same files: LAKE=<folder>."
+
+
+def conf(name: str, file: str, new: str, told: str, old: str | None = None) -> ConfCase:
+    return ConfCase(f"conf: {name}", f"{file} with `{new.strip()}`", REFUSED, f"{{conf}}/{told}", file, new, old)
+
+
+CONF = [
+    conf("globals, wrong key", "base/globals.yml", "lkae: 3\nlake: ", "base/globals.yml, line 3: lkae is not", "lake: "),
+    conf("globals, wrong type", "base/globals.yml", "lake: [1]", "base/globals.yml, line 3: lake can't be [1]", "lake: data "),
+    conf("globals, not YAML", "base/globals.yml", "lake: [data", "base/globals.yml, line 4: this is not valid YAML", "lake: data "),
+    conf("spark, wrong key", "base/spark.yml", "x: 1\nengine: sail", "base/spark.yml, line 1: x is not", "engine: sail"),
+    conf("spark, wrong value", "base/spark.yml", "engine: spork", "base/spark.yml, line 1: engine can't be 'spork'", "engine: sail"),
+    conf("spark, a list", "base/spark.yml", "- engine: sail", "base/spark.yml, line 1: this has to be keys with values", "engine: sail"),
+    conf("mlflow, wrong key", "base/mlflow.yml", "flaten: true", "base/mlflow.yml, line 14: tracking.params.dict_params.flaten is not", "flatten: true"),
+    conf("mlflow, wrong type", "base/mlflow.yml", "flatten: some", "base/mlflow.yml, line 14: tracking.params.dict_params.flatten can't be 'some'", "flatten: true"),
+    conf("mlflow, not YAML", "base/mlflow.yml", "flatten: [true", "base/mlflow.yml, line 15: this is not valid YAML", "flatten: true"),
+    conf("catalog, wrong key", "base/catalog.yml", "filepth: ${_lake}/01_raw/{use_case}/raw", "base/catalog.yml, line 22: {{use_case}}.raw_{{table}}.filepth is not", "filepath: ${_lake}/01_raw/{use_case}/raw"),
+    conf("catalog, wrong value", "base/catalog.yml", "manifest_{table}\n  frame: polars", "base/catalog.yml, line 33: {{use_case}}.manifest_{{table}}.frame can't be 'polars'", "manifest_{table}\n  frame: pandas"),
+    conf("catalog, unknown class", "base/catalog.yml", "DeltaTabel", "base/catalog.yml, line ", "DeltaTable"),
+    conf("catalog, a name that nothing has", "base/catalog.yml", "${_laek}/01_raw/{use_case}/raw", "base/catalog.yml, line 22: ", "${_lake}/01_raw/{use_case}/raw"),
+    conf("catalog, not YAML", "base/catalog.yml", "keys: [[model", "base/catalog.yml, line 118: this is not valid YAML", "keys: [model"),
+    conf("churn's catalog, wrong key", "base/churn/catalog.yml", "fromat: csv  ", "base/churn/catalog.yml, line 9: churn.landing_customers.fromat is not", "format: csv  "),
+    conf("churn's catalog, wrong value", "base/churn/catalog.yml", "format: xlsx  ", "base/churn/catalog.yml, line 9: churn.landing_customers.format can't be 'xlsx'", "format: csv  "),
+    conf("churn's catalog, not YAML", "base/churn/catalog.yml", "format: [csv  ", "base/churn/catalog.yml, line 10: this is not valid YAML", "format: csv  "),
+    conf("parameters, wrong key", "base/churn/parameters.yml", "top_valeus: 5", "base/churn/parameters.yml, line 8: churn.data_quality.top_valeus is not", "top_values: 5"),
+    conf("parameters, wrong type", "base/churn/parameters.yml", "top_values: five", "base/churn/parameters.yml, line 8: churn.data_quality.top_values can't be 'five'", "top_values: 5"),
+    conf("parameters, wrong group", "base/churn/parameters.yml", "economcis:", "base/churn/parameters.yml, line 41: churn.economcis is not", "economics:"),
+    conf("parameters, not YAML", "base/churn/parameters.yml", "folds: [3", "base/churn/parameters.yml, line 3 is not valid YAML", "folds: 3"),
+    conf("own globals", "local/globals.yml", "lkae: mine\n", "local/globals.yml, line 1: lkae is not"),
+    conf("own spark", "local/spark.yml", "engine: 3\n", "local/spark.yml, line 1: engine can't be 3"),
+    conf("own mlflow", "local/mlflow.yml", "tracking: 3\n", "local/mlflow.yml, line 1: tracking can't be 3"),
+    conf("own parameters", "local/parameters.yml", "churn: {data_quality: {exmaples: 3}}\n", "local/parameters.yml, line 1: churn.data_quality.exmaples is not"),
+    conf("own catalog", "local/catalog.yml", "churn.landing_customers: {typ: x}\n", "local/catalog.yml, line 1: "),
+]  # fmt: skip
+
+
+def log(name: str) -> Callable[[Path], Path]:
+    return lambda lake: next(lake.glob(f"*/churn/{name}/_delta_log/*0.json"))
+
+
+def cut(name: str) -> Callable[[Path], Any]:
+    return lambda lake: (file := log(name)(lake)).write_text(file.read_text()[: file.stat().st_size // 2])
+
+
+def overwrite(name: str) -> Callable[[Path], Any]:
+    return lambda lake: log(name)(lake).write_bytes(b"\x00garbage")
+
+
+def lose(name: str) -> Callable[[Path], Any]:
+    return lambda lake: (file := log(name)(lake)).rename(file.with_name("00000000000000000001.json"))
+
+
+def lose_rows(name: str) -> Callable[[Path], Any]:
+    return lambda lake: [file.unlink() for file in next(lake.glob(f"*/churn/{name}")).glob("*.parquet")]
+
+
+def damaged(name: str, why: str) -> str:
+    return f"The table at {{lake}}/01_raw/churn/{name} is damaged and can't be read ({why}"
+
+
+def set_revision(lake: Path) -> None:
+    with closing(sqlite3.connect(lake / "mlflow.db")) as store, store:
+        store.execute("update alembic_version set version_num = 'ffffffffffff'")
+
+
+def into_a_folder(lake: Path) -> None:
+    (lake / "mlflow.db").unlink()
+    (lake / "mlflow.db").mkdir()
+
+
+LAKE = [
+    LakeCase("table: commit cut off", "half a commit of raw_customers", STOPS, damaged("raw_customers", "Json error"), cut("raw_customers")),
+    LakeCase("table: commit of garbage", "bytes that are no commit", STOPS, damaged("raw_customers", "Json error"), overwrite("raw_customers")),
+    LakeCase("table: first commit missing", "a log that begins later", STOPS, damaged("raw_customers", "its log begins at version 1"), lose("raw_customers")),
+    LakeCase("manifest: commit cut off", "half a commit of the manifest", STOPS, damaged("manifest_customers", "Json error"), cut("manifest_customers"), "data_ingestion"),
+    LakeCase("manifest: commit missing", "a log that begins later", STOPS, damaged("manifest_customers", "its log begins at version 1"), lose("manifest_customers"), "data_ingestion"),
+    LakeCase("manifest: rows missing", "the log without its files", STOPS, damaged("manifest_customers", "Object at location"), lose_rows("manifest_customers"), "data_ingestion"),
+    LakeCase("store: newer", "an mlflow.db of another version", STOPS, "Another version of MLflow wrote the tracking store {lake}/mlflow.db (its schema is ffffffffffff", set_revision),
+    LakeCase("store: not a database", "an mlflow.db of garbage", STOPS, "The file of the tracking store {lake}/mlflow.db is damaged.", lambda lake: (lake / "mlflow.db").write_bytes(b"garbage " * 200)),
+    LakeCase("store: a folder", "a folder named mlflow.db", STOPS, "{lake}/mlflow.db is a folder", into_a_folder),
+]  # fmt: skip
+
+LOCKED = Case("store: locked", "another process holds mlflow.db exclusively", STOPS, "Another process holds the tracking store {lake}/mlflow.db. Wait until it is done")  # fmt: skip
+OUTSIDE = Case("outside of the project", "python -m lakehouse_ml in another folder", REFUSED, "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, --conf-source <folder>.")  # fmt: skip
+READ_ONLY = Case("read-only lake", "a lake on a read-only mount", STOPS, "{lake}/.lock is read-only: nothing can be written there. Make it writable, or name another lake: LAKE=<folder>.")  # fmt: skip
+FULL = Case("full disk", "a lake on a disk of 400 KB", "The run stops; when there is space, the next run completes.", "Error: The disk is full: ")  # fmt: skip
+TWO = Case("two runs at once", "two processes on one lake", "One does all; the other is refused and changes nothing.", "Another run is at work on the lake {lake} (process ")  # fmt: skip
+STOPPED = Case("Ctrl-C", "SIGINT in any of the seven stages", "Exit code 130; the MLflow run is KILLED; the next run completes with the results of an undisturbed one.", "Stopped. Run again to go on where it was.")  # fmt: skip
+KILLED = Case("kill -9", "SIGKILL in any of the seven stages", "The next run completes with the results of an undisturbed one and ends the MLflow run as KILLED.", None)  # fmt: skip
+
+CASES: list[Case] = [*CONF, *LAKE, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED]
+
+
+# --- in this process
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Runs stages of the project over any lake and conf."""
+    import mlflow
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    landing = tmp_path_factory.mktemp("landing")
+    write_csv(landing / "customers.csv", n=200, seed=1)
+    tracked_before = mlflow.get_tracking_uri()
+    bootstrap_project(PROJECT)
+
+    def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf") -> Any:
+        given = {"lake": str(lake), "landing": str(landing)}
+        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
+            return session.run(pipeline_names=list(stages))
+
+    yield run
+    mlflow.set_tracking_uri(tracked_before)
+
+
+@pytest.fixture(scope="module")
+def ingested(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake after its first two stages."""
+    lake = tmp_path_factory.mktemp("whole") / "lake"
+    start(lake, "data_ingestion", "data_quality")
+    return lake
+
+
+def sentence(start: Callable[..., Any], *given: Any, **more: Any) -> str:
+    import mlflow
+
+    with pytest.raises(click.ClickException) as caught:
+        start(*given, **more)
+    assert caught.value.exit_code == 1
+    assert mlflow.active_run() is None
+    return caught.value.format_message()
+
+
+def copy(lake: Path, to: Path) -> Path:
+    return Path(shutil.copytree(lake, to / "lake"))
+
+
+def statuses(lake: Path) -> list[str]:
+    with closing(sqlite3.connect(lake / "mlflow.db")) as store:
+        return [status for (status,) in store.execute("select status from runs")]
+
+
+@pytest.mark.parametrize("case", CONF, ids=lambda case: case.name)
+def test_a_mistake_in_conf_is_told_with_file_line_and_key_before_anything_is_opened(
+    start: Callable[..., Any], tmp_path: Path, case: ConfCase
+) -> None:
+    copied = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf"))
+    file = copied / case.file
+    file.parent.mkdir(exist_ok=True)
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    assert (case.old or "") in text
+    file.write_text(text.replace(case.old, case.new, 1) if case.old else case.new, encoding="utf-8")
+
+    told = sentence(start, tmp_path / "lake", "data_ingestion", "data_quality", conf=copied)
+
+    assert str(case.says).format(conf=copied) in told, told
+    assert "\n" not in told
+    assert not list((tmp_path / "lake").glob("0*"))
+
+
+@pytest.mark.parametrize("case", LAKE, ids=lambda case: case.name)
+def test_a_damaged_lake_is_told_and_a_restored_one_goes_on(
+    start: Callable[..., Any], ingested: Path, tmp_path: Path, case: LakeCase
+) -> None:
+    lake = copy(ingested, tmp_path / "bad")
+    case.harm(lake)
+
+    told = sentence(start, lake, case.stage)
+
+    assert told.startswith(str(case.says).format(lake=lake)), told
+    restored = copy(ingested, tmp_path / "restored")
+    start(restored, case.stage)
+    assert "RUNNING" not in statuses(restored)
+
+
+def test_a_locked_store_is_told_and_a_freed_one_goes_on(
+    start: Callable[..., Any], ingested: Path, tmp_path: Path
+) -> None:
+    lake = copy(ingested, tmp_path)
+    with closing(sqlite3.connect(lake / "mlflow.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        told = sentence(start, lake, "data_quality")
+    assert told.startswith(str(LOCKED.says).format(lake=lake))
+    start(lake, "data_quality")
+
+
+def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_open(
+    start: Callable[..., Any], ingested: Path, tmp_path: Path
+) -> None:
+    import mlflow
+
+    lake = copy(ingested, tmp_path)
+    client = mlflow.MlflowClient(f"sqlite:///{lake}/mlflow.db")
+    (experiment,) = [one.experiment_id for one in client.search_experiments() if one.name == "lakehouse-ml"]
+    left = client.create_run(experiment, tags={"use_case": "churn"}).info.run_id
+    mine = client.create_run(experiment).info.run_id
+
+    start(lake, "data_quality")
+
+    assert client.get_run(left).info.status == "KILLED"
+    assert client.get_run(mine).info.status == "RUNNING"
+
+
+# --- as processes
+
+
+@contextmanager
+def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
+    kedro = str(Path(sys.executable).with_name("kedro"))
+    call = [*before, kedro, "run", "--conf-source", str(conf), "--params", f"landing={landing},lake={lake}"]
+    with subprocess.Popen(
+        call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:  # fmt: skip
+        yield running
+
+
+def finished(lake: Path, landing: Path, conf: Path, *before: str) -> tuple[int, str]:
+    with started(lake, landing, conf, *before) as running:
+        _, said = running.communicate(timeout=MLFLOW_RETRY)
+    return running.returncode, said
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Few customers, and a conf with one trial."""
+    folder = tmp_path_factory.mktemp("small")
+    write_csv(folder / "landing" / "customers.csv", n=1_200, seed=1)
+    copied = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
+    parameters = copied / "base" / "churn" / "parameters.yml"
+    lines = parameters.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if "random_forest" not in line and "gradient_boosting" not in line]
+    parameters.write_text("\n".join(kept), encoding="utf-8")
+    return folder / "landing", copied
+
+
+def results(lake: Path) -> dict[str, Any]:
+    """What a life leaves that may not depend on how often it was interrupted."""
+    tables = {
+        name: DeltaTable(next(lake.glob(f"*/churn/{name}"))).to_pandas()
+        for name in ("score_customers", "verdict_model")
+    }
+    scores = tables["score_customers"].sort_values("customer_id")
+    with closing(sqlite3.connect(lake / "mlflow.db")) as store:
+        aliases = store.execute("select alias, version from registered_model_aliases order by alias").fetchall()
+    return {
+        "scores": list(zip(scores["customer_id"], scores["probability"].round(9), strict=True)),
+        "verdicts": tables["verdict_model"]["decision"].tolist(),
+        "aliases": aliases,
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    lake = tmp_path_factory.mktemp("undisturbed") / "lake"
+    code, said = finished(lake, *small)
+    assert code == 0, said
+    return results(lake)
+
+
+FIRST_NODES = (
+    "data_ingestion.parse_customers", "data_quality.check_customers", "feature_engineering.build_features",
+    "training.assemble_rows", "evaluation.evaluate", "batch_scoring.score_rows", "monitoring.join_outcomes",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_a_life_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_one(
+    small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals
+) -> None:
+    lake = tmp_path / "lake"
+    for node in FIRST_NODES:
+        with started(lake, *small) as running:
+            assert running.stderr is not None
+            reached = any(f"churn.{node}" in line for line in running.stderr)
+            running.send_signal(sent)
+            said = running.stderr.read()
+        assert reached, node
+        assert running.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL), said
+        assert "Traceback" not in said, said
+        assert sent == signal.SIGKILL or str(STOPPED.says) in said
+    code, said = finished(lake, *small)
+    assert code == 0, said
+    assert results(lake) == undisturbed
+    assert set(statuses(lake)) <= {"FINISHED", "KILLED"}
+    assert statuses(lake).count("KILLED") == len(FIRST_NODES)
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_does_all_and_the_other_is_refused(
+    small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    with started(lake, *small) as first, started(lake, *small) as second:
+        said = [run.communicate(timeout=MLFLOW_RETRY)[1] for run in (first, second)]
+    assert sorted([first.returncode, second.returncode]) == [0, 1], said
+    refused = said[0] if first.returncode else said[1]
+    assert str(TWO.says).format(lake=lake) in refused
+    assert "Traceback" not in refused
+    assert results(lake) == undisturbed
+    assert set(statuses(lake)) == {"FINISHED"}
+
+
+def in_a_namespace(script: str) -> list[str]:
+    """A command whose mounts nobody else sees; where the system allows none, the test is skipped."""
+    call = ["unshare", "-rm", "sh", "-c"]
+    if subprocess.run([*call, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mounts, so that no disk can be made read-only or full")
+    return [*call, f'{script}; exec "$@"', "sh"]
+
+
+@pytest.mark.slow
+def test_a_read_only_lake_is_told_and_a_writable_one_goes_on(small: tuple[Path, Path], tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    assert finished(lake, *small)[0] == 0
+    before = sorted((str(path), path.stat().st_size) for path in lake.rglob("*"))
+    read_only = in_a_namespace(f"mount --bind {lake} {lake}; mount -o remount,bind,ro {lake}")
+    code, said = finished(lake, *small, *read_only)
+    assert (code, "Traceback" in said) == (1, False), said
+    assert str(READ_ONLY.says).format(lake=lake) in said
+    assert sorted((str(path), path.stat().st_size) for path in lake.rglob("*")) == before
+    assert finished(lake, *small)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["400k", "1600k"])
+def test_a_full_disk_is_told_and_with_space_the_next_run_goes_on(
+    small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path, size: str
+) -> None:
+    """The full run and, after the disk has grown, the next one, in one namespace; the result is copied out."""
+    lake, out = tmp_path / "lake", tmp_path / "out"
+    lake.mkdir()
+    script = f'mount -t tmpfs -o size={size} none {lake}; "$@"; echo "exit $?" >&2; mount -o remount,size=1g {lake}; "$@"; code=$?; cp -a {lake} {out}; exit $code'
+    code, said = finished(lake, *small, *in_a_namespace(script)[:-2], script, "sh")
+    assert code == 0, said
+    assert "exit 1" in said
+    assert str(FULL.says) in said, said
+    assert "Traceback" not in said, said
+    assert results(out) == undisturbed
+    assert "RUNNING" not in statuses(out)
+
+
+def test_outside_of_the_project_one_sentence_says_where_to_start(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lakehouse_ml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert str(OUTSIDE.says).format(folder=tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
