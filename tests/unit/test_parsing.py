@@ -233,7 +233,7 @@ def test_whatever_a_csv_writer_wrote_is_read_back_as_it_was_or_told(
     rows = records(str(path))
     assert whole(rows) == [(number, row) for number, row in enumerate(table, 2) if len(row) == 3]
     assert [(number, fault.partition(" and spans")[0]) for number, _, fault in broken(rows)] == [
-        (number, f"has {len(row)} field{'s'[: len(row) != 1]} instead of 3") for number, row in enumerate(table, 2) if len(row) != 3
+        (number, f"has {len(row)} fields instead of 3") for number, row in enumerate(table, 2) if len(row) != 3
     ]
 
 
