@@ -165,7 +165,7 @@ def test_a_compressed_file_gives_the_same_records(tmp_path: Path) -> None:
     path = write(tmp_path, gzip.compress((HEADER + "A,1,red\nB\n").encode()), "a.csv.gz")
     assert read_header(path, "csv", ",", "a.csv.gz") == ("thingID", "items", "colour")
     assert whole(records(path)) == [(2, ["A", "1", "red"])]
-    assert broken(records(path)) == [(3, "B", "has 1 fields instead of 3")]
+    assert broken(records(path)) == [(3, "B", "has 1 field instead of 3")]
 
 
 def test_a_record_with_line_breaks_and_quotes_inside_counts_once(tmp_path: Path) -> None:
@@ -179,15 +179,15 @@ def test_a_ragged_record_comes_out_with_its_text_and_number_and_costs_no_other(t
     assert broken(rows) == [
         (2, "A,1", "has 2 fields instead of 3"),
         (4, "C,3,red,4", "has 4 fields instead of 3"),
-        (6, "E", "has 1 fields instead of 3"),
+        (6, "E", "has 1 field instead of 3"),
     ]
     assert all(row[name] is None for row in rows if row["line_fault"] for name in SOURCES)
 
 
 def test_a_file_of_ragged_records_only_loses_none(tmp_path: Path) -> None:
     assert broken(records(write(tmp_path, HEADER + "A\nB\n"))) == [
-        (2, "A", "has 1 fields instead of 3"),
-        (3, "B", "has 1 fields instead of 3"),
+        (2, "A", "has 1 field instead of 3"),
+        (3, "B", "has 1 field instead of 3"),
     ]
 
 
