@@ -142,10 +142,10 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    drift = catalog.get(f"{use_case.name}.verdict_drift")
-    if drift is None or not drift.exists():
+    drift = _stored(catalog, f"{use_case.name}.verdict_drift")
+    if drift is None or drift.empty:
         return [_line("drift", "not assessable: nothing is scored yet")]
-    newest = drift.load().sort_values("batch").iloc[-1]
+    newest = drift.sort_values("batch").iloc[-1]
     return [_line("drift", f"{click.style(newest.status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
 
 

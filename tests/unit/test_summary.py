@@ -187,6 +187,11 @@ def test_scoring_that_was_skipped_says_so(told: Told) -> None:
     assert lines(text, "drift") == ["not assessable: nothing is scored yet"]
 
 
+def test_a_table_of_drift_without_rows_is_told_like_none() -> None:
+    empty = TABLES["verdict_drift"].head(0)
+    assert lines(told("monitoring", verdict_drift=empty), "drift") == ["not assessable: nothing is scored yet"]
+
+
 def test_the_newest_batch_of_drift_is_told(told: Told) -> None:
     drift = TABLES["verdict_drift"].iloc[::-1].assign(status=["alarm", "stable"])
 
