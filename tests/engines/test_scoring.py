@@ -223,7 +223,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
     assert table.load().count() == 0
     SCORES.validate(table.load())
     ranked, listed = rank_actions(table.load(), SPEC, ECONOMICS, KEY)
-    assert (ranked.rows, len(listed)) == (None, 0)
+    assert (ranked.rows.count(), ranked.values, len(listed)) == (0, (), 0)
 
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:

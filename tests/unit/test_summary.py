@@ -187,7 +187,7 @@ def test_scoring_that_was_skipped_says_so(told: Told) -> None:
     assert lines(text, "drift") == ["not assessable: nothing is scored yet"]
 
 
-def test_a_table_of_drift_without_rows_is_told_like_none() -> None:
+def test_a_table_of_drift_without_rows_is_told_like_none(told: Told) -> None:
     empty = TABLES["verdict_drift"].head(0)
     assert lines(told("monitoring", verdict_drift=empty), "drift") == ["not assessable: nothing is scored yet"]
 
