@@ -115,7 +115,7 @@ class Conf:
             if key[0] not in RUNTIME:
                 siblings = sorted({name[len(key) - 1] for name in known if name[: len(key) - 1] == key[:-1]})
                 raise ConfError(
-                    f"{self.where('parameters', key)}: {'.'.join(key)} is not a known key; there are "
+                    f"{self.where('parameters', key)}: {'.'.join(map(str, key))} is not a known key; there are "
                     f"{', '.join(siblings)}."
                 )
         for key in sorted(known):

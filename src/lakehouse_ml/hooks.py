@@ -51,7 +51,7 @@ class ProjectHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Say on the MLflow run what it is: use case, command, engine, environment, code; close those of killed ones."""
+        """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
         from lakehouse_ml import tracking

@@ -59,7 +59,7 @@ _PLACES = (
 )
 
 
-class Busy(LakehouseError):
+class BusyError(LakehouseError):
     """Another run works on the same lake."""
 
 
@@ -81,7 +81,7 @@ def held(lake: str) -> Iterator[None]:
     A lake at an address (`s3://…`) can't be held: there the tables' own commits decide.
 
     Raises:
-        Busy: Another run has it.
+        BusyError: Another run has it.
     """
     if "://" in lake:
         yield
@@ -99,7 +99,7 @@ def held(lake: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise Busy(
+            raise BusyError(
                 f"Another run is at work on the lake {lake} ({lock.read().strip() or 'just started'}). "
                 f"Run again when it is done, or name another lake: LAKE=<folder>."
             ) from error

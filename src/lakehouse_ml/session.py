@@ -150,8 +150,12 @@ class ProjectSession(KedroSession):
             raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
             _end_runs("FAILED")
-            told = errors.find(error) or (conf and conf.explain(error)) or machine.explain(error, lake)
-            told = told or _configuration(error)
+            told = (
+                errors.find(error)
+                or (conf and conf.explain(error))
+                or machine.explain(error, lake)
+                or _configuration(error)
+            )
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error

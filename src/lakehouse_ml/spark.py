@@ -83,8 +83,8 @@ class Engine:
         """End the session and what was started for it; the next call of `session` starts anew."""
         if self._session is not None:
             # Ctrl-C ends the server as well: its client would try for minutes to say goodbye to it.
-            client: Any = self._session.client
-            client.set_retry_policies([])
+            session: Any = self._session
+            session.client.set_retry_policies([])
             self._session.stop()
             self._session = None
         if self._server is not None:

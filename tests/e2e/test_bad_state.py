@@ -60,33 +60,150 @@ def conf(name: str, file: str, new: str, told: str, old: str | None = None) -> C
 
 
 CONF = [
-    conf("globals, wrong key", "base/globals.yml", "lkae: 3\nlake: ", "base/globals.yml, line 3: lkae is not", "lake: "),
-    conf("globals, wrong type", "base/globals.yml", "lake: [1]", "base/globals.yml, line 3: lake can't be [1]", "lake: data "),
-    conf("globals, not YAML", "base/globals.yml", "lake: [data", "base/globals.yml, line 4: this is not valid YAML", "lake: data "),
-    conf("spark, wrong key", "base/spark.yml", "x: 1\nengine: sail", "base/spark.yml, line 1: x is not", "engine: sail"),
-    conf("spark, wrong value", "base/spark.yml", "engine: spork", "base/spark.yml, line 1: engine can't be 'spork'", "engine: sail"),
-    conf("spark, a list", "base/spark.yml", "- engine: sail", "base/spark.yml, line 1: this has to be keys with values", "engine: sail"),
-    conf("mlflow, wrong key", "base/mlflow.yml", "flaten: true", "base/mlflow.yml, line 14: tracking.params.dict_params.flaten is not", "flatten: true"),
-    conf("mlflow, wrong type", "base/mlflow.yml", "flatten: some", "base/mlflow.yml, line 14: tracking.params.dict_params.flatten can't be 'some'", "flatten: true"),
-    conf("mlflow, not YAML", "base/mlflow.yml", "flatten: [true", "base/mlflow.yml, line 15: this is not valid YAML", "flatten: true"),
-    conf("catalog, wrong key", "base/catalog.yml", "filepth: ${_lake}/01_raw/{use_case}/raw", "base/catalog.yml, line 22: {{use_case}}.raw_{{table}}.filepth is not", "filepath: ${_lake}/01_raw/{use_case}/raw"),
-    conf("catalog, wrong value", "base/catalog.yml", "manifest_{table}\n  frame: polars", "base/catalog.yml, line 33: {{use_case}}.manifest_{{table}}.frame can't be 'polars'", "manifest_{table}\n  frame: pandas"),
+    conf(
+        "globals, wrong key", "base/globals.yml", "lkae: 3\nlake: ", "base/globals.yml, line 3: lkae is not", "lake: "
+    ),
+    conf(
+        "globals, wrong type",
+        "base/globals.yml",
+        "lake: [1]",
+        "base/globals.yml, line 3: lake can't be [1]",
+        "lake: data ",
+    ),
+    conf(
+        "globals, not YAML",
+        "base/globals.yml",
+        "lake: [data",
+        "base/globals.yml, line 4: this is not valid YAML",
+        "lake: data ",
+    ),
+    conf(
+        "spark, wrong key", "base/spark.yml", "x: 1\nengine: sail", "base/spark.yml, line 1: x is not", "engine: sail"
+    ),
+    conf(
+        "spark, wrong value",
+        "base/spark.yml",
+        "engine: spork",
+        "base/spark.yml, line 1: engine can't be 'spork'",
+        "engine: sail",
+    ),
+    conf(
+        "spark, a list",
+        "base/spark.yml",
+        "- engine: sail",
+        "base/spark.yml, line 1: this has to be keys with values",
+        "engine: sail",
+    ),
+    conf(
+        "mlflow, wrong key",
+        "base/mlflow.yml",
+        "flaten: true",
+        "base/mlflow.yml, line 14: tracking.params.dict_params.flaten is not",
+        "flatten: true",
+    ),
+    conf(
+        "mlflow, wrong type",
+        "base/mlflow.yml",
+        "flatten: some",
+        "base/mlflow.yml, line 14: tracking.params.dict_params.flatten can't be 'some'",
+        "flatten: true",
+    ),
+    conf(
+        "mlflow, not YAML",
+        "base/mlflow.yml",
+        "flatten: [true",
+        "base/mlflow.yml, line 15: this is not valid YAML",
+        "flatten: true",
+    ),
+    conf(
+        "catalog, wrong key",
+        "base/catalog.yml",
+        "filepth: ${_lake}/01_raw/{use_case}/raw",
+        "base/catalog.yml, line 22: {{use_case}}.raw_{{table}}.filepth is not",
+        "filepath: ${_lake}/01_raw/{use_case}/raw",
+    ),
+    conf(
+        "catalog, wrong value",
+        "base/catalog.yml",
+        "manifest_{table}\n  frame: polars",
+        "base/catalog.yml, line 33: {{use_case}}.manifest_{{table}}.frame can't be 'polars'",
+        "manifest_{table}\n  frame: pandas",
+    ),
     conf("catalog, unknown class", "base/catalog.yml", "DeltaTabel", "base/catalog.yml, line ", "DeltaTable"),
-    conf("catalog, a name that nothing has", "base/catalog.yml", "${_laek}/01_raw/{use_case}/raw", "base/catalog.yml, line 22: ", "${_lake}/01_raw/{use_case}/raw"),
-    conf("catalog, not YAML", "base/catalog.yml", "keys: [[model", "base/catalog.yml, line 118: this is not valid YAML", "keys: [model"),
-    conf("churn's catalog, wrong key", "base/churn/catalog.yml", "fromat: csv  ", "base/churn/catalog.yml, line 9: churn.landing_customers.fromat is not", "format: csv  "),
-    conf("churn's catalog, wrong value", "base/churn/catalog.yml", "format: xlsx  ", "base/churn/catalog.yml, line 9: churn.landing_customers.format can't be 'xlsx'", "format: csv  "),
-    conf("churn's catalog, not YAML", "base/churn/catalog.yml", "format: [csv  ", "base/churn/catalog.yml, line 10: this is not valid YAML", "format: csv  "),
-    conf("parameters, wrong key", "base/churn/parameters.yml", "top_valeus: 5", "base/churn/parameters.yml, line 8: churn.data_quality.top_valeus is not", "top_values: 5"),
-    conf("parameters, wrong type", "base/churn/parameters.yml", "top_values: five", "base/churn/parameters.yml, line 8: churn.data_quality.top_values can't be 'five'", "top_values: 5"),
-    conf("parameters, wrong group", "base/churn/parameters.yml", "economcis:", "base/churn/parameters.yml, line 41: churn.economcis is not", "economics:"),
-    conf("parameters, not YAML", "base/churn/parameters.yml", "folds: [3", "base/churn/parameters.yml, line 3 is not valid YAML", "folds: 3"),
+    conf(
+        "catalog, a name that nothing has",
+        "base/catalog.yml",
+        "${_laek}/01_raw/{use_case}/raw",
+        "base/catalog.yml, line 22: ",
+        "${_lake}/01_raw/{use_case}/raw",
+    ),
+    conf(
+        "catalog, not YAML",
+        "base/catalog.yml",
+        "keys: [[model",
+        "base/catalog.yml, line 118: this is not valid YAML",
+        "keys: [model",
+    ),
+    conf(
+        "churn's catalog, wrong key",
+        "base/churn/catalog.yml",
+        "fromat: csv  ",
+        "base/churn/catalog.yml, line 9: churn.landing_customers.fromat is not",
+        "format: csv  ",
+    ),
+    conf(
+        "churn's catalog, wrong value",
+        "base/churn/catalog.yml",
+        "format: xlsx  ",
+        "base/churn/catalog.yml, line 9: churn.landing_customers.format can't be 'xlsx'",
+        "format: csv  ",
+    ),
+    conf(
+        "churn's catalog, not YAML",
+        "base/churn/catalog.yml",
+        "format: [csv  ",
+        "base/churn/catalog.yml, line 10: this is not valid YAML",
+        "format: csv  ",
+    ),
+    conf(
+        "parameters, wrong key",
+        "base/churn/parameters.yml",
+        "top_valeus: 5",
+        "base/churn/parameters.yml, line 8: churn.data_quality.top_valeus is not",
+        "top_values: 5",
+    ),
+    conf(
+        "parameters, wrong type",
+        "base/churn/parameters.yml",
+        "top_values: five",
+        "base/churn/parameters.yml, line 8: churn.data_quality.top_values can't be 'five'",
+        "top_values: 5",
+    ),
+    conf(
+        "parameters, wrong group",
+        "base/churn/parameters.yml",
+        "economcis:",
+        "base/churn/parameters.yml, line 41: churn.economcis is not",
+        "economics:",
+    ),
+    conf(
+        "parameters, not YAML",
+        "base/churn/parameters.yml",
+        "folds: [3",
+        "base/churn/parameters.yml, line 32: this is not valid YAML",
+        "folds: 3",
+    ),
     conf("own globals", "local/globals.yml", "lkae: mine\n", "local/globals.yml, line 1: lkae is not"),
     conf("own spark", "local/spark.yml", "engine: 3\n", "local/spark.yml, line 1: engine can't be 3"),
     conf("own mlflow", "local/mlflow.yml", "tracking: 3\n", "local/mlflow.yml, line 1: tracking can't be 3"),
-    conf("own parameters", "local/parameters.yml", "churn: {data_quality: {exmaples: 3}}\n", "local/parameters.yml, line 1: churn.data_quality.exmaples is not"),
+    conf(
+        "own parameters",
+        "local/parameters.yml",
+        "churn: {data_quality: {exmaples: 3}}\n",
+        "local/parameters.yml, line 1: churn.data_quality.exmaples is not",
+    ),
     conf("own catalog", "local/catalog.yml", "churn.landing_customers: {typ: x}\n", "local/catalog.yml, line 1: "),
-]  # fmt: skip
+]
 
 
 def log(name: str) -> Callable[[Path], Path]:
@@ -124,24 +241,110 @@ def into_a_folder(lake: Path) -> None:
 
 
 LAKE = [
-    LakeCase("table: commit cut off", "half a commit of raw_customers", STOPS, damaged("raw_customers", "Json error"), cut("raw_customers")),
-    LakeCase("table: commit of garbage", "bytes that are no commit", STOPS, damaged("raw_customers", "Json error"), overwrite("raw_customers")),
-    LakeCase("table: first commit missing", "a log that begins later", STOPS, damaged("raw_customers", "its log begins at version 1"), lose("raw_customers")),
-    LakeCase("manifest: commit cut off", "half a commit of the manifest", STOPS, damaged("manifest_customers", "Json error"), cut("manifest_customers"), "data_ingestion"),
-    LakeCase("manifest: commit missing", "a log that begins later", STOPS, damaged("manifest_customers", "its log begins at version 1"), lose("manifest_customers"), "data_ingestion"),
-    LakeCase("manifest: rows missing", "the log without its files", STOPS, damaged("manifest_customers", "Object at location"), lose_rows("manifest_customers"), "data_ingestion"),
-    LakeCase("store: newer", "an mlflow.db of another version", STOPS, "Another version of MLflow wrote the tracking store {lake}/mlflow.db (its schema is ffffffffffff", set_revision),
-    LakeCase("store: not a database", "an mlflow.db of garbage", STOPS, "The file of the tracking store {lake}/mlflow.db is damaged.", lambda lake: (lake / "mlflow.db").write_bytes(b"garbage " * 200)),
+    LakeCase(
+        "table: commit cut off",
+        "half a commit of raw_customers",
+        STOPS,
+        damaged("raw_customers", "Json error"),
+        cut("raw_customers"),
+    ),
+    LakeCase(
+        "table: commit of garbage",
+        "bytes that are no commit",
+        STOPS,
+        damaged("raw_customers", "Json error"),
+        overwrite("raw_customers"),
+    ),
+    LakeCase(
+        "table: first commit missing",
+        "a log that begins later",
+        STOPS,
+        damaged("raw_customers", "its log begins at version 1"),
+        lose("raw_customers"),
+    ),
+    LakeCase(
+        "manifest: commit cut off",
+        "half a commit of the manifest",
+        STOPS,
+        damaged("manifest_customers", "Json error"),
+        cut("manifest_customers"),
+        "data_ingestion",
+    ),
+    LakeCase(
+        "manifest: commit missing",
+        "a log that begins later",
+        STOPS,
+        damaged("manifest_customers", "its log begins at version 1"),
+        lose("manifest_customers"),
+        "data_ingestion",
+    ),
+    LakeCase(
+        "manifest: rows missing",
+        "the log without its files",
+        STOPS,
+        damaged("manifest_customers", "Object at location"),
+        lose_rows("manifest_customers"),
+        "data_ingestion",
+    ),
+    LakeCase(
+        "store: newer",
+        "an mlflow.db of another version",
+        STOPS,
+        "Another version of MLflow wrote the tracking store {lake}/mlflow.db (its schema is ffffffffffff",
+        set_revision,
+    ),
+    LakeCase(
+        "store: not a database",
+        "an mlflow.db of garbage",
+        STOPS,
+        "The file of the tracking store {lake}/mlflow.db is damaged.",
+        lambda lake: (lake / "mlflow.db").write_bytes(b"garbage " * 200),
+    ),
     LakeCase("store: a folder", "a folder named mlflow.db", STOPS, "{lake}/mlflow.db is a folder", into_a_folder),
-]  # fmt: skip
+]
 
-LOCKED = Case("store: locked", "another process holds mlflow.db exclusively", STOPS, "Another process holds the tracking store {lake}/mlflow.db. Wait until it is done")  # fmt: skip
-OUTSIDE = Case("outside of the project", "python -m lakehouse_ml in another folder", REFUSED, "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, --conf-source <folder>.")  # fmt: skip
-READ_ONLY = Case("read-only lake", "a lake on a read-only mount", STOPS, "{lake}/.lock is read-only: nothing can be written there. Make it writable, or name another lake: LAKE=<folder>.")  # fmt: skip
-FULL = Case("full disk", "a lake on a disk of 400 KB", "The run stops; when there is space, the next run completes.", "Error: The disk is full: ")  # fmt: skip
-TWO = Case("two runs at once", "two processes on one lake", "One does all; the other is refused and changes nothing.", "Another run is at work on the lake {lake} (process ")  # fmt: skip
-STOPPED = Case("Ctrl-C", "SIGINT in any of the seven stages", "Exit code 130; the MLflow run is KILLED; the next run completes with the results of an undisturbed one.", "Stopped. Run again to go on where it was.")  # fmt: skip
-KILLED = Case("kill -9", "SIGKILL in any of the seven stages", "The next run completes with the results of an undisturbed one and ends the MLflow run as KILLED.", None)  # fmt: skip
+LOCKED = Case(
+    "store: locked",
+    "another process holds mlflow.db exclusively",
+    STOPS,
+    "Another process holds the tracking store {lake}/mlflow.db. Wait until it is done",
+)
+OUTSIDE = Case(
+    "outside of the project",
+    "python -m lakehouse_ml in another folder",
+    REFUSED,
+    "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, --conf-source <folder>.",
+)
+READ_ONLY = Case(
+    "read-only lake",
+    "a lake on a read-only mount",
+    STOPS,
+    "{lake}/.lock is read-only: nothing can be written there. Make it writable, or name another lake: LAKE=<folder>.",
+)
+FULL = Case(
+    "full disk",
+    "a lake on a disk of 400 KB",
+    "The run stops; when there is space, the next run completes.",
+    "Error: The disk is full: ",
+)
+TWO = Case(
+    "two runs at once",
+    "two processes on one lake",
+    "One does all; the other is refused and changes nothing.",
+    "Another run is at work on the lake {lake} (process ",
+)
+STOPPED = Case(
+    "Ctrl-C",
+    "SIGINT in any of the seven stages",
+    "Exit code 130; the MLflow run is KILLED; the next run completes with the results of an undisturbed one.",
+    "Stopped. Run again to go on where it was.",
+)
+KILLED = Case(
+    "kill -9",
+    "SIGKILL in any of the seven stages",
+    "The next run completes with the results of an undisturbed one and ends the MLflow run as KILLED.",
+    None,
+)
 
 CASES: list[Case] = [*CONF, *LAKE, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED]
 
