@@ -259,7 +259,7 @@ LAKE = [
         "table: first commit missing",
         "a log that begins later",
         STOPS,
-        damaged("raw_customers", "its log begins at version 1"),
+        damaged("raw_customers", "its log lacks its first commit"),
         lose("raw_customers"),
     ),
     LakeCase(
@@ -274,7 +274,7 @@ LAKE = [
         "manifest: commit missing",
         "a log that begins later",
         STOPS,
-        damaged("manifest_customers", "its log begins at version 1"),
+        damaged("manifest_customers", "its log lacks its first commit"),
         lose("manifest_customers"),
         "data_ingestion",
     ),
@@ -313,7 +313,8 @@ OUTSIDE = Case(
     "outside of the project",
     "python -m lakehouse_ml in another folder",
     REFUSED,
-    "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, --conf-source <folder>.",
+    "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, "
+    "--conf-source <folder>.",
 )
 READ_ONLY = Case(
     "read-only lake",
@@ -471,7 +472,7 @@ def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[sub
     with subprocess.Popen(
         call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         # A shell's background job ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as running:  # fmt: skip
         yield running
 
@@ -592,7 +593,10 @@ def test_a_full_disk_is_told_and_with_space_the_next_run_goes_on(
     """The full run and, after the disk has grown, the next one, in one namespace; the result is copied out."""
     lake, out = tmp_path / "lake", tmp_path / "out"
     lake.mkdir()
-    script = f'mount -t tmpfs -o size={size} none {lake}; "$@"; echo "exit $?" >&2; mount -o remount,size=1g {lake}; "$@"; code=$?; cp -a {lake} {out}; exit $code'
+    script = (
+        f'mount -t tmpfs -o size={size} none {lake}; "$@"; echo "exit $?" >&2; mount -o remount,size=1g {lake}; "$@"; '
+        f"code=$?; cp -a {lake} {out}; exit $code"
+    )
     code, said = finished(lake, *small, *in_a_namespace(script)[:-2], script, "sh")
     assert code == 0, said
     assert "exit 1" in said

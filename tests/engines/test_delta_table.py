@@ -407,7 +407,7 @@ def test_a_damaged_log_is_one_line_that_names_the_table(numbers: DeltaTable) -> 
 
     for act in (numbers.load, numbers.token):
         sentence = refused(act)
-        assert sentence.startswith(f"The table at {numbers.address} can't be read")
+        assert sentence.startswith(f"The table at {numbers.address} is damaged and can't be read")
         assert "\n" not in sentence
 
 

@@ -224,7 +224,7 @@ def test_a_run_that_fails_is_marked_as_failed(tracked: Tracked) -> None:
     (damaged / "00000000000000000000.json").write_text("{cut off")
     before = len(tracked.runs())
     try:
-        with pytest.raises(click.ClickException, match="model_input_customers can't be read"):
+        with pytest.raises(click.ClickException, match="model_input_customers is damaged and can't be read"):
             tracked.again()
     finally:
         (damaged / "00000000000000000000.json").write_bytes(kept)

@@ -187,9 +187,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
         with self._read():
             table = deltalake.DeltaTable(self._path, version=self._at_version)
             # Without its first commit a log that has no checkpoint is read here, and not by the engine.
-            first, newest = table.history()[-1]["version"], table.version()
-            if first and not any((Path(self._path) / "_delta_log").glob("*.checkpoint*")):
-                raise FileNotFoundError(f"its log begins at version {first} of {newest}")
+            log = Path(self._path) / "_delta_log"
+            if log.is_dir() and not ((log / f"{0:020}.json").exists() or any(log.glob("*.checkpoint*"))):
+                raise FileNotFoundError("its log lacks its first commit")
         unreadable = _UNREADABLE.intersection(table.protocol().reader_features or ())
         if unreadable or table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise TableError(f"The table at {self._path} uses {', '.join(unreadable) or 'column mapping'}, "
