@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bad_input
 import click
 import pytest
 from deltalake import DeltaTable
@@ -347,7 +348,18 @@ KILLED = Case(
     None,
 )
 
-CASES: list[Case] = [*CONF, *LAKE, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED]
+TITLE = "Conf, lake, tracking store and machine"
+
+
+def _told(case: Case) -> bad_input.Case:
+    """The case as the page of bad input has it; a sentence whose end differs is cut there."""
+    places = {name: f"<{name}>" for name in ("conf", "lake", "folder")}
+    says = (case.says or "").format(**places)
+    cut = says and not says.endswith(".")
+    return bad_input.Case(" ".join(case.given.split()), case.happens, sentence=f"{says}…" if cut else says)
+
+
+CASES = [_told(case) for case in (*CONF, *LAKE, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
 
 
 # --- in this process
