@@ -133,7 +133,7 @@ class ProjectSession(KedroSession):
         """
         if type(given.get("runner")) in (type(None), SequentialRunner):
             given["runner"] = UpToDateRunner()
-        conf, lake = None, ""
+        conf, lake, outer = None, "", _open_run()
         try:
             _check_names(given.get("pipeline_names") or [])
             self._check_folders()
@@ -146,10 +146,10 @@ class ProjectSession(KedroSession):
             with machine.held(lake):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
-            _end_runs("KILLED")
+            _end_runs("KILLED", outer)
             raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
-            _end_runs("FAILED")
+            _end_runs("FAILED", outer)
             told = (
                 errors.find(error)
                 or (conf and conf.explain(error))
@@ -181,14 +181,22 @@ class ProjectSession(KedroSession):
             raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
 
 
-def _end_runs(status: str) -> None:
-    """Close what is open in MLflow, as far as that is possible: the store may be what failed."""
+def _open_run() -> str | None:
+    """The id of an MLflow run that was open before: it is its owner's."""
+    import mlflow
+
+    active = mlflow.active_run()
+    return str(active.info.run_id) if active else None
+
+
+def _end_runs(status: str, outer: str | None) -> None:
+    """Close what was opened in MLflow, as far as that is possible: the store may be what failed."""
     import mlflow
 
     with suppress(Exception):
         # MLflow would ask the Spark session for the registry's address; Ctrl-C has ended the engine's server too.
         mlflow.set_registry_uri(mlflow.get_tracking_uri())
-        while mlflow.active_run() is not None:
+        while (active := mlflow.active_run()) is not None and active.info.run_id != outer:
             mlflow.end_run(status)
 
 

@@ -237,6 +237,21 @@ def test_a_run_that_fails_is_marked_as_failed(tracked: Tracked) -> None:
     mlflow.delete_run(failed.info.run_id)
 
 
+def test_a_run_that_was_open_before_stays_its_owners_when_ours_fails(tracked: Tracked) -> None:
+    import click
+    import mlflow
+    from kedro.framework.project import settings
+
+    with mlflow.start_run(run_name="a notebook's") as theirs:
+        with (
+            settings.SESSION_CLASS.create(PROJECT, runtime_params={"lake": str(tracked.lake)}) as session,
+            pytest.raises(click.ClickException, match="There is no pipeline nothing"),
+        ):
+            session.run(pipeline_names=["nothing"])
+        assert mlflow.active_run().info.run_id == theirs.info.run_id
+    mlflow.delete_run(theirs.info.run_id)
+
+
 # --- single pieces
 
 
