@@ -23,6 +23,7 @@ from lakehouse_ml import errors, machine, provenance
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
+from lakehouse_ml.spark import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,6 +147,8 @@ class ProjectSession(KedroSession):
             with machine.held(lake):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
+            # Ctrl-C ends the engine's server too, and MLflow asks the session where the registry is.
+            ENGINE.stop()
             _end_runs("KILLED", outer)
             raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
@@ -194,8 +197,6 @@ def _end_runs(status: str, outer: str | None) -> None:
     import mlflow
 
     with suppress(Exception):
-        # MLflow would ask the Spark session for the registry's address; Ctrl-C has ended the engine's server too.
-        mlflow.set_registry_uri(mlflow.get_tracking_uri())
         while (active := mlflow.active_run()) is not None and active.info.run_id != outer:
             mlflow.end_run(status)
 

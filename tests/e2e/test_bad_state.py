@@ -549,7 +549,8 @@ def test_a_life_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_o
             assert running.stderr is not None
             reached = any(f"churn.{node}" in line for line in running.stderr)
             running.send_signal(sent)
-            said = running.stderr.read()
+            # After kill -9 the search's processes hold stderr a while longer: they end when nobody has work for them.
+            said = running.stderr.read() if sent == signal.SIGINT else ""
         assert reached, node
         assert running.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL), said
         assert "Traceback" not in said, said
