@@ -40,6 +40,9 @@ lint: .venv/dev ## style, types, import contracts, secrets
 ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/kedro mlflow ui
 
+report: .venv/run ## the report of what is stored, written anew where something changed (data/08_reporting)
+	@$(BIN)/kedro run --quiet --pipelines monitoring
+
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
 
@@ -90,4 +93,4 @@ clean: ## remove environment and caches (the lake in data/ stays)
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run test test-all lint ui viz docs bench lock clean
+.PHONY: help run test test-all lint ui report viz docs bench lock clean
