@@ -24,7 +24,9 @@ SHOWS = {
     ".venv/bin/kedro run --params landing=<folder>,lake=data/mine": r"customers: 2,000 rows in 2 files",
     ".venv/bin/kedro registry list": r"- __default__\n- batch_scoring\n",
     ".venv/bin/kedro catalog describe-datasets": r"churn\.clean_customers",
-    "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring)": r"churn\n  drift .+\n  report .+\n  time .+nothing was new",
+    "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring)": (
+        r"churn\n  drift .+\n  report .+\n  time .+nothing was new"
+    ),
     "make -C <project> run": r"nothing was new",
     "make ui": r"<title>MLflow</title>",
     "make viz": r"<title>Kedro-Viz</title>",
