@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lakehouse_ml.errors import ConfError
+from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import EngineSpec
 from lakehouse_ml.spec import Spec
@@ -181,14 +181,6 @@ class Conf:
 # What Kedro says of an entry that it can't make a dataset of.
 _CATALOG = re.compile(r"parsing config|must only contain arguments|Failed to instantiate|Failed to load|validator")
 _FAULT = re.compile(r"^(\S+)\n  (.+?) \[type=(\w+), input_value=(.*), input_type=\w+\]$", re.MULTILINE)
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was raised from or while handling, from the outside in."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
 
 
 def _parameters() -> set[str]:

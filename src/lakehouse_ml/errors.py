@@ -6,6 +6,7 @@ Everything else is a defect of ours and keeps its stack trace.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # An engine hands back the text of an exception raised inside a task, not its class: the marker survives the journey.
 _MARK = re.compile(r"lakehouse_ml\.refused: (.+?) \(end of message\)", re.DOTALL)
@@ -52,14 +53,20 @@ def refusal(message: str) -> ValueError:
     return ValueError(f"lakehouse_ml.refused: {message} (end of message)")
 
 
-def find(error: BaseException) -> LakehouseError | None:
-    """The user's mistake behind an exception, however deep a framework or an engine has wrapped it."""
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it was raised from or while handling, from the outside in."""
     seen: BaseException | None = error
     while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def find(error: BaseException) -> LakehouseError | None:
+    """The user's mistake behind an exception, however deep a framework or an engine has wrapped it."""
+    for seen in chain(error):
         if isinstance(seen, LakehouseError):
             return seen
         told = _MARK.search(str(seen))
         if told:
             return LandingError(told.group(1))
-        seen = seen.__cause__ or seen.__context__
     return None

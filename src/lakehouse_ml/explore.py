@@ -103,18 +103,15 @@ def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
     Raises:
         LakehouseError: Only one outcome occurs, so there is nothing to tell apart.
     """
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
     from lakehouse_ml.report import charts
+    from lakehouse_ml.report.sections import precision_recall, roc
 
     label, probability = holdout["label"].to_numpy(), holdout["candidate_probability"].to_numpy()
     if holdout["label"].nunique() < 2:
         raise LakehouseError("There are no curves to draw: the held-out rows have one outcome only.")
-    false, found, _ = roc_curve(label, probability)
-    right, recall, _ = precision_recall_curve(label, probability)
     return (
-        Drawing(charts.curves({"candidate": (false, found)}, "false alarms", "found", diagonal=True)),
-        Drawing(charts.curves({"candidate": (recall[::-1], right[::-1])}, "found", "right among those named")),
+        Drawing(charts.curves({"candidate": roc(label, probability)}, "false alarms", "found", diagonal=True)),
+        Drawing(charts.curves({"candidate": precision_recall(label, probability)}, "found", "right among those named")),
     )
 
 

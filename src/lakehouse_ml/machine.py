@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lakehouse_ml.conf import chain
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, chain
 
 _STORE = "the tracking store {lake}/mlflow.db"
 _STATES = {

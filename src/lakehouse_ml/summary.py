@@ -107,7 +107,9 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     metrics = _stored(catalog, f"{use_case.name}.metrics_holdout")
     if verdicts is None or metrics is None:
         return []
-    newest = verdicts.assign(n=verdicts["version"].astype(int)).sort_values(["n", "judged_at"]).iloc[-1]
+    from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
+
+    newest = newest_verdict(verdicts)
     standing = catalog.load(f"{use_case.name}.promotion_model")
     decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
     lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]

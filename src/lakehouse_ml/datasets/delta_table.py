@@ -297,13 +297,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
 
 def _cell(value: Any) -> str:
-    return (
-        ""
-        if value is None or (isinstance(value, float) and isnan(value))
-        else f"{value:.6g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return "" if isnan(value) else f"{value:.6g}"
+    return "" if value is None else str(value)
 
 
 @contextmanager

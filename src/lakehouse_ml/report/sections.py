@@ -410,13 +410,13 @@ def _curves(given: Material) -> Section:
     share, fifth = label.mean(), f"{_found_in(label, sides[0][1], 0.2):.0%}"
     pictures = [
         Picture(
-            charts.curves({name: _roc(label, p) for name, p in sides}, "false alarms, share of the others",
+            charts.curves({name: roc(label, p) for name, p in sides}, "false alarms, share of the others",
                           f"found, share of those {words.who} {words.happens}", diagonal=True),
             f"ROC curve: the area below it is {_decimal(_metric(given, 'roc_auc'))}; guessing reaches 0.5.",
             "ROC: how many are found for how many false alarms. The further up on the left, the better.",
         ),
         Picture(
-            charts.curves({name: _precision_recall(label, p) for name, p in sides},
+            charts.curves({name: precision_recall(label, p) for name, p in sides},
                           f"found, share of those {words.who} {words.happens} (recall)",
                           "right, share of those named (precision)"),
             f"Precision-recall curve: average precision {_decimal(_metric(given, 'average_precision'))}; naming "
@@ -595,14 +595,16 @@ def _sides(given: Material) -> Iterator[tuple[str, Floats]]:
         yield f"version {given.verdict['incumbent_version']} (before)", theirs
 
 
-def _roc(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+def roc(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    """Share of false alarms and share found, at every threshold."""
     from sklearn.metrics import roc_curve
 
     false, true, _ = roc_curve(label, probability)
     return false, true
 
 
-def _precision_recall(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+def precision_recall(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
+    """Share found and share right among those named, at every threshold."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(label, probability)

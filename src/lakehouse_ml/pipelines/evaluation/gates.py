@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import Annotated, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field, model_validator
 
@@ -188,6 +189,11 @@ def judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
         log.exception("The judgement failed, so the candidate is refused.")
         told = f"The judgement failed, so the candidate is refused: {type(error).__name__}: {error}"
         return Verdict("refuse", told)
+
+
+def newest_verdict(verdicts: pd.DataFrame) -> pd.Series:
+    """The newest verdict on the newest version; versions count as numbers."""
+    return verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
 
 
 def _judged(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.models import Model, Promotion
-from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge
+from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import (
     METRICS,
     Economics,
@@ -106,7 +106,7 @@ def evaluate(
 
 def promote(verdicts: pd.DataFrame) -> Promotion:
     """What the newest verdict on the newest version asks of the registry."""
-    newest = verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
+    newest = newest_verdict(verdicts)
     return Promotion(
         version=str(newest["version"]),
         incumbent=newest["incumbent_version"] or None,

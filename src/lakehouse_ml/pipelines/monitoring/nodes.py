@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import held_out
@@ -100,7 +101,6 @@ def write_report(
     """
     batch = _batch_size(scores)
     of_batch = F.col("batch") == F.lit(batch[0] or "")
-    newest = verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
     told = drift_verdicts[drift_verdicts["batch"] == batch[0]]
     material = Material(
         words=use_case.wording,
@@ -120,7 +120,7 @@ def write_report(
         trials=trials,
         holdout=collect(holdout),
         metrics=metrics,
-        verdict=newest.to_dict(),
+        verdict=newest_verdict(verdicts).to_dict(),
         standing=standing,
         economics=economics,
         batch=batch,
