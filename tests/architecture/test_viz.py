@@ -49,5 +49,5 @@ def test_tables_are_previewed_by_their_first_rows_as_texts(tmp_path: Path) -> No
                              "at": day, "lists": lists * 12}))  # fmt: skip
     shown = table.preview(nrows=2)
     assert shown["columns"] == ["id", "n", "x", "at", "lists"]
-    assert shown["data"] == [["a", 0, "0.123457", str(day), "['p' None]"], ["", 1, "", str(day), "['p' None]"]]
+    assert shown["data"] == [["a", 0, "0.123457", str(day), "['p', None]"], ["", 1, "", str(day), "['p', None]"]]
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown

@@ -77,3 +77,18 @@ def test_links_to_such_folders_are_gone_with_the_session(tmp_path: Path) -> None
     engine.stop()
     assert not link.is_symlink()
     assert (tmp_path / "a b").is_dir()
+
+
+def test_a_process_that_read_tables_has_no_thread_that_could_abort_its_end(tmp_path: Path) -> None:
+    # delta-rs's own pyarrow file system is written in Python; pyarrow's threads free its buffers when they like, and
+    # in one of six such processes that was while the interpreter went down.
+    done = _python(f"""
+import sys
+import pandas as pd
+from lakehouse_ml.datasets.delta_table import DeltaTable
+table = DeltaTable(filepath={str(tmp_path / "things")!r}, frame="pandas")
+for n in range(3):
+    table.save(pd.DataFrame({{"n": [n]}}))
+print(len(table.load()), table.newest("n"), table.preview()["data"], "deltalake.fs" in sys.modules)
+""")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1 (2, 1) [[2]] False", "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from kedro.io import AbstractDataset
 from pydantic import validate_call
 
+from lakehouse_ml import delta
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
 from lakehouse_ml.spark import ENGINE
@@ -93,7 +94,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         table = self._open()
         if self._frame == "pandas":
             with self._read():
-                return table.to_pyarrow_table().to_pandas()
+                return delta.rows(table).read_pandas()
         reader = ENGINE.session().read.format("delta").option("versionAsOf", table.version())
         return reader.load(ENGINE.readable(self._path))
 
@@ -123,9 +124,14 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """The first rows as kedro-viz shows them, read without the engine."""
-        rows = self._open().to_pyarrow_dataset().head(nrows).to_pandas()
-        cells = [[value if isinstance(value, int | str) else _cell(value) for value in row] for row in rows.to_numpy()]
-        return cast("TablePreview", {"index": list(range(len(rows))), "columns": list(rows.columns), "data": cells})
+        table = self._open()
+        with self._read():
+            rows = delta.rows(table, limit=nrows).read_all()
+        cells = [
+            [value if isinstance(value, int | str) else _cell(value) for value in row.values()]
+            for row in rows.to_pylist()
+        ]
+        return cast("TablePreview", {"index": list(range(len(cells))), "columns": rows.column_names, "data": cells})
 
     def token(self) -> str | None:
         """The version that `load` would read, and of which table."""
@@ -160,12 +166,11 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
     def newest(self, column: str) -> tuple[str, int] | None:
         """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
-        import pyarrow.compute as pc
-
-        rows = self._open().to_pyarrow_dataset()
+        table, name = self._open(), delta.quoted(column)
+        counted = f"SELECT {name}, count(*) FROM stored WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 1"  # noqa: S608
         with self._read():
-            greatest = pc.max(rows.to_table(columns=[column])[column]).as_py()
-            return None if greatest is None else (greatest, rows.count_rows(filter=pc.field(column) == greatest))
+            found = [tuple(row.values()) for row in delta.query(table, counted).read_all().to_pylist()]
+        return cast("tuple[str, int]", found[0]) if found else None
 
     def _exists(self) -> bool:
         import deltalake
@@ -262,7 +267,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return given
         import pyarrow as pa
 
-        stored = {field.name: field.type for field in _storable(self._open().to_pyarrow_dataset().schema)}
+        stored = {field.name: field.type for field in _storable(delta.schema(self._open()))}
         faults = [f"column {name} is missing" for name in stored if name not in given.names]
         faults += [f"column {name} is not the table's" for name in given.names if name not in stored]
         faults += [

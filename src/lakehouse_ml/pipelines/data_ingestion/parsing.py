@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
+from lakehouse_ml import delta
 from lakehouse_ml.errors import LandingError, refusal
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str,
 
     try:
         if format == "delta":
-            return tuple(_delta(path, None).schema.names)
+            return tuple(delta.schema(_delta(path, None)).names)
         with _open(path) as stream:
             if format == "parquet":
                 import pyarrow.parquet as pq
@@ -135,7 +136,7 @@ def _delta(path: str, version: str | None) -> Any:
     import deltalake
 
     at = int(version.removeprefix("version ")) if version else None
-    return deltalake.DeltaTable(path, version=at).to_pyarrow_dataset()
+    return deltalake.DeltaTable(path, version=at)
 
 
 def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
@@ -284,7 +285,7 @@ def _typed_records(path: str, format: str, sources: Mapping[str, str], version: 
 
 def _typed_batches(path: str, format: str, columns: list[str], version: str) -> Iterator[pa.RecordBatch]:
     if format == "delta":
-        yield from _delta(path, version).to_batches(columns=columns)
+        yield from delta.rows(_delta(path, version), columns)
         return
     import pyarrow.parquet as pq
 
