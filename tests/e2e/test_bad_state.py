@@ -10,14 +10,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import bad_input
 import click
 import pytest
+import skops.io
 from deltalake import DeltaTable
 
+from lakehouse_ml.datasets.delta_table import DeltaTable as TableFile
+from lakehouse_ml.datasets.registered_model import digest
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -304,6 +308,65 @@ LAKE = [
     LakeCase("store: a folder", "a folder named mlflow.db", STOPS, "{lake}/mlflow.db is a folder", into_a_folder),
 ]
 
+
+def only(lake: Path, pattern: str) -> Path:
+    (found,) = lake.rglob(pattern)
+    return found
+
+
+def flip_a_bit(lake: Path) -> None:
+    model = only(lake, "model.skops")
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+
+
+def forge_the_digest(lake: Path) -> None:
+    """What somebody does who may write to the lake: the record agrees with the files."""
+    files = only(lake, "MLmodel").parent
+    digests = TableFile(filepath=str(lake / "06_models" / "churn" / "digests"), frame="pandas")
+    digests.save(digests.load().assign(sha256=digest(files)))
+
+
+def bring_a_stranger(lake: Path) -> None:
+    only(lake, "model.skops").write_bytes(skops.io.dumps({"model": Fraction(1, 3)}))
+    forge_the_digest(lake)
+
+
+def trust_a_stranger(lake: Path) -> None:
+    described = only(lake, "MLmodel")
+    listed = "skops_trusted_types:\n"
+    described.write_text(described.read_text().replace(listed, f"{listed}    - os.system\n"))
+    forge_the_digest(lake)
+
+
+UNTRUSTED = "Nothing of it is loaded and nothing is scored; once it is restored the next run completes."
+MODEL = [
+    LakeCase(
+        "model: a bit flipped",
+        "a registered model with one bit changed",
+        UNTRUSTED,
+        "Version 1 of churn is not what was registered: its files have another digest. It is not loaded; train again, "
+        "or restore the files.",
+        flip_a_bit,
+    ),
+    LakeCase(
+        "model: a stranger in it",
+        "a registered model with a type inside that nobody reviewed, its digest forged",
+        UNTRUSTED,
+        "models:/churn/1 is not loaded, its file can't be read as what its description says: Untrusted types found in "
+        "the file: ['fractions.Fraction']",
+        bring_a_stranger,
+    ),
+    LakeCase(
+        "model: a stranger trusted",
+        "a registered model whose description trusts such a type, its digest forged",
+        UNTRUSTED,
+        "models:/churn/1 is not loaded: it trusts types that aren't on the allow-list: os.system.",
+        trust_a_stranger,
+    ),
+]
+
 LOCKED = Case(
     "store: locked",
     "another process holds mlflow.db exclusively",
@@ -359,7 +422,7 @@ def _told(case: Case) -> bad_input.Case:
     return bad_input.Case(" ".join(case.given.split()), case.happens, sentence=f"{says}…" if cut else says)
 
 
-CASES = [_told(case) for case in (*CONF, *LAKE, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
+CASES = [_told(case) for case in (*CONF, *LAKE, *MODEL, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
 
 
 # --- in this process
@@ -525,11 +588,40 @@ def results(lake: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def lived(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake after a whole life."""
     lake = tmp_path_factory.mktemp("undisturbed") / "lake"
     code, said = finished(lake, *small)
     assert code == 0, said
-    return results(lake)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lived: Path) -> dict[str, Any]:
+    return results(lived)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", MODEL, ids=lambda case: case.name)
+def test_a_tampered_model_scores_nothing_and_a_restored_one_goes_on(
+    small: tuple[Path, Path], lived: Path, undisturbed: dict[str, Any], tmp_path: Path, case: LakeCase
+) -> None:
+    # In place, for the registry knows the files by this path; without scores a run has to load the model.
+    scores, kept = lived / "07_model_output" / "churn" / "score_customers", tmp_path / "kept"
+    shutil.copytree(lived, kept)
+    shutil.rmtree(scores)
+    case.harm(lived)
+
+    code, said = finished(lived, *small)
+
+    scored = scores.exists()
+    shutil.rmtree(lived)
+    shutil.copytree(kept, lived)
+    assert (code, "Traceback" in said, scored) == (1, False, False), said
+    assert str(case.says) in said
+    shutil.rmtree(scores)
+    assert finished(lived, *small)[0] == 0
+    assert results(lived) == undisturbed
 
 
 FIRST_NODES = (

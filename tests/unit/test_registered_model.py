@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -364,14 +365,20 @@ def test_a_suspicious_description_is_refused_before_the_model_is_read(
     assert sentence == f"models:/{NAME}/1 is not loaded: {told}."
 
 
-def test_a_model_that_can_not_be_read_is_refused(registered: Path) -> None:
-    with (
-        forged(registered, lambda described: None, model=b"not even an archive"),
-        pytest.raises(DatasetError) as caught,
-    ):
-        role("challenger", registered).load()
+@pytest.mark.parametrize(
+    ("held", "told"), [("nothing", "not a zip file"), ("a stranger", "Untrusted types found in the file: ['fractions.")]
+)
+def test_a_file_that_holds_something_else_than_its_description_says_is_refused(
+    registered: Path, held: str, told: str
+) -> None:
+    import skops.io
 
-    assert "could not be read" in str(caught.value)
+    content = b"not even an archive" if held == "nothing" else skops.io.dumps({"model": Fraction(1, 3)})
+    with forged(registered, lambda described: None, model=content):
+        sentence = refused(role("challenger", registered).load)
+
+    assert sentence.startswith(f"models:/{NAME}/1 is not loaded, its file can't be read as what its description says:")
+    assert told in sentence
 
 
 def test_a_registry_that_was_lost_and_begun_again_counts_from_one_beside_digests_of_before(

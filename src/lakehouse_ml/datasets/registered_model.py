@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 from pydantic import validate_call
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.errors import RegistryError
+from lakehouse_ml.errors import RegistryError, chain
 from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
 from lakehouse_ml.provenance import current
 
@@ -87,7 +87,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
             self._check_digest(copy, version)
             card = _check_description(copy, uri)
-            return Model(self._name, version, _read(copy), card)
+            return Model(self._name, version, _read(copy, uri), card)
 
     def save(self, data: Candidate) -> None:
         """Log the candidate to the active run, register it, record its digest, and make it the challenger.
@@ -329,10 +329,13 @@ def _check_description(copy: Path, uri: str) -> ModelCard:
     return ModelCard.from_json(metadata[_CARD])
 
 
-def _read(copy: Path) -> Any:
+def _read(copy: Path, uri: str) -> Any:
+    """The model itself; skops refuses a file with types that its description doesn't name."""
     from kedro_mlflow.io.models import MlflowModelLocalFileSystemDataset
 
     try:
         return MlflowModelLocalFileSystemDataset(filepath=str(copy), flavor="mlflow.sklearn").load()
     except Exception as error:
-        raise DatasetError(f"The model in {copy.name} could not be read: {error}") from error
+        # Kedro's words about its dataset stand before those of skops.
+        why = " ".join(str(list(chain(error))[-1]).split())
+        raise RegistryError(f"{uri} is not loaded, its file can't be read as what its description says: {why}") from error
