@@ -15,6 +15,8 @@ from pathlib import Path
 
 from lakehouse_ml.errors import LakehouseError, chain
 
+# What delta-rs, which takes a path for an address, can't write to; each was tried.
+_ALIEN = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
 _STORE = "the tracking store {lake}/mlflow.db"
 _STATES = {
     r"No space left on device|database or disk is full|Disk quota exceeded": (
@@ -81,6 +83,7 @@ def held(lake: str) -> Iterator[None]:
 
     Raises:
         BusyError: Another run has it.
+        LakehouseError: No lake can be there.
     """
     if "://" in lake:
         yield
@@ -88,6 +91,9 @@ def held(lake: str) -> Iterator[None]:
     import fcntl
 
     folder = Path(lake)
+    alien = _ALIEN.search(str(folder.absolute()))
+    if alien:
+        raise LakehouseError(f"{folder.absolute()} has {alien[0]} in it, where Delta tables can't lie: LAKE=<folder>.")
     if not folder.is_dir() and folder.exists():
         raise LakehouseError(f"{lake} is a file: a lake is a folder. Name another one: LAKE=<folder>.")
     if (folder / "mlflow.db").is_dir():

@@ -380,6 +380,12 @@ OUTSIDE = Case(
     "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, "
     "--conf-source <folder>.",
 )
+ALIEN = Case(
+    "lake: letters in its path",
+    "a lake whose path has one of [ ] \\ ^ | in it, or an escape like %20",
+    REFUSED,
+    "{lake} has … in it, where Delta tables can't lie: LAKE=<folder>.",
+)
 READ_ONLY = Case(
     "read-only lake",
     "a lake on a read-only mount",
@@ -422,7 +428,7 @@ def _told(case: Case) -> bad_input.Case:
     return bad_input.Case(" ".join(case.given.split()), case.happens, sentence=f"{says}…" if cut else says)
 
 
-CASES = [_told(case) for case in (*CONF, *LAKE, *MODEL, LOCKED, OUTSIDE, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
+CASES = [_told(case) for case in (*CONF, *LAKE, *MODEL, LOCKED, OUTSIDE, ALIEN, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
 
 
 # --- in this process
@@ -518,6 +524,18 @@ def test_a_locked_store_is_told_and_a_freed_one_goes_on(
         told = sentence(start, lake, "data_quality")
     assert told.startswith(str(LOCKED.says).format(lake=lake))
     start(lake, "data_quality")
+
+
+@pytest.mark.parametrize("letters", ["[", "]", "\\", "^", "|", "%20"])
+def test_a_lake_whose_path_delta_can_not_write_to_is_refused(
+    start: Callable[..., Any], tmp_path: Path, letters: str
+) -> None:
+    lake = tmp_path / f"a{letters}b"
+
+    told = sentence(start, lake, "data_quality")
+
+    assert told == str(ALIEN.says).format(lake=lake).replace("…", letters)
+    assert not lake.exists()
 
 
 def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_open(

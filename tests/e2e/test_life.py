@@ -270,26 +270,6 @@ def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("node", ["keep_customers", "search", "score_rows"])
-def test_a_run_killed_in_any_stage_is_completed_by_the_next(tmp_path: Path, node: str) -> None:
-    here = place(tmp_path, n=1_200)
-    call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(here.landing), "--lake", str(here.lake)]
-    with subprocess.Popen(call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:
-        assert running.stderr is not None
-        for line in running.stderr:
-            if node in line:
-                running.kill()
-                break
-    done = here.run()
-    assert done.returncode == 0, done.stderr
-    assert here.models()[1] is not None
-    assert here.table("score_customers").to_pandas()["customer_id"].is_unique
-    before = here.versions(), here.models()[:2]
-    assert here.run().returncode == 0
-    assert (here.versions(), here.models()[:2]) == before
-
-
-@pytest.mark.slow
 def test_where_approval_is_required_a_first_run_ends_well_and_says_what_it_waits_for(tmp_path: Path) -> None:
     import shutil
 

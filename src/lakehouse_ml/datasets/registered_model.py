@@ -338,4 +338,5 @@ def _read(copy: Path, uri: str) -> Any:
     except Exception as error:
         # Kedro's words about its dataset stand before those of skops.
         why = " ".join(str(list(chain(error))[-1]).split())
-        raise RegistryError(f"{uri} is not loaded, its file can't be read as what its description says: {why}") from error
+        told = f"{uri} is not loaded, its file can't be read as what its description says: {why}"
+        raise RegistryError(told) from error
