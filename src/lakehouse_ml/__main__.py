@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
     """
-    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import reads conf/logging.yml
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import configure_project
 

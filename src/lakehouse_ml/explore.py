@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.quiet import hide_what_nobody_can_act_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,8 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
     Raises:
         LakehouseError: There is no such environment.
     """
-    # Kedro looks for it in the folder that one stands in, and its own choice changes how a notebook shows values.
-    os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(PROJECT / "conf" / "logging.yml"))
+    # Before Kedro, whose own choice of what is logged changes how a notebook shows values.
+    hide_what_nobody_can_act_on()
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 

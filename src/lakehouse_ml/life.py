@@ -16,7 +16,7 @@ SAMPLES = {"churn": "customers_simulated.csv"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code; a user's mistake is one sentence on stderr."""
-    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import reads conf/logging.yml
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project

@@ -36,21 +36,29 @@ _SHOWN: list[Any] = []
 
 
 def _log_as_conf_says() -> None:
-    """Kedro looks for conf/logging.yml below the folder that one stands in only, and while it is imported."""
+    """Kedro looks for logging.yml in conf/ of the folder that one stands in, while it is imported; ours is set here.
+
+    Raises:
+        SystemExit: A mistake in conf/base/logging.yml.
+    """
     import yaml
 
-    conf = Path(__file__).resolve().parents[2] / "conf" / "logging.yml"
-    try:
-        from kedro.framework.project import LOGGING
+    found = Path(__file__).resolve().parents[2] / "conf"
+    ours = found / "base" / "logging.yml"
+    if not ours.is_file():
+        return
+    if os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(found / "logging.yml")) != str(found / "logging.yml"):
+        return
+    from kedro.framework.project import LOGGING
 
-        if conf.is_file() and Path.cwd() != conf.parents[1] and "KEDRO_LOGGING_CONFIG" not in os.environ:
-            LOGGING.configure(yaml.safe_load(conf.read_text(encoding="utf-8")))
+    try:
+        LOGGING.configure(yaml.safe_load(ours.read_text(encoding="utf-8")))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SystemExit(f"Error: {conf}, line {line}: this is not valid YAML ({error.problem}).") from None
+        raise SystemExit(f"Error: {ours}, line {line}: this is not valid YAML ({error.problem}).") from None
     except (AttributeError, TypeError, ValueError) as error:
         why = "; ".join(str(part) for part in (error, error.__cause__) if part)
-        raise SystemExit(f"Error: {conf}: {why}.") from None
+        raise SystemExit(f"Error: {ours}: {why}.") from None
 
 
 def _show(message: Warning | str, *told: Any, **more: Any) -> None:

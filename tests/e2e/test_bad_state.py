@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -287,7 +288,7 @@ LAKE = [
         "manifest: rows missing",
         "the log without its files",
         STOPS,
-        damaged("manifest_customers", "Object at location"),
+        damaged("manifest_customers", "Failed to fetch metadata for file"),
         lose_rows("manifest_customers"),
         "data_ingestion",
     ),
@@ -367,6 +368,19 @@ MODEL = [
     ),
 ]
 
+LOGGING = [
+    Case(
+        f"conf: logging, {name}",
+        f"base/logging.yml with `{mistake}`",
+        REFUSED,
+        f"Error: {{conf}}/base/logging.yml{told}",
+    )
+    for name, mistake, told in (
+        ("yaml", "x: [1", ", line 35: this is not valid YAML (expected ',' or ']', but got '<stream end>')."),
+        ("level", "loggers: {kedro: {level: LOUD}}", ": Unable to configure logger 'kedro'; Unknown level: 'LOUD'."),
+        ("type", "handlers: 3", ": 'int' object is not iterable."),
+    )
+]
 LOCKED = Case(
     "store: locked",
     "another process holds mlflow.db exclusively",
@@ -428,7 +442,10 @@ def _told(case: Case) -> bad_input.Case:
     return bad_input.Case(" ".join(case.given.split()), case.happens, sentence=f"{says}…" if cut else says)
 
 
-CASES = [_told(case) for case in (*CONF, *LAKE, *MODEL, LOCKED, OUTSIDE, ALIEN, READ_ONLY, FULL, TWO, STOPPED, KILLED)]
+CASES = [
+    _told(case)
+    for case in (*CONF, *LOGGING, *LAKE, *MODEL, LOCKED, OUTSIDE, ALIEN, READ_ONLY, FULL, TWO, STOPPED, KILLED)
+]
 
 
 # --- in this process
@@ -498,6 +515,24 @@ def test_a_mistake_in_conf_is_told_with_file_line_and_key_before_anything_is_ope
     assert str(case.says).format(conf=copied) in told, told
     assert "\n" not in told
     assert not list((tmp_path / "lake").glob("0*"))
+
+
+@pytest.mark.parametrize("case", LOGGING, ids=lambda case: case.name)
+def test_a_mistake_in_what_is_logged_is_told_before_anything_else(tmp_path: Path, case: Case) -> None:
+    copied = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf"))
+    with (copied / "base" / "logging.yml").open("a", encoding="utf-8") as file:
+        file.write(case.given.split("`")[1] + "\n")
+    # The file is looked for beside the package, whichever conf a run is given.
+    code = (
+        "from lakehouse_ml import quiet\n"
+        f"quiet.__file__ = {str(tmp_path / 'src' / 'lakehouse_ml' / 'quiet.py')!r}\n"
+        "quiet.hide_what_nobody_can_act_on()\n"
+    )
+
+    own = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
+
+    assert (done.returncode, done.stderr.strip()) == (1, str(case.says).format(conf=copied))
 
 
 @pytest.mark.parametrize("case", LAKE, ids=lambda case: case.name)

@@ -207,7 +207,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
         try:
             yield
         except Exception as error:
-            why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0].removeprefix("Kernel error: ")
+            why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0]
+            why = re.sub(r"^((External|Kernel|Parquet) error: )+", "", why)
             raise TableError(
                 f"The table at {self._path} is damaged and can't be read ({why}). Restore this folder from a copy, or "
                 f"start a new lake from the same files: LAKE=<folder>."
