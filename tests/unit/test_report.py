@@ -114,6 +114,7 @@ GIVEN = Material(
          "p_adjusted": [0.0, 0.7, np.nan],
          "status": ["drift", "stable", "too_few_rows"], "reason": ["It moved.", "It did not.", "Too few."]}
     ),
+    drift_levels=(0.07, 0.21),
     drift_verdict={"status": "drift", "reason": "One column moved."},
     live=pd.DataFrame(columns=["batch"]),
 )  # fmt: skip
@@ -313,3 +314,9 @@ def test_a_long_line_is_thinned_to_what_can_be_seen_and_keeps_its_ends() -> None
     thin, _ = charts._thinned(xs, xs)
     assert len(thin) <= 200
     assert (thin[0], thin[-1]) == (0, 1)
+
+
+def test_the_levels_of_drift_are_those_of_conf() -> None:
+    said = read()
+    assert "Below 0.07 is usual" in said.text
+    assert any("0.21" in picture and "alarm" in picture for picture in pictures(said))

@@ -71,6 +71,7 @@ class Material:
         batch: Newest scored batch, how many rows it has, and how many of them are decided positive.
         actions: The list of actions of that batch, best first.
         drift: One row per column of the newest batch.
+        drift_levels: PSI from which a column's change is a warning, and from which it is an alarm.
         drift_verdict: That batch's verdict; None without one.
         live: One row per batch whose outcomes are known.
     """
@@ -90,6 +91,7 @@ class Material:
     batch: tuple[str | None, int, int]
     actions: pd.DataFrame
     drift: pd.DataFrame
+    drift_levels: tuple[float, float]
     drift_verdict: Mapping[str, Any] | None
     live: pd.DataFrame
 
@@ -539,13 +541,14 @@ def _drift(given: Material) -> Section:
         return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
     measured = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
     top = measured.head(_SHOWN_FEATURES)
-    levels = {"warning": 0.1, "alarm": 0.2}
+    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
     picture = Picture(
         charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)"),
         f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}."
         if len(top)
         else "",
-        "How far a column's distribution lies from training. Below 0.1 is usual; an alarm also needs more than chance.",
+        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
+        f"needs more than chance.",
     )
     rows = [
         (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)

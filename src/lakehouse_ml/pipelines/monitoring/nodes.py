@@ -74,7 +74,7 @@ def measure_drift(
 def write_report(
     candidate: Model, standing: Standing, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
     verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
-    live: pd.DataFrame, economics: Economics, clock: datetime, use_case: UseCase, **quality: Any,
+    live: pd.DataFrame, spec: MonitoringSpec, economics: Economics, clock: datetime, use_case: UseCase, **quality: Any,
 ) -> str:  # fmt: skip
     """Everything that the tables tell, for people.
 
@@ -90,6 +90,7 @@ def write_report(
         drift: One row per batch and column.
         drift_verdicts: One row per batch.
         live: One row per batch whose outcomes are known.
+        spec: The levels of drift that the report draws.
         economics: What an offer costs and a kept customer is worth.
         clock: Time of the run, UTC.
         use_case: Whose words are used.
@@ -126,6 +127,7 @@ def write_report(
         batch=batch,
         actions=collect(actions.where(of_batch).orderBy("rank")),
         drift=drift[drift["batch"] == batch[0]],
+        drift_levels=(spec.drift.psi_warn, spec.drift.psi_alarm),
         drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
         live=live,
     )

@@ -57,6 +57,7 @@ def shape(use_case: UseCase) -> Pipeline:
                     "drift": "metrics_drift",
                     "drift_verdicts": "verdict_drift",
                     "live": "metrics_live",
+                    "spec": "params:monitoring",
                     "economics": "params:economics",
                     "clock": "clock",
                     **_told_of_sources(use_case),
