@@ -335,7 +335,17 @@ STOPS = [
     ],
 ]  # fmt: skip
 
-CASES: list[Case] = [*ENDS, *STOPS]
+# Each has a test of its own name.
+LETTERS = Case(
+    "blanks and letters beyond ASCII in the paths of file, folder and lake",
+    "They are paths like any other.",
+)
+MARKUP = Case(
+    "HTML in a category",
+    "It is text in the report, and never live.",
+)
+
+CASES: list[Case] = [*ENDS, LETTERS, MARKUP, *STOPS]
 
 
 @pytest.fixture(scope="module")
@@ -412,7 +422,7 @@ def test_after_all_that_a_new_good_file_completes(settled: Place) -> None:
     assert settled.counts()[0] == before + 25
 
 
-def test_a_path_with_blanks_and_letters_beyond_ascii_is_like_any_other(tmp_path: Path, spark: Any) -> None:
+def test_blanks_and_letters_beyond_ascii_in_the_paths_of_file_folder_and_lake(tmp_path: Path, spark: Any) -> None:
     place = Place(tmp_path / "Müller & Söhne 客户" / "landing zone", tmp_path / "der See")
     file(GOOD, "Kunden März.csv")(place.landing)
     assert place.run() == ""
