@@ -37,11 +37,13 @@ lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/lint-imports --no-cache
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
-ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/kedro mlflow ui
+ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000; LAKE=)
+	@test -z "$$LAKE" || test -f "$$LAKE/mlflow.db" || { echo "There are no runs in $$LAKE: no mlflow.db lies there." >&2; exit 1; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		$(if $(LAKE),$(BIN)/mlflow ui --backend-store-uri "sqlite:///$$(cd "$$LAKE" && pwd)/mlflow.db",$(BIN)/kedro mlflow ui)
 
-report: .venv/run ## the report of what is stored, written anew where something changed (data/08_reporting)
-	@$(BIN)/kedro run --quiet --pipelines monitoring
+report: .venv/run ## the report of what is stored, written anew where something changed (LAKE=, ENV=)
+	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")
 
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run

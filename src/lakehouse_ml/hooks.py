@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +71,7 @@ class ProjectHooks:
         tags = {
             "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",
             "use_case": ",".join(use_cases),
-            "command": " ".join(["kedro", *sys.argv[1:]]) if sys.argv[0].endswith("kedro") else sys.argv[0],
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "engine": ENGINE.kind,
             "environment": self._env,
             **_git(run_params["project_path"]),
@@ -96,14 +98,15 @@ class ProjectHooks:
             tracking.log_saved(dataset_name, data, self._catalog)
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
         from lakehouse_ml import summary, tracking
 
         if self._run_id and self._run_is_ours:
             tracking.end(self._run_id, did_something=bool(self._seconds))
         total = time.perf_counter() - self._started
-        click.echo(summary.of_run(pipeline, catalog, self._seconds, total), color=_coloured())
+        lake = (run_params.get("runtime_params") or {}).get("lake")
+        click.echo(summary.of_run(pipeline, catalog, self._seconds, total, lake), color=_coloured())
         self._started = time.perf_counter()
 
 

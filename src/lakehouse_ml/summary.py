@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +30,26 @@ _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting ap
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its stages, the seconds of each node that ran, and the seconds of everything."""
+    """What a run did: its stages, the seconds of each node that ran and of everything; a lake other than conf's."""
 
     stages: frozenset[str]
     seconds: Mapping[str, float]
     total: float
+    lake: str | None
 
 
-def of_run(pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float) -> str:
-    """The summary of a run, from the tables that it read or wrote."""
+def of_run(
+    pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, lake: str | None = None
+) -> str:
+    """The summary of a run, from the tables that it read or wrote.
+
+    Args:
+        pipeline: Its nodes.
+        catalog: Their datasets.
+        seconds: Of each node that ran.
+        total: Seconds of everything.
+        lake: The lake that the run was given instead of conf's, for commands that are to look at the same one.
+    """
     from lakehouse_ml.use_cases import USE_CASES
 
     names = [node.name.split(".") for node in pipeline.nodes]
@@ -45,7 +57,7 @@ def of_run(pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float
     for use_case in USE_CASES:
         stages = frozenset(stage for name, stage, _ in names if name == use_case.name)
         if stages:
-            parts.append(_use_case(use_case, catalog, Run(stages, seconds, total)))
+            parts.append(_use_case(use_case, catalog, Run(stages, seconds, total, lake)))
     return "\n".join(["", *parts])
 
 
@@ -66,7 +78,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
         lines += [_line("report", _shown(report))] if report else []
     lines.append(_line("time", _times(use_case.name, run)))
     if run.stages >= set(STAGES):
-        lines += _next()
+        lines += _next(run.lake)
     return "\n".join(lines)
 
 
@@ -163,9 +175,11 @@ def _times(name: str, run: Run) -> str:
     return f"{told}; with start-up {run.total:.1f} s"
 
 
-def _next() -> list[str]:
+def _next(lake: str | None) -> list[str]:
     commands = {
-        "make ui": "the runs, the trials and the registered model, in MLflow",
+        f"make ui LAKE={shlex.quote(lake)}"
+        if lake
+        else "make ui": "the runs, the trials and the registered model, in MLflow",
         "make viz": "the pipelines as a picture",
         "make run LANDING=<folder> LAKE=data/mine": "the same on your own files",
     }

@@ -104,7 +104,11 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
     monkeypatch.chdir(tmp_path)
 
     def of_run(
-        *names: str, standing: Standing | None = None, seconds: dict[str, float] | None = None, **changed: Any
+        *names: str,
+        standing: Standing | None = None,
+        seconds: dict[str, float] | None = None,
+        lake: str | None = None,
+        **changed: Any,
     ) -> str:
         tables = TABLES | changed
         for name, frame in tables.items():
@@ -115,7 +119,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
             "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
         }
-        return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0))
+        return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0, lake))
 
     return of_run
 
@@ -218,3 +222,7 @@ def test_a_run_of_single_nodes_has_a_summary_although_not_every_table_is_there_y
 
 def test_the_summary_is_plain_text(told: Told) -> None:
     assert json.dumps(told(*STAGES)).isascii()
+
+
+def test_another_lake_than_that_of_conf_is_what_the_next_command_looks_at(told: Told) -> None:
+    assert lines(told(*STAGES, lake="data/my lake"), "next")[0].startswith("make ui LAKE='data/my lake'  ")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +151,7 @@ def test_the_run_says_what_ran_on_what_and_by_which_code(tracked: Tracked) -> No
     assert tracked.parent.info.status == "FINISHED"
     assert tracked.parent.info.run_name == "churn: " + ", ".join(JUDGED)
     assert (tags["use_case"], tags["engine"], tags["environment"]) == ("churn", "sail", "local")
-    assert tags["command"]
+    assert tags["command"] == shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     assert tags["git_sha"]
 
 
