@@ -78,7 +78,7 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     if not tables:
         raise LakehouseError("There are no tables in this lake yet: make run writes them.")
     for name, table in tables.items():
-        session.read.format("delta").load(table.address).createOrReplaceTempView(_view(name))
+        session.read.format("delta").load(ENGINE.readable(table.address)).createOrReplaceTempView(_view(name))
     return [_view(name) for name in tables]
 
 

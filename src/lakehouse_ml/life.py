@@ -11,6 +11,7 @@ from pathlib import Path
 from lakehouse_ml import quiet
 
 PROJECT = Path(__file__).resolve().parents[2]
+LANDING = PROJECT / "data" / "landing"
 SAMPLES = {"churn": "customers_simulated.csv"}
 
 
@@ -27,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet.say_only_the_summary()
     names = list(SAMPLES) if given.use_case == "all" else [given.use_case]
     try:
-        if given.landing is None:
-            for name in names:
-                _write_sample(name)
-        elif len(names) > 1:
+        if given.landing is not None and len(names) > 1:
             raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(SAMPLES))
         params = {"landing": given.landing, "lake": given.lake}
         runtime = {key: value for key, value in params.items() if value}
         with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
+            if given.landing is None and session.landing() == LANDING:
+                for name in names:
+                    _write_sample(name)
             session.run(namespaces=names)
     except click.ClickException as error:
         error.show()
@@ -58,8 +59,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _write_sample(use_case: str) -> None:
-    """Generated files in the default landing folder, if it is empty."""
-    folder = PROJECT / "data" / "landing" / use_case
+    """Generated files in the project's own landing folder, if it is empty."""
+    folder = LANDING / use_case
     if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         return
     synthetic = import_module(f"lakehouse_ml.use_cases.{use_case}.synthetic")

@@ -41,8 +41,8 @@ class Tokened(Protocol):
 class Recorded(Protocol):
     """A dataset that keeps the provenance of what it holds."""
 
-    def holds(self, fingerprint: str) -> bool:
-        """Whether what is stored now was made with this fingerprint."""
+    def holds(self, fingerprint: str, *, last: bool = False) -> bool:
+        """Whether what is stored now was made with this fingerprint; `last`, whether nothing was stored after it."""
 
 
 _current: ContextVar[Provenance | None] = ContextVar("lakehouse_ml_provenance", default=None)
@@ -71,9 +71,9 @@ def describe(node: str, inputs: Mapping[str, str]) -> Provenance:
 
 @cache
 def code_hash(package: Path = Path(__file__).parent) -> str:
-    """SHA-256 over the package's Python sources: what "unchanged code" means."""
+    """SHA-256 over the package's sources, Python and templates: what "unchanged code" means."""
     digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
+    for source in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2")):
         digest.update(source.relative_to(package).as_posix().encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()

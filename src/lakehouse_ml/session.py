@@ -41,7 +41,8 @@ class UpToDateRunner(SequentialRunner):
     """Runs nodes one after another and skips those whose outputs carry the fingerprint that they would get now.
 
     A node is skipped when all of its outputs exist, at least one of them records fingerprints, and all that do hold
-    this one. So a second run does nothing, and a run after a crash does what is left.
+    this one; beside a file that records none, as the last that they got. So a second run does nothing, and a run after
+    a crash does what is left.
     """
 
     def __init__(self, **given: Any) -> None:
@@ -79,10 +80,12 @@ class UpToDateRunner(SequentialRunner):
     def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
         outputs = [catalog[name] for name in node.outputs]
         recording = [dataset for dataset in outputs if isinstance(dataset, Recorded)]
+        files = [dataset for dataset in outputs if not isinstance(dataset, Recorded)]
+        # A table keeps one batch beside another; a file beside it holds what came last.
         return (
             bool(recording)
-            and all(dataset.holds(fingerprint) for dataset in recording)
-            and all(dataset.exists() for dataset in outputs if not isinstance(dataset, Recorded))
+            and all(dataset.holds(fingerprint, last=bool(files)) for dataset in recording)
+            and all(dataset.exists() for dataset in files)
         )
 
 
@@ -141,9 +144,7 @@ class ProjectSession(KedroSession):
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
-            lake = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](
-                (self.store.get("runtime_params") or {}).get("lake") or loader["globals"]["lake"]
-            )
+            lake = self._address("lake")
             with machine.held(lake):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
@@ -162,6 +163,29 @@ class ProjectSession(KedroSession):
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
+
+    def landing(self) -> Path:
+        """The landing folder that conf names, above those of the use cases.
+
+        Raises:
+            click.ClickException: A mistake in conf.
+        """
+        try:
+            self._check_folders()
+            return Path(self._address("landing"))
+        except Exception as error:
+            told = errors.find(error) or Conf(self._folders()).explain(error)
+            if told is None:
+                raise
+            raise click.ClickException(str(told)) from error
+
+    def _address(self, name: str) -> str:
+        """A global that is an address: the one that the run was given, or conf's."""
+        given = (self.store.get("runtime_params") or {}).get(name)
+        address: str = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](
+            given or self._get_config_loader()["globals"][name]
+        )
+        return address
 
     def _folders(self) -> tuple[Path, ...]:
         args = settings.CONFIG_LOADER_ARGS

@@ -109,8 +109,8 @@ class Engine:
         self._server.start(background=True)
         host, port = self._server.listening_address
         log.debug("Sail listens on %s:%s", host, port)
-        # The server lives in this process: no proxy of the user's lies between.
-        os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), host]))
+        # The server lives in this process: no proxy of the user's lies between. (gRPC reads no NO_PROXY.)
+        os.environ["no_grpc_proxy"] = ",".join(filter(None, [os.environ.get("no_grpc_proxy"), host]))  # noqa: SIM112 - its own spelling
         session: Any = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
         # No network lies between that could break: results need not be kept for a client that comes back, and so no
         # thread of the client has to tell the server which ones it may forget.

@@ -92,3 +92,11 @@ for n in range(3):
 print(len(table.load()), table.newest("n"), table.preview()["data"], "deltalake.fs" in sys.modules)
 """)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1 (2, 1) [[2]] False", "")
+
+
+def test_a_proxy_of_the_users_is_not_between_engine_and_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("no_grpc_proxy", raising=False)
+    done = _python("print(counted())")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")

@@ -21,7 +21,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 def catalog(tmp_path: Path) -> DataCatalog:
     bootstrap_project(PROJECT)
     frames = {"churn.clean_customers": "spark", "churn.metrics_trials": "pandas", "churn.score_customers": "spark"}
-    return DataCatalog({name: DeltaTable(filepath=str(tmp_path / name), frame=frame) for name, frame in frames.items()})  # type: ignore[arg-type]
+    return DataCatalog(
+        {name: DeltaTable(filepath=str(tmp_path / "mein See" / name), frame=frame) for name, frame in frames.items()}
+    )  # type: ignore[arg-type]
 
 
 def test_stored_tables_are_views_by_their_names_whatever_they_load_as(spark: Any, catalog: DataCatalog) -> None:

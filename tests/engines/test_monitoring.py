@@ -207,9 +207,18 @@ def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
 
 
 def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
-    other = Model("things", "8", None, ModelCard(**{**vars(card()), "salt": 5, "holdout_share": 0.3}))
+    other = Model("things", "7", None, ModelCard(**{**vars(card()), "salt": 5, "holdout_share": 0.3}))
     columns, _ = drift(spark, things(), other)
     assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
+
+
+def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
+    scores, features = stored(spark, things(), version="6")
+    columns, verdicts, told = measure_drift(scores, features, CHAMPION, monitoring(), KEY)
+    assert (told["status"], told["model_version"]) == ("not_assessable", "7")
+    assert "scored by a version before 7, which is champion now: score it first" in told["reason"]
+    assert len(columns.rows) == 0
+    assert verdicts.rows["status"].tolist() == ["not_assessable"]
 
 
 def test_a_column_that_the_clock_drives_is_told_and_never_alarms(spark: Any) -> None:
@@ -359,3 +368,14 @@ def test_while_no_outcome_is_known_the_table_is_empty_with_its_columns(spark: An
 def test_monitoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         MonitoringSpec.model_validate({"drift": {}, "max_rows": 1000} | wrong)
+
+
+def test_beyond_what_is_taken_into_memory_rows_are_counted_all_and_measured_evenly_and_alike(spark: Any) -> None:
+    scores = [(f"C{n}", MARCH, 0.9, "m", "1") for n in range(300)]
+    told = {(f"C{n}", MARCH): "Yes" if n % 3 == 0 else "No" for n in range(300)}
+    outcomes = joined(spark, scores, told)
+    few = monitoring().model_copy(update={"max_rows": 120})
+    first, again = (measure_live(rows, few) for rows in (outcomes, outcomes.orderBy("customer_id")))
+    assert first[["n_rows", "n_positives"]].to_numpy().tolist() == [[300, 100]]
+    assert first["precision"].item() == pytest.approx(1 / 3, abs=0.1)
+    assert first.equals(again)

@@ -92,6 +92,37 @@ def test_a_parameter_that_an_estimator_does_not_have_is_refused_by_name(name: st
     assert all(known in str(caught.value) for known in SPECS[name])
 
 
+@pytest.mark.parametrize(
+    ("estimator", "name", "value", "told"),
+    [
+        ("random_forest", "n_estimators", 0, "a whole number of at least 1"),
+        ("random_forest", "max_depth", 10.0, "a whole number of at least 1"),
+        ("random_forest", "n_estimators", None, "a whole number of at least 1"),
+        ("random_forest", "min_samples_split", 1, "a whole number of at least 2"),
+        ("logistic_regression", "C", 0, "a number above 0"),
+        ("gradient_boosting", "l2_regularization", -1, "a number of at least 0"),
+    ],
+)
+def test_a_number_that_scikit_learn_would_not_take_is_refused_before_it_is_asked(
+    estimator: str, name: str, value: float | None, told: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"{name} of {estimator} can't be {value}: it is {told}"):
+        EstimatorSpec.model_validate({"estimator": estimator, "params": {name: value}})
+
+
+def test_the_least_numbers_that_are_taken_can_be_fitted() -> None:
+    least: dict[str, dict[str, float | None]] = {
+        "logistic_regression": {"C": 1e-6},
+        "random_forest": {"n_estimators": 1, "max_depth": None, "min_samples_split": 2},
+        "gradient_boosting": {
+            "learning_rate": 1e-6, "max_iter": 1, "max_depth": 1, "min_samples_leaf": 1, "l2_regularization": 0,
+        },
+    }  # fmt: skip
+    for estimator, params in least.items():
+        spec = EstimatorSpec.model_validate({"estimator": estimator, "params": params})
+        fit(spec, ROWS, LABEL, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+
+
 @pytest.mark.parametrize("value", ["many", [1], float("nan")])
 def test_a_parameter_that_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValidationError, match="n_estimators"):

@@ -238,6 +238,20 @@ def test_too_few_rows_are_a_refusal(rows: Any) -> None:
 # --- whatever goes wrong
 
 
+def test_rows_that_can_not_be_read_say_nothing_of_a_model_and_leave_no_verdict(spark: Any, tmp_path: Path) -> None:
+    from lakehouse_ml.tables import collect
+
+    table = DeltaTable(filepath=str(tmp_path / "rows"))
+    table.save(pd.DataFrame({"customer_id": ["a"], "snapshot_on": [CLOCK.date()], "label": [1]}))
+    unreadable = table.load()
+    next((tmp_path / "rows").glob("*.parquet")).unlink()
+    with pytest.raises(Exception, match="parquet") as expected:
+        collect(unreadable)
+
+    with pytest.raises(type(expected.value)):
+        judged(unreadable, model())
+
+
 @pytest.mark.parametrize("whose", ["candidate", "incumbent"])
 def test_a_model_that_fails_to_predict_is_a_refusal_that_is_stored(rows: Any, tmp_path: Path, whose: str) -> None:
     broken = {"candidate": (model(2, needs=("column_of_old",)), model(1)), "incumbent": (model(2), model(1, "gone"))}

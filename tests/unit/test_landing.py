@@ -77,3 +77,14 @@ def test_every_name_is_read_known_or_vanished_and_after_reading_nothing_is_left(
     assert set(selection.vanished) == set(books) - set(files)
     again = select(landing(files, books | {file.name: file.sha256 for file in selection.files}))
     assert again == Selection((), selection.vanished)
+
+
+def test_files_that_swapped_their_contents_or_took_over_an_old_one_are_corrected_files() -> None:
+    known = {"jan.csv": "1", "feb.csv": "2"}
+    assert select(landing({"jan.csv": "2", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
+    assert select(landing({"jan.csv": "3", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
+
+
+def test_of_two_files_with_one_content_the_known_one_is_the_original_whatever_its_name() -> None:
+    with pytest.raises(LandingError, match=r"0\.csv in /data/drop has the same content as a\.csv"):
+        select(landing({"0.csv": "1", "a.csv": "1"}, {"a.csv": "1"}))

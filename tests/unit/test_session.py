@@ -24,6 +24,7 @@ from lakehouse_ml import session
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.session import UpToDateRunner
+from lakehouse_ml.tables import Batch
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -226,6 +227,19 @@ def test_a_missing_file_beside_a_table_is_made_again(folder: Path) -> None:
 
     assert list(run(folder, both, report=report).seconds) == ["twice"]
     assert (folder / "report.csv").exists()
+
+
+def test_a_file_beside_a_table_of_batches_is_that_of_the_last_run(folder: Path) -> None:
+    def listed(source: pd.DataFrame, day: str) -> tuple[Batch, pd.DataFrame]:
+        rows = source.assign(batch=day)
+        return Batch(rows, "batch", (day,)), rows
+
+    report = CSVDataset(filepath=str(folder / "report.csv"), save_args={"index": False})
+    node = Node(listed, {"source": "source", "day": "params:day"}, ["product", "report"], name="listed")
+    for day in ("july", "june", "july", "june"):
+        run(folder, Pipeline([node]), report=report, **{"params:day": MemoryDataset(day)})
+        assert set(report.load()["batch"]) == {day}
+    assert run(folder, Pipeline([node]), report=report, **{"params:day": MemoryDataset("june")}).skipped == ["listed"]
 
 
 def test_a_node_runs_again_when_one_of_its_tables_was_changed_by_another(folder: Path) -> None:

@@ -7,11 +7,9 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-_STARTED = datetime.now(UTC).replace(microsecond=0)
-
 
 class Clock(AbstractDataset[NoReturn, datetime]):
-    """Loads the moment at which this process started its work (UTC, whole seconds); can't be saved.
+    """Loads the moment at which its catalog was made, so at which a run began (UTC, whole seconds); can't be saved.
 
     Example:
         ```yaml
@@ -23,10 +21,11 @@ class Clock(AbstractDataset[NoReturn, datetime]):
     def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
         """Takes nothing but what Kedro gives every dataset."""
         self.metadata = metadata
+        self._moment = datetime.now(UTC).replace(microsecond=0)
 
     def load(self) -> datetime:
         """The moment."""
-        return _STARTED
+        return self._moment
 
     def save(self, data: NoReturn) -> None:
         """Refused."""

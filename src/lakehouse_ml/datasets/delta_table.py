@@ -149,8 +149,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
                     return int(commit["version"])
         return int(table.version())
 
-    def holds(self, fingerprint: str) -> bool:
-        """Whether the newest commit (on its batch, for a batch) carries this fingerprint."""
+    def holds(self, fingerprint: str, *, last: bool = False) -> bool:
+        """Whether the newest commit (on its batch, for a batch, unless it is to be the last) has this fingerprint."""
         if not self._exists():
             return False
         newer: set[str] = set()
@@ -159,7 +159,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             scope = set(made.get("scope", []))
             if made.get("fingerprint") == fingerprint:
                 return not scope & newer
-            if not scope and self._mode != "merge":
+            if last or (not scope and self._mode != "merge"):
                 return False
             newer |= scope
         return False

@@ -57,7 +57,7 @@ class HtmlPage(AbstractDataset[str, str]):
         """The document itself: kedro-viz shows it as it is."""
         return cast("HTMLPreview", self.load())
 
-    def holds(self, fingerprint: str) -> bool:
+    def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
         """Whether the document that is there was made with this fingerprint."""
         return self._exists() and self.load().endswith(_MADE.format(fingerprint))
 

@@ -123,7 +123,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         """The version that has the role now."""
         return f"version {self._version()}"
 
-    def holds(self, fingerprint: str) -> bool:
+    def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
         """Whether the challenger was made with this fingerprint, and is still what was registered."""
         import mlflow
 
@@ -222,7 +222,7 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
         now = self.load()
         return f"champion {now.champion}, candidate {now.candidate} {now.decision}"
 
-    def holds(self, fingerprint: str) -> bool:
+    def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
         """Whether the newest candidate's verdict was carried out with this fingerprint."""
         return self.load().tags.get("promotion_fingerprint") == fingerprint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -22,11 +22,36 @@ TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
 )
 
-_PARAMS: Mapping[str, frozenset[str]] = {
-    "logistic_regression": frozenset({"C"}),
-    "random_forest": frozenset({"n_estimators", "max_depth", "min_samples_split"}),
-    "gradient_boosting": frozenset({"learning_rate", "max_iter", "max_depth", "min_samples_leaf", "l2_regularization"}),
+
+class _Number(NamedTuple):
+    """What scikit-learn takes for a parameter."""
+
+    least: float
+    whole: bool = True
+    above: bool = False
+
+    def takes(self, value: float | None) -> bool:
+        if value is None or (self.whole and not isinstance(value, int)):
+            return False
+        return value > self.least if self.above else value >= self.least
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        return f"{kind} above {self.least:g}" if self.above else f"{kind} of at least {self.least:g}"
+
+
+_PARAMS: Mapping[str, Mapping[str, _Number]] = {
+    "logistic_regression": {"C": _Number(0, whole=False, above=True)},
+    "random_forest": {"n_estimators": _Number(1), "max_depth": _Number(1), "min_samples_split": _Number(2)},
+    "gradient_boosting": {
+        "learning_rate": _Number(0, whole=False, above=True),
+        "max_iter": _Number(1),
+        "max_depth": _Number(1),
+        "min_samples_leaf": _Number(1),
+        "l2_regularization": _Number(0, whole=False),
+    },
 }
+_MAY_BE_NULL = "max_depth"
 
 
 class EstimatorSpec(Spec):
@@ -42,10 +67,14 @@ class EstimatorSpec(Spec):
 
     @model_validator(mode="after")
     def _params_are_known(self) -> EstimatorSpec:
-        unknown = sorted(set(self.params) - _PARAMS[self.estimator])
+        unknown = sorted(set(self.params) - set(_PARAMS[self.estimator]))
         if unknown:
             known = ", ".join(sorted(_PARAMS[self.estimator]))
             raise ValueError(f"{self.estimator} has no parameter {', '.join(unknown)}; it has {known}")
+        for name, value in self.params.items():
+            number = _PARAMS[self.estimator][name]
+            if not number.takes(value) and not (value is None and name == _MAY_BE_NULL):
+                raise ValueError(f"{name} of {self.estimator} can't be {value}: it is {number}")
         return self
 
 

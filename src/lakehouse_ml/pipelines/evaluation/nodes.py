@@ -75,7 +75,9 @@ def evaluate(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
     clock: datetime, key: Sequence[str], segments: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Judge a candidate; whatever goes wrong on the way is a refusal with the reason, never a promotion.
+    """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
+
+    What goes wrong while the rows are read says nothing of the candidate, and is raised.
 
     Args:
         model_input: Labelled rows, one per entity.
@@ -91,8 +93,9 @@ def evaluate(
         Held-out rows (key and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and the
         verdict as one row.
     """
+    rows = _unseen(model_input, candidate, incumbent, spec, key)
     try:
-        contest = _contest(model_input, candidate, incumbent, spec, key, segments)
+        contest = _contest(rows, candidate, incumbent, key, segments)
         measured = _measure(contest, spec, economics, segments)
         verdict = judge(_evidence(contest), spec.floors, spec.policy)
         outcomes = contest.rows[[*key, *OUTCOMES]]
@@ -116,16 +119,21 @@ def promote(verdicts: pd.DataFrame) -> Promotion:
     )
 
 
-def _contest(
-    model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str],
-    segments: Sequence[str],
-) -> Contest:  # fmt: skip
-    """Rows that neither contender trained on, scored by both."""
+def _unseen(
+    model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str]
+) -> pd.DataFrame:
+    """Rows that neither contender trained on, in memory."""
     unseen = model_input
     for model in filter(None, (candidate, incumbent)):
         unseen = unseen.where(held_out(key[0], model.card.salt, model.card.holdout_share))
     sampled = unseen.orderBy(F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(key[0])))).limit(spec.max_rows)
-    rows = collect(sampled).sort_values(list(key), ignore_index=True)
+    return collect(sampled).sort_values(list(key), ignore_index=True)
+
+
+def _contest(
+    rows: pd.DataFrame, candidate: Model, incumbent: Model | None, key: Sequence[str], segments: Sequence[str]
+) -> Contest:
+    """Those rows, scored by both."""
     scored = rows[[*key, "label", *segments]].assign(
         candidate_probability=_probability(candidate, rows),
         incumbent_probability=_probability(incumbent, rows) if incumbent else np.nan,

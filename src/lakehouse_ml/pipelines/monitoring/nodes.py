@@ -57,8 +57,16 @@ def measure_drift(
     if champion is None or batch is None:
         told = {"status": "not_assessable", "reason": "No scores yet."}
         return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", ()), _verdict_batch({}, ()), told
-    scored = scores.where(F.col("batch") == batch).select(*key, F.col("probability").alias(SCORE))
-    rows = features.join(scored, on=list(key), how="inner")
+    of_batch = scores.where(F.col("batch") == batch)
+    scored = of_batch.where(F.col("model_version") == champion.version)
+    if scored.isEmpty() and not of_batch.isEmpty():
+        told = _scored_by_another(batch, champion.version)
+        return (
+            Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
+            _verdict_batch(told, (batch,)),
+            told,
+        )
+    rows = features.join(scored.select(*key, F.col("probability").alias(SCORE)), on=list(key), how="inner")
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
     unseen = rows.where(held_out(key[0], champion.card.salt, champion.card.holdout_share))
     predictors = {name: profile for name, profile in reference.items() if name != SCORE}
@@ -69,6 +77,16 @@ def measure_drift(
     told = {"batch": batch, "model_version": champion.version, **verdict(columns, score)}
     table = _drift_table([*columns, score], batch, champion.version)
     return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), told
+
+
+def _scored_by_another(batch: str, version: str) -> dict[str, Any]:
+    """The verdict on scores that the champion didn't make: another model's say nothing against its reference."""
+    reason = (
+        f"Batch {batch} was scored by a version before {version}, which is champion now: score it first, "
+        f"kedro run --pipelines batch_scoring,monitoring."
+    )
+    none: dict[str, Any] = {"drifted": [], "warned": [], "score_status": "not_assessable"}
+    return {"batch": batch, "model_version": version, "status": "not_assessable", **none, "reason": reason}
 
 
 def write_report(
@@ -185,9 +203,14 @@ def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
     """How well each batch's scores did, now that outcomes are known.
 
     Returns:
-        One row per batch and model version: batch, model_version, n_rows, n_positives, and the metrics.
+        One row per batch and model version: batch, model_version, n_rows, n_positives, and the metrics of at most
+        `max_rows` of these rows.
     """
-    groups = collect(outcomes.groupBy("batch", "model_version").agg(F.count(F.lit(1)).alias("n_rows")))
+    groups = collect(
+        outcomes.groupBy("batch", "model_version").agg(
+            F.count(F.lit(1)).alias("n_rows"), F.sum("label").alias("n_positives")
+        )
+    )
     return pd.DataFrame(list(_live(outcomes, groups, spec.max_rows)), columns=_LIVE)
 
 
@@ -200,7 +223,11 @@ _LIVE = [
 def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict[str, Any]]:
     for group in groups.sort_values(["batch", "model_version"]).itertuples():
         here = (F.col("batch") == group.batch) & (F.col("model_version") == group.model_version)
-        rows = collect(outcomes.where(here).select("probability", "threshold", "label").limit(most))
+        told = outcomes.where(here).select(
+            "probability", "threshold", "label", F.col(outcomes.columns[0]).alias("_who")
+        )
+        # Beyond what is taken into memory, an even sample, and the same one each time.
+        rows = collect(told.orderBy(F.md5(F.col("_who").cast("string"))).limit(most))
         metrics = classification_metrics(
             rows["label"].to_numpy(), rows["probability"].to_numpy(), float(rows["threshold"].iloc[0])
         )
@@ -208,7 +235,7 @@ def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict
             "batch": group.batch,
             "model_version": group.model_version,
             "n_rows": int(group.n_rows),
-            "n_positives": int(rows["label"].sum()),
+            "n_positives": int(group.n_positives),
             **metrics,
         }
 
