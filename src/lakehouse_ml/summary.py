@@ -149,10 +149,14 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     scores = catalog.get(f"{use_case.name}.score_{use_case.noun}")
     newest = scores.newest("batch") if isinstance(scores, DeltaTable) and scores.exists() else None
     if newest is None:
-        return [_line("scores", "none: scoring was skipped, a first model awaits approval")]
+        waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
+        why = "scoring was skipped, a first model awaits approval" if waits else "the batch's day has nobody to score"
+        return [_line("scores", f"none: {why}")]
     batch, n = newest
     actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
-    return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer: {_shown(actions)}")]
+    handed = _stored(catalog, f"{use_case.name}.report_actions")
+    day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
+    return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer{day}: {_shown(actions)}")]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:

@@ -206,7 +206,7 @@ def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> N
     assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in told
     assert re.search(r"Of customers who leave, the new model \(version 2\) finds \d+ of 100", told)
     assert "Version 2 was promoted to champion." in told
-    assert "300 customers were scored as of 2025-01-31; 60 of them are expected to leave." in told
+    assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of" in told
     assert "Change since training: an alarm." in told
 
 

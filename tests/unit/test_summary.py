@@ -185,10 +185,26 @@ def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:
 
 
 def test_scoring_that_was_skipped_says_so(told: Told) -> None:
-    text = told("batch_scoring", "monitoring", score_customers=None, verdict_drift=None)
+    text = told("batch_scoring", "monitoring", standing=Standing(None), score_customers=None, verdict_drift=None)
 
     assert lines(text, "scores") == ["none: scoring was skipped, a first model awaits approval"]
     assert lines(text, "drift") == ["not assessable: nothing is scored yet"]
+
+
+def test_a_batch_that_has_nobody_is_not_taken_for_one_that_awaits_approval(told: Told) -> None:
+    nobody = TABLES["score_customers"].head(0)
+
+    assert lines(told("batch_scoring", score_customers=nobody), "scores") == [
+        "none: the batch's day has nobody to score"
+    ]
+
+
+def test_a_list_of_another_day_than_the_newest_batch_says_so(told: Told, tmp_path: Path) -> None:
+    pd.DataFrame({"rank": [1], "batch": ["2024-11-30"]}).to_csv(tmp_path / "actions.csv", index=False)
+
+    assert lines(told("batch_scoring"), "scores") == [
+        "2 customers in batch 2024-12-31; whom to make an offer of 2024-11-30: actions.csv"
+    ]
 
 
 def test_a_table_of_drift_without_rows_is_told_like_none(told: Told) -> None:

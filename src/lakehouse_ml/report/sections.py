@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _METRICS = {
     "f1": "F1", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "roc_auc": "ROC-AUC",
-    "average_precision": "average precision", "expected_value": "value per row",
+    "average_precision": "average precision", "expected_value": "value per {one}",
 }  # fmt: skip
 _DECISIONS: Mapping[str, tuple[str, Tone]] = {
     "approve": ("promoted", "good"), "refuse": ("refused", "bad"), "request": ("awaits approval", "neutral")
@@ -136,7 +136,8 @@ def _summary(given: Material) -> Iterator[str]:
     batch, n, positive = given.batch
     if batch:
         yield (
-            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them are expected to {words.happens}. "
+            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them reach the threshold of "
+            f"{given.card.threshold:.2f}, and so are named as likely to {words.happens}. "
             f"The list of actions names the {_n(len(given.actions))} to whom {words.action} is worth most."
         )
     if given.drift_verdict:
@@ -190,7 +191,8 @@ def _steps(given: Material) -> Iterator[str]:
     if given.verdict["decision"] == "request":
         yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
     if len(given.actions):
-        yield f"Hand on the list of actions (actions.csv): {_count(len(given.actions), words.one)}, best first."
+        listed = _count(len(given.actions), words.one)
+        yield f"Hand on the list of actions, actions.csv beside the scores: {listed}, best first."
     status = given.drift_verdict["status"] if given.drift_verdict else None
     if status == "drift":
         yield "The batch differs from what the champion learned from: look at its columns, and train on newer rows."
@@ -198,8 +200,8 @@ def _steps(given: Material) -> Iterator[str]:
         yield "Some columns begin to differ from training: watch them in the next batch."
     if not len(given.live):
         yield (
-            f"As soon as it is known which {words.many} {words.happened}, land those outcomes: only they tell how "
-            f"good the scores were."
+            f"As soon as it is known which {words.many} {words.happened}, put that as a file into outcomes/ of "
+            f"the landing folder: only it tells how good the scores were."
         )
 
 
@@ -210,7 +212,7 @@ def _data(given: Material) -> Section:
     grids = [
         Grid(
             f"Files of {name}",
-            ("file", "rows", "refused at parsing", "first read (UTC)", "fingerprint"),
+            ("file", "rows", "refused at parsing", "read (UTC)", "fingerprint"),
             [
                 (
                     f.source_file,
@@ -257,14 +259,18 @@ def _quality(given: Material) -> Section:
         broken = int((rules["outcome"] != "ok").sum())
         said.append(
             f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. "
-            + (f"{broken} of {len(rules)} rules were broken." if broken else f"All {len(rules)} rules hold.")
+            + (
+                f"{broken} of {len(rules)} rules were broken by more rows than they tolerate."
+                if broken
+                else f"None of {len(rules)} rules is broken by more rows than it tolerates."
+            )
         )
         grids.append(
             Grid(
                 f"Rules for {name}",
-                ("rule", "a good row has", "rows that break it", "share", "what happened"),
-                [(r.rule, r.predicate, _n(r.n_failed), f"{r.failed_share:.1%}", r.outcome) for r in rules.itertuples()],
-                frozenset({2, 3}),
+                ("rule", "rows that break it", "share", "what happened", "a good row has"),
+                [(r.rule, _n(r.n_failed), f"{r.failed_share:.1%}", r.outcome, r.predicate) for r in rules.itertuples()],
+                frozenset({1, 2}),
             )
         )
         grids += list(_examples(name, rules))
@@ -334,12 +340,23 @@ def _features(given: Material) -> Section:
 def _trials(given: Material) -> Section:
     rows = [
         (
-            f"{t.trial}", t.estimator.replace("_", " "), _params(t.params), f"{t.f1:.3f}", f"{t.roc_auc:.3f}",
-            f"{t.average_precision:.3f}", f"{t.threshold:.2f}", f"{t.fit_seconds:.1f}", "chosen" if t.chosen else "",
+            f"{t.trial}", "chosen" if t.chosen else "", t.estimator.replace("_", " "), f"{t.f1:.3f}",
+            f"{t.roc_auc:.3f}", f"{t.average_precision:.3f}", f"{t.threshold:.2f}", f"{t.fit_seconds:.1f}",
+            _params(t.params),
         )
         for t in given.trials.itertuples()
     ]  # fmt: skip
-    heads = ("trial", "kind of model", "settings", "F1", "ROC-AUC", "average precision", "threshold", "seconds", "")
+    heads = (
+        "trial",
+        "chosen",
+        "kind of model",
+        "F1",
+        "ROC-AUC",
+        "average precision",
+        "threshold",
+        "seconds",
+        "settings",
+    )
     return Section(
         "trials",
         "What was tried",
@@ -360,11 +377,13 @@ def _judgement(given: Material) -> Section:
         mine = _metric(given, name)
         if mine is not None:
             theirs = [_decimal(_metric(given, name, "incumbent"))] if contested else []
-            rows.append((title, _decimal(mine), _band(given, name), *theirs))
+            shown = title.format(one=given.words.one)
+            rows.append((shown, _decimal(mine), _band(given, name), *theirs))
     heads = ("on unseen rows", f"version {given.version}", "95 % interval")
     versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
     said = [given.verdict["reason"], _smallest(given)]
-    grids = [Grid("Measured on rows that neither trained on", (*heads, *versus), rows, frozenset({1, 2, 3}))]
+    unseen = "neither of the two" if contested else "the model never"
+    grids = [Grid(f"Measured on {given.words.many} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))]
     if len(given.holdout):
         grids.append(_confusion(given))
     return Section("judgement", "The judgement", said, (), grids)
@@ -476,7 +495,7 @@ def _segments(given: Material) -> Section:
         "recall",
         "F1",
         "ROC-AUC",
-        "value per row",
+        f"value per {given.words.one}",
     )
     said = [
         "The same model, group by group. A group in which few or nearly all had the outcome has a low or high F1 by "
@@ -490,7 +509,7 @@ def _value(given: Material) -> Section:
     said = [
         f"{_a(words.action)} costs {_money(money.offer_cost)}, {_share(money.acceptance)} of those who would "
         f"{words.happens} accept, and then {_money(money.kept_value)} are kept; all in the currency of the data. "
-        f"These numbers are conf: with others the list is another one."
+        f"These three numbers are assumptions, under `economics` in parameters.yml: others give another list."
     ]
     label = given.holdout["label"].to_numpy(dtype=float)
     if not len(label):
@@ -515,7 +534,15 @@ def _value(given: Material) -> Section:
 def _scores(given: Material) -> Section:
     batch, n, positive = given.batch
     if not batch:
-        return Section("scores", "The scores", ["Nothing is scored yet: there is no champion."])
+        return Section(
+            "scores",
+            "The scores",
+            [
+                "Nothing is scored yet: there is no champion."
+                if given.standing.champion is None
+                else "Nobody was there to score as of the batch's day."
+            ],
+        )
     said = [
         f"{_n(n)} {given.words.many} were scored as of {batch}. {_n(positive)} reach the threshold. Each score names "
         f"what moved it most."
