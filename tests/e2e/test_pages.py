@@ -29,7 +29,7 @@ SHOWS = {
         r"awaiting approval[^$]+champion +none yet[^$]+scoring was skipped",
         r"version 1 promoted[^$]+champion +version 1\n[^$]+customers in batch 2024-12-31",
     ],
-    "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no incumbent"],
+    "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no champion yet"],
     "how-to/notebooks.md": [r""],
     "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
     "how-to/quality-rule.md": [r"warned: monthly_charge_is_usual broken by \d+ "],

@@ -196,7 +196,7 @@ def test_a_first_model_is_approved_when_every_floor_holds(rows: Any) -> None:
     row = verdict(rows, model())
 
     assert (row["decision"], row["version"], row["incumbent_version"]) == ("approve", "1", "")
-    assert row["reason"].startswith("There is no incumbent, and every floor holds")
+    assert row["reason"].startswith("There is no champion yet, and every minimum is reached")
     assert row["judged_at"] == pd.Timestamp(CLOCK)
     assert np.isnan(row["difference"])
 
@@ -205,7 +205,7 @@ def test_a_first_model_below_a_floor_is_refused_with_the_number(rows: Any) -> No
     row = verdict(rows, model(), spec=changed(floors=Floors(f1=0.3, roc_auc=0.99)))
 
     assert row["decision"] == "refuse"
-    assert "roc_auc is 0." in row["reason"]
+    assert "ROC-AUC is 0." in row["reason"]
     assert "has to reach 0.9900" in row["reason"]
 
 
@@ -221,7 +221,7 @@ def test_an_equal_candidate_does_not(rows: Any) -> None:
     row = verdict(rows, model(2), model(1))
 
     assert row["decision"] == "refuse"
-    assert row["reason"].startswith("The candidate is no better than the incumbent beyond chance")
+    assert row["reason"].startswith("The candidate is no better than the champion beyond chance")
 
 
 def test_where_approval_is_required_the_verdict_is_a_request(rows: Any) -> None:

@@ -291,14 +291,17 @@ def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, f
     return float(low), float(high), float(known.std(ddof=1))
 
 
+_TITLES = {"f1": "F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
+
+
 def _broken_floors(measured: Verdict, floors: Floors) -> str | None:
     # "not >=" where "<" would let a NaN pass.
     broken = [
-        f"{name} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
+        f"{_TITLES.get(name, name)} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
         for name, minimum in floors.minima.items()
         if not measured.metrics[name] >= minimum
     ]
-    return f"The candidate misses a floor: {'; '.join(broken)}." if broken else None
+    return f"The candidate misses a minimum: {'; '.join(broken)}." if broken else None
 
 
 def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
@@ -306,22 +309,25 @@ def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
         return None
     low = math.nan if measured.difference_low is None else measured.difference_low
     if policy.mode == "superiority" and not low > 0:
-        return f"The candidate is no better than the incumbent beyond chance: {_compared(measured)}"
+        return f"The candidate is no better than the champion beyond chance: {_compared(measured)}"
     if policy.mode == "non_inferiority" and not low >= -policy.margin:
         return f"The candidate may be worse by more than {policy.margin:.4f}: {_compared(measured)}"
     ours, theirs = measured.metrics["f1"], measured.incumbent_metrics["f1"]
     if not ours >= theirs - policy.f1_tolerance:
         allowed = f"more than {policy.f1_tolerance:.4f} below"
-        return f"The candidate's F1 of {ours:.4f} is {allowed} the incumbent's {theirs:.4f}."
+        return f"The candidate's F1 of {ours:.4f} is {allowed} the champion's {theirs:.4f}."
     return None
 
 
 def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
     if measured.incumbent_metrics is None:
-        held = [f"{name} {measured.metrics[name]:.4f} (floor {least:.4f})" for name, least in floors.minima.items()]
-        return f"There is no incumbent, and every floor holds: {', '.join(held)}."
+        held = [
+            f"{_TITLES.get(name, name)} {measured.metrics[name]:.4f} (at least {least:.4f})"
+            for name, least in floors.minima.items()
+        ]
+        return f"There is no champion yet, and every minimum is reached: {', '.join(held)}."
     if policy.mode == "superiority":
-        return f"The candidate is better than the incumbent: {_compared(measured)}"
+        return f"The candidate is better than the champion: {_compared(measured)}"
     return f"The candidate isn't worse by more than {policy.margin:.4f}: {_compared(measured)}"
 
 
