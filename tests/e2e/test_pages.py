@@ -29,6 +29,11 @@ SHOWS = {
         r"awaiting approval[^$]+champion +none yet[^$]+scoring was skipped",
         r"version 1 promoted[^$]+champion +version 1\n[^$]+customers in batch 2024-12-31",
     ],
+    "how-to/every-night.md": [
+        r"^\nchurn\n[^$]+champion +version 1\n",
+        r"stable 1\d of 2\d columns",
+        r"approve +There is no champion yet",
+    ],
     "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no champion yet"],
     "how-to/notebooks.md": [r""],
     "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
