@@ -520,6 +520,14 @@ def test_of_given_machines_the_first_ones_can_be_taken(real_events: dict[str, Ta
             {"machines": "machineID\n1\n", "failures": "datetime,machineID,failure\nyesterday,1,comp1\n"},
             "datetime is 'yesterday', not a time such as 2015-01-31 06:00:00",
         ),
+        (
+            {"machines": "machineID\n1\n", "failures": "failure,machineID,datetime\ncomp1,1\n"},
+            "line 2: datetime is None, not a time",
+        ),
+        (
+            {"machines": "machineID\n1\n", "failures": "datetime,machineID,failure\n2015-01-01T06:00Z,1,comp1\n"},
+            "datetime is '2015-01-01T06:00Z', not a time",
+        ),
     ],
 )
 def test_a_given_file_that_cannot_be_read_is_named_in_one_sentence_with_exit_code_1(
@@ -531,6 +539,20 @@ def test_a_given_file_that_cannot_be_read_is_named_in_one_sentence_with_exit_cod
     assert message in told
     assert len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    given = put(tmp_path / "given", machines="")
+    (given / "machines.csv").write_bytes("machineID,model\n1,Modèle\n".encode("latin-1"))
+    with pytest.raises(LandingError, match=r"machines\.csv can't be read as CSV in UTF-8"):
+        read_plant(given)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert main([str(tmp_path / "out"), "--machines", "1", "--days", "1"]) == 1
+    assert "out is a file. Name a folder to write to." in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 # --- the command

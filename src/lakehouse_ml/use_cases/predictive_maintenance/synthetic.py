@@ -42,6 +42,8 @@ failure to the hour of the failure, 49 readings, by the same amount throughout:
 Means and sd are those of unshifted hours. A shift without a failure begins at any hour and lasts as long; overlapping
 shifts add up, which the measured ones include. So a shift announces a failure in about every fourth case.
 
+Here days run from midnight to midnight; the real telemetry begins and ends at 06:00.
+
 Quirks, which can be left out: the failures of the second day, as in the real files (17 machines in 100); and, which
 the real files don't have but landing files do, for 2 machine-days in 1,000 an hour that stands twice, for as many a
 gap of one to six hours, and some errors of machine 0, which isn't among the machines.
@@ -59,7 +61,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -293,9 +295,11 @@ def write(folder: Path, plant: Plant, format: Format = "csv") -> None:
         format: Of telemetry. The event tables are CSV.
 
     Raises:
-        LandingError: The folder holds telemetry of days or of a format that this plant doesn't have.
+        LandingError: The folder holds telemetry of days or of a format that this plant doesn't have, or is a file.
     """
     days = [plant.start + timedelta(days=day) for day in range(plant.days)]
+    if folder.exists() and not folder.is_dir():
+        raise LandingError(f"{folder} is a file. Name a folder to write to.")
     paths = [folder / "telemetry" / f"telemetry_{day}_simulated.{format}" for day in days]
     _refuse_other_files(folder / "telemetry", {path.name for path in paths})
     (folder / "telemetry").mkdir(parents=True, exist_ok=True)
@@ -469,11 +473,14 @@ def _rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and rows."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in needed if name not in (reader.fieldnames or ())]
-        if missing:
-            raise LandingError(f"{path} has no column {', '.join(missing)}. Name its columns {', '.join(needed)}.")
-        for row in reader:
-            yield reader.line_num, row
+        try:
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise LandingError(f"{path} has no column {', '.join(missing)}. Name its columns {', '.join(needed)}.")
+            for row in reader:
+                yield reader.line_num, row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise LandingError(f"{path} can't be read as CSV in UTF-8: {error}. Export it anew.") from error
 
 
 def _whole(path: Path, line: int, text: str | None) -> int:
@@ -496,12 +503,19 @@ def _read_failures(path: Path, known: Sequence[int], start: date) -> _Marks:
             raise _unreadable(path, line, "machineID", row["machineID"], "one of the machines")
         if row["failure"] not in COMPONENTS:
             raise _unreadable(path, line, "failure", row["failure"], f"one of {', '.join(COMPONENTS)}")
-        try:
-            hour = (np.datetime64(row["datetime"], "h") - np.datetime64(start, "h")).astype(np.int64)
-        except ValueError:
-            raise _unreadable(path, line, "datetime", row["datetime"], "a time such as 2015-01-31 06:00:00") from None
+        hour = _hours_since(start, row["datetime"])
+        if hour is None:
+            raise _unreadable(path, line, "datetime", row["datetime"], "a time such as 2015-01-31 06:00:00")
         read.append((machine, COMPONENTS.index(row["failure"]), hour))
     return _Marks(*np.array(read, dtype=np.int64).reshape(-1, 3).T)
+
+
+def _hours_since(start: date, text: str | None) -> int | None:
+    """Full hours; None if the text isn't a time in ISO 8601, without zone."""
+    try:
+        return (datetime.fromisoformat(text or "") - datetime.combine(start, time())) // timedelta(hours=1)
+    except (ValueError, TypeError):
+        return None
 
 
 def _refuse_other_files(folder: Path, names: set[str]) -> None:
