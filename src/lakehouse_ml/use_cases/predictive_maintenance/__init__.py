@@ -1,0 +1,1 @@
+"""Predictive maintenance: which component of which machine is about to fail."""
