@@ -49,7 +49,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="machines and times to fit on")
     given = parser.parse_args()
     if not (EVENTS.is_dir() and TELEMETRY.is_dir()):
-        sys.exit(f"The real files aren't at {EVENTS.parent}: they lie only beside the project's own checkout.")
+        print(f"The real files aren't at {EVENTS.parent}: they lie only beside the project's own checkout.")
+        return
     ENGINE.choose(EngineSpec(engine="sail"))
     with threadpool_limits(1):
         compare(given.horizons, given.rows)
