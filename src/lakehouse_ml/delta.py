@@ -33,12 +33,20 @@ def rows(table: deltalake.DeltaTable, columns: Sequence[str] = (), limit: int | 
 
     own = schema(table)
     wanted = pa.schema([own.field(name) for name in columns]) if columns else own
-    names = ", ".join(quoted(name) for name in wanted.names)
+    names = ", ".join(map(_quoted, wanted.names))
     first = "" if limit is None else f" LIMIT {limit:d}"
-    return query(table, f"SELECT {names} FROM stored{first}").cast(wanted)  # noqa: S608 - the names are quoted
+    return _query(table, f"SELECT {names} FROM stored{first}").cast(wanted)  # noqa: S608 - the names are quoted
 
 
-def query(table: deltalake.DeltaTable, statement: str) -> pa.RecordBatchReader:
+def newest(table: deltalake.DeltaTable, column: str) -> tuple[Any, int] | None:
+    """The greatest value of a column and how many rows have it; None where it has none."""
+    name = _quoted(column)
+    counted = f"SELECT {name}, count(*) FROM stored WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 1"  # noqa: S608 - the name is quoted
+    found = _query(table, counted).read_all().to_pylist()
+    return tuple(found[0].values()) if found else None
+
+
+def _query(table: deltalake.DeltaTable, statement: str) -> pa.RecordBatchReader:
     """What an SQL query says of a table, which it knows as `stored`; text comes as Arrow's view type."""
     import pyarrow as pa
     from deltalake import QueryBuilder
@@ -49,6 +57,6 @@ def query(table: deltalake.DeltaTable, statement: str) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_stream(context.execute(statement))
 
 
-def quoted(name: str) -> str:
+def _quoted(name: str) -> str:
     """A column's name as SQL takes it literally."""
     return '"' + name.replace('"', '""') + '"'

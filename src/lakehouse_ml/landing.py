@@ -71,10 +71,11 @@ def select(landing: Landing) -> Selection:
             f"Name a lake of its own: make run LANDING={landing.address} LAKE=data/another_lake"
         )
     present = {file.name for file in landing.files}
-    new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
+    vanished = sorted(name for name in landing.known if name not in present)
+    unchanged = {file.name for file in landing.files if landing.known.get(file.name) == file.sha256}
     # What lies there now under a known name has replaced what was known of it.
-    gone = {sha256: name for name, sha256 in landing.known.items() if name not in present}
-    first = {file.sha256: file.name for file in landing.files if file not in new}
+    gone = {landing.known[name]: name for name in vanished}
+    first = {file.sha256: file.name for file in landing.files if file.name in unchanged}
     for file in landing.files:
         name = first.setdefault(file.sha256, file.name)
         if name != file.name:
@@ -82,9 +83,9 @@ def select(landing: Landing) -> Selection:
                 f"{file.name} in {landing.address} has the same content as {name}: its rows would count twice. "
                 f"Remove one of the two (a corrected file keeps its name)."
             )
-        if file.sha256 in gone and file in new:
+        if file.sha256 in gone and file.name not in unchanged:
             raise LandingError(
                 f"{file.name} in {landing.address} has the same content as {gone[file.sha256]}, which lay there "
                 f"before: its rows would count twice. Give it that name again."
             )
-    return Selection(new, tuple(sorted(name for name in landing.known if name not in present)))
+    return Selection(tuple(file for file in landing.files if file.name not in unchanged), tuple(vanished))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def say_only_the_summary() -> None:
 _SHOWN: list[Any] = []
 
 
+@cache
 def _log_as_conf_says() -> None:
     """Kedro looks for logging.yml in conf/ of the folder that one stands in, while it is imported; ours is set here.
 

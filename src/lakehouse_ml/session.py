@@ -28,6 +28,7 @@ from lakehouse_ml.spark import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kedro.config import AbstractConfigLoader
     from kedro.framework.context import KedroContext
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
@@ -144,7 +145,7 @@ class ProjectSession(KedroSession):
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
-            lake = self._address("lake")
+            lake = self._address("lake", loader)
             with machine.held(lake):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
@@ -154,12 +155,7 @@ class ProjectSession(KedroSession):
             raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
             _end_runs("FAILED", outer)
-            told = (
-                errors.find(error)
-                or (conf and conf.explain(error))
-                or machine.explain(error, lake)
-                or _configuration(error)
-            )
+            told = _sentence(error, conf) or machine.explain(error, lake) or _configuration(error)
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
@@ -172,19 +168,17 @@ class ProjectSession(KedroSession):
         """
         try:
             self._check_folders()
-            return Path(self._address("landing"))
+            return Path(self._address("landing", self._get_config_loader()))
         except Exception as error:
-            told = errors.find(error) or Conf(self._folders()).explain(error)
+            told = _sentence(error, Conf(self._folders()))
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
 
-    def _address(self, name: str) -> str:
+    def _address(self, name: str, loader: AbstractConfigLoader) -> str:
         """A global that is an address: the one that the run was given, or conf's."""
         given = (self.store.get("runtime_params") or {}).get(name)
-        address: str = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](
-            given or self._get_config_loader()["globals"][name]
-        )
+        address: str = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](given or loader["globals"][name])
         return address
 
     def _folders(self) -> tuple[Path, ...]:
@@ -206,6 +200,11 @@ class ProjectSession(KedroSession):
         if env and not (conf / env).is_dir():
             known = sorted(path.name for path in conf.iterdir() if path.is_dir())
             raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+
+
+def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:
+    """The user's mistake behind an error, in data or in conf."""
+    return errors.find(error) or (conf.explain(error) if conf else None)
 
 
 def _open_run() -> str | None:

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
     from lakehouse_ml.use_cases.base import UseCase
 
-_SHOWN = {
-    "f1": "F1", "precision": "precision", "recall": "recall", "roc_auc": "ROC-AUC",
-    "average_precision": "average precision", "expected_value": "value per customer",
-}  # fmt: skip
+_SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision", "expected_value")
 _COLOURS = {"approve": "green", "refuse": "red", "request": "yellow"}
 _DRIFT = {"stable": "green", "warn": "yellow", "drift": "red"}
 _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
@@ -130,16 +127,19 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
 
 def _metric_table(metrics: pd.DataFrame) -> list[str]:
+    from lakehouse_ml.pipelines.evaluation.metrics import TITLES
+
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
     lines = [_line("hold-out", f"{'':<20}{heads}".rstrip())] if values else []
-    for metric, title in _SHOWN.items():
+    titles = {**TITLES, "expected_value": "value per customer"}
+    for metric in _SHOWN:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
             band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
             beside = f"{other.value:.3f}" if other is not None else ""
-            lines.append(_line("", f"{title:<20}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
+            lines.append(_line("", f"{titles[metric]:<20}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
     return lines
 
 
@@ -180,10 +180,9 @@ def _times(name: str, run: Run) -> str:
 
 
 def _next(lake: str | None) -> list[str]:
+    same_lake = f" LAKE={shlex.quote(lake)}" if lake else ""
     commands = {
-        f"make ui LAKE={shlex.quote(lake)}"
-        if lake
-        else "make ui": "the runs, the trials and the registered model, in MLflow",
+        f"make ui{same_lake}": "the runs, the trials and the registered model, in MLflow",
         "make viz": "the pipelines as a picture",
         "make run LANDING=<folder> LAKE=data/mine": "the same on your own files",
     }

@@ -166,11 +166,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
     def newest(self, column: str) -> tuple[str, int] | None:
         """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
-        table, name = self._open(), delta.quoted(column)
-        counted = f"SELECT {name}, count(*) FROM stored WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 1"  # noqa: S608
+        table = self._open()
         with self._read():
-            found = [tuple(row.values()) for row in delta.query(table, counted).read_all().to_pylist()]
-        return cast("tuple[str, int]", found[0]) if found else None
+            return delta.newest(table, column)
 
     def _exists(self) -> bool:
         import deltalake

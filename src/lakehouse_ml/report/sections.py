@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lakehouse_ml.models import ModelCard, Standing
-from lakehouse_ml.pipelines.evaluation.metrics import Economics
+from lakehouse_ml.pipelines.evaluation.metrics import TITLES, Economics
 from lakehouse_ml.report import charts
 from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _METRICS = {
-    "f1": "F1", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "roc_auc": "ROC-AUC",
-    "average_precision": "average precision", "expected_value": "value per {one}",
-}  # fmt: skip
+    **{name: TITLES[name] for name in ("f1", "precision", "recall", "accuracy", "roc_auc", "average_precision")},
+    "expected_value": "value per {one}",
+}
 _DECISIONS: Mapping[str, tuple[str, Tone]] = {
     "approve": ("promoted", "good"), "refuse": ("refused", "bad"), "request": ("awaits approval", "neutral")
 }  # fmt: skip
@@ -534,15 +534,9 @@ def _value(given: Material) -> Section:
 def _scores(given: Material) -> Section:
     batch, n, positive = given.batch
     if not batch:
-        return Section(
-            "scores",
-            "The scores",
-            [
-                "Nothing is scored yet: there is no champion."
-                if given.standing.champion is None
-                else "Nobody was there to score as of the batch's day."
-            ],
-        )
+        nobody = "Nobody was there to score as of the batch's day."
+        why = nobody if given.standing.champion else "Nothing is scored yet: there is no champion."
+        return Section("scores", "The scores", [why])
     said = [
         f"{_n(n)} {given.words.many} were scored as of {batch}. {_n(positive)} reach the threshold. Each score names "
         f"what moved it most."

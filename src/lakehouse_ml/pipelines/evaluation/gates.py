@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from lakehouse_ml.pipelines.evaluation.metrics import (
     METRICS,
+    TITLES,
     Floats,
     average_precision_gains,
     checked_rows,
@@ -291,13 +292,10 @@ def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, f
     return float(low), float(high), float(known.std(ddof=1))
 
 
-_TITLES = {"f1": "F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
-
-
 def _broken_floors(measured: Verdict, floors: Floors) -> str | None:
     # "not >=" where "<" would let a NaN pass.
     broken = [
-        f"{_TITLES.get(name, name)} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
+        f"{TITLES[name]} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
         for name, minimum in floors.minima.items()
         if not measured.metrics[name] >= minimum
     ]
@@ -322,7 +320,7 @@ def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
 def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
     if measured.incumbent_metrics is None:
         held = [
-            f"{_TITLES.get(name, name)} {measured.metrics[name]:.4f} (at least {least:.4f})"
+            f"{TITLES[name]} {measured.metrics[name]:.4f} (at least {least:.4f})"
             for name, least in floors.minima.items()
         ]
         return f"There is no champion yet, and every minimum is reached: {', '.join(held)}."

@@ -19,6 +19,8 @@ from lakehouse_ml.spec import Spec
 Floats = NDArray[np.float64]
 
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
+# As they are called where people read.
+TITLES = dict(zip(METRICS, ("accuracy", "precision", "recall", "F1", "ROC-AUC", "average precision"), strict=True))
 
 # Cells (resample x row) worked on at once: what fits a processor's cache is done in half the time.
 _BLOCK_CELLS = 100_000

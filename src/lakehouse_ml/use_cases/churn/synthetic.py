@@ -12,7 +12,6 @@ with the rows of a shorter one.
 """
 
 import csv
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lakehouse_ml.files import complete
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.str_]
@@ -153,16 +154,11 @@ def write_csv(path: Path, n: int = 5_000, seed: int = 0) -> None:
         ValueError: As `customers` does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("w", encoding="ascii", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            for chunk in _chunks(n, seed):
-                writer.writerows(zip(*(chunk[name].tolist() for name in HEADER), strict=True))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with complete(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for chunk in _chunks(n, seed):
+            writer.writerows(zip(*(chunk[name].tolist() for name in HEADER), strict=True))
 
 
 def _chunks(n: int, seed: int) -> Iterator[dict[str, Texts]]:

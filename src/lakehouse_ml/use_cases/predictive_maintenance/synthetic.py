@@ -56,10 +56,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -70,6 +68,8 @@ from numpy.typing import NDArray
 
 from lakehouse_ml import __version__
 from lakehouse_ml.errors import LakehouseError, LandingError
+from lakehouse_ml.files import complete
+from lakehouse_ml.use_cases.predictive_maintenance.contracts import SENSORS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -77,7 +77,6 @@ Flags = NDArray[np.bool_]
 Table = dict[str, NDArray[Any]]
 Format = Literal["csv", "parquet"]
 
-SENSORS: Final = ("volt", "rotate", "pressure", "vibration")
 COMPONENTS: Final = ("comp1", "comp2", "comp3", "comp4")
 FIRST_DAY: Final = date(2015, 1, 1)
 
@@ -303,17 +302,17 @@ def write(folder: Path, plant: Plant, format: Format = "csv") -> None:
     paths = [folder / "telemetry" / f"telemetry_{day}_simulated.{format}" for day in days]
     _refuse_other_files(folder / "telemetry", {path.name for path in paths})
     (folder / "telemetry").mkdir(parents=True, exist_ok=True)
-    with _complete(folder / "SIMULATED.md") as partial:
+    with complete(folder / "SIMULATED.md") as partial:
         partial.write_text(_notice(plant, format), encoding="utf-8")
     for name, table in plant.tables.items():
-        with _complete(folder / f"{name}_simulated.csv") as partial:
+        with complete(folder / f"{name}_simulated.csv") as partial:
             _write_csv(partial, iter([table]))
     for day, path in enumerate(paths):
         batches = (
             telemetry(plant, day, first, first + _MACHINES_PER_BATCH)
             for first in range(0, max(len(plant.machine_ids), 1), _MACHINES_PER_BATCH)
         )
-        with _complete(path) as partial:
+        with complete(path) as partial:
             if format == "csv":
                 _write_csv(partial, batches)
             else:
@@ -525,17 +524,6 @@ def _refuse_other_files(folder: Path, names: set[str]) -> None:
             f"{folder} holds {others[0]}, which isn't one of the files to write, and two simulations don't mix. "
             f"Name another folder, or remove what lies in this one."
         )
-
-
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` if nothing fails."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, tables: Iterator[Table]) -> None:
