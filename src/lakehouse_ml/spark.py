@@ -15,6 +15,7 @@ from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,29 @@ class Engine:
         # No network lies between that could break: results need not be kept for a client that comes back, and so no
         # thread of the client has to tell the server which ones it may forget.
         session.client.disable_reattachable_execute()
+        session.client.set_retry_policies([*session.client.get_retry_policies(), _ask_again()])
         # A thread of theirs that still runs while the interpreter is taken down aborts the process.
         atexit.register(self.stop)
         started: SparkSession = session
         return started
+
+
+def _ask_again() -> RetryPolicy:
+    """Repeats a question whose answer came but couldn't be decoded, which was seen once in a few thousand runs.
+
+    Only calls with one answer are repeated: they ask for a schema or a setting. A stream of rows isn't, for it may have
+    handed on some, nor a write.
+    """
+    from pyspark.sql.connect.client.retries import RetryPolicy
+
+    def unreadable(error: Any) -> bool:
+        one_answer = hasattr(error, "details") and not hasattr(error, "__next__")
+        return one_answer and error.details() == "Exception deserializing response!"
+
+    policy: Any = RetryPolicy(max_retries=3, initial_backoff=50)
+    policy.can_retry = unreadable
+    again: RetryPolicy = policy
+    return again
 
 
 ENGINE = Engine()

@@ -69,7 +69,7 @@ def _environment(copy: Path, installed: Path) -> None:
 
 def _variables() -> dict[str, str]:
     # Nor does `make`, which may have started these tests, tell the one that is started here what it was told itself.
-    ours = ("PYTEST_", "PYTHON", "MLFLOW_", "MAKE", "MFLAGS")
+    ours = ("PYTEST_", "PYTHON", "MLFLOW_", "KEDRO_", "MAKE", "MFLAGS")
     told = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**told, "BROWSER": "true", "PYTEST_ADDOPTS": A_FEW_TESTS}
 

@@ -100,3 +100,23 @@ def test_a_proxy_of_the_users_is_not_between_engine_and_session(monkeypatch: pyt
     monkeypatch.delenv("no_grpc_proxy", raising=False)
     done = _python("print(counted())")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
+
+
+def test_an_answer_that_cannot_be_decoded_is_asked_for_again() -> None:
+    done = _python("""
+import grpc
+
+
+table = ENGINE.session().range(3)
+decode, schemas = grpc._common.deserialize, []
+
+def garble_the_first(message, decoder):
+    if decoder.__self__.__name__ == "AnalyzePlanResponse":
+        schemas.append(message)
+        message = message if schemas[1:] else bytes([8])
+    return decode(message, decoder)
+
+grpc._common.deserialize = garble_the_first
+print(table.schema.names, len(schemas))
+""")
+    assert (done.returncode, done.stdout.strip()) == (0, "['id'] 2")
