@@ -92,7 +92,7 @@ GIVEN = Material(
     words=CHURN.wording,
     made_at=datetime(2025, 1, 31, 6, 30, tzinfo=UTC),
     sources={"customers": SOURCE, "outcomes": NO_SOURCE},
-    features=CHURN.meanings,
+    meaning=CHURN.meaning,
     version="2",
     card=card(),
     trials=pd.DataFrame(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class Material:
         words: How the use case is spoken of.
         made_at: Time of the run, UTC.
         sources: Landing tables by name.
-        features: What each feature column means, by name.
+        meaning: What a feature column says, by its name.
         version: The candidate's.
         card: The candidate's.
         trials: One row per trial of the search.
@@ -79,7 +79,7 @@ class Material:
     words: Wording
     made_at: datetime
     sources: Mapping[str, Source]
-    features: Mapping[str, str]
+    meaning: Callable[[str], str]
     version: str
     card: ModelCard
     trials: pd.DataFrame
@@ -316,7 +316,7 @@ def _features(given: Material) -> Section:
         f"Bars: the features that move the probability most are {', '.join(names[:5])}.",
         "How far a feature's value moves the probability, on average, against a typical value of it.",
     )
-    rows = [(name, f"{value:.4f}", given.features.get(name, "")) for name, value in ranked]
+    rows = [(name, f"{value:.4f}", given.meaning(name)) for name, value in ranked]
     return Section(
         "features",
         "What the model looks at",

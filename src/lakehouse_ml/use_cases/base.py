@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, update_wrapper
@@ -47,6 +48,10 @@ class Table:
         """The schema as Spark SQL text, for a frame that is made from nothing."""
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
 
+    def meaning(self, name: str) -> str:
+        """What a column holds, in words; nothing of one that isn't declared."""
+        return next((column.doc for column in self.columns if column.name == name), "")
+
     def plus(self, name: str, grain: str, *columns: Column) -> Table:
         """This table under another name with further columns at its end."""
         return Table(name, grain, self.key, (*self.columns, *columns))
@@ -83,6 +88,7 @@ class Wording:
         happens: What is predicted, as a verb in the plural: they leave.
         happened: The same in the past: they left.
         action: What is done about it: an offer.
+        whom: What the list of actions says: whom to make an offer.
     """
 
     title: str
@@ -92,26 +98,33 @@ class Wording:
     happens: str
     happened: str
     action: str
+    whom: str
 
 
 @dataclass(frozen=True)
 class UseCase:
     """A prediction problem: what it reads, what a row is, and how features and labels are made.
 
+    The functions of a use case name by their parameters the clean tables that they read; one named `spec` is conf's
+    `features`.
+
     Attributes:
         name: Namespace, folder and registered model, `[a-z_]+`.
         noun: What a row describes, in the plural; names the tables from `feature_` to `score_`.
         sources: Contracts of the landing tables that are ingested and checked, by table name.
-        key: Columns that identify a row: the entity, then its time.
-        features: Clean tables, by name, and a spec to one row per key.
-        labels: Clean tables, by name, and a spec to key and `label` (0/1), labelled rows only.
-        outcome_labels: Rows of the outcomes' table to key and `label`.
-        categorical: Feature columns with categories (text).
-        numeric: Feature columns with numbers.
+        key: Columns that identify a row of features: the entity, then its time.
+        features: Clean tables and a spec to one row per key.
+        labels: Clean tables and a spec to key, target and `label` (0/1), labelled rows only.
+        categorical: Feature columns with categories (text); all others but the key are numbers.
         segments: Feature columns whose groups are judged one by one.
-        outcomes: Name of the landing table whose rows tell later what happened; it may never come.
-        meanings: What each feature column means, by name.
         wording: How a report speaks of it.
+        meaning: What a feature column says, by its name.
+        target: Column of a label beside the key that tells what it speaks of, where a row has several.
+        recurring: Whether each row of an entity counts by itself. If not, its newest state counts, and an entity whose
+            outcome was 1 is gone.
+        references: Landing tables whose rows those of others name.
+        outcomes: Landing table whose rows tell later what happened; it may never come. None where `labels` do.
+        outcome_labels: Rows of that table to key and `label`.
     """
 
     name: str
@@ -120,23 +133,23 @@ class UseCase:
     key: tuple[str, str]
     features: Features
     labels: Labels
-    outcome_labels: Labels
     categorical: tuple[str, ...]
-    numeric: tuple[str, ...]
     segments: tuple[str, ...]
-    outcomes: str
-    meanings: Mapping[str, str]
     wording: Wording
+    meaning: Callable[[str], str]
+    target: str | None = None
+    recurring: bool = False
+    references: tuple[str, ...] = ()
+    outcomes: str | None = None
+    outcome_labels: Labels | None = None
 
-    @property
-    def predictors(self) -> tuple[str, ...]:
-        """Feature columns that a model sees, in order."""
-        return (*self.categorical, *self.numeric)
 
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """Landing tables that features and labels are made of."""
-        return tuple(name for name in self.sources if name != self.outcomes)
+def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Datasets that a use case's function reads, by its parameters."""
+    return {
+        name: "params:features" if name == "spec" else f"clean_{name}"
+        for name in inspect.signature(function).parameters
+    }
 
 
 def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:

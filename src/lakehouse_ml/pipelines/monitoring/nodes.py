@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.pipelines.batch_scoring.nodes import by_target
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
@@ -42,8 +43,9 @@ class MonitoringSpec(Spec):
 
 
 def measure_drift(
-    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, key: Sequence[str]
-) -> tuple[Batch, Batch, dict[str, Any]]:
+    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, key: Sequence[str],
+    target: str | None = None,
+) -> tuple[Batch, Batch, dict[str, Any]]:  # fmt: skip
     """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
 
     Scores are compared over entities of the champion's hold-out only: of those it trained on, it remembers some, and
@@ -133,7 +135,7 @@ def write_report(
             )
             for name in use_case.sources
         },
-        features=use_case.meanings,
+        meaning=use_case.meaning,
         version=candidate.version,
         card=candidate.card,
         trials=trials,
@@ -187,16 +189,27 @@ def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> di
 
 
 def join_outcomes(
-    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], labels: Callable[[DataFrame], DataFrame]
-) -> DataFrame:
+    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], target: str | None = None,
+    labels: Callable[..., DataFrame] | None = None,
+) -> DataFrame:  # fmt: skip
     """Scores beside what happened, for those of whom it is known by now.
 
+    Args:
+        scores: One row per key and batch.
+        outcomes: What happened.
+        key: Entity and time.
+        target: What an outcome speaks of besides; scores then have a probability for each.
+        labels: Makes key and `label` of the outcomes; None, where they are labels already.
+
     Returns:
-        One row per scored entity and batch with an outcome: key, batch, probability, decision, threshold,
-        model_version, label.
+        One row per scored entity, target and batch with an outcome: key, target, batch, probability, decision,
+        threshold, model_version, label.
     """
-    chosen = scores.select(*key, "batch", "probability", "decision", "threshold", "model_version")
-    return chosen.join(labels(outcomes), on=list(key), how="inner")
+    known = labels(outcomes) if labels else outcomes
+    chosen = by_target(scores, key, target) if target else scores
+    grain = [*key, *([target] if target else [])]
+    chosen = chosen.select(*grain, "batch", "probability", "decision", "threshold", "model_version")
+    return chosen.join(known, on=grain, how="inner")
 
 
 def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:

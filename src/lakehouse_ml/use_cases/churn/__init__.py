@@ -2,7 +2,7 @@
 
 from lakehouse_ml.use_cases.base import UseCase, Wording
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, landing_customers, landing_outcomes
-from lakehouse_ml.use_cases.churn.features import CATEGORICAL, NUMERIC, build_features
+from lakehouse_ml.use_cases.churn.features import CATEGORICAL, build_features
 from lakehouse_ml.use_cases.churn.labels import build_labels
 
 CHURN = UseCase(
@@ -12,12 +12,9 @@ CHURN = UseCase(
     key=("customer_id", "snapshot_on"),
     features=build_features,
     labels=build_labels,
-    outcome_labels=build_labels,
     categorical=CATEGORICAL,
-    numeric=NUMERIC,
     segments=("contract", "tenure_group"),
-    outcomes="outcomes",
-    meanings={column.name: column.doc for column in feature_customers.columns},
+    meaning=feature_customers.meaning,
     wording=Wording(
         title="Customer churn",
         one="customer",
@@ -26,5 +23,8 @@ CHURN = UseCase(
         happens="leave",
         happened="left",
         action="an offer",
+        whom="whom to make an offer",
     ),
+    outcomes="outcomes",
+    outcome_labels=build_labels,
 )
