@@ -135,6 +135,7 @@ label_machines = Table(
         *_KEY,
         _COMPONENT,
         Column("label", "int", doc="1 if it fails within the horizon after the prediction time, 0 if not."),
+        Column("known_at", "timestamp", doc="When the horizon is over, UTC: nobody can know the label before."),
     ),
 )  # fmt: skip
 model_input_machines = OpenTable(
