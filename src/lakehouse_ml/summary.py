@@ -123,17 +123,17 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
     lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
-    return lines + _metric_table(metrics[metrics["segment"] == "all"])
+    return lines + _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
 
 
-def _metric_table(metrics: pd.DataFrame) -> list[str]:
+def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
     from lakehouse_ml.pipelines.evaluation.metrics import TITLES
 
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
     lines = [_line("hold-out", f"{'':<20}{heads}".rstrip())] if values else []
-    titles = {**TITLES, "expected_value": "value per customer"}
+    titles = {**TITLES, "expected_value": f"value per {one}"}
     for metric in _SHOWN:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
@@ -156,7 +156,8 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
     handed = _stored(catalog, f"{use_case.name}.report_actions")
     day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
-    return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer{day}: {_shown(actions)}")]
+    words = use_case.wording
+    return [_line("scores", f"{n:,} {words.many} in batch {batch}; {words.whom}{day}: {_shown(actions)}")]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:

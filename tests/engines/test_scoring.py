@@ -32,7 +32,7 @@ LABELS = "thing_id string, seen_on date, label int"
 _KEY = (Column("thing_id", "string"), Column("seen_on", "date"))
 SCORES = Table("score_things", "one row per scored thing and batch", (*KEY, "batch"), (*_KEY, *SCORE))
 ACTIONS = Table("score_actions", "one row per thing worth an offer", (*KEY, "batch"), (*_KEY, *ACTION))
-SPEC = ScoringSpec(reasons=2, offers=10)
+SPEC = ScoringSpec(reasons=2, actions=10)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = 
 
 def score(spark: Any, champion: Model, states: Sequence[State], left: Keys = (), **given: Any) -> list[Any]:
     """The rows of the batch, by thing."""
-    spec = ScoringSpec.model_validate({"reasons": 2, "offers": 10} | given)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
     batch = score_rows(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
     return batch.rows.orderBy("thing_id").collect()
 
@@ -253,7 +253,7 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
 # Offers
 
 # An offer gains 0.5 * 100 * probability - 10: above 0 for probabilities above 0.2.
-ECONOMICS = Economics(offer_cost=10.0, kept_value=100.0, acceptance=0.5)
+ECONOMICS = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
 Reasons = list[tuple[str, str | None, float]]
 
 
@@ -266,7 +266,7 @@ def scores(spark: Any, *rows: tuple[str, float, Reasons], batch: str = "2024-05-
 
 
 def ranked(rows: Any, **given: Any) -> pd.DataFrame:
-    spec = ScoringSpec.model_validate({"reasons": 2, "offers": 10} | given)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
     return rank_actions(rows, spec, ECONOMICS, KEY)[1]
 
 
@@ -288,12 +288,12 @@ def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None
 
 def test_the_list_holds_as_many_as_conf_allows_and_the_best_of_them(spark: Any) -> None:
     table = scores(spark, ("a", 0.3, []), ("b", 0.9, []), ("c", 0.5, []), ("d", 0.7, []))
-    assert ranked(table, offers=2).thing_id.tolist() == ["b", "d"]
+    assert ranked(table, actions=2).thing_id.tolist() == ["b", "d"]
 
 
 def test_equal_gains_are_listed_by_the_key(spark: Any) -> None:
     table = scores(spark, *((name, 0.5, []) for name in "cab"))
-    assert ranked(table, offers=2)[["thing_id", "rank"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
+    assert ranked(table, actions=2)[["thing_id", "rank"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
 
 
 def test_only_the_newest_or_the_named_batch_gets_offers(spark: Any) -> None:
@@ -322,7 +322,7 @@ def test_without_scores_or_worthwhile_offers_the_list_is_empty_with_its_columns(
         assert len(told) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"reasons": 0}, {"offers": 0}, {"batch": "spring"}, {"ofers": 1}])
+@pytest.mark.parametrize("wrong", [{"reasons": 0}, {"actions": 0}, {"batch": "spring"}, {"ofers": 1}])
 def test_scoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ScoringSpec.model_validate({"reasons": 2, "offers": 10} | wrong)
+        ScoringSpec.model_validate({"reasons": 2, "actions": 10} | wrong)

@@ -23,7 +23,7 @@ from lakehouse_ml.provenance import Provenance, recording
 
 KEY = ("customer_id", "snapshot_on")
 CLOCK = datetime(2025, 1, 31, 6, 0, tzinfo=UTC)
-ECONOMICS = Economics(offer_cost=20.0, kept_value=400.0, acceptance=0.3)
+ECONOMICS = Economics(action_cost=20.0, averted_value=400.0, success_share=0.3)
 POLICY = Policy(resamples=200, min_rows=50, min_positives=10)
 SPEC = EvaluationSpec(
     floors=Floors(f1=0.3, roc_auc=0.7), policy=POLICY, max_rows=10_000, resamples=100, min_segment_rows=20, seed=0

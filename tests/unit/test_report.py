@@ -103,7 +103,7 @@ GIVEN = Material(
     metrics=measured(("candidate", SURE)),
     verdict=verdict(),
     standing=Standing("2", "2", "approve", "better"),
-    economics=Economics(offer_cost=20.0, kept_value=400.0, acceptance=0.3),
+    economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
     batch=("2025-01-31", 300, 60),
     actions=pd.DataFrame(
         {"customer_id": ["A1", HOSTILE], "rank": [1, 2], "probability": [0.9, 0.8], "expected_gain": [88.0, 76.0],
@@ -297,7 +297,7 @@ def test_the_gain_curve_counts_who_is_found_among_the_riskiest() -> None:
 
 
 def test_the_value_curve_pays_for_every_action_and_earns_by_those_who_would_leave() -> None:
-    money = Economics(offer_cost=10.0, kept_value=100.0, acceptance=0.5)
+    money = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
     shares, values = sections._value_curve(np.array([1.0, 0.0]), np.array([0.9, 0.1]), money)
     assert (shares.tolist(), values.tolist()) == ([0, 0.5, 1], [0, 20.0, 15.0])
 

@@ -128,7 +128,7 @@ def _summary(given: Material) -> Iterator[str]:
     precision, recall = (_metric(given, name) for name in ("precision", "recall"))
     if recall is not None and precision is not None:
         yield (
-            f"Of {words.many} {words.who} {words.happens}, the new model (version {given.version}) finds "
+            f"Of {words.all} {words.who} {words.happens}, the new model (version {given.version}) finds "
             f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
             f"{_n(len(given.holdout))} {words.many} that it never saw."
         )
@@ -138,7 +138,7 @@ def _summary(given: Material) -> Iterator[str]:
         yield (
             f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them reach the threshold of "
             f"{given.card.threshold:.2f}, and so are named as likely to {words.happens}. "
-            f"The list of actions names the {_n(len(given.actions))} to whom {words.action} is worth most."
+            f"The list of actions names the {_n(len(given.actions))} {words.listed}."
         )
     if given.drift_verdict:
         yield f"Change since training: {_DRIFT[given.drift_verdict['status']][0]}."
@@ -191,7 +191,7 @@ def _steps(given: Material) -> Iterator[str]:
     if given.verdict["decision"] == "request":
         yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
     if len(given.actions):
-        listed = _count(len(given.actions), words.one)
+        listed = _count(len(given.actions), words.entity)
         yield f"Hand on the list of actions, actions.csv beside the scores: {listed}, best first."
     status = given.drift_verdict["status"] if given.drift_verdict else None
     if status == "drift":
@@ -199,10 +199,7 @@ def _steps(given: Material) -> Iterator[str]:
     if status == "warn":
         yield "Some columns begin to differ from training: watch them in the next batch."
     if not len(given.live):
-        yield (
-            f"As soon as it is known which {words.many} {words.happened}, put that as a file into outcomes/ of "
-            f"the landing folder: only it tells how good the scores were."
-        )
+        yield f"{words.later}: only that tells how good the scores were."
 
 
 # --- one function a section
@@ -507,9 +504,11 @@ def _segments(given: Material) -> Section:
 def _value(given: Material) -> Section:
     money, words = given.economics, given.words
     said = [
-        f"{_a(words.action)} costs {_money(money.offer_cost)}, {_share(money.acceptance)} of those who would "
-        f"{words.happens} accept, and then {_money(money.kept_value)} are kept; all in the currency of the data. "
-        f"These three numbers are assumptions, under `economics` in parameters.yml: others give another list."
+        words.economics.format(
+            cost=_money(money.action_cost), share=_share(money.success_share), value=_money(money.averted_value)
+        )
+        + "; all in the currency of the data. These three numbers are assumptions, under `economics` in "
+        "parameters.yml: others give another list."
     ]
     label = given.holdout["label"].to_numpy(dtype=float)
     if not len(label):
@@ -552,7 +551,7 @@ def _scores(given: Material) -> Section:
         )
         for a in given.actions.head(_SHOWN_ACTIONS).itertuples()
     ]
-    heads = ("rank", given.words.one, "probability", "expected gain", "strongest reason", "model version")
+    heads = ("rank", given.words.entity, "probability", "expected gain", "strongest reason", "model version")
     grids = [Grid("The top of the list of actions", heads, rows, frozenset({0, 2, 3}))] if rows else []
     return Section("scores", "The scores", said, (), grids)
 
@@ -588,7 +587,7 @@ def _drift(given: Material) -> Section:
 def _outcomes(given: Material) -> Section:
     words = given.words
     if not len(given.live):
-        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.many} {words.happened}."])
+        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.all} {words.happened}."])
     rows = [
         (r.batch, r.model_version, _n(r.n_rows), _n(r.n_positives), *(_decimal(float(getattr(r, m))) for m in _LIVE))
         for r in given.live.itertuples()
@@ -681,8 +680,8 @@ def _value_curve(label: Floats, probability: Floats, money: Economics) -> tuple[
     """Value per row if the riskiest first k rows get an action, by k / n."""
     order = np.argsort(-probability, kind="stable")
     n = len(label)
-    kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.acceptance * money.kept_value
-    return np.linspace(0, 1, n + 1), (kept - money.offer_cost * np.arange(n + 1)) / n
+    kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.success_share * money.averted_value
+    return np.linspace(0, 1, n + 1), (kept - money.action_cost * np.arange(n + 1)) / n
 
 
 # --- words

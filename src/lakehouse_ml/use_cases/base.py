@@ -82,23 +82,33 @@ class Wording:
 
     Attributes:
         title: As a heading.
-        one: What a row describes.
+        entity: Whom the list of actions names.
+        one: A row that is judged or scored.
         many: Several of them.
+        all: To what in the plural it happens.
         who: The pronoun that goes with them.
         happens: What is predicted, as a verb in the plural: they leave.
         happened: The same in the past: they left.
         action: What is done about it: an offer.
         whom: What the list of actions says: whom to make an offer.
+        listed: The same as a clause after their number: to whom an offer is worth most.
+        economics: A sentence with `{cost}` of acting, `{share}` of outcomes averted, and `{value}` of one.
+        later: How it becomes known what happened.
     """
 
     title: str
+    entity: str
     one: str
     many: str
+    all: str
     who: str
     happens: str
     happened: str
     action: str
     whom: str
+    listed: str
+    economics: str
+    later: str
 
 
 @dataclass(frozen=True)

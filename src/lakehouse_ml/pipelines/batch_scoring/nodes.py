@@ -1,4 +1,4 @@
-"""Nodes of batch scoring: pick who is to be scored, score them where they lie, rank the offers."""
+"""Nodes of batch scoring: pick who is to be scored, score them where they lie, rank the actions."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class ScoringSpec(Spec):
         from_day: First day of a range that is scored instead, each day as a batch of its own; where rows recur.
         to_day: Its last day; by default the newest of the features.
         reasons: How many reasons a row gets.
-        offers: How many rows the action list holds at most.
+        actions: How many rows the action list holds at most.
     """
 
     batch: date | None = None
     from_day: date | None = None
     to_day: date | None = None
     reasons: int = Field(ge=1, le=20)
-    offers: int = Field(ge=1)
+    actions: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _names_days_once(self) -> Self:
@@ -105,8 +105,7 @@ def rank_actions(
 ) -> tuple[Batch, pd.DataFrame]:
     """Those of the newest (or the named) batch for whom acting is worth most.
 
-    The expected gain is probability * acceptance * kept value - cost of the offer, in the currency of the economics;
-    only gains above zero are listed, each entity once, by its newest row.
+    The expected gain is probability * success share * averted value - cost, in the currency of the economics; only gains above zero are listed, each entity once, by its newest row.
 
     Returns:
         One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
@@ -114,7 +113,7 @@ def rank_actions(
     """
     named = spec.batch or spec.to_day
     batch = named.isoformat() if named else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
-    gain = F.col("probability") * economics.acceptance * economics.kept_value - economics.offer_cost
+    gain = F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
     who = [*key, *([target] if target else [])]
     newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
@@ -123,7 +122,7 @@ def rank_actions(
         .withColumns({"expected_gain": gain, "_rank": F.row_number().over(newest)})
         .where((F.col("expected_gain") > 0) & (F.col("_rank") == 1))
         .orderBy(F.desc("expected_gain"), key[0])
-        .limit(spec.offers)
+        .limit(spec.actions)
         .select(*who, "probability", "expected_gain", _sentence(raising).alias("main_reason"), "model_version", "batch")
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))

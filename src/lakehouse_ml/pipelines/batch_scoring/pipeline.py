@@ -1,4 +1,4 @@
-"""The shape of batch scoring: score, then rank the offers."""
+"""The shape of batch scoring: score, then rank the actions."""
 
 from __future__ import annotations
 

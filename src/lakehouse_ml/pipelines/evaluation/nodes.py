@@ -84,7 +84,7 @@ def evaluate(
         candidate: The newest candidate.
         incumbent: The champion that it is to replace, if there is one.
         spec: Floors and policy.
-        economics: What offers cost and kept customers are worth.
+        economics: What acting costs and averts.
         clock: Time of the run, UTC.
         key: Entity and time.
         segments: Columns whose groups are measured one by one.

@@ -111,7 +111,7 @@ def write_report(
         drift_verdicts: One row per batch.
         live: One row per batch whose outcomes are known.
         spec: The levels of drift that the report draws.
-        economics: What an offer costs and a kept customer is worth.
+        economics: What acting costs and averts.
         clock: Time of the run, UTC.
         use_case: Whose words are used.
         quality: For each landing table `<name>`: `files_<name>` (the manifest), `refused_<name>` (refused lines),
