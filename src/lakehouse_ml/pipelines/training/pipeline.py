@@ -17,7 +17,7 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `assemble_rows` and `search`."""
-    searching = filled(search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric)
+    searching = filled(search, key=use_case.key, categorical=use_case.categorical)
     return Pipeline(
         [
             Node(
