@@ -101,6 +101,10 @@ def things(n: int = N) -> pd.DataFrame:
     )
 
 
+def seen_by(salt: int, share: float) -> dict[str, Any]:
+    return {"kind": "hash", "salt": salt, "holdout_share": share}
+
+
 def card(**reference: ColumnProfile) -> ModelCard:
     """Of a model whose training rows were like `things`."""
     rows = things()
@@ -111,7 +115,7 @@ def card(**reference: ColumnProfile) -> ModelCard:
         **reference,
     }  # fmt: skip
     told = {name: profile.to_dict() for name, profile in profiles.items()}
-    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, SALT, SHARE, {}, {})
+    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, seen_by(SALT, SHARE), {}, {})
 
 
 CHAMPION = Model("things", "7", None, card())
@@ -207,7 +211,7 @@ def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
 
 
 def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
-    other = Model("things", "7", None, ModelCard(**{**vars(card()), "salt": 5, "holdout_share": 0.3}))
+    other = Model("things", "7", None, ModelCard(**{**vars(card()), "unseen": seen_by(5, 0.3)}))
     columns, _ = drift(spark, things(), other)
     assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
 

@@ -48,8 +48,8 @@ def champion() -> Model:
         categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
     )  # fmt: skip
     card = ModelCard(
-        "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {}, salt=0, holdout_share=0.2, importance={},
-        metrics={},
+        "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
+        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2}, importance={}, metrics={},
     )  # fmt: skip
     return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
 

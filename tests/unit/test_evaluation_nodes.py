@@ -52,8 +52,7 @@ def model(
         threshold=0.5,
         baseline={},
         reference={},
-        salt=salt,
-        holdout_share=share,
+        unseen={"kind": "hash", "salt": salt, "holdout_share": share},
         importance={},
         metrics={},
     )

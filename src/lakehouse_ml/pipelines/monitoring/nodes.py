@@ -18,7 +18,7 @@ from lakehouse_ml.pipelines.batch_scoring.nodes import by_target
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
-from lakehouse_ml.pipelines.training.split import held_out
+from lakehouse_ml.pipelines.training.split import never_seen
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Source, page
 from lakehouse_ml.spec import Spec
@@ -48,8 +48,8 @@ def measure_drift(
 ) -> tuple[Batch, Batch, dict[str, Any]]:  # fmt: skip
     """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
 
-    Scores are compared over entities of the champion's hold-out only: of those it trained on, it remembers some, and
-    their scores differ from the out-of-fold reference without any drift.
+    Scores are compared over rows that the champion never saw only: of those it trained on, it remembers some, and
+    their scores differ from the reference without any drift.
 
     Returns:
         One row per column (see `drift.ColumnDrift`, categories as JSON) and one verdict row, each in place of this
@@ -70,7 +70,7 @@ def measure_drift(
         )
     rows = features.join(scored.select(*key, F.col("probability").alias(SCORE)), on=list(key), how="inner")
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
-    unseen = rows.where(held_out(key[0], champion.card.salt, champion.card.holdout_share))
+    unseen = rows.where(never_seen(champion.card.unseen, key))
     predictors = {name: profile for name, profile in reference.items() if name != SCORE}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
     columns = compare(predictors, profile_batch(rows, present), spec.drift)
