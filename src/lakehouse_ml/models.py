@@ -91,12 +91,12 @@ class Model:
     card: ModelCard
 
     def check_columns(self, columns: Iterable[str]) -> None:
-        """Make sure that rows with these columns can be scored.
+        """Make sure that rows with these columns can be scored; the target isn't one, but asked for.
 
         Raises:
             RegistryError: Names the predictors that are missing.
         """
-        missing = sorted(set(self.card.predictors) - set(columns))
+        missing = sorted(set(self.card.predictors) - {self.card.target} - set(columns))
         if missing:
             raise RegistryError(
                 f"Version {self.version} of {self.name} needs columns that the features no longer have: "

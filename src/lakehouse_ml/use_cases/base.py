@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml.errors import ContractError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from kedro.pipeline import Pipeline
+    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
 Features = Callable[..., "DataFrame"]
 Labels = Callable[..., "DataFrame"]
+Measures = Callable[["pd.DataFrame", "NDArray[np.float64]", float, float, float, int], "pd.DataFrame"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,9 @@ class UseCase:
         recurring: Whether each row of an entity counts by itself. If not, its newest state counts, and an entity whose
             outcome was 1 is gone.
         references: Landing tables whose rows those of others name.
+        measures: What decisions about held-out rows (key, target, label) are worth besides: a function of them, their
+            probabilities, the threshold, what acting costs, what it averts, and how many can be acted on a day; gives
+            segment, metric, value, n_rows and n_positives.
         outcomes: Landing table whose rows tell later what happened; it may never come. None where `labels` do.
         outcome_labels: Rows of that table to key and `label`.
     """
@@ -150,6 +157,7 @@ class UseCase:
     target: str | None = None
     recurring: bool = False
     references: tuple[str, ...] = ()
+    measures: Measures | None = None
     outcomes: str | None = None
     outcome_labels: Labels | None = None
 

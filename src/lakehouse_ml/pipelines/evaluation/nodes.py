@@ -28,6 +28,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import (
 from lakehouse_ml.pipelines.training.split import key_order, never_seen
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
+from lakehouse_ml.use_cases.base import Measures
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class EvaluationSpec(Spec):
         max_rows: Held-out rows that are taken into memory at most; beyond, an even sample by hash.
         resamples: Of the bootstrap behind the confidence intervals.
         min_segment_rows: Segments with fewer rows are not measured.
+        capacity: Entities that can be acted on a day, where a use case measures that.
         seed: Of the bootstrap.
     """
 
@@ -53,6 +55,7 @@ class EvaluationSpec(Spec):
     max_rows: int = Field(ge=100)
     resamples: int = Field(ge=100)
     min_segment_rows: int = Field(ge=1)
+    capacity: int = Field(default=1, ge=1)
     seed: int
 
 
@@ -74,6 +77,7 @@ class Contest:
 def evaluate(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
     clock: datetime, key: Sequence[str], segments: Sequence[str], target: str | None = None,
+    measures: Measures | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
 
@@ -89,6 +93,7 @@ def evaluate(
         key: Entity and moment.
         segments: Columns whose groups are measured one by one.
         target: Column that tells what a label is about, where a state has several.
+        measures: What a use case measures besides; see `UseCase`.
 
     Returns:
         Held-out rows (key, target and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and
@@ -99,6 +104,8 @@ def evaluate(
     try:
         contest = _contest(rows, candidate, incumbent, key, segments)
         measured = _measure(contest, spec, economics, segments, key[0])
+        if measures:
+            measured = pd.concat([measured, _further(contest, spec, economics, measures)], ignore_index=True)
         verdict = judge(_evidence(contest, key[0]), spec.floors, spec.policy)
         outcomes = contest.rows[[*key, *OUTCOMES]]
     except Exception as error:
@@ -197,6 +204,16 @@ def _measure(
                 for metric, value in values.items()
             ]
     return pd.DataFrame(table, columns=list(MEASURED))
+
+
+def _further(contest: Contest, spec: EvaluationSpec, economics: Economics, measures: Measures) -> pd.DataFrame:
+    """What a use case measures of each contender, but for what is measured of every use case."""
+    tables = []
+    for model, probability, threshold in contest.sides():
+        cost, value = economics.action_cost, economics.averted_value * economics.success_share
+        told = measures(contest.rows, probability, threshold, cost, value, spec.capacity)
+        tables.append(told[~told["segment"].str.contains("=")].assign(model=model, low=np.nan, high=np.nan))
+    return pd.concat(tables)[list(MEASURED)]
 
 
 def _groups(rows: pd.DataFrame, segments: Sequence[str], least: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -68,10 +68,11 @@ def measure_drift(
             _verdict_batch(told, (batch,)),
             told,
         )
-    rows = features.join(scored.select(*key, F.col("probability").alias(SCORE)), on=list(key), how="inner")
+    rows = features.join(scored.select(*key), on=list(key), how="inner")
+    of_targets = by_target(scored, key, target) if target else scored
+    unseen = of_targets.where(never_seen(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
-    unseen = rows.where(never_seen(champion.card.unseen, key))
-    predictors = {name: profile for name, profile in reference.items() if name != SCORE}
+    predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, target)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
     columns = compare(predictors, profile_batch(rows, present), spec.drift)
     of_scores = {SCORE: reference[SCORE]}

@@ -11,6 +11,7 @@ from lakehouse_ml.use_cases.predictive_maintenance.contracts import (
 )
 from lakehouse_ml.use_cases.predictive_maintenance.features import CATEGORICAL, build_features
 from lakehouse_ml.use_cases.predictive_maintenance.labels import build_labels
+from lakehouse_ml.use_cases.predictive_maintenance.measures import worth_of_decisions
 
 PREDICTIVE_MAINTENANCE = UseCase(
     name="predictive_maintenance",
@@ -46,4 +47,5 @@ PREDICTIVE_MAINTENANCE = UseCase(
     target="component",
     recurring=True,
     references=("machines",),
+    measures=worth_of_decisions,
 )

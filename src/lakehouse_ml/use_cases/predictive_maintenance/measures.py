@@ -35,8 +35,9 @@ Line = tuple[str, str, float, int, int]
 MEASURES = ("segment", "metric", "value", "n_rows", "n_positives")
 OVER_TIME = ("day", "n_rows", "n_positives", "precision", "recall", "f1")
 
+_HOURS_A_DAY = 24
 _HOUR = 3_600_000_000
-_DAY = 24 * _HOUR
+_DAY = _HOURS_A_DAY * _HOUR
 
 
 class MeasuresSpec(Spec):
@@ -120,6 +121,16 @@ def measure(
     return pd.DataFrame(lines, columns=list(MEASURES)).astype(
         {"value": "float64", "n_rows": "int64", "n_positives": "int64"}
     )
+
+
+def worth_of_decisions(
+    rows: pd.DataFrame, probability: Floats, threshold: float, visit_cost: float, failure_cost: float, capacity: int
+) -> pd.DataFrame:
+    """`measure` at a threshold; the grid is that of the rows."""
+    times = pd.DatetimeIndex(rows["predicted_at"]).unique().sort_values()
+    step = int((times[1:] - times[:-1]).min() / pd.Timedelta(hours=1)) if len(times) > 1 else _HOURS_A_DAY
+    spec = MeasuresSpec(capacity_per_day=capacity, missed_failure_cost=failure_cost, visit_cost=visit_cost)
+    return measure(rows, probability >= threshold, probability, spec, step)
 
 
 def drawn_over_time(rows: pd.DataFrame, decision: ArrayLike, probability: ArrayLike) -> pd.DataFrame:
