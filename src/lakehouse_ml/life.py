@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from lakehouse_ml.use_cases import USE_CASES
-
 from lakehouse_ml import quiet
+from lakehouse_ml.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parents[2]
 LANDING = PROJECT / "data" / "landing"

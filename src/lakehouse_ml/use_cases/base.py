@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml.errors import ContractError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from kedro.pipeline import Pipeline
-    from numpy.typing import NDArray
     from pyspark.sql import DataFrame
 
 Features = Callable[..., "DataFrame"]
 Labels = Callable[..., "DataFrame"]
-Measures = Callable[["pd.DataFrame", "NDArray[np.float64]", float, float, float, int], "pd.DataFrame"]
+Measures = Callable[..., "pd.DataFrame"]
 
 
 @dataclass(frozen=True)

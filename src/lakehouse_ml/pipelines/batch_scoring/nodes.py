@@ -57,7 +57,7 @@ class ScoringSpec(Spec):
 
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, key: Sequence[str], recurring: bool = False,
+    clock: datetime, key: Sequence[str], *, recurring: bool = False,
 ) -> Iterator[Batch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
@@ -105,7 +105,8 @@ def rank_actions(
 ) -> tuple[Batch, pd.DataFrame]:
     """Those of the newest (or the named) batch for whom acting is worth most.
 
-    The expected gain is probability * success share * averted value - cost, in the currency of the economics; only gains above zero are listed, each entity once, by its newest row.
+    The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
+    gains above zero are listed, each entity once, by its newest row.
 
     Returns:
         One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
