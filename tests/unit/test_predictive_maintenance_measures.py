@@ -53,6 +53,7 @@ def long_rows(*series: Series, start: pd.Timestamp = MONDAY, step: int = STEP) -
 def measured(rows: pd.DataFrame, spec: MeasuresSpec = SPEC, step: int = STEP) -> pd.DataFrame:
     table = measure(rows, rows["decision"].to_numpy(), rows["probability"].to_numpy(), spec, step)
     assert tuple(table.columns) == MEASURES
+    assert [str(table[name].dtype) for name in MEASURES[2:]] == ["float64", "int64", "int64"]
     assert not table.duplicated(["segment", "metric"]).any()
     return table
 
@@ -147,20 +148,29 @@ def test_only_the_machine_with_the_highest_probability_of_a_day_is_visited() -> 
         (1, "comp1", "0000", "5588"),
         (2, "comp1", "0011", "1111"),
         (2, "comp2", "0100", "1711"),
+        (3, "comp1", "0000", "2222"),
     )
 
     table = measured(rows)
 
     assert values(table, "capacity") == pytest.approx({"precision": 1 / 2, "caught_share": 1 / 2})
-    # Of four machines on a day two have positive rows, and there are two failures.
-    assert sizes(table, "capacity") == {(4, 2)}
+    # Of six machines on a day two have positive rows, and there are two failures.
+    assert sizes(table, "capacity") == {(6, 2)}
 
 
 def test_a_failure_is_caught_on_any_day_of_its_run() -> None:
     rows = long_rows((1, "comp1", "0000", "8811"), (2, "comp1", "0111", "1122"))
 
+    # Machine 1 is visited on the first day, machine 2 on the second.
     assert value(rows, "capacity", "caught_share") == 1.0
     assert value(rows, "capacity", "precision") == 1 / 2
+
+
+@pytest.mark.parametrize(("failing", "caught"), [(1, 1.0), (2, 1.0), (3, 0.0)])
+def test_a_capacity_of_two_leaves_the_third(failing: int, caught: float) -> None:
+    rows = long_rows(*((i, "comp1", "11" if i == failing else "00", f"{9 - 2 * i}{9 - 2 * i}") for i in (3, 1, 2)))
+
+    assert value(rows, "capacity", "caught_share", SPEC.model_copy(update={"capacity_per_day": 2})) == caught
 
 
 @pytest.mark.parametrize(("failing", "precision"), [(1, 1.0), (2, 0.0)])
@@ -302,7 +312,7 @@ def test_hours_ahead_never_exceed_the_true_ones_and_fall_short_by_at_most_a_step
 
 
 def test_nine_tenths_and_half_of_the_seen_failures_were_seen_as_early_as_said() -> None:
-    ahead = [0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5]
+    ahead = [0, 1, 2, 2, 2, 2, 3, 3, 4, 4, 5, 5]
     rows = long_rows(
         *((i, "comp1", "111111", "".join("x" if k == 5 - n else " " for k in range(6))) for i, n in enumerate(ahead))
     )

@@ -118,9 +118,7 @@ def measure(
         *_cost_lines(days, failures, spec),
         *_ahead_lines(failures, sorted_rows.at.size),
     ]
-    return pd.DataFrame(lines, columns=list(MEASURES)).astype(
-        {"value": "float64", "n_rows": "int64", "n_positives": "int64"}
-    )
+    return pd.DataFrame(lines, columns=list(MEASURES))
 
 
 def worth_of_decisions(
