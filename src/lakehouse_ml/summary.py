@@ -132,14 +132,14 @@ def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
-    lines = [_line("hold-out", f"{'':<20}{heads}".rstrip())] if values else []
+    lines = [_line("hold-out", f"{'':<22}{heads}".rstrip())] if values else []
     titles = {**TITLES, "expected_value": f"value per {one}"}
     for metric in _SHOWN:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
             band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
             beside = f"{other.value:.3f}" if other is not None else ""
-            lines.append(_line("", f"{titles[metric]:<20}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
+            lines.append(_line("", f"{titles[metric]:<22}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
     return lines
 
 
