@@ -96,15 +96,26 @@ def _fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator[tupl
     for name, field in kind.model_fields.items():
         key = f"{path}{name}"
         given = values.get(name, field.default) if isinstance(values, Mapping) else ""
-        inner = spec_within(field.annotation)
+        inner = _spec_of_kind(field.annotation, given) or spec_within(field.annotation)
         if inner is None:
             yield key, "" if given is PydanticUndefined else given, told[name]
-        elif inspect.isclass(field.annotation):
+        elif inspect.isclass(field.annotation) or _spec_of_kind(field.annotation, given):
             yield from _fields(inner, given, f"{key}.")
         else:
             by_name = isinstance(given, Mapping)
             yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", told[name]
             yield from _fields(inner, "", f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[].")
+
+
+def _spec_of_kind(annotation: Any, given: Any) -> type[BaseModel] | None:
+    """Of several specs that are told apart by `kind`, the one that is given; the first where no kind is."""
+    several: list[type[BaseModel]] = [
+        part for part in get_args(annotation)
+        if inspect.isclass(part) and issubclass(part, BaseModel) and "kind" in part.model_fields
+    ]  # fmt: skip
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    named = [part for part in several if kind in get_args(part.model_fields["kind"].annotation)]
+    return next(iter(named or several), None)
 
 
 def spec_within(annotation: Any) -> type[BaseModel] | None:

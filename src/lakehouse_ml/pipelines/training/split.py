@@ -110,7 +110,7 @@ class Cuts:
         words = {}
         for part, (first, after) in self.bounds().items():
             ends = [f"from {first:%Y-%m-%d %H:%M}" if first else "", f"before {after:%Y-%m-%d %H:%M}" if after else ""]
-            words[part] = f"{' and '.join(filter(None, ends))} UTC"
+            words[part] = f"{' to '.join(filter(None, ends))} UTC"
         return words
 
 
