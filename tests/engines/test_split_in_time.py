@@ -34,8 +34,7 @@ from lakehouse_ml.use_cases.predictive_maintenance.contracts import label_machin
 KEY = ("machine_id", "predicted_at")
 BY_HASH = {"holdout_share": 0.2, "salt": 0, "min_per_class": 5, "max_share_gap": 0.2}
 IN_TIME = {
-    "kind": "time", "calibrate_from": date(2024, 2, 1), "test_from": date(2024, 2, 16), "gap_hours": 24,
-    "min_per_class": 5,
+    "kind": "time", "calibrate_from": date(2024, 2, 1), "test_from": date(2024, 2, 16), "min_per_class": 5,
 }  # fmt: skip
 LOGISTIC = {"estimator": "logistic_regression", "params": {"C": 1.0}}
 BOOSTING = {"estimator": "gradient_boosting", "params": {"max_iter": 10, "max_depth": 2, "l2_regularization": 1.0}}
@@ -61,7 +60,7 @@ def test_a_split_without_a_kind_is_by_hash() -> None:
 
 
 def test_a_split_in_time_leaves_its_days_to_the_rows_unless_they_are_named() -> None:
-    split = training(split={"kind": "time", "gap_hours": 0, "min_per_class": 2}).split
+    split = training(split={"kind": "time", "min_per_class": 2}).split
     assert isinstance(split, TimeSplit)
     assert (split.calibrate_from, split.test_from, split.calibration_share, split.test_share) == (None, None, 0.15, 0.2)
 
@@ -70,9 +69,8 @@ def test_a_split_in_time_leaves_its_days_to_the_rows_unless_they_are_named() -> 
     ("split", "told"),
     [
         (BY_HASH | {"kind": "weather"}, "its kind is hash or time, not weather"),
-        (BY_HASH | {"gap_hours": 1}, r"split\.gap_hours\n  Extra inputs"),
+        (BY_HASH | {"test_share": 0.1}, r"split\.test_share\n  Extra inputs"),
         (IN_TIME | {"salt": 1}, r"split\.salt\n  Extra inputs"),
-        (IN_TIME | {"gap_hours": -1}, r"split\.gap_hours"),
         (IN_TIME | {"min_per_class": 1}, r"split\.min_per_class"),
         (IN_TIME | {"calibration_share": 0.5, "test_share": 0.5}, "leave nothing to train on"),
     ],
@@ -87,13 +85,13 @@ def test_a_wrong_split_is_refused_under_the_key_that_conf_gives_it(split: dict[s
 
 def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnight() -> None:
     first, last = at(1, 6), at(1, 6) + timedelta(days=100)
-    open_split = TimeSplit(kind="time", gap_hours=5, min_per_class=2)
+    open_split = TimeSplit(kind="time", min_per_class=2)
     # A fifth of 100 days before 10 April 06:00 is 21 March 06:00; 15 days before its midnight, 6 March.
-    assert cut(open_split, first, last) == Cuts(date(2024, 3, 6), date(2024, 3, 21), 5)
+    assert cut(open_split, first, last) == Cuts(date(2024, 3, 6), date(2024, 3, 21))
     named = open_split.model_copy(update={"test_from": date(2024, 3, 1)})
-    assert cut(named, first, last) == Cuts(date(2024, 2, 15), date(2024, 3, 1), 5)
+    assert cut(named, first, last) == Cuts(date(2024, 2, 15), date(2024, 3, 1))
     named = open_split.model_copy(update={"calibrate_from": date(2024, 2, 1)})
-    assert cut(named, first, last) == Cuts(date(2024, 2, 1), date(2024, 3, 21), 5)
+    assert cut(named, first, last) == Cuts(date(2024, 2, 1), date(2024, 3, 21))
 
 
 @pytest.mark.parametrize(
@@ -107,34 +105,34 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
     ],
 )  # fmt: skip
 def test_days_out_of_order_or_outside_of_the_rows_are_refused_by_name(days: tuple[date, date], told: str) -> None:
-    split = TimeSplit(kind="time", calibrate_from=days[0], test_from=days[1], gap_hours=0, min_per_class=2)
+    split = TimeSplit(kind="time", calibrate_from=days[0], test_from=days[1], min_per_class=2)
     with pytest.raises(TrainingError) as refused:
         cut(split, at(1), at(1, month=3))
     assert told in str(refused.value)
 
 
 def test_days_at_the_bounds_of_the_rows_are_taken() -> None:
-    split = TimeSplit(
-        kind="time", calibrate_from=date(2024, 1, 2), test_from=date(2024, 3, 1), gap_hours=0, min_per_class=2
-    )
-    assert cut(split, at(1), at(1, month=3)) == Cuts(date(2024, 1, 2), date(2024, 3, 1), 0)
+    split = TimeSplit(kind="time", calibrate_from=date(2024, 1, 2), test_from=date(2024, 3, 1), min_per_class=2)
+    assert cut(split, at(1), at(1, month=3)) == Cuts(date(2024, 1, 2), date(2024, 3, 1))
 
 
-def test_a_part_begins_at_its_midnight_and_the_one_before_ends_a_gap_earlier_to_the_microsecond(spark: Any) -> None:
-    cuts, tick = Cuts(date(2024, 1, 10), date(2024, 1, 20), 36), timedelta(microseconds=1)
+def test_a_part_begins_at_its_midnight_by_which_the_labels_before_were_known_to_the_microsecond(spark: Any) -> None:
+    cuts, tick = Cuts(date(2024, 1, 10), date(2024, 1, 20)), timedelta(microseconds=1)
     parts = {
-        at(1): "train", at(8, 12) - tick: "train", at(8, 12): None,
-        at(10) - tick: None, at(10): "calibration", at(18, 12) - tick: "calibration", at(18, 12): None,
+        at(1): "train", at(8, 12): "train", at(8, 12) + tick: None,
+        at(10) - tick: None, at(10): "calibration", at(18, 12): "calibration", at(18, 12) + tick: None,
         at(20) - tick: None, at(20): "holdout", at(30): "holdout",
     }  # fmt: skip
-    frame = spark.createDataFrame(list(enumerate(parts)), "n int, moment timestamp")
-    found = frame.select("n", part_in_time("moment", cuts).alias("part")).collect()
+    rows = [(n, moment, moment + timedelta(hours=36)) for n, moment in enumerate(parts)]
+    frame = spark.createDataFrame(rows, "n int, moment timestamp, known timestamp")
+    found = frame.select("n", part_in_time("moment", "known", cuts).alias("part")).collect()
     assert [row.part for row in sorted(found, key=lambda row: row.n)] == list(parts.values())
 
 
-def test_without_a_gap_each_row_belongs_to_a_part(spark: Any) -> None:
+def test_where_labels_are_known_at_once_each_row_belongs_to_a_part(spark: Any) -> None:
     days = spark.createDataFrame([(date(2024, 1, day),) for day in range(1, 31)], "moment date")
-    parts = days.select("moment", part_in_time("moment", Cuts(date(2024, 1, 10), date(2024, 1, 20), 0)).alias("part"))
+    part = part_in_time("moment", "moment", Cuts(date(2024, 1, 10), date(2024, 1, 20)))
+    parts = days.select("moment", part.alias("part"))
     assert {row.moment.day: row.part for row in parts.collect()} == {
         day: "train" if day < 10 else "calibration" if day < 20 else "holdout" for day in range(1, 31)
     }
@@ -177,21 +175,23 @@ def long_rows(n: int = 20, days: int = 60, seed: int = 0) -> pd.DataFrame:
     return both
 
 
-def tables(spark: Any, rows: pd.DataFrame) -> tuple[Any, Any]:
+def tables(spark: Any, rows: pd.DataFrame, horizon_hours: int) -> tuple[Any, Any]:
+    rows = rows.assign(known_at=rows.predicted_at + pd.Timedelta(hours=horizon_hours))
     features = rows.drop_duplicates(list(KEY))[[*KEY, "model", "heat", "noise"]]
     return (
         spark.createDataFrame(
             features, "machine_id int, predicted_at timestamp, model string, heat double, noise double"
         ),
         spark.createDataFrame(
-            rows[[*KEY, "component", "label"]], "machine_id int, predicted_at timestamp, component string, label int"
+            rows[[*KEY, "component", "label", "known_at"]],
+            "machine_id int, predicted_at timestamp, component string, label int, known_at timestamp",
         ),
     )
 
 
-def assembled(spark: Any, rows: pd.DataFrame, **given: Any) -> pd.DataFrame:
+def assembled(spark: Any, rows: pd.DataFrame, horizon_hours: int = 24, **given: Any) -> pd.DataFrame:
     table: pd.DataFrame = assemble_rows(
-        *tables(spark, rows), training(**given), KEY, "component", recurring=True
+        *tables(spark, rows, horizon_hours), training(**given), KEY, "component", recurring=True
     ).toPandas()
     return table.assign(predicted_at=table.predicted_at.dt.tz_localize("UTC"))
 
@@ -200,8 +200,8 @@ def test_where_states_recur_each_label_is_a_row_with_its_target_after_the_featur
     rows = long_rows()
     found = assembled(spark, rows)
     assert list(found.columns) == [*KEY, "model", "heat", "noise", "component", "label", "part"]
-    first, last = rows.predicted_at < at(31), rows.predicted_at >= at(16, month=2)
-    middle = (rows.predicted_at >= at(1, month=2)) & (rows.predicted_at < at(15, month=2))
+    first, last = rows.predicted_at <= at(31), rows.predicted_at >= at(16, month=2)
+    middle = (rows.predicted_at >= at(1, month=2)) & (rows.predicted_at <= at(15, month=2))
     expected = rows.assign(part=np.select([first, middle, last], ["train", "calibration", "holdout"], "gap"))
     by = [*KEY, "component"]
     pd.testing.assert_frame_equal(
@@ -212,7 +212,7 @@ def test_where_states_recur_each_label_is_a_row_with_its_target_after_the_featur
 
 
 def test_labels_as_their_contract_has_them_are_joined_on_entity_and_moment(spark: Any) -> None:
-    labels = tables(spark, long_rows())[1]
+    labels = tables(spark, long_rows(), 24)[1]
     assert label_machines.validate(labels) is labels
 
 
@@ -223,8 +223,8 @@ def test_where_states_do_not_recur_the_newest_of_an_entity_is_split_in_time_too(
         (rows.component == "comp1") & (rows.predicted_at <= at(1) + pd.to_timedelta(rows.machine_id * 1.5, "D"))
     ]
     rows["label"] = (rows.machine_id // 2 % 2).astype("int32")
-    features, labels = tables(spark, rows)
-    spec = training(split=IN_TIME | {"min_per_class": 2, "gap_hours": 0})
+    features, labels = tables(spark, rows, 0)
+    spec = training(split=IN_TIME | {"min_per_class": 2})
     found = assemble_rows(features, labels.drop("component"), spec, KEY).collect()
     newest = rows.groupby("machine_id").predicted_at.max()
     assert {row.machine_id: row.part for row in found} == {
@@ -235,20 +235,22 @@ def test_where_states_do_not_recur_the_newest_of_an_entity_is_split_in_time_too(
 
 def test_a_part_without_enough_rows_of_a_label_is_refused_with_its_dates_and_counts(spark: Any) -> None:
     rows = long_rows()
-    within = (rows.predicted_at >= at(1, month=2)) & (rows.predicted_at < at(15, month=2))
+    within = (rows.predicted_at >= at(1, month=2)) & (rows.predicted_at <= at(15, month=2))
     rows.loc[within, "label"] = 0
     with pytest.raises(TrainingError) as refused:
         assembled(spark, rows)
     assert str(refused.value) == (
-        "The calibration part (from 2024-02-01 00:00 to before 2024-02-15 00:00 UTC) has 0 rows with label 1; at "
+        "The calibration part (from 2024-02-01, known by 2024-02-16 00:00 UTC) has 0 rows with label 1; at "
         "least 5 are needed. Land more labelled rows, move calibrate_from and test_from, or lower min_per_class in "
         "conf."
     )
 
 
-def test_a_gap_that_swallows_a_part_is_refused_like_a_part_without_rows(spark: Any) -> None:
-    with pytest.raises(TrainingError, match=r"The calibration part \(.*\) has 0 rows with label 0"):
-        assembled(spark, long_rows(), split=IN_TIME | {"gap_hours": 24 * 15})
+def test_a_horizon_that_swallows_a_part_is_refused_like_a_part_without_rows(spark: Any) -> None:
+    with pytest.raises(
+        TrainingError, match=r"The calibration part \(from 2024-02-01, known by .*\) has 0 rows with label 0"
+    ):
+        assembled(spark, long_rows(), horizon_hours=24 * 15 + 1)
 
 
 def test_without_any_labelled_row_there_is_nothing_to_split(spark: Any) -> None:

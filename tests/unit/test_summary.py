@@ -30,10 +30,10 @@ churn
             dropped: total_charge_fits_tenure broken by 32 (0.5%)
   verdict   version 10 promoted: It is better.
   champion  version 10
-  hold-out                      candidate (95 % interval)   champion before
-            F1                  0.642 (0.610 to 0.670)      0.600
-            ROC-AUC             0.850
-            value per customer  12.300
+  hold-out                        candidate (95 % interval)   champion before
+            F1                    0.642 (0.610 to 0.670)      0.600
+            ROC-AUC               0.850
+            value per customer    12.300
   scores    2 customers in batch 2024-12-31; whom to make an offer: actions.csv
   drift     stable: Nothing moved.
   time      data_ingestion 1.5 s, training 12.0 s; with start-up 20.0 s
@@ -45,8 +45,9 @@ Told = Callable[..., str]
 
 
 def stages(*names: str) -> Pipeline:
-    """The real pipelines of these stages."""
-    return sum((import_module(f"lakehouse_ml.pipelines.{name}").create_pipeline() for name in names), Pipeline([]))
+    """The real pipelines of churn's stages."""
+    made = (import_module(f"lakehouse_ml.pipelines.{name}").create_pipeline() for name in names)
+    return sum((stage.only_nodes_with_namespaces(["churn"]) for stage in made), Pipeline([]))
 
 
 def manifest(*counts: tuple[int, int]) -> pd.DataFrame:
@@ -174,7 +175,7 @@ def test_without_a_champion_there_is_none_yet_and_no_column_for_it(told: Told) -
     text = told("evaluation", standing=Standing(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
 
     assert lines(text, "champion") == ["none yet"]
-    assert lines(text, "hold-out") == [" " * 20 + "candidate (95 % interval)"]
+    assert lines(text, "hold-out") == [" " * 22 + "candidate (95 % interval)"]
 
 
 def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:

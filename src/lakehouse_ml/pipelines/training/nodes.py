@@ -39,6 +39,7 @@ from lakehouse_ml.tables import collect
 log = logging.getLogger(__name__)
 
 SCORE = "score"
+KNOWN = "known_at"
 _EXAMPLES = 5
 _EXPLAINED = 1_000
 
@@ -112,7 +113,8 @@ def assemble_rows(
 
     Args:
         features: One row per key.
-        labels: One row per key (and target) with a known outcome, `label` 0 or 1.
+        labels: One row per key (and target) with a known outcome, `label` 0 or 1. Where it becomes known later than
+            its moment, `known_at` tells when.
         spec: Its split decides `part`.
         key: Entity and moment, in this order; the moment is a date (00:00 UTC) or a timestamp.
         target: Column of `labels` that tells what a label is about, where a state has several.
@@ -120,14 +122,15 @@ def assemble_rows(
 
     Returns:
         One row per entity, or per key, and target: all feature columns, the target, `label`, and `part` (train,
-        calibration or holdout). Rows in a gap of time are left out.
+        calibration or holdout). Rows of no part are left out.
 
     Raises:
         TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
             class.
     """
     further = [target] if target else []
-    rows = features.join(labels.select(*key, *further, "label"), on=list(key), how="inner")
+    known = [KNOWN] if KNOWN in labels.columns else []
+    rows = features.join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
     if not recurring:
         newest = Window.partitionBy(key[0], *further).orderBy(F.desc(key[1]))
         rows = rows.withColumn("_rank", F.row_number().over(newest)).where(F.col("_rank") == 1)
@@ -144,7 +147,7 @@ def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> 
     if pd.isna(span["first"]):
         raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
     cuts = cut(split, moment_of(int(span["first"])), moment_of(int(span["last"])))
-    part = part_in_time(moment, cuts)
+    part = part_in_time(moment, KNOWN if KNOWN in rows.columns else moment, cuts)
     check_parts(_part_counts(rows.select("label", part.alias("part"))), split, cuts.told())
     return part
 

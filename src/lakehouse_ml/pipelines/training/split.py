@@ -41,15 +41,15 @@ class HashSplit(Spec):
 class TimeSplit(Spec):
     """The split of moments into training, calibration and hold-out, one after the other.
 
-    With c = `calibrate_from`, t = `test_from` (each at 00:00 UTC) and g = `gap_hours`, a row belongs to training if its
-    moment lies before c - g, to calibration in [c, t - g), to the hold-out from t on. Rows within a gap belong to no
-    part: what they tell of was still open when the next part began.
+    With c = `calibrate_from` and t = `test_from`, each at 00:00 UTC: a row belongs to training if its label was known
+    by c, to calibration if its moment lies at or after c and its label was known by t, to the hold-out if its moment lies
+    at or after t. A row whose label was still open when the next part began belongs to none: so a horizon lies between
+    the parts.
 
     Attributes:
         kind: `time`.
         calibrate_from: First day of calibration; null is `calibration_share` of the labelled span before `test_from`.
         test_from: First day of the hold-out; null is `test_share` of the labelled span before its end.
-        gap_hours: Hours left out before each of the two days; the horizon of the labels, or more.
         calibration_share: Of the span from the first to the last labelled moment; the day is rounded down.
         test_share: Of that span; the day is rounded down.
         min_per_class: Rows of each class that each part must have.
@@ -58,7 +58,6 @@ class TimeSplit(Spec):
     kind: Literal["time"]
     calibrate_from: date | None = None
     test_from: date | None = None
-    gap_hours: int = Field(ge=0)
     calibration_share: float = Field(default=0.15, gt=0.0, lt=1.0)
     test_share: float = Field(default=0.2, gt=0.0, lt=1.0)
     # Calibration needs two of each.
@@ -90,28 +89,18 @@ SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_told_apart)]
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where time is cut: the two days, at 00:00 UTC, and the hours left out before each."""
+    """Where time is cut: the two days, at 00:00 UTC."""
 
     calibrate_from: date
     test_from: date
-    gap_hours: int
-
-    def bounds(self) -> dict[str, tuple[datetime | None, datetime | None]]:
-        """First moment, and first moment after, of each part; None is no bound."""
-        calibrate, test, gap = (
-            _midnight(self.calibrate_from),
-            _midnight(self.test_from),
-            timedelta(hours=self.gap_hours),
-        )
-        return {"train": (None, calibrate - gap), "calibration": (calibrate, test - gap), "holdout": (test, None)}
 
     def told(self) -> dict[str, str]:
         """The bounds of each part in words."""
-        words = {}
-        for part, (first, after) in self.bounds().items():
-            ends = [f"from {first:%Y-%m-%d %H:%M}" if first else "", f"before {after:%Y-%m-%d %H:%M}" if after else ""]
-            words[part] = f"{' to '.join(filter(None, ends))} UTC"
-        return words
+        return {
+            "train": f"known by {self.calibrate_from} 00:00 UTC",
+            "calibration": f"from {self.calibrate_from}, known by {self.test_from} 00:00 UTC",
+            "holdout": f"from {self.test_from} 00:00 UTC",
+        }
 
 
 def is_held_out(entity: str, salt: int, share: float) -> bool:
@@ -174,20 +163,24 @@ def cut(spec: TimeSplit, first: datetime, last: datetime) -> Cuts:
             f"The calibration part can't begin on {calibrate}, for the holdout part begins on {test}, and comes after "
             f"it; {rows}. Set calibrate_from in conf to a day before test_from."
         )
-    return Cuts(calibrate, test, spec.gap_hours)
+    return Cuts(calibrate, test)
 
 
-def part_in_time(moment: str, cuts: Cuts) -> Column:
-    """The part that a row's moment belongs to; null within a gap."""
-    at, part = microseconds(moment), F.lit(None).cast("string")
-    for name, (first, after) in cuts.bounds().items():
-        within = at.isNotNull()
-        if first:
-            within = within & (at >= F.lit(_since_epoch(first)))
-        if after:
-            within = within & (at < F.lit(_since_epoch(after)))
-        part = F.when(within, name).otherwise(part)
-    return part
+def part_in_time(moment: str, known: str, cuts: Cuts) -> Column:
+    """The part that a row belongs to; null where its label was still open when the next part began.
+
+    Args:
+        moment: Column with the row's moment.
+        known: Column with the moment from which on its label was known.
+        cuts: Where time is cut.
+    """
+    at, by = microseconds(moment), microseconds(known)
+    calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (cuts.calibrate_from, cuts.test_from))
+    return (
+        F.when(at >= test, "holdout")
+        .when((at >= calibrate) & (by <= test), "calibration")
+        .when((at < calibrate) & (by <= calibrate), "train")
+    )
 
 
 def unseen_from(first: int) -> dict[str, Any]:
