@@ -25,7 +25,7 @@ def create_pipeline(**_: Any) -> Pipeline:
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `check_…`, `quarantine_…`, `describe_…`, `summarise_…` and `release_…` for each landing table."""
     # The graph is made before conf is read: each check gets every table that rules may refer to.
-    shared: tuple[str, ...] = getattr(use_case, "references", ())
+    shared: tuple[str, ...] = use_case.references
     tables = (
         _table(name, contract, [other for other in shared if other != name])
         for name, contract in use_case.sources.items()
