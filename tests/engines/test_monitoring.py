@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,14 @@ def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
     other = Model("things", "7", None, ModelCard(**{**vars(card()), "unseen": seen_by(5, 0.3)}))
     columns, _ = drift(spark, things(), other)
     assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
+
+
+def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_moment_on_are_compared(spark: Any) -> None:
+    (day,) = things().seen_on.unique()
+    for first, n in ((day, len(things())), (day + timedelta(days=1), 0)):
+        unseen = {"kind": "time", "from": f"{first}T00:00:00+00:00"}
+        columns, _ = drift(spark, things(), Model("things", "7", None, replace(card(), unseen=unseen)))
+        assert columns.n_batch["score"] == n
 
 
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:

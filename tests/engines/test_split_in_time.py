@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import skops.io
 from pydantic import ValidationError
 from pyspark.sql import functions as F
 
-from lakehouse_ml.errors import TrainingError
+from lakehouse_ml.errors import RegistryError, TrainingError
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES, EstimatorSpec
 from lakehouse_ml.models import Candidate, ModelCard
@@ -294,6 +295,13 @@ def test_the_card_tells_target_targets_and_from_when_on_rows_are_unseen(found: t
     assert (card.target, card.targets) == ("component", ("comp1", "comp2"))
     assert card.unseen == {"kind": "time", "from": "2024-02-16T00:00:00+00:00"}
     assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_a_card_that_other_code_wrote_is_refused_with_what_differs(found: tuple[Candidate, pd.DataFrame]) -> None:
+    told = json.loads(found[0].card.to_json())
+    older = {name: value for name, value in told.items() if name not in ("unseen", "target")} | {"salt": 0}
+    with pytest.raises(RegistryError, match=r"differs in salt, target, unseen\): go back to that, or start a new lake"):
+        ModelCard.from_json(json.dumps(older))
 
 
 def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]) -> None:

@@ -171,6 +171,11 @@ def hours(n: int) -> datetime:
     return datetime(2024, 3, 1, tzinfo=UTC) + timedelta(hours=n)
 
 
+def utc(n: int) -> pd.Timestamp:
+    """The same as the client hands it out: without its zone."""
+    return pd.Timestamp(hours(n)).tz_localize(None)
+
+
 @pytest.fixture(scope="module")
 def long_rows(spark: Any) -> Any:
     """Thirty machines, two components, every six hours; each machine has a mood that all of its rows share."""
@@ -194,19 +199,19 @@ def test_split_in_time_both_are_measured_on_rows_from_the_later_first_moment_on(
     candidate, incumbent = in_time(2, "signal", hours(72)), in_time(1, "noise", hours(90))
     for contenders in ((candidate, incumbent), (incumbent, candidate)):
         outcomes = judged_long(long_rows, *contenders)[0]
-        assert outcomes["predicted_at"].min() == pd.Timestamp(hours(90))
+        assert outcomes["predicted_at"].min() == utc(90)
         assert len(outcomes) == 30 * 2 * 5
-    assert judged_long(long_rows, candidate)[0]["predicted_at"].min() == pd.Timestamp(hours(72))
+    assert judged_long(long_rows, candidate)[0]["predicted_at"].min() == utc(72)
 
 
 def test_rows_of_no_part_or_another_one_are_not_judged_on_however_late_they_are(long_rows: Any) -> None:
-    assert judged_long(long_rows, in_time(2, "signal", hours(0)))[0]["predicted_at"].min() == pd.Timestamp(hours(60))
+    assert judged_long(long_rows, in_time(2, "signal", hours(0)))[0]["predicted_at"].min() == utc(60)
 
 
 def test_against_a_model_that_was_split_by_hash_neither_saw_the_rows(long_rows: Any) -> None:
     outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)), model(1, "noise", share=0.6))[0]
     assert set(outcomes["machine_id"]) == {n for n in range(30) if is_held_out(str(n), 0, 0.6)}
-    assert outcomes["predicted_at"].min() == pd.Timestamp(hours(72))
+    assert outcomes["predicted_at"].min() == utc(72)
 
 
 def test_a_row_of_an_outcome_is_told_by_its_whole_key_with_a_moment_that_stays_one_when_stored(

@@ -138,14 +138,7 @@ def _unseen(
         if model.card.unseen["kind"] == "time":
             unseen = unseen.where(F.col("part") == "holdout")
     rows = collect(unseen.orderBy(key_order(spec.seed, key)).limit(spec.max_rows))
-    return _in_utc(rows, key[1]).sort_values(list(key), ignore_index=True)
-
-
-def _in_utc(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
-    # An engine hands timestamps out without their zone, which is UTC; stored like that, they'd be of another type.
-    at = rows[moment]
-    naive = pd.api.types.is_datetime64_dtype(at.dtype)
-    return rows.assign(**{moment: at.dt.tz_localize("UTC")}) if naive else rows
+    return rows.sort_values(list(key), ignore_index=True)
 
 
 def _groups_of(rows: pd.DataFrame, entity: str) -> np.ndarray | None:
