@@ -27,7 +27,7 @@ RAW = Table("raw_telemetry", "one row per machine and hour", KEY, (*COLUMNS, *AU
 MACHINES = "machine_id int, model string"
 START, READ = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)
 
-KNOWN = {"name": "machine_is_known", "refers_to": "machines", "on": ["machine_id"], "action": "drop"}
+KNOWN = {"name": "machine_is_known", "refers_to": "machines", "by": ["machine_id"], "action": "drop"}
 GAP = {"name": "no_gaps", "per": ["machine_id"], "order": "observed_at", "step_hours": 1, "action": "warn"}
 MOVES = {"name": "volt_moves", "per": ["machine_id"], "order": "observed_at", "moves": "volt", "within_hours": 3,
          "action": "warn"}  # fmt: skip
@@ -80,7 +80,7 @@ def test_a_row_whose_machine_is_nowhere_told_of_is_kept_out_and_null_is_no_machi
 
 def test_two_columns_refer_to_one_row_of_the_other_table(spark: Any) -> None:
     volts = spark.createDataFrame([(1, 5.0), (2, 6.0)], "machine_id int, volt double")
-    rule = KNOWN | {"refers_to": "volts", "on": ["machine_id", "volt"]}
+    rule = KNOWN | {"refers_to": "volts", "by": ["machine_id", "volt"]}
     assert breakers(
         check(raw(spark, (1, 0, 5.0), (1, 1, 6.0), (2, 0, 6.0)), spec(rule), volts=volts), rule["name"]
     ) == [3]
@@ -97,8 +97,8 @@ def test_two_rules_may_refer_to_two_tables(spark: Any) -> None:
     ("rule", "told"),
     [
         (KNOWN | {"refers_to": "plants"}, "refers to plants; tables that it may refer to: machines"),
-        (KNOWN | {"on": ["machineID"]}, "names machineID, which telemetry doesn't have"),
-        (KNOWN | {"on": ["volt"]}, "names volt, which machines doesn't have: its columns are machine_id, model"),
+        (KNOWN | {"by": ["machineID"]}, "names machineID, which telemetry doesn't have"),
+        (KNOWN | {"by": ["volt"]}, "names volt, which machines doesn't have: its columns are machine_id, model"),
         (GAP | {"per": ["plant"]}, "names plant, which telemetry doesn't have"),
         (GAP | {"order": "volt"}, "orders rows by volt, which is double, not a time"),
         (MOVES | {"moves": "current"}, "names current, which telemetry doesn't have"),

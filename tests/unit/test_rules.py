@@ -107,7 +107,7 @@ def test_a_share_that_is_just_tolerated_does_not_stop() -> None:
 
 
 GAP = {"name": "no_gaps", "action": "warn", "per": ["thing_id"], "order": "seen_at", "step_hours": 1}
-KNOWN = {"name": "thing_is_known", "action": "drop", "refers_to": "things", "on": ["thing_id"]}
+KNOWN = {"name": "thing_is_known", "action": "drop", "refers_to": "things", "by": ["thing_id"]}
 MOVES = {"name": "size_moves", "action": "warn", "per": ["thing_id"], "order": "seen_at", "moves": "size",
          "within_hours": 24}  # fmt: skip
 POSITIVE = {"name": "size_is_positive", "action": "warn", "predicate": "size > 0"}
@@ -122,7 +122,7 @@ def of(*rules: Any) -> QualitySpec:
     [
         (POSITIVE, RowRule, "size > 0"),
         (KNOWN, ReferenceRule, "thing_id stands in things"),
-        (KNOWN | {"on": ["thing_id", "colour"]}, ReferenceRule, "thing_id and colour stand together in things"),
+        (KNOWN | {"by": ["thing_id", "colour"]}, ReferenceRule, "thing_id and colour stand together in things"),
         (GAP, GapRule, "seen_at is at most 1 h after the previous seen_at of its thing_id"),
         (MOVES, StuckRule, "size took a new value within 24 h before seen_at, for its thing_id"),
     ],
@@ -141,7 +141,7 @@ def test_the_kind_of_a_rule_is_told_by_its_keys_and_it_says_what_it_expects(
         (GAP | {"moves": "size"}, (), "step_hours and moves are rules of their own"),
         ("size > 0", (), "A rule is keys with values"),
         ({"name": "size", "action": "warn"}, ("predicate",), "required"),
-        (KNOWN | {"on": []}, ("on",), "at least 1 item"),
+        (KNOWN | {"by": []}, ("by",), "at least 1 item"),
         (KNOWN | {"per": ["thing_id"]}, ("per",), "not permitted"),
         (GAP | {"step_hours": 0}, ("step_hours",), "greater than 0"),
         (MOVES | {"within_hours": -1}, ("within_hours",), "greater than 0"),
@@ -159,7 +159,7 @@ def test_a_mistake_in_a_rule_of_any_kind_is_one_and_told_at_its_place(
 @pytest.mark.parametrize(
     ("rule", "change"),
     [
-        (POSITIVE, {"predicate": "size > 1"}), (KNOWN, {"on": ["colour"]}), (KNOWN, {"refers_to": "people"}),
+        (POSITIVE, {"predicate": "size > 1"}), (KNOWN, {"by": ["colour"]}), (KNOWN, {"refers_to": "people"}),
         (GAP, {"step_hours": 2}), (MOVES, {"moves": "price"}), (MOVES, {"within_hours": 12}),
     ],
 )  # fmt: skip

@@ -68,7 +68,7 @@ def broken_by(
             broken[rule.name] = ~F.coalesce(F.expr(f"({rule.predicate})"), F.lit(_FALSE))
         elif isinstance(rule, ReferenceRule):
             flag = f"_known_{number}"
-            frame = _with_known(frame, references[rule.refers_to], rule.on, flag)
+            frame = _with_known(frame, references[rule.refers_to], rule.by, flag)
             broken[rule.name] = F.col(flag).isNull()
     following = [rule for rule in rules if isinstance(rule, GapRule | StuckRule)]
     for number, group in enumerate(dict.fromkeys((rule.per, rule.order) for rule in following)):
@@ -130,8 +130,8 @@ def _check(raw: DataFrame, rule: Rule, table: str, references: Mapping[str, Data
                 f"Rule {rule.name} of {table} refers to {rule.refers_to}; tables that it may refer to: "
                 f"{', '.join(references) or 'none'}. Correct the rule in conf."
             )
-        _check_columns(raw, rule, table, rule.on)
-        _check_columns(references[rule.refers_to], rule, rule.refers_to, rule.on)
+        _check_columns(raw, rule, table, rule.by)
+        _check_columns(references[rule.refers_to], rule, rule.refers_to, rule.by)
     elif isinstance(rule, GapRule | StuckRule):
         moves = [rule.moves] if isinstance(rule, StuckRule) else []
         _check_columns(raw, rule, table, [*rule.per, rule.order, *moves])

@@ -88,16 +88,16 @@ class ReferenceRule(Rule):
 
     Attributes:
         refers_to: The other landing table; one that the use case names as a reference.
-        on: Columns that have the same names in both.
+        by: Columns that have the same names in both.
     """
 
     refers_to: str
-    on: Columns
+    by: Columns
 
     @property
     def expected(self) -> str:
         """For example: machine_id stands in machines."""
-        return f"{' and '.join(self.on)} {'stands' if len(self.on) == 1 else 'stand together'} in {self.refers_to}"
+        return f"{' and '.join(self.by)} {'stands' if len(self.by) == 1 else 'stand together'} in {self.refers_to}"
 
 
 class GapRule(Rule):
