@@ -42,9 +42,9 @@ class TimeSplit(Spec):
     """The split of moments into training, calibration and hold-out, one after the other.
 
     With c = `calibrate_from` and t = `test_from`, each at 00:00 UTC: a row belongs to training if its label was known
-    by c, to calibration if its moment lies at or after c and its label was known by t, to the hold-out if its moment lies
-    at or after t. A row whose label was still open when the next part began belongs to none: so a horizon lies between
-    the parts.
+    by c, to calibration if its moment lies at or after c and its label was known by t, to the hold-out if its moment
+    lies at or after t. A row whose label was still open when the next part began belongs to none: so a horizon lies
+    between the parts.
 
     Attributes:
         kind: `time`.
