@@ -322,7 +322,7 @@ def arrived(spark: Any, told: Mapping[tuple[str, date], str]) -> Any:
 
 
 def joined(spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str]) -> Any:
-    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, build_labels)
+    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, labels=build_labels)
 
 
 def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: Any) -> None:
