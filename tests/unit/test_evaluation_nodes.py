@@ -244,16 +244,16 @@ def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_row
     assert "only 30 groups of rows; 31 are needed" in refused["reason"].item()
 
 
-def test_a_sample_of_long_rows_is_drawn_by_their_whole_key_and_the_same_each_time(long_rows: Any) -> None:
+def test_a_sample_of_rows_that_recur_is_of_whole_machines_and_the_same_each_time(long_rows: Any) -> None:
     from pyspark.sql import functions as F
 
-    spec, candidate = changed(max_rows=100), in_time(2, "signal", hours(60))
+    spec, candidate = changed(max_rows=300), in_time(2, "signal", hours(60))
     first = judged_long(long_rows, candidate, spec=spec)[0]
     second = judged_long(long_rows.orderBy(F.desc("noise")), candidate, spec=spec)[0]
     pd.testing.assert_frame_equal(first, second)
-    assert len(first) == 100
-    assert first["machine_id"].nunique() > 20
-    assert 30 < (first["component"] == "comp1").sum() < 70
+    # Of 30 machines with 20 rows each about half: the share is kept by chance, the rows of a machine to the last.
+    assert 8 <= first["machine_id"].nunique() <= 22
+    assert set(first.groupby("machine_id").size()) == {20}
 
 
 def test_another_target_of_a_row_is_another_row_to_the_hash(long_rows: Any) -> None:

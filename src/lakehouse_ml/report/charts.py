@@ -81,7 +81,7 @@ def levels(names: Sequence[str], values: Sequence[float], marks: Mapping[str, fl
         for name, level in marks.items():
             axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
             axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha="center")
-        axes.set_xlim(0, max(*values, highest) * 1.15)
+        axes.set_xlim(0, max([*values, highest]) * 1.15)
         axes.set_xlabel(label)
 
     return drawn(draw, height=1.3 + 0.28 * max(len(names), 2))

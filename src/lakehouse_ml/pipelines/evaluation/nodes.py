@@ -25,7 +25,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import (
     classification_metrics,
     expected_value,
 )
-from lakehouse_ml.pipelines.training.split import key_order, never_seen
+from lakehouse_ml.pipelines.training.split import held_out, key_order, never_seen
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Measures
@@ -43,7 +43,7 @@ class EvaluationSpec(Spec):
     Attributes:
         floors: Least values of hold-out metrics.
         policy: How the candidate must compare with the incumbent, and whether somebody must approve.
-        max_rows: Held-out rows that are taken into memory at most; beyond, an even sample by hash.
+        max_rows: Held-out rows that are taken into memory, about; beyond, an even sample by hash.
         resamples: Of the bootstrap behind the confidence intervals.
         min_segment_rows: Segments with fewer rows are not measured.
         capacity: Entities that can be acted on a day, where a use case measures that.
@@ -131,13 +131,22 @@ def promote(verdicts: pd.DataFrame) -> Promotion:
 def _unseen(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str]
 ) -> pd.DataFrame:
-    """Rows that neither contender trained on, nor was calibrated on, in memory; of too many an even sample by hash."""
+    """Rows that neither contender trained on, nor was calibrated on, in memory; of too many an even sample by hash.
+
+    Where entities recur, the sample is of entities with all their rows: a failure is a run of rows.
+    """
     unseen = model_input
     for model in filter(None, (candidate, incumbent)):
         unseen = unseen.where(never_seen(model.card.unseen, key))
         if model.card.unseen["kind"] == "time":
             unseen = unseen.where(F.col("part") == "holdout")
-    rows = collect(unseen.orderBy(key_order(spec.seed, key)).limit(spec.max_rows))
+    counted = collect(unseen.agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(key[0]).alias("entities"))).iloc[0]
+    if counted["rows"] > spec.max_rows:
+        if counted["entities"] == counted["rows"]:
+            unseen = unseen.orderBy(key_order(spec.seed, key)).limit(spec.max_rows)
+        else:
+            unseen = unseen.where(held_out(key[0], f"sample {spec.seed}", spec.max_rows / counted["rows"]))
+    rows = collect(unseen)
     return rows.sort_values(list(key), ignore_index=True)
 
 

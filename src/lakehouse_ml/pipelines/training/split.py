@@ -109,7 +109,7 @@ def is_held_out(entity: str, salt: int, share: float) -> bool:
     return int(digest[:8], 16) / _BUCKETS < share
 
 
-def held_out(entity: str, salt: int, share: float) -> Column:
+def held_out(entity: str, salt: int | str, share: float) -> Column:
     """The same decision as a column of any engine."""
     digest = F.md5(F.concat(F.lit(f"{salt}:"), F.col(entity).cast("string")))
     bucket = F.conv(F.substring(digest, 1, 8), 16, 10).cast("double") / F.lit(float(_BUCKETS))
