@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -37,12 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
     """Write a page to the file that the arguments name, and return it; without one, print the page."""
-    target = list(sys.argv[1:] if argv is None else argv)
-    if not target:
+    parser = argparse.ArgumentParser(description="Write a page of the documentation, or print it.")
+    parser.add_argument("file", type=Path, nargs="?", help="where to")
+    target: Path | None = parser.parse_args(argv).file
+    if target is None:
         print(page, end="")
-        return None
-    Path(target[0]).write_text(page, encoding="utf-8")
-    return Path(target[0])
+    else:
+        target.write_text(page, encoding="utf-8")
+    return target
 
 
 def registered() -> dict[str, Pipeline]:

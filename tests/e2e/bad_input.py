@@ -104,7 +104,8 @@ class Place:
         catalog = self._catalog()
         chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())
         try:
-            UpToDateRunner().run(type(chosen)([n for n in chosen.nodes if n.name.endswith(self.table)]), catalog)
+            own = chosen.only_nodes_with_namespaces(["churn"]).nodes
+            UpToDateRunner().run(type(chosen)([node for node in own if node.name.endswith(self.table)]), catalog)
         except Exception as error:
             told = errors.find(error)
             if told is None:

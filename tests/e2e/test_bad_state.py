@@ -466,7 +466,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
     def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf") -> Any:
         given = {"lake": str(lake), "landing": str(landing)}
         with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
-            return session.run(pipeline_names=list(stages))
+            return session.run(pipeline_names=list(stages), namespaces=["churn"])
 
     yield run
     mlflow.set_tracking_uri(tracked_before)
