@@ -210,7 +210,9 @@ def _thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
     """At most so many points that a person could see, the first and the last among them."""
     if len(xs) <= _POINTS:
         return xs, ys
-    kept = np.unique(np.linspace(0, len(xs) - 1, _POINTS).round().astype(int))
+    # Evenly along the line: where outcomes are rare, evenly by number would leave a single point of its bend.
+    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(xs)) + np.abs(np.diff(ys)))])
+    kept = np.unique(np.append(np.searchsorted(way, np.linspace(0, way[-1], _POINTS - 1)), len(xs) - 1))
     return xs[kept], ys[kept]
 
 

@@ -132,14 +132,18 @@ def page(given: Material) -> Page:
 
 def _summary(given: Material) -> Iterator[str]:
     words = given.words
+    quiet = _quiet(given)
     for name, source in given.sources.items():
-        if len(source.files):
+        if len(source.files) and name not in quiet:
             clean, quarantined = _counts(source)
             n_lines = source.files["n_lines"].sum()
             yield (
                 f"{_n(n_lines)} rows of {name} were read from {_count(len(source.files), 'file')}: "
                 f"{_n(clean)} are clean, {_n(_refused(source) + quarantined)} were set aside."
             )
+    if quiet:
+        told = _listed([f"{_n(_counts(given.sources[name])[0])} of {name}" for name in quiet])
+        yield f"All other rows that were read are clean: {told}."
     precision, recall = (_metric(given, name) for name in ("precision", "recall"))
     if recall is not None and precision is not None:
         yield (
@@ -147,10 +151,9 @@ def _summary(given: Material) -> Iterator[str]:
             f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
             f"{_n(len(given.holdout))} {words.many} that it never saw."
         )
-    yield _verdict_sentence(given)
     if words.measured:
-        known = _known(given, "candidate")
-        yield from filter(None, [measured.sentence(words.measured.summary, known)])
+        yield from filter(None, [measured.sentence(words.measured.summary, _known(given, "candidate"))])
+    yield _verdict_sentence(given)
     batch, n, positive, _ = given.batch
     if batch:
         listed = words.listed.format(n=_n(len(given.actions)), entities=_count(len(given.actions), words.entity))
@@ -199,6 +202,16 @@ def _worth_tile(given: Material) -> Tile:
         label, value, note = (measured.sentence(text, known) or "" for text in words.measured.tile)
         return Tile(label, value, note)
     return Tile(f"Value per {words.one}", _money(_metric(given, "expected_value")), "against doing nothing")
+
+
+def _quiet(given: Material) -> list[str]:
+    """Of more than a few tables those of which there is nothing to tell but that all is well: they hide the others."""
+    names = [
+        name
+        for name, source in given.sources.items()
+        if len(source.files) and not _refused(source) and len(source.rules) and not source.rules["n_failed"].any()
+    ]
+    return names if len(given.sources) > _FEW_SOURCES and len(names) > 1 else []
 
 
 def _of_entities(given: Material) -> str:
@@ -288,33 +301,35 @@ def _file_grid(name: str, files: pd.DataFrame) -> Grid:
 
 
 def _quality(given: Material) -> Section:
-    said, grids = [], []
+    grids: list[Grid] = []
+    said: list[str] = []
     for name, source in given.sources.items():
         rules = source.rules
         if not len(rules) or not int(rules["n_rows"].iloc[0]):
             continue
         clean, quarantined = _counts(source)
+        quiet = name in _quiet(given)
         broken = int((rules["outcome"] != "ok").sum())
-        said.append(
-            f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. "
-            + (
-                f"{broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
-                if broken
-                else f"None of {len(rules)} rules is broken by more rows than it tolerates."
-            )
+        told = f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. " + (
+            f"{broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
+            if broken
+            else f"None of {len(rules)} rules is broken by more rows than it tolerates."
         )
+        said += [] if quiet else [told]
         grids.append(
             Grid(
                 f"Rules for {name}",
                 ("rule", "rows that break it", "share", "what happened", "in a good row"),
                 [(r.rule, _n(r.n_failed), _small(r.failed_share), r.outcome, r.predicate) for r in rules.itertuples()],
                 frozenset({1, 2}),
-                # Of many tables, those in which every rule is kept would hide the others.
-                folded=len(given.sources) > _FEW_SOURCES and not rules["n_failed"].any(),
+                folded=quiet,
             )
         )
         grids += list(_examples(name, rules, source.key))
         grids.append(_column_grid(name, source.columns))
+    if calm := _quiet(given):
+        n = sum(_counts(given.sources[name])[0] for name in calm)
+        said.append(f"{_listed(calm)}: all {_n(n)} rows are clean, and no rule is broken.")
     return Section("quality", "How good the data is", said, (), grids)
 
 
@@ -853,6 +868,10 @@ def _n(number: Any) -> str:
 
 def _count(number: Any, noun: str) -> str:
     return f"{_n(number)} {noun}{'' if int(number) == 1 else 's'}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def _decimal(number: float | None) -> str:

@@ -7,9 +7,10 @@ from lakehouse_ml.use_cases.base import Measured, Told, Wording
 _MEASURED = Measured(
     title="In visits and failures",
     sentences=(
-        "A failure is counted once, however many predictions announce it; a visit is one machine on one day. A failure "
-        "is seen if its component was named at least once before it failed. Where only the likeliest machines of a "
-        "day are visited, they are as many as `capacity` in parameters.yml allows.",
+        "A failure is counted once, however many predictions announce it; it is seen if its component was named at "
+        "least once before it failed. A visit is one machine on one day: one that was needed replaces a repair that "
+        "had to be paid anyway, so only needless ones cost. Where only the likeliest machines of a day are visited, "
+        "they are as many as `capacity` in parameters.yml allows.",
     ),
     summary="Of {cost_n_failures} failures on unseen days, {hours_ahead_seen_share} were seen: half of those at least "
     "{hours_ahead_median_at_least} ahead, nine of ten at least {hours_ahead_quantile_10_at_least} ahead. "
@@ -62,7 +63,7 @@ WORDING = Wording(
     named="name a component as likely to fail within the horizon",
     heads=("machine", "when (UTC)", "component"),
     rows="The model is judged by predictions of one component of one machine at one time: does it fail within the "
-    "horizon, the hours that `horizon_hours` in parameters.yml allows? Predictions of one machine depend on each "
+    "horizon, `horizon_hours` in parameters.yml? Predictions of one machine depend on each "
     "other. Intervals of the judgement allow for that, those in the picture of calibration don't and are too narrow.",
     worth="Each prediction is valued by itself here, so a failure that several announce counts as often, and so does "
     "the visit: read it to compare thresholds, and the section on visits and failures for what a plant would save.",
