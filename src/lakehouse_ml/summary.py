@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision", "expected_value")
 _COLOURS = {"approve": "green", "refuse": "red", "request": "yellow"}
 _DRIFT = {"stable": "green", "warn": "yellow", "drift": "red"}
+# Up to so many tables each has its own line, whatever there is to tell.
+_FEW_SOURCES = 2
 _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
 
 
@@ -82,33 +84,50 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
 def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.landing_files import LandingFiles
 
-    told = []
+    told: list[str] = []
+    quiet: list[str] = []
+    many = len(use_case.sources) > _FEW_SOURCES
     for name in use_case.sources:
         files = _stored(catalog, f"{use_case.name}.manifest_{name}")
         if files is not None and len(files):
             refused = int(files["n_quarantined"].sum())
             gone = catalog.get(f"{use_case.name}.landing_{name}")
             vanished = gone.vanished() if isinstance(gone, LandingFiles) else []
+            if many and not refused and not vanished:
+                quiet.append(f"{name} {_rows_in_files(files)}")
+                continue
             told.append(
                 f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
                 f"{refused:,} of them refused at parsing"
                 + (f"; gone from the folder, their rows stay: {', '.join(vanished)}" if vanished else "")
             )
+    if quiet:
+        told.append(f"rows, none refused at parsing: {', '.join(quiet)}")
     return [_line("landed", text) for text in told]
 
 
+def _rows_in_files(files: pd.DataFrame) -> str:
+    rows = f"{int(files['n_lines'].sum()):,}"
+    return rows if len(files) == 1 else f"{rows} in {len(files)} files"
+
+
 def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    lines = []
+    lines: list[str] = []
+    quiet: list[str] = []
+    many = len(use_case.sources) > _FEW_SOURCES
     for name in use_case.sources:
         rules = _stored(catalog, f"{use_case.name}.metrics_rules_{name}")
         if rules is not None and int(rules["n_rows"].iloc[0]):
             first = rules.iloc[0]
+            if many and first.n_quarantined == 0 and (rules["outcome"] == "ok").all():
+                quiet.append(f"{name} {first.n_clean:,}")
+                continue
             lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
             lines += [
                 _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
                 for rule in rules[rules["outcome"] != "ok"].itertuples()
             ]
-    return lines
+    return [*lines, _line("quality", f"{', '.join(quiet)}: all clean")] if quiet else lines
 
 
 def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
@@ -123,7 +142,20 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
     lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
-    return lines + _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
+    lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
+    return lines + _further(metrics, use_case)
+
+
+def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
+    """What the use case measures besides, in a line of its own words; none where it measures nothing."""
+    from lakehouse_ml.report import measured
+
+    told = use_case.wording.measured
+    if told is None:
+        return []
+    head, text = told.brief
+    said = measured.sentence(text, measured.values(metrics, told, "candidate"))
+    return [_line("", f"{head:<22}{said}")] if said else []
 
 
 def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:

@@ -19,7 +19,7 @@ from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
 from lakehouse_ml.report import charts, sections
 from lakehouse_ml.report.page import render
-from lakehouse_ml.report.sections import Material, Source, page
+from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.use_cases.churn import CHURN
 
 HOSTILE = "<script>alert('x')</script> =1+1 $\\frac{1}{2}$"
@@ -104,7 +104,7 @@ GIVEN = Material(
     verdict=verdict(),
     standing=Standing("2", "2", "approve", "better"),
     economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
-    batch=("2025-01-31", 300, 60),
+    batch=Scored("2025-01-31", 300, 60, 300),
     actions=pd.DataFrame(
         {"customer_id": ["A1", HOSTILE], "rank": [1, 2], "probability": [0.9, 0.8], "expected_gain": [88.0, 76.0],
          "main_reason": [f"contract = {HOSTILE}", None], "model_version": ["2", "2"]}
@@ -238,7 +238,7 @@ def test_rows_that_break_a_rule_are_counted_shown_and_asked_about() -> None:
     source = replace(SOURCE, rules=rules("dropped", 12, (example,)))
     told = read(replace(GIVEN, sources={"customers": source})).text
     assert "12 rows of customers break the rule tenure_is_known and are in quarantine_customers" in told
-    assert "1 of 1 rules were broken" in told
+    assert "1 of 1 rules set rows aside" in told
     assert "examples of rows that break tenure_is_known" in told
     assert "-4" in told
 
@@ -268,7 +268,7 @@ def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
 
 def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
     bare = replace(
-        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=(None, 0, 0),
+        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=Scored(None, 0, 0, 0),
         actions=GIVEN.actions.head(0), drift=GIVEN.drift.head(0), drift_verdict=None, verdict=verdict("refuse"),
         standing=Standing(None),
     )  # fmt: skip

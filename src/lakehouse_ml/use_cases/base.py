@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import ContractError
 
@@ -79,6 +79,51 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Told:
+    """One of a use case's further measures, as a report tells it.
+
+    Attributes:
+        segment: Of the measure.
+        metric: Of the measure.
+        says: What it is, in words.
+        unit: Whether it is a share, a score from 0 to 1 like a share, a number of things, money, or hours.
+    """
+
+    segment: str
+    metric: str
+    says: str
+    unit: Literal["share", "score", "count", "money", "hours"]
+
+    @property
+    def name(self) -> str:
+        """What sentences call it: segment and metric."""
+        return f"{self.segment}_{self.metric}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a use case's further measures are told; a sentence is left out if a value that it names is unknown.
+
+    Sentences name values in braces as `Told.name` has them.
+
+    Attributes:
+        title: Heading of the section.
+        sentences: What the section begins with.
+        summary: What follows them there, and stands among the page's first sentences.
+        rows: Its table, a measure a row.
+        tile: Label, value and note of the figure that is seen at a glance, in place of the value of a row.
+        brief: The line that ends the metrics of a run's summary: its head, and what it says.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    summary: str
+    rows: tuple[Told, ...]
+    tile: tuple[str, str, str]
+    brief: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Wording:
     """How a use case is spoken of in a report.
 
@@ -93,9 +138,17 @@ class Wording:
         happened: The same in the past: they left.
         action: What is done about it: an offer.
         whom: What the list of actions says: whom to make an offer.
-        listed: The same as a clause after their number: to whom an offer is worth most.
+        listed: The same of a number `{n}` of them, or `{entities}` with their noun: the {n} to whom an offer is worth
+            most.
         economics: A sentence with `{cost}` of acting, `{share}` of outcomes averted, and `{value}` of one.
         later: How it becomes known what happened.
+        everybody: All of those to whom it may happen, in the singular: everybody.
+        share: A clause with the `{share}` of judged rows to which it happened.
+        named: What scored rows that reach the threshold do, as a clause: are named as likely to leave.
+        heads: Heads of the list's first columns: whom it names, and where a list needs it, when and what of them.
+        rows: What a row is and what follows from it, in sentences; empty where a row is an entity.
+        worth: What must be known to read the value of a row; empty where nothing must.
+        measured: How the further measures are told, where there are some.
     """
 
     title: str
@@ -111,6 +164,13 @@ class Wording:
     listed: str
     economics: str
     later: str
+    everybody: str
+    share: str
+    named: str
+    heads: tuple[str, ...]
+    rows: str = ""
+    worth: str = ""
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)

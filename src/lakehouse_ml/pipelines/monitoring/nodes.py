@@ -20,7 +20,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import never_seen
 from lakehouse_ml.report.page import render
-from lakehouse_ml.report.sections import Material, Source, page
+from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.base import UseCase
@@ -121,9 +121,9 @@ def write_report(
     Returns:
         One HTML document that needs no other file.
     """
-    batch = _batch_size(scores)
-    of_batch = F.col("batch") == F.lit(batch[0] or "")
-    told = drift_verdicts[drift_verdicts["batch"] == batch[0]]
+    batch = _batch_size(scores, use_case.key[0])
+    of_batch = F.col("batch") == F.lit(batch.batch or "")
+    told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     material = Material(
         words=use_case.wording,
         made_at=clock,
@@ -133,6 +133,7 @@ def write_report(
                 collect(quality[f"refused_{name}"].orderBy("source_file", "line_number").limit(_REFUSED_SHOWN)),
                 quality[f"columns_{name}"],
                 quality[f"rules_{name}"],
+                use_case.sources[name].key,
             )
             for name in use_case.sources
         },
@@ -147,7 +148,7 @@ def write_report(
         economics=economics,
         batch=batch,
         actions=collect(actions.where(of_batch).orderBy("rank")),
-        drift=drift[drift["batch"] == batch[0]],
+        drift=drift[drift["batch"] == batch.batch],
         drift_levels=(spec.drift.psi_warn, spec.drift.psi_alarm),
         drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
         live=live,
@@ -158,15 +159,22 @@ def write_report(
 _REFUSED_SHOWN = 5
 
 
-def _batch_size(scores: DataFrame) -> tuple[str | None, int, int]:
-    """The newest batch, its rows, and those of them whose decision is 1."""
+def _batch_size(scores: DataFrame, entity: str) -> Scored:
+    """The newest batch, its rows, those of them whose decision is 1, and its entities."""
     counted = collect(
-        scores.groupBy("batch").agg(F.count(F.lit(1)).alias("n"), F.sum("decision").alias("positive"))
-    ).sort_values("batch")
+        scores.groupBy("batch")
+        .agg(
+            F.count(F.lit(1)).alias("n"),
+            F.sum("decision").alias("positive"),
+            F.countDistinct(entity).alias("entities"),
+        )
+        .orderBy(F.desc("batch"))
+        .limit(1)
+    )
     if not len(counted):
-        return None, 0, 0
-    newest = counted.iloc[-1]
-    return str(newest["batch"]), int(newest["n"]), int(newest["positive"])
+        return Scored(None, 0, 0, 0)
+    newest = counted.iloc[0]
+    return Scored(str(newest["batch"]), int(newest["n"]), int(newest["positive"]), int(newest["entities"]))
 
 
 def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
