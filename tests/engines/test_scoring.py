@@ -19,7 +19,6 @@ from lakehouse_ml.estimators.sklearn import EstimatorSpec
 from lakehouse_ml.models import Model, ModelCard, Standing
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
@@ -67,15 +66,10 @@ def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = 
     return features, spark.createDataFrame(labels, LABELS)
 
 
-def only_batch(*given: Any) -> Batch:
-    (batch,) = score_rows(*given)
-    return batch
-
-
 def score(spark: Any, champion: Model, states: Sequence[State], left: Keys = (), **given: Any) -> list[Any]:
     """The rows of the batch, by thing."""
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    batch = only_batch(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
     return batch.rows.orderBy("thing_id").collect()
 
 
@@ -86,7 +80,7 @@ def plain(thing: str, day: date, size: float = 0.0) -> State:
 def test_a_champion_that_needs_other_columns_is_refused_with_their_names(spark: Any, champion: Model) -> None:
     features, labels = frames(spark, [plain("a", MARCH)])
     with pytest.raises(RegistryError, match=r"Version 7 of things needs .* no longer have: size, weight\. .*LAKE="):
-        only_batch(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY)
+        list(score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY))
 
 
 # Who is scored
@@ -103,8 +97,8 @@ def test_each_thing_is_scored_once_by_its_newest_state(spark: Any, champion: Mod
 def test_who_has_left_is_not_scored_and_who_stayed_or_is_unknown_is(spark: Any, champion: Model) -> None:
     states = [plain(thing, APRIL) for thing in ("left", "stayed", "unknown")]
     features, labels = frames(spark, states, [("left", APRIL)], [("stayed", APRIL)])
-    rows = only_batch(features, labels, STANDING, champion, SPEC, CLOCK, KEY).rows.collect()
-    assert sorted(row.thing_id for row in rows) == ["stayed", "unknown"]
+    (batch,) = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, KEY)
+    assert sorted(row.thing_id for row in batch.rows.collect()) == ["stayed", "unknown"]
 
 
 def test_who_left_and_is_seen_again_is_scored(spark: Any, champion: Model) -> None:
@@ -186,7 +180,7 @@ def test_a_row_has_as_many_reasons_as_asked_for_if_there_are_so_many(
 
 
 def test_a_score_says_by_which_model_for_which_batch_and_when(spark: Any, champion: Model) -> None:
-    batch = only_batch(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, KEY)
     SCORES.validate(batch)
     assert (batch.column, batch.values) == ("batch", ("2024-05-31",))
     told = {
@@ -201,7 +195,9 @@ def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spar
     rows = pd.DataFrame({"colour": rng.choice(["red", "blue"], 3000), "size": rng.normal(size=3000), "weight": 10.0})
     states = rows.assign(thing_id=[f"{n:04d}" for n in range(3000)], seen_on=MAY, unused="x")
     features = spark.createDataFrame(states[["thing_id", "seen_on", "colour", "size", "weight", "unused"]], FEATURES)
-    batch = only_batch(features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(
+        features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, KEY
+    )
     scored = batch.rows.select("thing_id", "probability").toPandas().sort_values("thing_id")
     assert scored.thing_id.tolist() == states.thing_id.tolist()
     assert scored.probability.to_numpy() == pytest.approx(estimators.score(champion.model, rows), abs=1e-12)
@@ -215,9 +211,9 @@ def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> Non
     with pytest.raises(
         RegistryError, match=r"no champion to score with: F1 0\.41 lies below the floor 0\.50\. Look at"
     ):
-        only_batch(*frames(spark, STATES), refused, None, SPEC, CLOCK, KEY)
+        list(score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, KEY))
     with pytest.raises(RegistryError, match="no candidate was judged yet"):
-        only_batch(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY)
+        list(score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY))
 
 
 def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_table_to_read(
@@ -225,7 +221,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 ) -> None:
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    table.save(only_batch(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
+    table.save(*score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
     assert table.load().count() == 0
     SCORES.validate(table.load())
     ranked, listed = rank_actions(table.load(), SPEC, ECONOMICS, KEY)
@@ -234,7 +230,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:
     awaiting = Standing("7", "8", "request", "Awaiting approval.")
-    batch = only_batch(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, KEY)
     assert batch.rows.count() == len(STATES)
 
 
@@ -247,7 +243,7 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
     table = DeltaTable(filepath=str(tmp_path / "scores"))
     march, april = [plain("A", MARCH), plain("B", MARCH)], [plain("A", APRIL), plain("C", APRIL)]
     for states, left, clock in ((march, [], CLOCK), (march + april, [], CLOCK), (march + april, [("A", APRIL)], LATER)):
-        table.save(only_batch(*frames(spark, states, left), STANDING, champion, SPEC, clock, KEY))
+        table.save(*score_rows(*frames(spark, states, left), STANDING, champion, SPEC, clock, KEY))
     stored = table.load()
     SCORES.validate(stored)
     rows = sorted((row.batch, row.thing_id, row.scored_at.replace(tzinfo=UTC)) for row in stored.collect())

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMMIT_KEY = "lakehouse_ml"
-# How far back a commit is looked for that a node made: beyond, the node simply runs again.
-_HISTORY = 200
+# How far back a commit is looked for that a node made, at first and at most: beyond, the node simply runs again. A
+# range of days has a commit a day.
+_HISTORY = (200, 2_000)
 # What this reader would misread: with column mapping delta-rs gives NULL for every value, silently.
 _UNREADABLE = {"columnMapping", "deletionVectors"}
 
@@ -141,11 +142,10 @@ class DeltaTable(AbstractDataset[Any, Any]):
         made = current()
         if made is None or not self._exists():
             return False
-        for commit in self._open().history(_HISTORY):
-            told = json.loads(commit.get(_COMMIT_KEY, "{}"))
-            scope = set(told.get("scope", []))
+        for commit in self._commits():
+            scope = set(commit.get("scope", []))
             if not scope or scope & set(batch.values):
-                return told.get("fingerprint") == made.fingerprint and scope == set(batch.values)
+                return commit.get("fingerprint") == made.fingerprint and scope == set(batch.values)
         return False
 
     def preview(self, nrows: int = 10) -> TablePreview:
@@ -170,8 +170,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
     def _changed(self, table: deltalake.DeltaTable) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""
         if self._at_version is None:
-            for commit in table.history(_HISTORY):
-                if not json.loads(commit.get(_COMMIT_KEY, "{}")).get("nothing"):
+            for commit in self._commits():
+                if not commit.get("nothing"):
                     return int(commit["version"])
         return int(table.version())
 
@@ -180,23 +180,32 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if not self._exists():
             return False
         newer: set[str] = set()
-        found = False
-        for commit in self._open().history(_HISTORY):
-            made = json.loads(commit.get(_COMMIT_KEY, "{}"))
-            scope = set(made.get("scope", []))
-            number, of = made.get("part", (1, 1))
-            if made.get("fingerprint") == fingerprint:
-                # The parts of a result are stored one after another: all have to be there, and to be what is there.
-                if scope & newer or (number < of and not found):
+        parts: set[int] = set()
+        for commit in self._commits():
+            scope = set(commit.get("scope", []))
+            if commit.get("fingerprint") == fingerprint:
+                # The parts of a result may be stored in any order, by several runs: each has to be what is there.
+                number, of = commit.get("part", (1, 1))
+                if number not in parts and scope & newer:
                     return False
-                if number == 1:
+                parts.add(number)
+                if len(parts) == of:
                     return True
-                found = True
                 continue
-            if (last and not found) or (not scope and self._mode != "merge"):
+            if (last and not parts) or (not scope and self._mode != "merge"):
                 return False
             newer |= scope
         return False
+
+    def _commits(self) -> Iterator[dict[str, Any]]:
+        """What commits say of themselves, and their versions, newest first; many are read only if few don't suffice."""
+        table, read = self._open(), 0
+        for most in _HISTORY:
+            for commit in table.history(most)[read:]:
+                read += 1
+                yield {**json.loads(commit.get(_COMMIT_KEY, "{}")), "version": commit["version"]}
+            if read < most:
+                return
 
     def newest(self, column: str) -> tuple[str, int] | None:
         """The greatest value of a column and how many rows have it, read without the engine; None without rows."""

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.models import Model, ModelCard, Standing
+from lakehouse_ml.pipelines.batch_scoring.targets import OF
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _REASONS = "array<struct<feature:string,value:string,effect:double>>"
-_OF = "probability_"
 
 
 class ScoringSpec(Spec):
@@ -57,7 +57,7 @@ class ScoringSpec(Spec):
 
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, key: Sequence[str], *, recurring: bool = False,
+    clock: datetime, key: Sequence[str], *, target: str | None = None, recurring: bool = False,
 ) -> Iterator[Batch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
@@ -72,6 +72,7 @@ def score_rows(
         spec: Days and number of reasons.
         clock: Time of the run, UTC.
         key: Entity and time.
+        target: Column of the labels that tells what each speaks of, where a row has several.
         recurring: Whether rows recur.
 
     Yields:
@@ -85,7 +86,7 @@ def score_rows(
     """
     if champion is None:
         if standing.awaits_approval:
-            yield Batch(_nothing(features, key), "batch", ())
+            yield Batch(_nothing(features, labels, key, target), "batch", ())
             return
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
@@ -103,7 +104,7 @@ def score_rows(
 def rank_actions(
     scores: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str], target: str | None = None
 ) -> tuple[Batch, pd.DataFrame]:
-    """Those of the newest (or the named) batch for whom acting is worth most.
+    """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
     The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
     gains above zero are listed, each entity once, by its newest row.
@@ -112,14 +113,13 @@ def rank_actions(
         One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
         hand on.
     """
-    named = spec.batch or spec.to_day
-    batch = named.isoformat() if named else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
+    batch = spec.batch.isoformat() if spec.batch else _newest_batch(scores, spec.to_day)
     gain = F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
     who = [*key, *([target] if target else [])]
     newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
     listed = collect(
-        scores.where(F.col("batch") == batch)
+        scores.where(F.col("batch") == F.lit(batch))
         .withColumns({"expected_gain": gain, "_rank": F.row_number().over(newest)})
         .where((F.col("expected_gain") > 0) & (F.col("_rank") == 1))
         .orderBy(F.desc("expected_gain"), key[0])
@@ -135,20 +135,11 @@ def rank_actions(
     return Batch(rows, "batch", (batch,) if batch else ()), ranked
 
 
-def by_target(scores: DataFrame, key: Sequence[str], target: str) -> DataFrame:
-    """Scores with a row per target: key, target, its probability and decision, and what a score tells besides."""
-    names = [name.removeprefix(_OF) for name in scores.columns if name.startswith(_OF)]
-    told = F.explode(
-        F.array(*(F.struct(F.lit(name).alias("name"), F.col(f"{_OF}{name}").alias("p")) for name in names))
-    )
-    kept = ["batch", "threshold", "model_version"]
-    return scores.select(*key, *kept, told.alias("told")).select(
-        *key,
-        F.col("told.name").alias(target),
-        F.col("told.p").alias("probability"),
-        (F.col("told.p") >= F.col("threshold")).cast("int").alias("decision"),
-        *kept,
-    )
+def _newest_batch(scores: DataFrame, until: date | None) -> str | None:
+    """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
+    reached = F.col("batch") <= F.lit((until or date.max).isoformat())
+    newest: str | None = collect(scores.where(reached).agg(F.max("batch").alias("b")))["b"].item()
+    return newest
 
 
 def _sentence(reasons: Column) -> Column:
@@ -159,7 +150,8 @@ def _sentence(reasons: Column) -> Column:
 def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]) -> DataFrame:
     """Probabilities and reasons with the rest of `SCORE`."""
     target, names = champion.card.target, champion.card.targets
-    decisive = F.greatest(*(f"{_OF}{name}" for name in names)) if len(names) > 1 else F.col("probability")
+    likeliest = [F.col(f"{OF}{name}") for name in names] or [F.col("probability")]
+    decisive = F.greatest(*likeliest) if len(likeliest) > 1 else likeliest[0]
     return scored.select(
         *key,
         *([target] if target else []),
@@ -171,22 +163,31 @@ def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, k
         F.lit(champion.version).alias("model_version"),
         F.lit(batch).alias("batch"),
         F.lit(clock).cast("timestamp").alias("scored_at"),
-        *(f"{_OF}{name}" for name in names),
+        *(f"{OF}{name}" for name in names),
     )
 
 
-def _nothing(features: DataFrame, key: Sequence[str]) -> DataFrame:
-    """No rows with the columns of a score table, so that there is one to read."""
+def _nothing(features: DataFrame, labels: DataFrame, key: Sequence[str], target: str | None) -> DataFrame:
+    """No rows with the columns of a score table, so that there is one to read, and one that scores fit into."""
+    told = sorted(collect(labels.select(target).distinct())[target]) if target else []
+    columns = [(target, "string")] if target else []
+    columns += [(column.name, column.type) for column in SCORE]
+    columns += [(f"{OF}{name}", "double") for name in told]
     empty = features.where(F.lit(0) == F.lit(1))
-    return empty.select(*key, *(F.lit(None).cast(column.type).alias(column.name) for column in SCORE))
+    return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
 
 
 def _days(features: DataFrame, spec: ScoringSpec, moment: str, *, recurring: bool) -> list[date]:
     """The days to score, oldest first."""
+    if spec.from_day and not recurring:
+        raise LakehouseError(
+            f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
+            f"Name that day instead: batch, in batch_scoring's part of conf."
+        )
     if spec.batch and not recurring:
         return [spec.batch]
     days = features.select(F.col(moment).cast("date").alias("day"))
-    newest = collect(days.agg(F.max("day").alias("day")))["day"].item()
+    oldest, newest = collect(days.agg(F.min("day").alias("oldest"), F.max("day").alias("newest"))).iloc[0]
     if newest is None:
         raise LakehouseError("There are no rows to score: the feature table is empty. Land data and run again.")
     last = spec.batch or spec.to_day or pd.Timestamp(newest).date()
@@ -195,8 +196,9 @@ def _days(features: DataFrame, spec: ScoringSpec, moment: str, *, recurring: boo
     first = spec.from_day or last
     there = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
     if there.empty:
+        asked = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
         raise LakehouseError(
-            f"There are no rows to score from {first} to {last}: the newest features are of "
+            f"There are no rows to score {asked}: features go from {pd.Timestamp(oldest).date()} to "
             f"{pd.Timestamp(newest).date()}. Name days that lie in the data."
         )
     return sorted(pd.Timestamp(day).date() for day in there)
@@ -219,7 +221,7 @@ def _active(features: DataFrame, labels: DataFrame, batch: date, key: Sequence[s
 def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
     types = {name: kind for name, kind in features.dtypes if name in key}
     types |= {card.target: "string"} if card.target else {}
-    types |= {"probability": "double", "reasons": _REASONS} | {f"{_OF}{name}": "double" for name in card.targets}
+    types |= {"probability": "double", "reasons": _REASONS} | {f"{OF}{name}": "double" for name in card.targets}
     return ", ".join(f"`{name}` {kind}" for name, kind in types.items())
 
 
@@ -263,7 +265,7 @@ def _scores(model: Any, card: ModelCard, rows: pd.DataFrame, n_reasons: int) -> 
         card.target: likeliest,
         "probability": 1.0 - np.prod(1.0 - table, axis=1),
         "reasons": _reasons(model, given, card.baseline, n_reasons),
-    } | {f"{_OF}{name}": probability for name, probability in of_each.items()}
+    } | {f"{OF}{name}": probability for name, probability in of_each.items()}
 
 
 def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int) -> pa.Array:

@@ -20,7 +20,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(score_rows, key=use_case.key, recurring=use_case.recurring),
+                filled(score_rows, key=use_case.key, target=use_case.target, recurring=use_case.recurring),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
