@@ -17,6 +17,8 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SHOWS = {
     "make run": r"champion +version 1\n",
     "make test": r"\d+ passed",
+    "make run USE_CASE=predictive_maintenance": r"predictive_maintenance\n[^$]+champion +version 1\n",
+    "make run USE_CASE=all": r"churn\n[^$]+nothing was new[^$]+predictive_maintenance\n[^$]+nothing was new",
     "make run LANDING=<folder> LAKE=data/mine": r"customers: 2,000 rows in 2 files.+\n.+outcomes: 400 rows in 1 file",
     ".venv/bin/kedro run --namespaces churn": r"nothing was new",
     ".venv/bin/kedro run --namespaces churn --pipelines training": r"churn\n  time .+nothing was new",
