@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -100,9 +101,11 @@ def _stored(stage: Pipeline) -> set[str]:
 
 
 def _lines(datasets: Iterable[str]) -> list[str]:
-    """Names without their use case, as lines of a readable width."""
-    names = sorted({name.split(".", 1)[-1] for name in datasets if not name.startswith("params:")})
-    return wrap(", ".join(names), _WIDTH, break_long_words=False)
+    """Names without their use case and its tables, which differ, as lines of a readable width."""
+    tables = {table for use_case in USE_CASES for table in (*use_case.sources, use_case.noun)}
+    names = {name.split(".", 1)[-1].rpartition("_") for name in datasets if not name.startswith("params:")}
+    shown = sorted({f"{layer}_…" if table in tables else f"{layer}{_}{table}" for layer, _, table in names})
+    return wrap(", ".join(shown), _WIDTH, break_long_words=False)
 
 
 def _box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:
