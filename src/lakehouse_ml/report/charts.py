@@ -96,7 +96,7 @@ def levels(
 
 def curves(
     lines: Mapping[str, tuple[Floats, Floats]], x: str, y: str, *, diagonal: bool = False, mark: float | None = None,
-    unit_y: bool = True,
+    unit_y: bool = True, x_to: float = 1.0,
 ) -> str:  # fmt: skip
     """Lines by name over a common x from 0 to 1.
 
@@ -107,16 +107,18 @@ def curves(
         diagonal: Whether to draw what a guess would reach.
         mark: An x that a vertical line marks as the threshold.
         unit_y: Whether y runs from 0 to 1.
+        x_to: Where x ends; what lies beyond isn't drawn.
     """
 
     def draw(axes: Axes) -> None:
         for (name, (xs, ys)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
-            axes.plot(*_thinned(xs, ys), color=colour, linestyle=stroke, linewidth=2, label=name)
+            near = xs <= x_to
+            axes.plot(*_thinned(xs[near], ys[near]), color=colour, linestyle=stroke, linewidth=2, label=name)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="guessing")
         if mark is not None:
             axes.axvline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, x_to)
         if unit_y:
             axes.set_ylim(0, 1.02)
         axes.set_xlabel(x)
