@@ -85,9 +85,12 @@ def levels(
         axes.barh(places, values, color=colours, height=0.7)
         axes.set_yticks(places, names)
         axes.grid(visible=False, axis="y")
-        for name, level in marks.items():
+        # Side by side they would cover each other, where a bar is several times as long.
+        crowded = max(values) > 3 * highest
+        for place, (name, level) in enumerate(marks.items()):
+            side = "center" if not crowded else "left" if place else "right"
             axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
-            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha="center")
+            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha=side)
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 

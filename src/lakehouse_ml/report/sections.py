@@ -277,8 +277,8 @@ def _data(given: Material) -> Section:
     ]
     said += [f"No file of {name} has arrived so far." for name in empty]
     said += [
-        f"Of the {_n(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines first, then "
-        f"the newest. All are in manifest_{name}."
+        f"Of the {_n(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines first, "
+        f"then the newest. All are in manifest_{name}."
         for name, source in given.sources.items()
         if len(source.files) > _SHOWN_FILES
     ]
@@ -293,7 +293,6 @@ def _file_grid(name: str, files: pd.DataFrame) -> Grid:
         shown = shown.sort_values("n_quarantined", ascending=False, key=lambda n: n > 0, kind="stable").head(
             _SHOWN_FILES
         )
-        left = files.drop(shown.index)
         caption += f": {len(shown)} of {_n(len(files))}"
     rows = [
         (f.source_file, _n(f.n_lines), _n(f.n_quarantined), f"{f.ingested_at:%Y-%m-%d %H:%M}", f.file_sha256[:12])
