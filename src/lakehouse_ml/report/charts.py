@@ -85,10 +85,13 @@ def levels(
         axes.barh(places, values, color=colours, height=0.7)
         axes.set_yticks(places, names)
         axes.grid(visible=False, axis="y")
-        for name, level in marks.items():
+        # Side by side they would cover each other, where a bar is several times as long.
+        crowded = max(values) > 3 * highest
+        for place, (name, level) in enumerate(marks.items()):
+            side = "center" if not crowded else "left" if place else "right"
             axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
-            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha="center")
-        axes.set_xlim(0, max([*values, highest]) * 1.15)
+            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha=side)
+        axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 
     return drawn(draw, height=1.3 + 0.28 * max(len(names), 2))
@@ -96,7 +99,7 @@ def levels(
 
 def curves(
     lines: Mapping[str, tuple[Floats, Floats]], x: str, y: str, *, diagonal: bool = False, mark: float | None = None,
-    unit_y: bool = True,
+    unit_y: bool = True, x_to: float = 1.0,
 ) -> str:  # fmt: skip
     """Lines by name over a common x from 0 to 1.
 
@@ -107,16 +110,18 @@ def curves(
         diagonal: Whether to draw what a guess would reach.
         mark: An x that a vertical line marks as the threshold.
         unit_y: Whether y runs from 0 to 1.
+        x_to: Where x ends; what lies beyond isn't drawn.
     """
 
     def draw(axes: Axes) -> None:
         for (name, (xs, ys)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
-            axes.plot(*_thinned(xs, ys), color=colour, linestyle=stroke, linewidth=2, label=name)
+            near = xs <= x_to
+            axes.plot(*_thinned(xs[near], ys[near]), color=colour, linestyle=stroke, linewidth=2, label=name)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="guessing")
         if mark is not None:
             axes.axvline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, x_to)
         if unit_y:
             axes.set_ylim(0, 1.02)
         axes.set_xlabel(x)

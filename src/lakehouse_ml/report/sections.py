@@ -276,6 +276,12 @@ def _data(given: Material) -> Section:
         "Every row keeps its file, the file's fingerprint and its line, so that each score leads back to its source."
     ]
     said += [f"No file of {name} has arrived so far." for name in empty]
+    said += [
+        f"Of the {_n(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines first, "
+        f"then the newest. All are in manifest_{name}."
+        for name, source in given.sources.items()
+        if len(source.files) > _SHOWN_FILES
+    ]
     return Section("data", "Which data", said, (), grids)
 
 
@@ -287,12 +293,7 @@ def _file_grid(name: str, files: pd.DataFrame) -> Grid:
         shown = shown.sort_values("n_quarantined", ascending=False, key=lambda n: n > 0, kind="stable").head(
             _SHOWN_FILES
         )
-        left = files.drop(shown.index)
-        caption += (
-            f": {len(shown)} of {_n(len(files))}, those with refused lines first, then the newest. The others have "
-            f"{_n(left['n_lines'].sum())} rows, {_n(left['n_quarantined'].sum())} of them refused; all are in "
-            f"manifest_{name}"
-        )
+        caption += f": {len(shown)} of {_n(len(files))}"
     rows = [
         (f.source_file, _n(f.n_lines), _n(f.n_quarantined), f"{f.ingested_at:%Y-%m-%d %H:%M}", f.file_sha256[:12])
         for f in shown.itertuples()
@@ -507,6 +508,7 @@ def _curves(given: Material) -> Section:
     words, sides = given.words, list(_sides(given))
     share = label.mean()
     part, riskiest = (0.2, "fifth") if share >= _RARE else (0.01, "hundredth")
+    near = _near(label)
     held = f"{_found_in(label, sides[0][1], part):.0%}"
     pictures = [
         Picture(
@@ -537,7 +539,7 @@ def _curves(given: Material) -> Section:
         Picture(
             charts.curves({name: _gain(label, p) for name, p in sides},
                           f"share of {words.many} looked at, riskiest first",
-                          f"found, share of those {words.who} {words.happens}", diagonal=True),
+                          f"found, share of those {words.who} {words.happens}", diagonal=True, x_to=near),
             f"Gain curve: the riskiest {riskiest} holds {held} of all {words.who} {words.happens}.",
             f"Gain: the riskiest {riskiest} of all {words.many} holds {held} of those {words.who} "
             f"{words.happens}.",
@@ -607,11 +609,13 @@ def _value(given: Material) -> Section:
         f"{_fine(shares[best])}, {_money(values[best])}; {words.action} for {words.everybody} would bring "
         f"{_money(values[-1])}."
     )
+    near = _near(label)
     picture = Picture(
         charts.curves({f"version {given.version}": (shares, values)}, f"share of {words.many} with {words.action}",
-                      f"value per {words.one}", unit_y=False),
+                      f"value per {words.one}", unit_y=False, x_to=near),
         f"Expected value by share of {words.many}: highest, {_money(values[best])}, at {_fine(shares[best])}.",
-        f"Value per {words.one}, if so many get {words.action}, the riskiest first.",
+        f"Value per {words.one}, if so many get {words.action}, the riskiest first."
+        + (f" Only the riskiest {near:.0%} are drawn." if near < 1 else ""),
     )  # fmt: skip
     return Section("value", "What it is worth", said, [picture])
 
@@ -647,18 +651,6 @@ def _scores(given: Material) -> Section:
 def _drift(given: Material) -> Section:
     if given.drift_verdict is None or not len(given.drift):
         return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
-    changed = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
-    top = changed.head(_SHOWN_FEATURES)
-    clock = (top["status"] == "clock").tolist()
-    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
-    picture = Picture(
-        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)", clock),
-        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}."
-        if len(top)
-        else "",
-        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
-        f"needs more than chance." + (" Grey bars are driven by the clock and never alarm." if any(clock) else ""),
-    )
     rows = [
         (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)
         for d in given.drift.itertuples()
@@ -668,8 +660,24 @@ def _drift(given: Material) -> Section:
         "drift",
         "Change since training",
         [given.drift_verdict["reason"]],
-        [picture] if len(top) else [],
+        list(_drift_drawn(given)),
         [Grid("Every column of the batch", heads, rows, frozenset({1, 2}), folded=True)],
+    )
+
+
+def _drift_drawn(given: Material) -> Iterator[Picture]:
+    """The columns that changed most; nothing where no column could be tested."""
+    changed = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
+    top = changed.head(_SHOWN_FEATURES)
+    if not len(top):
+        return
+    clock = (top["status"] == "clock").tolist()
+    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
+    yield Picture(
+        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)", clock),
+        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}.",
+        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
+        f"needs more than chance." + (" Grey bars are driven by the clock and never alarm." if any(clock) else ""),
     )
 
 
@@ -820,6 +828,11 @@ def _gain(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
     order = np.argsort(-probability, kind="stable")
     found = np.concatenate([[0.0], np.cumsum(label[order])]) / label.sum()
     return np.linspace(0, 1, len(found)), found
+
+
+def _near(label: Floats) -> float:
+    """How much of the rows, riskiest first, is drawn: of a rare outcome the rest would press all into a corner."""
+    return 1.0 if label.mean() >= _RARE else _RARE
 
 
 def _found_in(label: Floats, probability: Floats, share: float) -> float:

@@ -264,15 +264,17 @@ def _scores(model: Any, card: ModelCard, rows: pd.DataFrame, n_reasons: int) -> 
     return {
         card.target: likeliest,
         "probability": 1.0 - np.prod(1.0 - table, axis=1),
-        "reasons": _reasons(model, given, card.baseline, n_reasons),
+        "reasons": _reasons(model, given, card.baseline, n_reasons, besides=card.target),
     } | {f"{OF}{name}": probability for name, probability in of_each.items()}
 
 
-def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int) -> pa.Array:
-    """The strongest effects of each row, strongest first, as lists of structs."""
+def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int, besides: str | None = None) -> pa.Array:
+    """The strongest effects of each row, strongest first, as lists of structs; what was asked for is no reason."""
     import pyarrow as pa
 
-    effects = estimators.explain(model, rows, baseline)
+    told = [n for n, name in enumerate(rows.columns) if name != besides]
+    effects = estimators.explain(model, rows, baseline)[:, told]
+    rows = rows.iloc[:, told]
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)
