@@ -183,7 +183,10 @@ def _failed_counts(checked: DataFrame) -> dict[str, int]:
 def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, object]]:
     held = F.array_contains(F.concat(REASONS, WARNINGS), F.lit(rule.name))
     shown = checked.where(held).orderBy("source_file", "line_number").limit(most)
-    rows = collect(_with_previous(checked, shown, rule) if isinstance(rule, GapRule) else shown)
+    shown = _with_previous(checked, shown, rule) if isinstance(rule, GapRule) else shown
+    # As text: a moment beyond the year 2262, which a mistyped digit makes, is none in memory.
+    moments = {name: F.col(name).cast("string") for name, kind in shown.dtypes if kind == "timestamp"}
+    rows = collect(shown.withColumns(moments))
     rows = rows.sort_values(["source_file", "line_number"])
     rows = rows.drop(columns=[REASONS, WARNINGS, "file_sha256", "ingested_at"])
     return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]

@@ -153,7 +153,8 @@ def cut(spec: TimeSplit, first: datetime, last: datetime) -> Cuts:
     test = spec.test_from or (last - spec.test_share * span).date()
     calibrate = spec.calibrate_from or (_midnight(test) - spec.calibration_share * span).date()
     rows = f"labelled rows go from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
-    for part, name, day in (("calibration", "calibrate_from", calibrate), ("holdout", "test_from", test)):
+    # The calibration part may follow from the other one: what is wrong with that is told first.
+    for part, name, day in (("holdout", "test_from", test), ("calibration", "calibrate_from", calibrate)):
         if not first < _midnight(day) <= last:
             raise TrainingError(
                 f"The {part} part can't begin on {day}: {rows}. Set {name} in conf to a day between, or land more rows."
