@@ -558,7 +558,8 @@ def _literal(text: str) -> str:
     """Python's literal of a text, in the quotes that the formatter prefers: double ones, if that escapes no more."""
     quote = "'" if text.count('"') > text.count("'") else '"'
     plain = "".join(letter if letter in "'\"" else repr(letter)[1:-1] for letter in text)
-    return f"{quote}{plain.replace(quote, '\\' + quote)}{quote}"
+    escaped = plain.replace(quote, f"\\{quote}")
+    return f"{quote}{escaped}{quote}"
 
 
 def _tuple(names: Sequence[str]) -> str:
