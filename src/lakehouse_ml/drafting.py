@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 # Text with more different values is no category; more classes than that are no classes.
 MOST_CATEGORIES = 50
 MOST_CLASSES = 20
+_MOST_GROUPS = 10
 # What the drafted split asks for: entities of each class in each part.
 HOLDOUT_SHARE = 0.2
 LEAST = 5
 WIDEST_GAP = 0.2
 _SALTS = 20
-_LONGEST = 60
+# Letters of a name here or of a class, and of a name in the file: so that every drafted line fits its width.
+_LONGEST = 45
+_LONGEST_SOURCE = 90
 _WIDTH = 120
 
 _MISSING = {"na", "n/a", "nan", "null", "none", "?", "-"}
@@ -94,7 +97,7 @@ class Profile:
             return "Empty in the file."
         if self.is_number:
             low, high = (choose(self.counts, key=float) for choose in (min, max))
-            return f"From {low} to {high}."
+            return f"From {_short(low, 30)} to {_short(high, 30)}."
         if self.type != "string":
             return f"From {min(self.counts)} to {max(self.counts)}."
         if len(self.counts) > MOST_CATEGORIES:
@@ -150,10 +153,10 @@ def read(path: Path) -> tuple[pa.Table, str]:
     if not header:
         raise LandingError(f"{path.name} is empty: not even a header stands in it.")
     for number, name in enumerate(header, 1):
-        if not name.strip() or not name.isprintable() or len(name) > _LONGEST:
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_SOURCE:
             raise LandingError(
-                f"{path.name}: column {number} of {len(header)} has no name of 1 to {_LONGEST} printable letters in "
-                f"the header. Name it, or remove it."
+                f"{path.name}: column {number} of {len(header)} has no name of 1 to {_LONGEST_SOURCE} printable letters "
+                f"in the header. Name it, or remove it."
             )
         if header.count(name) > 1:
             raise LandingError(f"{path.name}: column {name} stands in the header twice. Rename or remove one.")
@@ -180,7 +183,7 @@ def profile(table: pa.Table) -> tuple[Profile, ...]:
 
     profiles: dict[str, Profile] = {}
     for number, source in enumerate(table.column_names, 1):
-        name = snake(source) or f"column_{number}"
+        name = snake(source)[:_LONGEST].rstrip("_") or f"column_{number}"
         name = f"{name}_given" if name in _OURS else name
         if name in profiles:
             raise LandingError(
@@ -226,6 +229,7 @@ def draft(wish: Wish, table: pa.Table, delimiter: str = ",") -> Draft:
         )
     casts = [column.name for column in features if column.is_number_in_text]
     categorical = [column.name for column in features if not column.is_number and column.name not in casts]
+    few = [column.name for column in features if column.name in categorical and len(column.counts) <= _MOST_GROUPS]
     left_out = [
         f"{column.name} {column.unfit}." for column in columns
         if column not in (key, label, time) and column.unfit
@@ -237,7 +241,7 @@ def draft(wish: Wish, table: pa.Table, delimiter: str = ",") -> Draft:
         "title": wish.name.replace("_", " ").capitalize(),
         "constant": wish.name.upper(),
         "imports": _imports(wish.name, casts=bool(casts), classes=bool(classes)),
-        "grain": f"one row per {key.name} and {'day' if time else 'snapshot'}",
+        "grain": f"one row per {_short(key.name, 30)} and {'day' if time else 'snapshot'}",
         "key": key,
         "label": label,
         "moment": moment,
@@ -246,10 +250,7 @@ def draft(wish: Wish, table: pa.Table, delimiter: str = ",") -> Draft:
         "negative": next((word for word in words if word != positive), ""),
         "happens": "apply" if classes else f"have {label.name} = {_short(positive, 40)}",
         "happened": "applied" if classes else f"had {label.name} = {_short(positive, 40)}",
-        "segments": [
-            *(["outcome"] if classes else []),
-            *[column.name for column in features if column.name in categorical and len(column.counts) <= 10][:2],
-        ],
+        "segments": [*(["outcome"] if classes else []), *few][:2],
         "landing": [_column(column, required=column in (key, time), label=label) for column in columns],
         "outcomes": [
             _column(column, required=True, label=label) for column in (key, time, label) if column is not None
