@@ -155,8 +155,8 @@ def read(path: Path) -> tuple[pa.Table, str]:
     for number, name in enumerate(header, 1):
         if not name.strip() or not name.isprintable() or len(name) > _LONGEST_SOURCE:
             raise LandingError(
-                f"{path.name}: column {number} of {len(header)} has no name of 1 to {_LONGEST_SOURCE} printable letters "
-                f"in the header. Name it, or remove it."
+                f"{path.name}: column {number} of {len(header)} has no name of 1 to {_LONGEST_SOURCE} printable "
+                f"letters in the header. Name it, or remove it."
             )
         if header.count(name) > 1:
             raise LandingError(f"{path.name}: column {name} stands in the header twice. Rename or remove one.")
