@@ -131,6 +131,55 @@ class Draft:
     told: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What each column is to the use case.
+
+    Attributes:
+        columns: All of them, in the file's order.
+        key: What a row is about.
+        label: What is predicted.
+        time: The row's day; None where files tell it.
+        classes: Names of the classes by the file's words; none where there are two outcomes.
+        positive: Of two outcomes, the one that is predicted.
+        salt: Of the split.
+    """
+
+    columns: Sequence[Profile]
+    key: Profile
+    label: Profile
+    time: Profile | None
+    classes: Mapping[str, str]
+    positive: str
+    salt: int
+
+    @property
+    def others(self) -> list[Profile]:
+        """All but key, label and time."""
+        given = {column.name for column in (self.key, self.label, self.time) if column}
+        return [column for column in self.columns if column.name not in given]
+
+    @property
+    def features(self) -> list[Profile]:
+        """What is learned from."""
+        return [column for column in self.others if not column.unfit]
+
+    @property
+    def casts(self) -> list[str]:
+        """Features that are numbers but for words such as NA."""
+        return [column.name for column in self.features if column.is_number_in_text]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Features with categories."""
+        return [column.name for column in self.features if not column.is_number and not column.is_number_in_text]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is no feature, with the reason."""
+        return [_short(f"{column.name} {column.unfit}.", _WIDTH - 10) for column in self.others if column.unfit]
+
+
 def read(path: Path) -> tuple[pa.Table, str]:
     """Every whole record of a CSV as text, trimmed, by the file's names; and what separates its fields.
 
@@ -208,73 +257,16 @@ def draft(wish: Wish, table: pa.Table, delimiter: str = ",") -> Draft:
         LakehouseError: The name, a column, the key or the labels don't suit; the sentence names it and the remedy.
     """
     check_name(wish.name)
-    columns = profile(table)
-    key = _chosen(columns, wish.key, "--key")
-    label = _chosen(columns, wish.label, "--label")
-    time = _chosen(columns, wish.time, "--time") if wish.time else None
-    if len({key.name, label.name, *([time.name] if time else [])}) < 2 + bool(time):
-        raise LakehouseError("--key, --label and --time name different columns: what identifies a row, what is "
-                             "predicted, and the row's day.")  # fmt: skip
-    if time and time.type != "date":
-        raise LakehouseError(f"--time: {time.source} doesn't hold a day (YYYY-MM-DD) in every row.")
-    _check_key(table, key, time)
-    classes, positive = _outcomes(label, wish.positive)
-    entities = _newest_labelled(table, key, label, None if classes else time)
-    salt = _salt(entities, label)
-    features = [column for column in columns if column not in (key, label, time) and not column.unfit]
-    if not features:
-        raise LakehouseError(
-            f"Beside {key.source} and {label.source} no column can be learned from: numbers, or text with at most "
-            f"{MOST_CATEGORIES} different values."
-        )
-    casts = [column.name for column in features if column.is_number_in_text]
-    categorical = [column.name for column in features if not column.is_number and column.name not in casts]
-    few = [column.name for column in features if column.name in categorical and len(column.counts) <= _MOST_GROUPS]
-    left_out = [
-        f"{column.name} {column.unfit}." for column in columns
-        if column not in (key, label, time) and column.unfit
-    ]  # fmt: skip
-    moment = time.name if time else "snapshot_on"
-    words = sorted(label.counts)
-    values = {
-        "name": wish.name,
-        "title": wish.name.replace("_", " ").capitalize(),
-        "constant": wish.name.upper(),
-        "imports": _imports(wish.name, casts=bool(casts), classes=bool(classes)),
-        "grain": f"one row per {_short(key.name, 30)} and {'day' if time else 'snapshot'}",
-        "key": key,
-        "label": label,
-        "moment": moment,
-        "classes": classes,
-        "positive": positive,
-        "negative": next((word for word in words if word != positive), ""),
-        "happens": "apply" if classes else f"have {label.name} = {_short(positive, 40)}",
-        "happened": "applied" if classes else f"had {label.name} = {_short(positive, 40)}",
-        "segments": [*(["outcome"] if classes else []), *few][:2],
-        "landing": [_column(column, required=column in (key, time), label=label) for column in columns],
-        "outcomes": [
-            _column(column, required=True, label=label) for column in (key, time, label) if column is not None
-        ],
-        "outcome_header": delimiter.join(column.source for column in (key, time, label) if column is not None),
-        "categorical": categorical,
-        "kept": [column.name for column in features if column.name not in casts],
-        "casts": casts,
-        "left_out": [_short(line, _WIDTH - 10) for line in left_out],
-        "delimiter": delimiter,
-        "day": max(time.counts) if time else "2024-12-31",
-        "known": f"`{label.name}` in ({', '.join(map(_sql, words))})",
-        "salt": salt,
-        "least": LEAST,
-        "gap": WIDEST_GAP,
-        "holdout_share": HOLDOUT_SHARE,
-    }
+    decided = _decide(wish, table)
+    values = _values(wish.name, decided, delimiter)
     code, conf = f"src/lakehouse_ml/use_cases/{wish.name}", f"conf/base/{wish.name}"
     places = {f"{name}.py": code for name in ("__init__", "contracts", "features", "labels", "synthetic")}
     places |= {f"{name}.yml": conf for name in ("catalog", "parameters")}
     told = [
-        f"{len(table):,} rows, {len(columns)} columns, {len(features)} features, {len(categorical)} of them text.",
-        _told_of_label(label, classes, positive),
-        *(f"Left out: {line}" for line in left_out),
+        f"{len(table):,} rows, {len(decided.columns)} columns, {len(decided.features)} features, "
+        f"{len(decided.categorical)} of them text.",
+        _told_of_label(decided.label, decided.classes, decided.positive),
+        *(f"Left out: {line}" for line in decided.left_out),
     ]
     return Draft({f"{folder}/{file}": _render(f"{file}.j2", values) for file, folder in places.items()}, told)
 
@@ -399,6 +391,68 @@ def _chosen(columns: Sequence[Profile], given: str, option: str) -> Profile:
         raise LakehouseError(f"{option}: there is no column {given} in the file. There are "
                              f"{', '.join(column.source for column in columns)}.")  # fmt: skip
     return found[0]
+
+
+def _decide(wish: Wish, table: pa.Table) -> Decided:
+    columns = profile(table)
+    key = _chosen(columns, wish.key, "--key")
+    label = _chosen(columns, wish.label, "--label")
+    time = _chosen(columns, wish.time, "--time") if wish.time else None
+    if len({key.name, label.name, *([time.name] if time else [])}) < 2 + bool(time):
+        raise LakehouseError("--key, --label and --time name different columns: what identifies a row, what is "
+                             "predicted, and the row's day.")  # fmt: skip
+    if time and time.type != "date":
+        raise LakehouseError(f"--time: {time.source} doesn't hold a day (YYYY-MM-DD) in every row.")
+    _check_key(table, key, time)
+    classes, positive = _outcomes(label, wish.positive)
+    salt = _salt(_newest_labelled(table, key, label, None if classes else time), label)
+    decided = Decided(columns, key, label, time, classes, positive, salt)
+    if not decided.features:
+        raise LakehouseError(
+            f"Beside {key.source} and {label.source} no column can be learned from: numbers, or text with at most "
+            f"{MOST_CATEGORIES} different values."
+        )
+    return decided
+
+
+def _values(name: str, decided: Decided, delimiter: str) -> dict[str, Any]:
+    """What the templates are filled with."""
+    key, label, time, positive = decided.key, decided.label, decided.time, decided.positive
+    known_later = [column for column in (key, time, label) if column]
+    few = [
+        column.name for column in decided.features
+        if column.name in decided.categorical and len(column.counts) <= _MOST_GROUPS
+    ]  # fmt: skip
+    return {
+        "name": name,
+        "title": name.replace("_", " ").capitalize(),
+        "constant": name.upper(),
+        "imports": _imports(name, casts=bool(decided.casts), classes=bool(decided.classes)),
+        "grain": f"one row per {_short(key.name, 30)} and {'day' if time else 'snapshot'}",
+        "key": key,
+        "label": label,
+        "moment": time.name if time else "snapshot_on",
+        "classes": decided.classes,
+        "positive": positive,
+        "negative": next((word for word in sorted(label.counts) if word != positive), ""),
+        "happens": "apply" if decided.classes else f"have {label.name} = {_short(positive, 40)}",
+        "happened": "applied" if decided.classes else f"had {label.name} = {_short(positive, 40)}",
+        "segments": [*(["outcome"] if decided.classes else []), *few][:2],
+        "landing": [_column(column, required=column in (key, time), label=label) for column in decided.columns],
+        "outcomes": [_column(column, required=True, label=label) for column in known_later],
+        "outcome_header": delimiter.join(column.source for column in known_later),
+        "categorical": decided.categorical,
+        "kept": [column.name for column in decided.features if column.name not in decided.casts],
+        "casts": decided.casts,
+        "left_out": decided.left_out,
+        "delimiter": delimiter,
+        "day": max(time.counts) if time else "2024-12-31",
+        "known": f"`{label.name}` in ({', '.join(map(_sql, sorted(label.counts)))})",
+        "salt": decided.salt,
+        "least": LEAST,
+        "gap": WIDEST_GAP,
+        "holdout_share": HOLDOUT_SHARE,
+    }
 
 
 def _check_key(table: pa.Table, key: Profile, time: Profile | None) -> None:
