@@ -284,9 +284,10 @@ def test_a_long_list_is_written_over_several_lines() -> None:
 def test_the_drafted_split_leaves_both_parts_enough_of_each_class(tmp_path: Path) -> None:
     from lakehouse_ml.pipelines.training.split import HashSplit, is_held_out
 
-    rows = changed(Defaulted=lambda i: "yes" if i % 9 == 0 else "no")
+    rows = changed(Defaulted=lambda i: "yes" if i % 14 == 0 else "no")
     split = yaml.safe_load(drafted(tmp_path, rows)["parameters.yml"])["loans"]["training"]["split"]
     spec = HashSplit.model_validate(split)
+    assert spec.salt > 0  # the first that comes to mind would leave the hold-out too few
     out = [is_held_out(row["LoanID"], spec.salt, spec.holdout_share) for row in rows]
     for word in ("yes", "no"):
         held = [is_out for row, is_out in zip(rows, out, strict=True) if row["Defaulted"] == word]
