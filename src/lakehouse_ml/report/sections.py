@@ -561,15 +561,7 @@ def _drift(given: Material) -> Section:
         return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
     measured = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
     top = measured.head(_SHOWN_FEATURES)
-    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
-    picture = Picture(
-        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)"),
-        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}."
-        if len(top)
-        else "",
-        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
-        f"needs more than chance.",
-    )
+    pictures = [] if top.empty else [_levels(top, given.drift_levels)]
     rows = [
         (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)
         for d in given.drift.itertuples()
@@ -579,9 +571,21 @@ def _drift(given: Material) -> Section:
         "drift",
         "Change since training",
         [given.drift_verdict["reason"]],
-        [picture] if len(top) else [],
+        pictures,
         [Grid("Every column of the batch", heads, rows, frozenset({1, 2}), folded=True)],
     )
+
+
+def _levels(top: pd.DataFrame, levels: tuple[float, float]) -> Picture:
+    return Picture(
+        charts.levels(
+            top["column"].tolist(), top["psi"].tolist(), dict(zip(("warning", "alarm"), levels, strict=True)),
+            "population stability index (PSI)",
+        ),
+        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}.",
+        f"How far a column's distribution lies from training. Below {levels[0]:g} is usual; an alarm also needs more "
+        f"than chance.",
+    )  # fmt: skip
 
 
 def _outcomes(given: Material) -> Section:
