@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lakehouse_ml import quiet
+from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -61,11 +62,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _write_sample(use_case: str) -> None:
     """Generated files in the project's own landing folder, if it is empty."""
+    import click
+
     folder = LANDING / use_case
     if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         return
     synthetic = import_module(f"lakehouse_ml.use_cases.{use_case}.synthetic")
-    synthetic.write_sample(folder)
+    try:
+        synthetic.write_sample(folder)
+    except LakehouseError as error:
+        raise click.ClickException(str(error)) from error
     print(f"No files in {folder.relative_to(PROJECT)}: simulated ones were written there.", file=sys.stderr)
 
 

@@ -510,3 +510,11 @@ def test_the_levels_of_drift_are_those_of_conf() -> None:
     said = read()
     assert "Below 0.07 is usual" in said.text
     assert any("0.21" in picture and "alarm" in picture for picture in pictures(said))
+
+
+def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture_of_it() -> None:
+    few = GIVEN.drift.assign(psi=np.nan, p_adjusted=np.nan, status="too_few_rows", reason="Too few.")
+    verdict = {"status": "not_assessable", "reason": "No column could be tested."}
+    said = read(replace(GIVEN, drift=few, drift_verdict=verdict))
+    assert "No column could be tested." in said.text
+    assert len(pictures(said)) == len(pictures(read())) - 1
