@@ -160,6 +160,7 @@ def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place
     return here, before
 
 
+@pytest.mark.slow
 def test_of_more_days_only_the_new_files_are_read(later: tuple[Place, dict[str, int]]) -> None:
     here, before = later
     files = {f"telemetry/telemetry_{day}_simulated.csv" for day in NEXT}
@@ -173,6 +174,7 @@ def test_of_more_days_only_the_new_files_are_read(later: tuple[Place, dict[str, 
     assert balance(here, "telemetry")[0] > balance(here, "machines")[0]
 
 
+@pytest.mark.slow
 def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple[Place, dict[str, int]]) -> None:
     here, before = later
     assert len(DeltaTable(here.table("metrics_live").table_uri, version=before["metrics_live"]).to_pandas()) == 0
@@ -186,6 +188,7 @@ def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple
     assert len(scores) == 2 * MACHINES * 4
 
 
+@pytest.mark.slow
 def test_a_corrected_day_takes_the_place_of_its_rows(later: tuple[Place, dict[str, int]]) -> None:
     here, _ = later
     file = here.landing / "telemetry" / "telemetry_2015-01-10_simulated.csv"
