@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -37,12 +38,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
     """Write a page to the file that the arguments name, and return it; without one, print the page."""
-    target = list(sys.argv[1:] if argv is None else argv)
-    if not target:
+    parser = argparse.ArgumentParser(description="Write a page of the documentation, or print it.")
+    parser.add_argument("file", type=Path, nargs="?", help="where to")
+    target: Path | None = parser.parse_args(argv).file
+    if target is None:
         print(page, end="")
-        return None
-    Path(target[0]).write_text(page, encoding="utf-8")
-    return Path(target[0])
+    else:
+        target.write_text(page, encoding="utf-8")
+    return target
 
 
 def registered() -> dict[str, Pipeline]:
@@ -98,9 +101,11 @@ def _stored(stage: Pipeline) -> set[str]:
 
 
 def _lines(datasets: Iterable[str]) -> list[str]:
-    """Names without their use case, as lines of a readable width."""
-    names = sorted({name.split(".", 1)[-1] for name in datasets if not name.startswith("params:")})
-    return wrap(", ".join(names), _WIDTH, break_long_words=False)
+    """Names without their use case and its tables, which differ, as lines of a readable width."""
+    tables = {table for use_case in USE_CASES for table in (*use_case.sources, use_case.noun)}
+    names = {name.split(".", 1)[-1].rpartition("_") for name in datasets if not name.startswith("params:")}
+    shown = sorted({f"{layer}_…" if table in tables else f"{layer}{_}{table}" for layer, _, table in names})
+    return wrap(", ".join(shown), _WIDTH, break_long_words=False)
 
 
 def _box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:

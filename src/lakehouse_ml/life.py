@@ -9,10 +9,12 @@ from importlib import import_module
 from pathlib import Path
 
 from lakehouse_ml import quiet
+from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parents[2]
 LANDING = PROJECT / "data" / "landing"
-SAMPLES = {"churn": "customers_simulated.csv"}
+NAMES = tuple(use_case.name for use_case in USE_CASES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     bootstrap_project(PROJECT)
     if given.quiet:
         quiet.say_only_the_summary()
-    names = list(SAMPLES) if given.use_case == "all" else [given.use_case]
+    names = list(NAMES) if given.use_case == "all" else [given.use_case]
     try:
         if given.landing is not None and len(names) > 1:
-            raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(SAMPLES))
+            raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(NAMES))
         params = {"landing": given.landing, "lake": given.lake}
         runtime = {key: value for key, value in params.items() if value}
         with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--use-case", choices=[*SAMPLES, "all"], default="churn")
+    parser.add_argument("--use-case", choices=[*NAMES, "all"], default="churn")
     parser.add_argument("--landing", default=None, help="folder with your files, instead of generated ones")
     parser.add_argument("--lake", default=None, help="folder for tables and models, instead of data/")
     parser.add_argument("--env", default=None, help="a folder of conf/")
@@ -60,11 +62,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _write_sample(use_case: str) -> None:
     """Generated files in the project's own landing folder, if it is empty."""
+    import click
+
     folder = LANDING / use_case
     if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         return
     synthetic = import_module(f"lakehouse_ml.use_cases.{use_case}.synthetic")
-    synthetic.write_csv(folder / SAMPLES[use_case])
+    try:
+        synthetic.write_sample(folder)
+    except LakehouseError as error:
+        raise click.ClickException(str(error)) from error
     print(f"No files in {folder.relative_to(PROJECT)}: simulated ones were written there.", file=sys.stderr)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lakehouse_ml.errors import RegistryError
@@ -20,12 +20,15 @@ class ModelCard:
         numeric: Predictors with numbers, in order, after the categorical ones.
         threshold: Probability from which on the decision is positive.
         baseline: A typical row (mode, median): what a row's reasons are measured against.
-        reference: Profile of each predictor and of the out-of-fold score over the training rows that are like
-            those a batch holds; monitoring compares batches with it.
-        salt: Of the hash that split the rows, with `holdout_share`: tells which rows this model never saw.
-        holdout_share: Share of entities that the hash holds out.
+        reference: Profile of each predictor over the training rows that are like those a batch holds, and of the score
+            that such rows get when the model hasn't learned from them: out of fold, or calibrated in the calibration
+            part; monitoring compares batches with it.
+        unseen: Which rows this model never saw: `{"kind": "hash", "salt", "holdout_share"}`, or
+            `{"kind": "time", "from"}` with the first moment of its hold-out; see `training.split.never_seen`.
         importance: Mean absolute effect of each predictor on the probability.
-        metrics: Cross-validated metrics of the trial.
+        metrics: Cross-validated metrics of the trial, at the threshold that is best out of fold.
+        target: The categorical predictor that tells what a row's label is about; None where rows have one label.
+        targets: Its values in training, sorted: what may be asked of the model.
     """
 
     estimator: str
@@ -35,10 +38,11 @@ class ModelCard:
     threshold: float
     baseline: Mapping[str, Any]
     reference: Mapping[str, Any]
-    salt: int
-    holdout_share: float
+    unseen: Mapping[str, Any]
     importance: Mapping[str, float]
     metrics: Mapping[str, float]
+    target: str | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def predictors(self) -> list[str]:
@@ -51,9 +55,20 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """The card that `to_json` wrote."""
+        """The card that `to_json` wrote.
+
+        Raises:
+            RegistryError: It has other fields.
+        """
         values = json.loads(text)
-        sequences = {name: tuple(values[name]) for name in ("categorical", "numeric")}
+        names = {each.name for each in fields(cls)}
+        if set(values) != names:
+            differing = ", ".join(sorted(names ^ set(values)))
+            raise RegistryError(
+                f"A registered model's card was written by other code (it differs in {differing}): go back to that, or "
+                f"start a new lake with LAKE=<folder>."
+            )
+        sequences = {name: tuple(values[name]) for name in ("categorical", "numeric", "targets")}
         return cls(**{**values, **sequences})
 
 
@@ -76,12 +91,12 @@ class Model:
     card: ModelCard
 
     def check_columns(self, columns: Iterable[str]) -> None:
-        """Make sure that rows with these columns can be scored.
+        """Make sure that rows with these columns can be scored; the target isn't one, but asked for.
 
         Raises:
             RegistryError: Names the predictors that are missing.
         """
-        missing = sorted(set(self.card.predictors) - set(columns))
+        missing = sorted(set(self.card.predictors) - {self.card.target} - set(columns))
         if missing:
             raise RegistryError(
                 f"Version {self.version} of {self.name} needs columns that the features no longer have: "

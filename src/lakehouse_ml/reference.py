@@ -76,14 +76,16 @@ def parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapp
 
 
 def described(kind: type[BaseModel]) -> dict[str, str]:
-    """What the docstring's Attributes say of each field.
+    """What the docstring's Attributes, or those of the class above, say of each field.
 
     Raises:
         ValueError: It says nothing of a field.
     """
-    _, _, listed = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
-    told = {name: re.sub(r"\s+", " ", text) for name, text in entries}
+    told: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        _, _, listed = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
+        entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
+        told |= {name: re.sub(r"\s+", " ", text) for name, text in entries if name in kind.model_fields}
     silent = [name for name in kind.model_fields if name not in told]
     if silent:
         raise ValueError(f"{kind.__name__} does not tell under Attributes what it means by {', '.join(silent)}.")
@@ -96,22 +98,45 @@ def _fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator[tupl
     for name, field in kind.model_fields.items():
         key = f"{path}{name}"
         given = values.get(name, field.default) if isinstance(values, Mapping) else ""
-        inner = spec_within(field.annotation)
+        inner = _spec_of_kind(field.annotation, given) or spec_within(field.annotation)
         if inner is None:
             yield key, "" if given is PydanticUndefined else given, told[name]
-        elif inspect.isclass(field.annotation):
+        elif inspect.isclass(field.annotation) or _spec_of_kind(field.annotation, given):
             yield from _fields(inner, given, f"{key}.")
         else:
             by_name = isinstance(given, Mapping)
             yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", told[name]
-            yield from _fields(inner, "", f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[].")
+            within = f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[]."
+            seen = set()
+            for each in specs_within(field.annotation):
+                rows = [row for row in _fields(each, "", within) if row[0] not in seen]
+                seen |= {name for name, _, _ in rows}
+                yield from rows
+
+
+def _spec_of_kind(annotation: Any, given: Any) -> type[BaseModel] | None:
+    """Of several specs that are told apart by `kind`, the one that is given; the first where no kind is."""
+    several: list[type[BaseModel]] = [
+        part for part in get_args(annotation)
+        if inspect.isclass(part) and issubclass(part, BaseModel) and "kind" in part.model_fields
+    ]  # fmt: skip
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    named = [part for part in several if kind in get_args(part.model_fields["kind"].annotation)]
+    return next(iter(named or several), None)
 
 
 def spec_within(annotation: Any) -> type[BaseModel] | None:
-    """The spec that an annotation is, or holds."""
+    """The spec that an annotation is, or the first that it holds."""
+    return next(specs_within(annotation), None)
+
+
+def specs_within(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The specs that an annotation is, or holds, in order."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := spec_within(part))), None)
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from specs_within(part)
 
 
 def _conf() -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision", "expected_value")
 _COLOURS = {"approve": "green", "refuse": "red", "request": "yellow"}
 _DRIFT = {"stable": "green", "warn": "yellow", "drift": "red"}
+# Up to so many tables each has its own line, whatever there is to tell.
+_FEW_SOURCES = 2
 _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
 
 
@@ -82,33 +84,50 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
 def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.landing_files import LandingFiles
 
-    told = []
+    told: list[str] = []
+    quiet: list[str] = []
+    many = len(use_case.sources) > _FEW_SOURCES
     for name in use_case.sources:
         files = _stored(catalog, f"{use_case.name}.manifest_{name}")
         if files is not None and len(files):
             refused = int(files["n_quarantined"].sum())
             gone = catalog.get(f"{use_case.name}.landing_{name}")
             vanished = gone.vanished() if isinstance(gone, LandingFiles) else []
+            if many and not refused and not vanished:
+                quiet.append(f"{name} {_rows_in_files(files)}")
+                continue
             told.append(
                 f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
                 f"{refused:,} of them refused at parsing"
                 + (f"; gone from the folder, their rows stay: {', '.join(vanished)}" if vanished else "")
             )
+    if quiet:
+        told.append(f"rows, none refused at parsing: {', '.join(quiet)}")
     return [_line("landed", text) for text in told]
 
 
+def _rows_in_files(files: pd.DataFrame) -> str:
+    rows = f"{int(files['n_lines'].sum()):,}"
+    return rows if len(files) == 1 else f"{rows} in {len(files)} files"
+
+
 def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    lines = []
+    lines: list[str] = []
+    quiet: list[str] = []
+    many = len(use_case.sources) > _FEW_SOURCES
     for name in use_case.sources:
         rules = _stored(catalog, f"{use_case.name}.metrics_rules_{name}")
         if rules is not None and int(rules["n_rows"].iloc[0]):
             first = rules.iloc[0]
+            if many and first.n_quarantined == 0 and (rules["outcome"] == "ok").all():
+                quiet.append(f"{name} {first.n_clean:,}")
+                continue
             lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
             lines += [
                 _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
                 for rule in rules[rules["outcome"] != "ok"].itertuples()
             ]
-    return lines
+    return [*lines, _line("quality", f"{', '.join(quiet)}: all clean")] if quiet else lines
 
 
 def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
@@ -123,23 +142,36 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
     lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
-    return lines + _metric_table(metrics[metrics["segment"] == "all"])
+    lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
+    return lines + _further(metrics, use_case)
 
 
-def _metric_table(metrics: pd.DataFrame) -> list[str]:
+def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
+    """What the use case measures besides, in a line of its own words; none where it measures nothing."""
+    from lakehouse_ml.report import measured
+
+    told = use_case.wording.measured
+    if told is None:
+        return []
+    head, text = told.brief
+    said = measured.sentence(text, measured.values(metrics, told, "candidate"))
+    return [_line("", f"{head:<22}{said}")] if said else []
+
+
+def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
     from lakehouse_ml.pipelines.evaluation.metrics import TITLES
 
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
-    lines = [_line("hold-out", f"{'':<20}{heads}".rstrip())] if values else []
-    titles = {**TITLES, "expected_value": "value per customer"}
+    lines = [_line("hold-out", f"{'':<22}{heads}".rstrip())] if values else []
+    titles = {**TITLES, "expected_value": f"value per {one}"}
     for metric in _SHOWN:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
             band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
             beside = f"{other.value:.3f}" if other is not None else ""
-            lines.append(_line("", f"{titles[metric]:<20}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
+            lines.append(_line("", f"{titles[metric]:<22}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
     return lines
 
 
@@ -156,7 +188,8 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
     handed = _stored(catalog, f"{use_case.name}.report_actions")
     day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
-    return [_line("scores", f"{n:,} {use_case.noun} in batch {batch}; whom to make an offer{day}: {_shown(actions)}")]
+    words = use_case.wording
+    return [_line("scores", f"{n:,} {words.many} in batch {batch}; {words.whom}{day}: {_shown(actions)}")]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:

@@ -16,11 +16,20 @@ class Batch:
 
     No values: nothing is replaced, and only the commit tells that there was nothing. Values without rows: the old rows
     go. No frame at all: nothing is written.
+
+    Attributes:
+        rows: The frame.
+        column: Tells which batch a row belongs to.
+        values: The batches that are replaced.
+        number: Which of the batches of one node's result this is, counted from 1.
+        of: How many there are. Until the last is stored, the result isn't complete.
     """
 
     rows: Any
     column: str
     values: tuple[str, ...]
+    number: int = 1
+    of: int = 1
 
     @property
     def predicate(self) -> str:

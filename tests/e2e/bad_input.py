@@ -73,25 +73,31 @@ def _cell(told: str) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """A landing folder and a lake, on which stages of churn run in this process, without a tracking store.
+    """A landing folder and a lake, on which stages of a use case run in this process, without a tracking store.
 
     Attributes:
         landing: The folder.
         lake: Another one.
         table: The landing table whose nodes alone run; by default all do.
+        use_case: Whose stages run.
     """
 
     landing: Path
     lake: Path
     table: str = ""
+    use_case: str = "churn"
 
     @property
     def names(self) -> dict[str, Path]:
         """What stands for the two folders in a sentence."""
         return {"<landing>": self.landing, "<lake>": self.lake}
 
-    def run(self, *stages: str) -> str:
+    def run(self, *stages: str, **params: Any) -> str:
         """Run stages (by default ingestion and quality); what is told to the user, nothing if all went well.
+
+        Args:
+            stages: Their names.
+            params: Parameters of the use case, in place of conf's.
 
         Raises:
             Exception: Whatever isn't told in a sentence.
@@ -101,10 +107,11 @@ class Place:
         from lakehouse_ml import errors
         from lakehouse_ml.session import UpToDateRunner
 
-        catalog = self._catalog()
+        catalog = self._catalog(params)
         chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())
+        ours = [n for n in chosen.nodes if n.namespace.startswith(f"{self.use_case}.") and n.name.endswith(self.table)]
         try:
-            UpToDateRunner().run(type(chosen)([n for n in chosen.nodes if n.name.endswith(self.table)]), catalog)
+            UpToDateRunner().run(type(chosen)(ours), catalog)
         except Exception as error:
             told = errors.find(error)
             if told is None:
@@ -118,7 +125,7 @@ class Place:
 
         return [
             row
-            for folder in self.lake.glob(f"*/churn/{name}")
+            for folder in self.lake.glob(f"*/{self.use_case}/{name}")
             for row in DeltaTable(folder).to_pyarrow_table().to_pylist()
         ]
 
@@ -126,7 +133,7 @@ class Place:
         """The version of each table; all of them are read."""
         from deltalake import DeltaTable
 
-        found = {log.parent.name: DeltaTable(log.parent) for log in self.lake.glob("*/churn/*/_delta_log")}
+        found = {log.parent.name: DeltaTable(log.parent) for log in self.lake.glob(f"*/{self.use_case}/*/_delta_log")}
         for table in found.values():
             table.to_pyarrow_table()
         return {name: table.version() for name, table in found.items()}
@@ -141,7 +148,7 @@ class Place:
         assert raw == clean + out
         return lines, refused, clean, out
 
-    def _catalog(self) -> Any:
+    def _catalog(self, params: Mapping[str, Any]) -> Any:
         from kedro.config import OmegaConfigLoader
         from kedro.framework.context import KedroContext
         from kedro.framework.hooks.manager import _create_hook_manager
@@ -149,7 +156,7 @@ class Place:
         from kedro.framework.startup import bootstrap_project
 
         project = bootstrap_project(PROJECT)
-        given = {"landing": str(self.landing), "lake": str(self.lake)}
+        given = {"landing": str(self.landing), "lake": str(self.lake), self.use_case: dict(params)}
         loader = OmegaConfigLoader(str(PROJECT / "conf"), runtime_params=given, **settings.CONFIG_LOADER_ARGS)
         # Kedro's own context with no plugin in it: a tracking store costs seconds and has no part in this.
         context = KedroContext(

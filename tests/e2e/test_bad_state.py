@@ -466,7 +466,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
     def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf") -> Any:
         given = {"lake": str(lake), "landing": str(landing)}
         with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
-            return session.run(pipeline_names=list(stages))
+            return session.run(pipeline_names=list(stages), namespaces=["churn"])
 
     yield run
     mlflow.set_tracking_uri(tracked_before)
@@ -596,7 +596,8 @@ def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_o
 @contextmanager
 def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
     kedro = str(Path(sys.executable).with_name("kedro"))
-    call = [*before, kedro, "run", "--conf-source", str(conf), "--params", f"landing={landing},lake={lake}"]
+    paths = f"landing={landing},lake={lake}"
+    call = [*before, kedro, "run", "--conf-source", str(conf), "--namespaces", "churn", "--params", paths]
     with subprocess.Popen(
         call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         # A shell's background job ignores Ctrl-C, and so would its children.

@@ -41,6 +41,7 @@ class Place:
 
     def kedro(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         params = ["--params", f"landing={self.landing},lake={self.lake}"] if arguments[0] == "run" else []
+        params += ["--namespaces", "churn"] if params else []
         return self._call([str(Path(sys.executable).with_name("kedro")), *arguments, *params], cwd)
 
     def table(self, name: str) -> DeltaTable:
@@ -158,7 +159,7 @@ def test_bare_kedro_runs_any_stage_from_a_folder_of_the_project(
     here, _ = lived
     before = here.versions(), here.models()
     for flags in (
-        ["--pipelines", "data_quality", "--namespaces", "churn"],
+        ["--pipelines", "data_quality"],
         ["--pipeline", "monitoring"],
         ["--only-missing-outputs"],
     ):

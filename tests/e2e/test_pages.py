@@ -37,6 +37,12 @@ SHOWS = {
     "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no champion yet"],
     "how-to/notebooks.md": [r""],
     "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
+    "how-to/own-use-case.md": [
+        r"",
+        r"Defaulted = yes is predicted: [^$]+champion +version 1\n[^$]+rows in batch 2024-12-31",
+        r"verdict +version 2 (promoted|refused)[^$]+champion +version",
+        r"",
+    ],
     "how-to/quality-rule.md": [r"warned: monthly_charge_is_usual broken by \d+ "],
     "how-to/read-tables.md": [
         r"customer_id +batch +probability +decision\n",

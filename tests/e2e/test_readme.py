@@ -17,14 +17,18 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SHOWS = {
     "make run": r"champion +version 1\n",
     "make test": r"\d+ passed",
+    "make run USE_CASE=predictive_maintenance": r"predictive_maintenance\n[^$]+champion +version 1\n",
+    "make run USE_CASE=all": r"churn\n[^$]+nothing was new[^$]+predictive_maintenance\n[^$]+nothing was new",
     "make run LANDING=<folder> LAKE=data/mine": r"customers: 2,000 rows in 2 files.+\n.+outcomes: 400 rows in 1 file",
-    ".venv/bin/kedro run": r"nothing was new",
-    ".venv/bin/kedro run --pipelines training --namespaces churn": r"churn\n  time .+nothing was new",
-    ".venv/bin/kedro run --only-missing-outputs": r"nothing was new",
-    ".venv/bin/kedro run --params landing=<folder>,lake=data/mine": r"customers: 2,000 rows in 2 files",
+    ".venv/bin/kedro run --namespaces churn": r"nothing was new",
+    ".venv/bin/kedro run --namespaces churn --pipelines training": r"churn\n  time .+nothing was new",
+    ".venv/bin/kedro run --namespaces churn --only-missing-outputs": r"nothing was new",
+    ".venv/bin/kedro run --namespaces churn --params landing=<folder>,lake=data/mine": (
+        r"customers: 2,000 rows in 2 files"
+    ),
     ".venv/bin/kedro registry list": r"- __default__\n- batch_scoring\n",
     ".venv/bin/kedro catalog describe-datasets": r"churn\.clean_customers",
-    "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring)": (
+    "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring --namespaces churn)": (
         r"churn\n  drift .+\n  report .+\n  time .+nothing was new"
     ),
     "make -C <project> run": r"nothing was new",

@@ -577,7 +577,7 @@ def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_pat
     table.save(part("a", 0))
     late = interrupted("a", 2, lambda: table.save(part("a", 1)))
 
-    sentence = refused(lambda: table._write(late, scope=("a",), mode="overwrite", predicate="part IN ('a')"))
+    sentence = refused(lambda: table._write(late, {"scope": ["a"]}, mode="overwrite", predicate="part IN ('a')"))
 
     assert sentence.startswith(f"Another run wrote to {table.address} at the same time and was first")
     assert stored(table) == [("a", 1)]
@@ -600,7 +600,7 @@ def test_batches_of_their_own_do_not_get_into_each_others_way(tmp_path: Path) ->
     table.save(part("b", 0))
     late = interrupted("a", 1, lambda: table.save(part("b", 1)))
 
-    table._write(late, scope=("a",), mode="overwrite", predicate="part IN ('a')")
+    table._write(late, {"scope": ["a"]}, mode="overwrite", predicate="part IN ('a')")
 
     assert stored(table) == [("a", 1), ("b", 1)]
 

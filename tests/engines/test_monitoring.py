@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,10 @@ def things(n: int = N) -> pd.DataFrame:
     )
 
 
+def seen_by(salt: int, share: float) -> dict[str, Any]:
+    return {"kind": "hash", "salt": salt, "holdout_share": share}
+
+
 def card(**reference: ColumnProfile) -> ModelCard:
     """Of a model whose training rows were like `things`."""
     rows = things()
@@ -111,7 +116,7 @@ def card(**reference: ColumnProfile) -> ModelCard:
         **reference,
     }  # fmt: skip
     told = {name: profile.to_dict() for name, profile in profiles.items()}
-    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, SALT, SHARE, {}, {})
+    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, seen_by(SALT, SHARE), {}, {})
 
 
 CHAMPION = Model("things", "7", None, card())
@@ -207,9 +212,17 @@ def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
 
 
 def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
-    other = Model("things", "7", None, ModelCard(**{**vars(card()), "salt": 5, "holdout_share": 0.3}))
+    other = Model("things", "7", None, ModelCard(**{**vars(card()), "unseen": seen_by(5, 0.3)}))
     columns, _ = drift(spark, things(), other)
     assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
+
+
+def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_moment_on_are_compared(spark: Any) -> None:
+    (day,) = things().seen_on.unique()
+    for first, n in ((day, len(things())), (day + timedelta(days=1), 0)):
+        unseen = {"kind": "time", "from": f"{first}T00:00:00+00:00"}
+        columns, _ = drift(spark, things(), Model("things", "7", None, replace(card(), unseen=unseen)))
+        assert columns.n_batch["score"] == n
 
 
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
@@ -309,7 +322,7 @@ def arrived(spark: Any, told: Mapping[tuple[str, date], str]) -> Any:
 
 
 def joined(spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str]) -> Any:
-    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, build_labels)
+    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, labels=build_labels)
 
 
 def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: Any) -> None:

@@ -32,7 +32,7 @@ LABELS = "thing_id string, seen_on date, label int"
 _KEY = (Column("thing_id", "string"), Column("seen_on", "date"))
 SCORES = Table("score_things", "one row per scored thing and batch", (*KEY, "batch"), (*_KEY, *SCORE))
 ACTIONS = Table("score_actions", "one row per thing worth an offer", (*KEY, "batch"), (*_KEY, *ACTION))
-SPEC = ScoringSpec(reasons=2, offers=10)
+SPEC = ScoringSpec(reasons=2, actions=10)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def champion() -> Model:
         categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
     )  # fmt: skip
     card = ModelCard(
-        "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {}, salt=0, holdout_share=0.2, importance={},
-        metrics={},
+        "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
+        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2}, importance={}, metrics={},
     )  # fmt: skip
     return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
 
@@ -68,8 +68,8 @@ def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = 
 
 def score(spark: Any, champion: Model, states: Sequence[State], left: Keys = (), **given: Any) -> list[Any]:
     """The rows of the batch, by thing."""
-    spec = ScoringSpec.model_validate({"reasons": 2, "offers": 10} | given)
-    batch = score_rows(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+    (batch,) = score_rows(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
     return batch.rows.orderBy("thing_id").collect()
 
 
@@ -80,7 +80,7 @@ def plain(thing: str, day: date, size: float = 0.0) -> State:
 def test_a_champion_that_needs_other_columns_is_refused_with_their_names(spark: Any, champion: Model) -> None:
     features, labels = frames(spark, [plain("a", MARCH)])
     with pytest.raises(RegistryError, match=r"Version 7 of things needs .* no longer have: size, weight\. .*LAKE="):
-        score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY)
+        list(score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY))
 
 
 # Who is scored
@@ -97,8 +97,8 @@ def test_each_thing_is_scored_once_by_its_newest_state(spark: Any, champion: Mod
 def test_who_has_left_is_not_scored_and_who_stayed_or_is_unknown_is(spark: Any, champion: Model) -> None:
     states = [plain(thing, APRIL) for thing in ("left", "stayed", "unknown")]
     features, labels = frames(spark, states, [("left", APRIL)], [("stayed", APRIL)])
-    rows = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, KEY).rows.collect()
-    assert sorted(row.thing_id for row in rows) == ["stayed", "unknown"]
+    (batch,) = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, KEY)
+    assert sorted(row.thing_id for row in batch.rows.collect()) == ["stayed", "unknown"]
 
 
 def test_who_left_and_is_seen_again_is_scored(spark: Any, champion: Model) -> None:
@@ -180,7 +180,7 @@ def test_a_row_has_as_many_reasons_as_asked_for_if_there_are_so_many(
 
 
 def test_a_score_says_by_which_model_for_which_batch_and_when(spark: Any, champion: Model) -> None:
-    batch = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, KEY)
     SCORES.validate(batch)
     assert (batch.column, batch.values) == ("batch", ("2024-05-31",))
     told = {
@@ -195,7 +195,9 @@ def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spar
     rows = pd.DataFrame({"colour": rng.choice(["red", "blue"], 3000), "size": rng.normal(size=3000), "weight": 10.0})
     states = rows.assign(thing_id=[f"{n:04d}" for n in range(3000)], seen_on=MAY, unused="x")
     features = spark.createDataFrame(states[["thing_id", "seen_on", "colour", "size", "weight", "unused"]], FEATURES)
-    batch = score_rows(features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(
+        features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, KEY
+    )
     scored = batch.rows.select("thing_id", "probability").toPandas().sort_values("thing_id")
     assert scored.thing_id.tolist() == states.thing_id.tolist()
     assert scored.probability.to_numpy() == pytest.approx(estimators.score(champion.model, rows), abs=1e-12)
@@ -209,9 +211,9 @@ def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> Non
     with pytest.raises(
         RegistryError, match=r"no champion to score with: F1 0\.41 lies below the floor 0\.50\. Look at"
     ):
-        score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, KEY)
+        list(score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, KEY))
     with pytest.raises(RegistryError, match="no candidate was judged yet"):
-        score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY)
+        list(score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY))
 
 
 def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_table_to_read(
@@ -219,7 +221,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 ) -> None:
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    table.save(score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
+    table.save(*score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
     assert table.load().count() == 0
     SCORES.validate(table.load())
     ranked, listed = rank_actions(table.load(), SPEC, ECONOMICS, KEY)
@@ -228,7 +230,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:
     awaiting = Standing("7", "8", "request", "Awaiting approval.")
-    batch = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, KEY)
     assert batch.rows.count() == len(STATES)
 
 
@@ -241,7 +243,7 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
     table = DeltaTable(filepath=str(tmp_path / "scores"))
     march, april = [plain("A", MARCH), plain("B", MARCH)], [plain("A", APRIL), plain("C", APRIL)]
     for states, left, clock in ((march, [], CLOCK), (march + april, [], CLOCK), (march + april, [("A", APRIL)], LATER)):
-        table.save(score_rows(*frames(spark, states, left), STANDING, champion, SPEC, clock, KEY))
+        table.save(*score_rows(*frames(spark, states, left), STANDING, champion, SPEC, clock, KEY))
     stored = table.load()
     SCORES.validate(stored)
     rows = sorted((row.batch, row.thing_id, row.scored_at.replace(tzinfo=UTC)) for row in stored.collect())
@@ -253,7 +255,7 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
 # Offers
 
 # An offer gains 0.5 * 100 * probability - 10: above 0 for probabilities above 0.2.
-ECONOMICS = Economics(offer_cost=10.0, kept_value=100.0, acceptance=0.5)
+ECONOMICS = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
 Reasons = list[tuple[str, str | None, float]]
 
 
@@ -266,7 +268,7 @@ def scores(spark: Any, *rows: tuple[str, float, Reasons], batch: str = "2024-05-
 
 
 def ranked(rows: Any, **given: Any) -> pd.DataFrame:
-    spec = ScoringSpec.model_validate({"reasons": 2, "offers": 10} | given)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
     return rank_actions(rows, spec, ECONOMICS, KEY)[1]
 
 
@@ -288,12 +290,12 @@ def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None
 
 def test_the_list_holds_as_many_as_conf_allows_and_the_best_of_them(spark: Any) -> None:
     table = scores(spark, ("a", 0.3, []), ("b", 0.9, []), ("c", 0.5, []), ("d", 0.7, []))
-    assert ranked(table, offers=2).thing_id.tolist() == ["b", "d"]
+    assert ranked(table, actions=2).thing_id.tolist() == ["b", "d"]
 
 
 def test_equal_gains_are_listed_by_the_key(spark: Any) -> None:
     table = scores(spark, *((name, 0.5, []) for name in "cab"))
-    assert ranked(table, offers=2)[["thing_id", "rank"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
+    assert ranked(table, actions=2)[["thing_id", "rank"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
 
 
 def test_only_the_newest_or_the_named_batch_gets_offers(spark: Any) -> None:
@@ -322,7 +324,7 @@ def test_without_scores_or_worthwhile_offers_the_list_is_empty_with_its_columns(
         assert len(told) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"reasons": 0}, {"offers": 0}, {"batch": "spring"}, {"ofers": 1}])
+@pytest.mark.parametrize("wrong", [{"reasons": 0}, {"actions": 0}, {"batch": "spring"}, {"ofers": 1}])
 def test_scoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ScoringSpec.model_validate({"reasons": 2, "offers": 10} | wrong)
+        ScoringSpec.model_validate({"reasons": 2, "actions": 10} | wrong)

@@ -22,7 +22,7 @@ from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
-from lakehouse_ml.pipelines.training.split import SplitSpec, held_out, is_held_out
+from lakehouse_ml.pipelines.training.split import HashSplit, held_out, is_held_out
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, label_customers, model_input_customers
 
@@ -92,7 +92,7 @@ def test_a_larger_share_holds_out_the_same_entities_and_more() -> None:
 @pytest.mark.parametrize("wrong", [{"holdout_share": 0.0}, {"holdout_share": 1.0}, {"min_per_class": 0}, {"sald": 1}])
 def test_a_split_without_a_part_or_with_an_unknown_key_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        SplitSpec.model_validate(SPLIT | wrong)
+        HashSplit.model_validate(SPLIT | wrong)
 
 
 # Assembling
@@ -179,20 +179,20 @@ def test_a_split_that_nothing_can_be_learned_from_or_judged_on_is_refused_with_i
     train: tuple[int, int], holdout: tuple[int, int], told: str
 ) -> None:
     with pytest.raises(TrainingError) as refused:
-        check_parts(counts(train, holdout), SplitSpec.model_validate(SPLIT))
+        check_parts(counts(train, holdout), HashSplit.model_validate(SPLIT))
     assert told in str(refused.value)
     assert str(refused.value).endswith(("lower min_per_class in conf.", "or land more rows."))
 
 
 def test_parts_at_the_bounds_are_taken() -> None:
-    check_parts(counts((5, 5), (5, 5)), SplitSpec.model_validate(SPLIT))
-    check_parts(counts((75, 25), (63, 37)), SplitSpec.model_validate(SPLIT | {"max_share_gap": 0.125}))
+    check_parts(counts((5, 5), (5, 5)), HashSplit.model_validate(SPLIT))
+    check_parts(counts((75, 25), (63, 37)), HashSplit.model_validate(SPLIT | {"max_share_gap": 0.125}))
 
 
 def test_the_search_refuses_a_split_before_it_fits_anything(spark: Any) -> None:
     rows = things().assign(label=0)
     with pytest.raises(TrainingError, match="label 1"):
-        search(spark.createDataFrame(rows), training(), KEY[0], CATEGORICAL, NUMERIC)
+        search(spark.createDataFrame(rows), training(), KEY, CATEGORICAL)
 
 
 # The search
@@ -207,6 +207,7 @@ def things(n: int = 200) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "thing_id": names,
+            "seen_on": MARCH,
             "colour": colour,
             "shape": rng.choice(np.array(["round", None], dtype=object), n),
             "size": size,
@@ -222,7 +223,7 @@ THREE = training(FOREST, LOGISTIC, BOOSTING)
 
 def searched(spark: Any, rows: pd.DataFrame, spec: TrainingSpec) -> tuple[Candidate, pd.DataFrame]:
     frame = spark.createDataFrame(rows)
-    return search(frame, spec, KEY[0], CATEGORICAL, NUMERIC)
+    return search(frame, spec, KEY, CATEGORICAL)
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +389,8 @@ def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_
 
 def test_the_card_tells_what_was_learned_of_what(found: tuple[Candidate, pd.DataFrame]) -> None:
     card, table = found[0].card, learned()
-    assert (card.categorical, card.numeric, card.salt, card.holdout_share) == (CATEGORICAL, NUMERIC, 0, 0.2)
+    assert (card.categorical, card.numeric, card.target, card.targets) == (CATEGORICAL, NUMERIC, None, ())
+    assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2}
     assert card.baseline == {
         "colour": table.colour.mode()[0], "shape": "round", "size": table["size"].median(),
         "weight": table.weight.median(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,20 @@ import pytest
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Model, ModelCard
 from lakehouse_ml.pipelines.evaluation.gates import Floors, Policy
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
+from lakehouse_ml.pipelines.evaluation.metrics import (
+    METRICS,
+    Economics,
+    average_precision_gains,
+    bootstrap_intervals,
+    classification_metrics,
+)
 from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
 from lakehouse_ml.pipelines.training.split import is_held_out
 from lakehouse_ml.provenance import Provenance, recording
 
 KEY = ("customer_id", "snapshot_on")
 CLOCK = datetime(2025, 1, 31, 6, 0, tzinfo=UTC)
-ECONOMICS = Economics(offer_cost=20.0, kept_value=400.0, acceptance=0.3)
+ECONOMICS = Economics(action_cost=20.0, averted_value=400.0, success_share=0.3)
 POLICY = Policy(resamples=200, min_rows=50, min_positives=10)
 SPEC = EvaluationSpec(
     floors=Floors(f1=0.3, roc_auc=0.7), policy=POLICY, max_rows=10_000, resamples=100, min_segment_rows=20, seed=0
@@ -52,8 +58,7 @@ def model(
         threshold=0.5,
         baseline={},
         reference={},
-        salt=salt,
-        holdout_share=share,
+        unseen={"kind": "hash", "salt": salt, "holdout_share": share},
         importance={},
         metrics={},
     )
@@ -148,6 +153,115 @@ def test_too_many_rows_are_sampled_evenly_and_the_same_each_time(rows: Any) -> N
     unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5)]
     assert list(first["customer_id"]) != unseen[:100]
     assert set(first["customer_id"]) < set(unseen)
+
+
+# --- rows that come in groups, split in time
+
+LONG_KEY = ("machine_id", "predicted_at")
+LONG = "machine_id int, predicted_at timestamp, component string, label int, signal double, noise double, part string"
+
+
+def in_time(version: int, column: str, first: datetime) -> Model:
+    made = model(version, column)
+    return replace(made, card=replace(made.card, unseen={"kind": "time", "from": first.isoformat()}))
+
+
+def hours(n: int) -> datetime:
+    """So many hours after 2024-03-01 00:00 UTC."""
+    return datetime(2024, 3, 1, tzinfo=UTC) + timedelta(hours=n)
+
+
+def utc(n: int) -> pd.Timestamp:
+    """The same as the client hands it out: without its zone."""
+    return pd.Timestamp(hours(n)).tz_localize(None)
+
+
+@pytest.fixture(scope="module")
+def long_rows(spark: Any) -> Any:
+    """Thirty machines, two components, every six hours; each machine has a mood that all of its rows share."""
+    rng = np.random.default_rng(1)
+    mood = rng.normal(size=30)
+    told = [
+        (machine, hours(6 * step), component, float(mood[machine] + rng.normal()), float(rng.normal()),
+         "train" if step < 10 else "holdout")
+        for machine in range(30) for step in range(20) for component in ("comp2", "comp1")
+    ]  # fmt: skip
+    return spark.createDataFrame(
+        [(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in told], LONG
+    )  # fmt: skip
+
+
+def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
+    return evaluate(rows, candidate, incumbent, spec, ECONOMICS, CLOCK, LONG_KEY, ("component",), target="component")
+
+
+def test_split_in_time_both_are_measured_on_rows_from_the_later_first_moment_on(long_rows: Any) -> None:
+    candidate, incumbent = in_time(2, "signal", hours(72)), in_time(1, "noise", hours(90))
+    for contenders in ((candidate, incumbent), (incumbent, candidate)):
+        outcomes = judged_long(long_rows, *contenders)[0]
+        assert outcomes["predicted_at"].min() == utc(90)
+        assert len(outcomes) == 30 * 2 * 5
+    assert judged_long(long_rows, candidate)[0]["predicted_at"].min() == utc(72)
+
+
+def test_rows_of_no_part_or_another_one_are_not_judged_on_however_late_they_are(long_rows: Any) -> None:
+    assert judged_long(long_rows, in_time(2, "signal", hours(0)))[0]["predicted_at"].min() == utc(60)
+
+
+def test_against_a_model_that_was_split_by_hash_neither_saw_the_rows(long_rows: Any) -> None:
+    outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)), model(1, "noise", share=0.6))[0]
+    assert set(outcomes["machine_id"]) == {n for n in range(30) if is_held_out(str(n), 0, 0.6)}
+    assert outcomes["predicted_at"].min() == utc(72)
+
+
+def test_a_row_of_an_outcome_is_told_by_its_whole_key_with_a_moment_that_stays_one_when_stored(
+    long_rows: Any, tmp_path: Path
+) -> None:
+    outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)))[0]
+    assert list(outcomes.columns) == [*LONG_KEY, "component", *OUTCOMES]
+    assert not outcomes.duplicated([*LONG_KEY, "component"]).any()
+    table = DeltaTable(filepath=str(tmp_path / "outcomes"))
+    table.save(outcomes)
+    assert dict(table.load().dtypes)["predicted_at"] == "timestamp"
+    failed = judged_long(long_rows, in_time(2, "gone", hours(72)))[0]
+    assert list(failed.columns) == list(outcomes.columns)
+
+
+def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_rows: Any) -> None:
+    outcomes, metrics, row = judged_long(long_rows, in_time(2, "signal", hours(60)), in_time(1, "noise", hours(60)))
+    label, given = outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy()
+    expected = bootstrap_intervals(label, given, 0.5, resamples=100, seed=0, groups=outcomes["machine_id"].to_numpy())
+    alone = bootstrap_intervals(label, given, 0.5, resamples=100, seed=0)
+    overall = metrics[(metrics["segment"] == "all") & (metrics["model"] == "candidate")].set_index("metric")
+    assert tuple(overall.loc["f1", ["low", "high"]]) == expected["f1"] != alone["f1"]
+    gains = average_precision_gains(
+        label, given, outcomes["incumbent_probability"].to_numpy(), resamples=200, seed=0,
+        groups=outcomes["machine_id"].to_numpy(),
+    )  # fmt: skip
+    assert row["difference_low"].item() == pytest.approx(np.quantile(gains, POLICY.alpha))
+    too_many = changed(policy=POLICY.model_copy(update={"min_groups": 31}))
+    refused = judged_long(long_rows, in_time(2, "signal", hours(60)), spec=too_many)[2]
+    assert "only 30 groups of rows; 31 are needed" in refused["reason"].item()
+
+
+def test_a_sample_of_rows_that_recur_is_of_whole_machines_and_the_same_each_time(long_rows: Any) -> None:
+    from pyspark.sql import functions as F
+
+    spec, candidate = changed(max_rows=300), in_time(2, "signal", hours(60))
+    first = judged_long(long_rows, candidate, spec=spec)[0]
+    second = judged_long(long_rows.orderBy(F.desc("noise")), candidate, spec=spec)[0]
+    pd.testing.assert_frame_equal(first, second)
+    # Of 30 machines with 20 rows each about half: the share is kept by chance, the rows of a machine to the last.
+    assert 8 <= first["machine_id"].nunique() <= 22
+    assert set(first.groupby("machine_id").size()) == {20}
+
+
+def test_another_target_of_a_row_is_another_row_to_the_hash(long_rows: Any) -> None:
+    from pyspark.sql import functions as F
+
+    turned = long_rows.withColumn("component", F.when(F.col("component") == "comp1", "comp3").otherwise("comp2"))
+    one, other = (judged_long(rows, in_time(2, "signal", hours(72)))[2] for rows in (long_rows, turned))
+    assert one["rows_sha256"].item() != other["rows_sha256"].item()
 
 
 # --- what is measured

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 OUTCOME = np.array([1, 0, 1, 0, 0])
 PROBABILITY = np.array([0.9, 0.8, 0.6, 0.3, 0.1])
-OFFER = Economics(offer_cost=10.0, kept_value=200.0, acceptance=0.25)
+OFFER = Economics(action_cost=10.0, averted_value=200.0, success_share=0.25)
 
 few = settings(max_examples=50, deadline=None, derandomize=True)
 # Eleven possible scores make ties the rule.
@@ -412,19 +412,19 @@ def test_probabilities_are_no_decisions() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"offer_cost": -1.0},
-        {"kept_value": -1.0},
-        {"acceptance": 1.1},
-        {"acceptance": -0.1},
-        {"kept_value": math.inf},
-        {"kept_value": math.nan},
-        {"offer_cost": "10"},
-        {"offer_cost": True},
+        {"action_cost": -1.0},
+        {"averted_value": -1.0},
+        {"success_share": 1.1},
+        {"success_share": -0.1},
+        {"averted_value": math.inf},
+        {"averted_value": math.nan},
+        {"action_cost": "10"},
+        {"action_cost": True},
         {"missed_value": 2000.0},
     ],
 )
 def test_economics_refuse_impossible_numbers_and_unknown_keys_by_name(changed: dict[str, object]) -> None:
-    told = {"offer_cost": 10, "kept_value": 200, "acceptance": 0.25} | changed
+    told = {"action_cost": 10, "averted_value": 200, "success_share": 0.25} | changed
 
     with pytest.raises(ValidationError, match=next(iter(changed))):
         Economics.model_validate(told)
@@ -432,4 +432,4 @@ def test_economics_refuse_impossible_numbers_and_unknown_keys_by_name(changed: d
 
 def test_economics_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        OFFER.offer_cost = 0.0
+        OFFER.action_cost = 0.0

@@ -67,8 +67,7 @@ def candidate() -> Candidate:
         threshold=THRESHOLD,
         baseline={"plan": "a", "charge": 50.0},
         reference={"plan": {"kind": "categorical"}},
-        salt=3,
-        holdout_share=0.2,
+        unseen={"kind": "hash", "salt": 3, "holdout_share": 0.2},
         importance={"plan": 0.2, "charge": 0.1},
         metrics={"f1": 0.7},
     )

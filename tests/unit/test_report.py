@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -18,9 +18,10 @@ import pytest
 from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
 from lakehouse_ml.report import charts, sections
-from lakehouse_ml.report.page import render
-from lakehouse_ml.report.sections import Material, Source, page
+from lakehouse_ml.report.page import Section, render
+from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.use_cases.churn import CHURN
+from lakehouse_ml.use_cases.predictive_maintenance import PREDICTIVE_MAINTENANCE
 
 HOSTILE = "<script>alert('x')</script> =1+1 $\\frac{1}{2}$"
 RNG = np.random.default_rng(0)
@@ -33,7 +34,7 @@ GUESS = np.clip(RNG.random(N), 0.01, 0.99)
 def card() -> ModelCard:
     return ModelCard(
         estimator="logistic_regression", params={"C": 1.0}, categorical=("contract",), numeric=("tenure_months",),
-        threshold=0.4, baseline={}, reference={}, salt=0, holdout_share=0.2,
+        threshold=0.4, baseline={}, reference={}, unseen={},
         importance={"tenure_months": 0.2, "contract": 0.1}, metrics={},
     )  # fmt: skip
 
@@ -92,7 +93,7 @@ GIVEN = Material(
     words=CHURN.wording,
     made_at=datetime(2025, 1, 31, 6, 30, tzinfo=UTC),
     sources={"customers": SOURCE, "outcomes": NO_SOURCE},
-    features=CHURN.meanings,
+    meaning=CHURN.meaning,
     version="2",
     card=card(),
     trials=pd.DataFrame(
@@ -103,8 +104,8 @@ GIVEN = Material(
     metrics=measured(("candidate", SURE)),
     verdict=verdict(),
     standing=Standing("2", "2", "approve", "better"),
-    economics=Economics(offer_cost=20.0, kept_value=400.0, acceptance=0.3),
-    batch=("2025-01-31", 300, 60),
+    economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
+    batch=Scored("2025-01-31", 300, 60, 300),
     actions=pd.DataFrame(
         {"customer_id": ["A1", HOSTILE], "rank": [1, 2], "probability": [0.9, 0.8], "expected_gain": [88.0, 76.0],
          "main_reason": [f"contract = {HOSTILE}", None], "model_version": ["2", "2"]}
@@ -238,7 +239,7 @@ def test_rows_that_break_a_rule_are_counted_shown_and_asked_about() -> None:
     source = replace(SOURCE, rules=rules("dropped", 12, (example,)))
     told = read(replace(GIVEN, sources={"customers": source})).text
     assert "12 rows of customers break the rule tenure_is_known and are in quarantine_customers" in told
-    assert "1 of 1 rules were broken" in told
+    assert "1 of 1 rules set rows aside" in told
     assert "examples of rows that break tenure_is_known" in told
     assert "-4" in told
 
@@ -268,7 +269,7 @@ def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
 
 def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
     bare = replace(
-        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=(None, 0, 0),
+        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=Scored(None, 0, 0, 0),
         actions=GIVEN.actions.head(0), drift=GIVEN.drift.head(0), drift_verdict=None, verdict=verdict("refuse"),
         standing=Standing(None),
     )  # fmt: skip
@@ -287,6 +288,188 @@ def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
     assert "land those outcomes" not in told
 
 
+def batches(*days: str, version: str = "1", **changed: Any) -> pd.DataFrame:
+    row = {"model_version": version, "n_rows": 100, "n_positives": 20, "accuracy": 0.85, "precision": 0.5,
+           "recall": 0.6, "f1": 0.55, "roc_auc": 0.8}  # fmt: skip
+    return pd.DataFrame([{"batch": day, **row, **changed} for day in days])
+
+
+def outcomes(live: pd.DataFrame) -> Section:
+    return next(s for s in page(replace(GIVEN, live=live)).sections if s.key == "outcomes")
+
+
+def test_a_single_batch_is_no_course_of_time_and_two_are_drawn() -> None:
+    assert not outcomes(batches("2025-01-01")).pictures
+    (picture,) = outcomes(batches("2025-01-01", "2025-01-02")).pictures
+    assert "2 batches, 2025-01-01 to 2025-01-02" in picture.alt
+    assert "All scored by version 1." in picture.caption
+
+
+def test_batches_of_several_versions_are_told_apart_in_picture_and_words() -> None:
+    live = pd.concat([batches("2025-01-01", "2025-01-02"), batches("2025-01-03", "2025-01-04", version="2")])
+    (picture,) = outcomes(live).pictures
+    assert "F1, version 1" in picture.svg
+    assert "F1, version 2" in picture.svg
+    assert "versions 1 and 2" in picture.caption
+
+
+def test_batches_are_drawn_in_time_whatever_their_order() -> None:
+    days = ("2025-01-03", "2025-01-01", "2025-01-02")
+    rows = outcomes(batches(*days)).grids[0].rows
+    assert [row[0] for row in rows] == sorted(days)
+    shuffled, ordered = (outcomes(batches(*given)).pictures[0].svg for given in (days, sorted(days)))
+    assert shuffled == ordered
+
+
+def test_a_line_is_broken_where_a_day_is_missing_and_not_where_batches_lie_a_month_apart() -> None:
+    daily = [date(2025, 1, day) for day in (1, 2, 3, 6, 7)]
+    xs, ys = charts._broken(daily, np.arange(5.0), charts._usual_step(daily))
+    assert np.isnan(ys).tolist() == [False, False, False, True, False, False]
+    assert np.isfinite(xs).all()
+    monthly = [date(2025, month, 28) for month in (1, 2, 3)]
+    assert np.isfinite(charts._broken(monthly, np.arange(3.0), charts._usual_step(monthly))[1]).all()
+
+
+def test_a_measure_without_meaning_is_a_gap_and_a_wrong_batch_is_none() -> None:
+    none = {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    nobody_left = batches("2025-01-01", n_positives=0, accuracy=0.9, **none)
+    nobody_named = batches("2025-01-02", n_positives=20, accuracy=0.8, **none)
+    all_wrong = batches("2025-01-03", n_positives=20, accuracy=0.7, **none)
+    live = pd.concat([nobody_left, nobody_named, all_wrong])
+    assert np.isnan(sections.known_values(live, "precision")).tolist() == [False, True, False]
+    assert np.isnan(sections.known_values(live, "recall")).tolist() == [True, False, False]
+
+
+def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> None:
+    days = [f"2025-01-{day:02}" for day in range(1, 31)]
+    newest, others = outcomes(batches(*days)).grids
+    assert (newest.rows[-1][0], newest.folded) == ("2025-01-30", False)
+    assert len(newest.rows) + len(others.rows) == 30
+    assert others.folded
+
+
+# --- a use case whose rows are predictions, and that measures more
+
+
+def further(model: str, **changed: float) -> pd.DataFrame:
+    told = PREDICTIVE_MAINTENANCE.wording.measured
+    assert told
+    known = {"cost_n_failures": 47.0, "hours_ahead_seen_share": 0.957, "hours_ahead_median_at_least": 21.0,
+             "hours_ahead_quantile_10_at_least": 18.0, "cost_cost_of_decisions": 4400.0,
+             "cost_cost_of_nothing": 94000.0} | changed  # fmt: skip
+    rows = [(model, row.segment, row.metric, known.get(row.name, 1.0)) for row in told.rows]
+    table = pd.DataFrame(rows, columns=["model", "segment", "metric", "value"])
+    return table.assign(low=np.nan, high=np.nan, n_rows=N, n_positives=int(LABEL.sum()))
+
+
+AT = pd.Timestamp("2025-01-31T21:00Z")
+MACHINES = replace(
+    GIVEN,
+    words=PREDICTIVE_MAINTENANCE.wording,
+    sources=dict.fromkeys(PREDICTIVE_MAINTENANCE.sources, SOURCE),
+    metrics=pd.concat([measured(("candidate", SURE)), further("candidate")], ignore_index=True),
+    batch=Scored("2025-01-31", 800, 20, 100),
+    actions=pd.DataFrame(
+        {"machine_id": [62], "predicted_at": [AT], "component": ["comp2"], "rank": [1], "probability": [0.9],
+         "expected_gain": [1800.0], "main_reason": ["volt_mean_24h = 190"], "model_version": ["2"]}
+    ),
+)  # fmt: skip
+
+
+def section(key: str, given: Material = MACHINES) -> Section:
+    return next(s for s in page(given).sections if s.key == key)
+
+
+def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
+    told = section("further")
+    assert told.title == "In visits and failures"
+    assert any("Of 47 failures on unseen days, 95.7% were seen: half of those at least 21 h ahead, nine of ten at "
+               "least 18 h ahead." in sentence for sentence in told.sentences)  # fmt: skip
+    assert ("Cost of doing nothing", "94,000.00") in told.grids[0].rows
+    assert "Failures seen" in [tile.label for tile in page(MACHINES).tiles]
+    assert "further" not in [s.key for s in page(GIVEN).sections]
+
+
+def test_the_champion_before_stands_beside_the_candidate_there_too() -> None:
+    both = pd.concat([MACHINES.metrics, further("incumbent", cost_cost_of_decisions=6600.0)], ignore_index=True)
+    grid = section("further", replace(MACHINES, metrics=both, verdict=verdict(incumbent="1"))).grids[0]
+    assert grid.columns == ("", "version 2", "version 1, champion before")
+    assert ("Cost of missed failures and needless visits", "4,400.00", "6,600.00") in grid.rows
+
+
+def test_a_sentence_whose_value_is_unknown_is_left_out() -> None:
+    unseen = pd.concat([measured(("candidate", SURE)), further("candidate", hours_ahead_median_at_least=np.nan)])
+    given = replace(MACHINES, metrics=unseen.reset_index(drop=True))
+    assert not any("nan" in sentence or "{" in sentence for sentence in section("further", given).sentences)
+    assert ("Time ahead that half of the seen failures reach", "unknown") in section("further", given).grids[0].rows
+
+
+def test_only_groups_of_rows_are_shown_as_groups() -> None:
+    assert [row[0] for row in section("segments").grids[0].rows] == [f"contract: {HOSTILE}".replace("=", ": ")]
+
+
+def test_the_list_of_actions_names_machine_time_and_component() -> None:
+    grid = section("scores").grids[0]
+    assert grid.columns[:4] == ("rank", "machine", "when (UTC)", "component")
+    assert grid.rows[0][:4] == ("1", "62", "2025-01-31 21:00", "comp2")
+
+
+def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> None:
+    told = read(MACHINES).text
+    assert "800 predictions of 100 machines were scored as of 2025-01-31; 20 of them reach" in told
+    assert "names the 1 machine to which a visit is worth most" in told
+    assert "of 300 customers" not in read().text
+
+
+def test_of_many_files_those_with_refused_lines_and_the_newest_are_shown() -> None:
+    many = pd.concat(
+        [files(name=f"{day:03}.csv").assign(ingested_at=AT + pd.Timedelta(days=day)) for day in range(120)],
+        ignore_index=True,
+    )
+    many.loc[3, "n_quarantined"] = 2
+    grid = section("data", replace(MACHINES, sources={"telemetry": replace(SOURCE, files=many)})).grids[0]
+    assert [row[0] for row in grid.rows][:3] == ["003.csv", "119.csv", "118.csv"]
+    assert (grid.caption, len(grid.rows)) == ("Files of telemetry: 10 of 120", 10)
+
+
+def test_of_many_tables_those_that_are_clean_share_a_sentence_and_fold_their_rules() -> None:
+    sources = dict(MACHINES.sources) | {"errors": replace(SOURCE, rules=rules("dropped", 12))}
+    given = replace(MACHINES, sources=sources)
+    folded = {grid.caption: grid.folded for grid in section("quality", given).grids}
+    assert folded["Rules for telemetry"]
+    assert not folded["Rules for errors"]
+    assert "telemetry, maintenance, failures and machines: all 2,000 rows are clean" in read(given).text
+    assert "All other rows that were read are clean: 500 of telemetry, 500 of maintenance" in read(given).text
+
+
+def test_examples_of_a_rule_about_the_key_show_the_whole_key() -> None:
+    example = {"observed_at": "2025-01-01 04:00", "machine_id": 62, "volt": 1.5, "source_file": "c.csv",
+               "line_number": 9}  # fmt: skip
+    broken = rules("dropped", 12, (example,)).assign(rule="duplicate_key", predicate="the key is unique")
+    source = replace(SOURCE, rules=broken, key=("machine_id", "observed_at"))
+    grids = section("quality", replace(MACHINES, sources={"telemetry": source})).grids
+    shown = next(grid for grid in grids if "examples" in grid.caption)
+    assert shown.columns == ("file", "line", "observed_at", "machine_id")
+
+
+def test_a_few_rows_of_very_many_are_not_rounded_to_none() -> None:
+    assert [sections._small(share) for share in (0.0, 0.00009, 0.01)] == ["0.0%", "< 0.1%", "1.0%"]
+
+
+def test_a_rare_outcome_is_calibrated_by_tenths_of_the_probability() -> None:
+    label, probability = np.repeat([1.0, 0.0], [20, 980]), np.repeat([0.95, 0.01], [20, 980])
+    promised, share, _, _ = sections._calibrated(label, probability)
+    assert promised.tolist() == pytest.approx([0.01, 0.95])
+    assert share.tolist() == [0.0, 1.0]
+
+
+def test_a_bend_that_few_of_very_many_points_make_is_kept() -> None:
+    xs = np.concatenate([np.linspace(0, 1, 300), np.ones(70_000)])
+    ys = np.concatenate([np.linspace(1, 0.5, 300), np.linspace(0.5, 0, 70_000)])
+    thin, _ = charts._thinned(xs, ys)
+    assert ((thin > 0.1) & (thin < 0.9)).sum() > 50
+
+
 # --- curves by hand
 
 
@@ -297,7 +480,7 @@ def test_the_gain_curve_counts_who_is_found_among_the_riskiest() -> None:
 
 
 def test_the_value_curve_pays_for_every_action_and_earns_by_those_who_would_leave() -> None:
-    money = Economics(offer_cost=10.0, kept_value=100.0, acceptance=0.5)
+    money = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
     shares, values = sections._value_curve(np.array([1.0, 0.0]), np.array([0.9, 0.1]), money)
     assert (shares.tolist(), values.tolist()) == ([0, 0.5, 1], [0, 20.0, 15.0])
 
@@ -316,7 +499,22 @@ def test_a_long_line_is_thinned_to_what_can_be_seen_and_keeps_its_ends() -> None
     assert (thin[0], thin[-1]) == (0, 1)
 
 
+def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture() -> None:
+    told = page(replace(GIVEN, drift=GIVEN.drift.assign(psi=np.nan, status="too_few_rows")))
+    (section,) = [section for section in told.sections if section.key == "drift"]
+    assert not section.pictures
+    assert len(section.grids[0].rows) == 3
+
+
 def test_the_levels_of_drift_are_those_of_conf() -> None:
     said = read()
     assert "Below 0.07 is usual" in said.text
     assert any("0.21" in picture and "alarm" in picture for picture in pictures(said))
+
+
+def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture_of_it() -> None:
+    few = GIVEN.drift.assign(psi=np.nan, p_adjusted=np.nan, status="too_few_rows", reason="Too few.")
+    verdict = {"status": "not_assessable", "reason": "No column could be tested."}
+    said = read(replace(GIVEN, drift=few, drift_verdict=verdict))
+    assert "No column could be tested." in said.text
+    assert len(pictures(said)) == len(pictures(read())) - 1

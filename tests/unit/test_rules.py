@@ -9,11 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec, Rule, TableRules, outcome
+from lakehouse_ml.pipelines.data_quality.rules import (
+    DUPLICATE,
+    GapRule,
+    QualitySpec,
+    ReferenceRule,
+    RowRule,
+    Rule,
+    StuckRule,
+    TableRules,
+    outcome,
+)
 
 
-def rule(action: str, **given: Any) -> Rule:
-    return Rule.model_validate({"name": "size_is_positive", "predicate": "size > 0", "action": action, **given})
+def rule(action: str, **given: Any) -> RowRule:
+    return RowRule.model_validate({"name": "size_is_positive", "predicate": "size > 0", "action": action, **given})
 
 
 @pytest.mark.parametrize("action", ["warn", "drop", "fail"])
@@ -92,5 +102,86 @@ def test_quality_without_examples_or_with_an_unknown_key_is_refused(wrong: dict[
 
 
 def test_a_share_that_is_just_tolerated_does_not_stop() -> None:
-    rule = Rule(name="r", predicate="true", action="fail", tolerate=0.29)
+    rule = RowRule(name="r", predicate="true", action="fail", tolerate=0.29)
     assert (outcome(rule, 29, 100), outcome(rule, 30, 100)) == ("dropped", "stopped")
+
+
+GAP = {"name": "no_gaps", "action": "warn", "per": ["thing_id"], "order": "seen_at", "step_hours": 1}
+KNOWN = {"name": "thing_is_known", "action": "drop", "refers_to": "things", "by": ["thing_id"]}
+MOVES = {"name": "size_moves", "action": "warn", "per": ["thing_id"], "order": "seen_at", "moves": "size",
+         "within_hours": 24}  # fmt: skip
+POSITIVE = {"name": "size_is_positive", "action": "warn", "predicate": "size > 0"}
+
+
+def of(*rules: Any) -> QualitySpec:
+    return QualitySpec.model_validate({"tables": {"readings": {"rules": rules}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "expected"),
+    [
+        (POSITIVE, RowRule, "size > 0"),
+        (KNOWN, ReferenceRule, "thing_id stands in things"),
+        (KNOWN | {"by": ["thing_id", "colour"]}, ReferenceRule, "thing_id and colour stand together in things"),
+        (GAP, GapRule, "seen_at is at most 1 h after the previous seen_at of its thing_id"),
+        (MOVES, StuckRule, "size took a new value within 24 h before seen_at, for its thing_id"),
+    ],
+)
+def test_the_kind_of_a_rule_is_told_by_its_keys_and_it_says_what_it_expects(
+    given: dict[str, Any], kind: type[Rule], expected: str
+) -> None:
+    (rule,) = of(given).tables["readings"].rules
+    assert (type(rule), rule.expected) == (kind, expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "told"),
+    [
+        (POSITIVE | {"refers_to": "things"}, (), "predicate and refers_to are rules of their own"),
+        (GAP | {"moves": "size"}, (), "step_hours and moves are rules of their own"),
+        ("size > 0", (), "A rule is keys with values"),
+        ({"name": "size", "action": "warn"}, ("predicate",), "required"),
+        (KNOWN | {"by": []}, ("by",), "at least 1 item"),
+        (KNOWN | {"per": ["thing_id"]}, ("per",), "not permitted"),
+        (GAP | {"step_hours": 0}, ("step_hours",), "greater than 0"),
+        (MOVES | {"within_hours": -1}, ("within_hours",), "greater than 0"),
+        ({key: MOVES[key] for key in MOVES if key != "order"}, ("order",), "required"),
+    ],
+)
+def test_a_mistake_in_a_rule_of_any_kind_is_one_and_told_at_its_place(
+    wrong: Any, place: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told) as refused:
+        of(POSITIVE, wrong)
+    assert [error["loc"] for error in refused.value.errors()] == [("tables", "readings", "rules", 1, *place)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        (POSITIVE, {"predicate": "size > 1"}), (KNOWN, {"by": ["colour"]}), (KNOWN, {"refers_to": "people"}),
+        (GAP, {"step_hours": 2}), (MOVES, {"moves": "price"}), (MOVES, {"within_hours": 12}),
+    ],
+)  # fmt: skip
+def test_a_changed_rule_of_any_kind_changes_the_text_by_which_a_run_sees_that_conf_has_changed(
+    rule: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert str(of(rule)) == str(of(dict(rule)))
+    assert str(of(rule)) != str(of(rule | change))
+
+
+@pytest.mark.parametrize(
+    ("predicate", "asked"),
+    [
+        ("seen_at <= current_timestamp()", "current_timestamp"), ("seen_on <= CURRENT_DATE", "CURRENT_DATE"),
+        ("seen_at <= now ( )", "now"), ("seen_at <= :now", ":now"),
+    ],
+)  # fmt: skip
+def test_a_predicate_that_asks_the_clock_is_refused_and_told_what_to_ask_instead(predicate: str, asked: str) -> None:
+    with pytest.raises(ValidationError, match=f"{asked} asks the clock.*ingested_at"):
+        of(POSITIVE | {"predicate": predicate})
+
+
+def test_a_predicate_on_the_time_at_which_a_row_was_read_is_none_that_asks_the_clock() -> None:
+    for predicate in ("seen_at <= ingested_at", "now_known > 0", "colour = 'now'", "seen_at < timestamp '2030-01-01'"):
+        assert of(POSITIVE | {"predicate": predicate})

@@ -342,7 +342,7 @@ def test_a_defect_of_ours_keeps_its_trace(start: Callable[..., Any], error: Exce
         ({"churn": {"training": {"fodls": 3}}}, "fodls"),
         ({"churn": {"training": {"folds": "several"}}}, "folds"),
         ({"churn": {"evaluation": {"floors": {"f2": 0.5}}}}, "f2"),
-        ({"churn": {"economics": {"offer_cost": -1.0}}}, "offer_cost"),
+        ({"churn": {"economics": {"action_cost": -1.0}}}, "action_cost"),
     ],
     ids=["an unknown key", "another type", "an unknown floor", "a value out of range"],
 )

@@ -30,10 +30,10 @@ churn
             dropped: total_charge_fits_tenure broken by 32 (0.5%)
   verdict   version 10 promoted: It is better.
   champion  version 10
-  hold-out                      candidate (95 % interval)   champion before
-            F1                  0.642 (0.610 to 0.670)      0.600
-            ROC-AUC             0.850
-            value per customer  12.300
+  hold-out                        candidate (95 % interval)   champion before
+            F1                    0.642 (0.610 to 0.670)      0.600
+            ROC-AUC               0.850
+            value per customer    12.300
   scores    2 customers in batch 2024-12-31; whom to make an offer: actions.csv
   drift     stable: Nothing moved.
   time      data_ingestion 1.5 s, training 12.0 s; with start-up 20.0 s
@@ -44,9 +44,10 @@ churn
 Told = Callable[..., str]
 
 
-def stages(*names: str) -> Pipeline:
-    """The real pipelines of these stages."""
-    return sum((import_module(f"lakehouse_ml.pipelines.{name}").create_pipeline() for name in names), Pipeline([]))
+def stages(*names: str, of: str = "churn") -> Pipeline:
+    """The real pipelines of a use case's stages."""
+    made = (import_module(f"lakehouse_ml.pipelines.{name}").create_pipeline() for name in names)
+    return sum((stage.only_nodes_with_namespaces([of]) for stage in made), Pipeline([]))
 
 
 def manifest(*counts: tuple[int, int]) -> pd.DataFrame:
@@ -174,7 +175,7 @@ def test_without_a_champion_there_is_none_yet_and_no_column_for_it(told: Told) -
     text = told("evaluation", standing=Standing(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
 
     assert lines(text, "champion") == ["none yet"]
-    assert lines(text, "hold-out") == [" " * 20 + "candidate (95 % interval)"]
+    assert lines(text, "hold-out") == [" " * 22 + "candidate (95 % interval)"]
 
 
 def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:
@@ -242,3 +243,63 @@ def test_the_summary_is_plain_text(told: Told) -> None:
 
 def test_another_lake_than_that_of_conf_is_what_the_next_command_looks_at(told: Told) -> None:
     assert lines(told(*STAGES, lake="data/my lake"), "next")[0].startswith("make ui LAKE='data/my lake'  ")
+
+
+# --- a use case with many tables, that measures more
+
+MACHINES = {
+    "manifest_telemetry": manifest(*[(2400, 0)] * 120),
+    "manifest_errors": manifest((393, 2)),
+    "manifest_maintenance": manifest((1283, 0)),
+    "manifest_machines": manifest((100, 0)),
+    "metrics_rules_telemetry": rules(288_000, duplicate_key=("dropped", 32)),
+    "metrics_rules_maintenance": rules(1283, duplicate_key=("ok", 0)).assign(n_clean=1283, n_quarantined=0),
+    "metrics_rules_machines": rules(100, duplicate_key=("ok", 0)).assign(n_clean=100, n_quarantined=0),
+    "verdict_model": verdicts(("1", "approve")),
+    "metrics_holdout": pd.DataFrame(
+        [("candidate", "all", "f1", 0.959), ("candidate", "any", "f1", 0.986),
+         ("candidate", "hours_ahead", "seen_share", 0.957), ("candidate", "hours_ahead", "median_at_least", 21.0),
+         ("candidate", "cost", "n_failures", 47.0)],
+        columns=["model", "segment", "metric", "value"],
+    ).assign(low=np.nan, high=np.nan),
+}  # fmt: skip
+
+
+def told_of_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str:
+    tables = MACHINES | changed
+    for name, frame in tables.items():
+        DeltaTable(filepath=str(folder / name)).save(frame)
+    stored = {f"predictive_maintenance.{name}": DeltaTable(filepath=str(folder / name), frame="pandas")
+              for name in tables}  # fmt: skip
+    landing = {f"predictive_maintenance.landing_{name}": MemoryDataset() for name in
+               ("telemetry", "errors", "maintenance", "failures", "machines")}  # fmt: skip
+    others = {"predictive_maintenance.promotion_model": MemoryDataset(Standing("1"))}
+    catalog = DataCatalog(stored | landing | others)
+    return click.unstyle(summary.of_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))
+
+
+def test_of_many_tables_those_without_anything_to_tell_share_a_line(tmp_path: Path) -> None:
+    text = told_of_machines(tmp_path, "data_ingestion", "data_quality")
+
+    assert lines(text, "landed") == [
+        "errors: 393 rows in 1 file, 2 of them refused at parsing",
+        "rows, none refused at parsing: telemetry 288,000 in 120 files, maintenance 1,283, machines 100",
+    ]
+    assert lines(text, "quality") == [
+        "telemetry: 287,968 clean, 32 quarantined",
+        "maintenance 1,283, machines 100: all clean",
+    ]
+
+
+def test_what_a_use_case_measures_besides_ends_the_metrics(tmp_path: Path) -> None:
+    told = told_of_machines(tmp_path, "evaluation").splitlines()
+
+    assert told[told.index(next(line for line in told if "F1  " in line)) + 1] == (
+        "            any failure           F1 0.986; 95.7% of 47 failures seen, half of those at least 21 h ahead"
+    )
+
+
+def test_without_those_measures_there_is_no_such_line(tmp_path: Path) -> None:
+    holdout = MACHINES["metrics_holdout"]
+
+    assert "any failure" not in told_of_machines(tmp_path, "evaluation", metrics_holdout=holdout.head(1))

@@ -53,7 +53,7 @@ class Tracked:
 
         given = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL}
         with settings.SESSION_CLASS.create(PROJECT, runtime_params=given) as session:
-            session.run(pipeline_names=JUDGED, **how)
+            session.run(pipeline_names=JUDGED, namespaces=["churn"], **how)
 
     def runs(self) -> list[Any]:
         """All runs that weren't deleted, newest first."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isnan
 from pathlib import Path
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from kedro_datasets._typing import TablePreview
 
+log = logging.getLogger(__name__)
+
 _COMMIT_KEY = "lakehouse_ml"
-# How far back a commit is looked for that a node made: beyond, the node simply runs again.
-_HISTORY = 200
+# How far back a commit is looked for that a node made, at first and at most: beyond, the node simply runs again. A
+# range of days has a commit a day.
+_HISTORY = (200, 2_000)
 # What this reader would misread: with column mapping delta-rs gives NULL for every value, silently.
 _UNREADABLE = {"columnMapping", "deletionVectors"}
 
@@ -107,9 +111,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self._at_version is not None:
             raise TableError(f"Table {self._path} is pinned to version {self._at_version} and can't be written.")
         if isinstance(data, Batch):
-            if data.rows is not None:
-                with _arrow(data.rows) as rows:
-                    self._replace(rows, data)
+            self._save_batch(data)
             return
         if self._made_of:
             made = current()
@@ -121,6 +123,30 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 _unique(rows, self._keys, self._path)
                 mode = "append" if self._mode == "append" else "overwrite"
                 self._write(rows, mode=mode, schema_mode="overwrite" if mode == "overwrite" else None)
+
+    def _save_batch(self, batch: Batch) -> None:
+        """Replace a batch; one of several that an interrupted run of the same node left complete stays."""
+        if batch.rows is None:
+            return
+        of_how_many = f"  {'/'.join(batch.values)} ({batch.number} of {batch.of})"
+        if batch.of > 1 and self._keeps(batch):
+            log.info("%s: there already", of_how_many)
+            return
+        with _arrow(batch.rows) as rows:
+            self._replace(rows, batch)
+        if batch.of > 1:
+            log.info("%s", of_how_many)
+
+    def _keeps(self, batch: Batch) -> bool:
+        """Whether this batch was stored by a run with the fingerprint of this one, and nothing replaced it since."""
+        made = current()
+        if made is None or not self._exists():
+            return False
+        for commit in self._commits():
+            scope = set(commit.get("scope", []))
+            if not scope or scope & set(batch.values):
+                return commit.get("fingerprint") == made.fingerprint and scope == set(batch.values)
+        return False
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """The first rows as kedro-viz shows them, read without the engine."""
@@ -144,8 +170,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
     def _changed(self, table: deltalake.DeltaTable) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""
         if self._at_version is None:
-            for commit in table.history(_HISTORY):
-                if not json.loads(commit.get(_COMMIT_KEY, "{}")).get("nothing"):
+            for commit in self._commits():
+                if not commit.get("nothing"):
                     return int(commit["version"])
         return int(table.version())
 
@@ -154,15 +180,32 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if not self._exists():
             return False
         newer: set[str] = set()
-        for commit in self._open().history(_HISTORY):
-            made = json.loads(commit.get(_COMMIT_KEY, "{}"))
-            scope = set(made.get("scope", []))
-            if made.get("fingerprint") == fingerprint:
-                return not scope & newer
-            if last or (not scope and self._mode != "merge"):
+        parts: set[int] = set()
+        for commit in self._commits():
+            scope = set(commit.get("scope", []))
+            if commit.get("fingerprint") == fingerprint:
+                # The parts of a result may be stored in any order, by several runs: each has to be what is there.
+                number, of = commit.get("part", (1, 1))
+                if number not in parts and scope & newer:
+                    return False
+                parts.add(number)
+                if len(parts) == of:
+                    return True
+                continue
+            if (last and not parts) or (not scope and self._mode != "merge"):
                 return False
             newer |= scope
         return False
+
+    def _commits(self) -> Iterator[dict[str, Any]]:
+        """What commits say of themselves, and their versions, newest first; many are read only if few don't suffice."""
+        table, read = self._open(), 0
+        for most in _HISTORY:
+            for commit in table.history(most)[read:]:
+                read += 1
+                yield {**json.loads(commit.get(_COMMIT_KEY, "{}")), "version": commit["version"]}
+            if read < most:
+                return
 
     def newest(self, column: str) -> tuple[str, int] | None:
         """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
@@ -226,18 +269,21 @@ class DeltaTable(AbstractDataset[Any, Any]):
         # A batch of nothing appends nothing: the table is there to be read, and the commit tells what was looked at.
         in_place = self._exists() and batch.values
         replacing = {"mode": "overwrite", "predicate": batch.predicate} if in_place else {"mode": "append"}
-        self._write(rows, scope=batch.values, nothing=not batch.values, **replacing)
+        told: dict[str, Any] = {"scope": list(batch.values)}
+        if not batch.values:
+            told["nothing"] = True
+        if batch.of > 1:
+            told["part"] = [batch.number, batch.of]
+        self._write(rows, told, **replacing)
 
-    def _write(self, rows: pa.dataset.Dataset, *, scope: Sequence[str] = (), nothing: bool = False, **how: Any) -> None:
+    def _write(self, rows: pa.dataset.Dataset, told: Mapping[str, Any] | None = None, **how: Any) -> None:
         import deltalake
 
         overwrites_all = how.get("schema_mode") == "overwrite"
         schema = _storable(rows.schema) if overwrites_all else self._fitting(rows)
         how = {name: value for name, value in how.items() if value is not None}
         with self._told():
-            deltalake.write_deltalake(
-                self._path, _stream(rows, schema), commit_properties=_properties(scope, nothing=nothing), **how
-            )
+            deltalake.write_deltalake(self._path, _stream(rows, schema), commit_properties=_properties(told), **how)
 
     def _merge(self, rows: pa.dataset.Dataset) -> None:
         _unique(rows, self._keys, self._path)
@@ -248,7 +294,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 self._open()
                 .merge(
                     _stream(rows, self._fitting(rows)).read_all(), predicate=same, source_alias="s",
-                    target_alias="t", commit_properties=_properties(()),
+                    target_alias="t", commit_properties=_properties(),
                 )
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
@@ -363,11 +409,10 @@ def _unique(rows: pa.dataset.Dataset, keys: Sequence[str], path: str) -> None:
         raise TableError(f"{extra} rows for {path} repeat the key ({', '.join(keys)}): nothing was written.")
 
 
-def _properties(scope: Sequence[str], *, nothing: bool = False) -> deltalake.CommitProperties:
+def _properties(told: Mapping[str, Any] | None = None) -> deltalake.CommitProperties:
+    """What a commit says of itself: which batch it is of, if it is, and what its rows were made of."""
     import deltalake
 
     made = current()
-    told = (
-        {"scope": list(scope)} | ({"nothing": True} if nothing else {}) | (json.loads(made.to_json()) if made else {})
-    )
-    return deltalake.CommitProperties(custom_metadata={_COMMIT_KEY: json.dumps(told)})
+    text = json.dumps({"scope": [], **(told or {}), **(json.loads(made.to_json()) if made else {})})
+    return deltalake.CommitProperties(custom_metadata={_COMMIT_KEY: text})

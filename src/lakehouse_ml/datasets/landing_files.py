@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any, Literal, NoReturn
 
@@ -40,7 +41,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         *,
         filepath: str,
         manifest: str,
-        files: str = "*",
+        files: str | list[str] = "*",
         format: Format = "csv",
         delimiter: str = ",",
         optional: bool = False,
@@ -51,7 +52,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         Args:
             filepath: The folder; for `delta`, the table.
             manifest: The Delta table that ingestion records its files in.
-            files: Pattern of the names that belong to this table, below the folder.
+            files: Pattern, or patterns, of the names that belong to this table, below the folder.
             format: How a file is to be read.
             delimiter: Of CSV.
             optional: Whether the folder may be missing or empty.
@@ -59,7 +60,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """
         self._address = filepath.rstrip("/")
         self._manifest = DeltaTable(filepath=manifest, frame="pandas")
-        self._pattern = files
+        self._patterns = [files] if isinstance(files, str) else files
         self._format = format
         self._delimiter = delimiter
         self._optional = optional
@@ -96,14 +97,14 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return bool(self._list())
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(self._address, 1), "files": self._pattern, "format": self._format}
+        return {"filepath": shown(self._address, 1), "files": ", ".join(self._patterns), "format": self._format}
 
     def _files(self) -> tuple[LandingFile, ...]:
         if self._listed is None:
             self._listed = self._list()
         if not self._listed and not self._optional:
             raise LandingError(
-                f"No file named {self._pattern} lies in {self._address}. Put the table's files there, "
+                f"No file named {' or '.join(self._patterns)} lies in {self._address}. Put the table's files there, "
                 f"name their folder with LANDING=, or let `make run` write a generated sample."
             )
         return self._listed
@@ -114,12 +115,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         fs, root = fsspec.core.url_to_fs(self._address)
         if fs.isfile(root):
             raise LandingError(f"{self._address} is a file; LANDING names the folder that holds it.")
-        folder, _, pattern = self._pattern.rpartition("/")
-        base = f"{root}/{folder}" if folder else root
-        if not fs.isdir(base):
-            return ()
-        paths = sorted(path for path in fs.ls(base, detail=False) if _belongs(path.rsplit("/", 1)[-1], pattern))
-        return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in paths)
+        paths = {path for pattern in self._patterns for path in _matching(fs, root, pattern)}
+        return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in sorted(paths))
 
     def _listed_file(self, fs: Any, path: str, name: str) -> LandingFile:
         from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash
@@ -157,6 +154,13 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         rows = self._manifest.load().to_dict("records")
         addresses = [row["landing"] for row in rows]
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
+
+
+def _matching(fs: Any, root: str, pattern: str) -> Iterator[str]:
+    folder, _, name = pattern.rpartition("/")
+    base = f"{root}/{folder}" if folder else root
+    if fs.isdir(base):
+        yield from (path for path in fs.ls(base, detail=False) if _belongs(path.rsplit("/", 1)[-1], name))
 
 
 def _belongs(name: str, pattern: str) -> bool:

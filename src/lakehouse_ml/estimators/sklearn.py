@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # class, none runs code when it is read. A model with any other type is refused, at saving and before loading.
 TRUSTED_TYPES = (
     "numpy.dtype",
+    # What calibration adds: a fitted estimator beside its curve, and the curve's two numbers.
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 )
@@ -131,6 +134,27 @@ def fit(
     return model.fit(rows, label)
 
 
+def calibrate(model: Any, rows: pd.DataFrame, label: np.ndarray) -> Any:
+    """The fitted model with its scores bent to shares, on rows that it was not fitted on; the order of scores stays.
+
+    By a sigmoid (Platt, 1999), not by isotonic steps. On 12,000 held-out rows of simulated machines, with 30 or so
+    positive rows to calibrate on, mean of four seeds, the Brier score raw, by sigmoid and by isotonic steps was
+    0.00023, 0.00020 and 0.00021 for boosting, 0.00112, 0.00029 and 0.00016 for a forest, 0.00383, 0.00386 and
+    0.00375 for a logistic regression. But steps left 2 to 22 distinct scores, which cost 0.03, 0.01 and 0.10 of
+    average precision; a sigmoid costs none, and what is done about a row goes by the order of scores.
+
+    Args:
+        model: What `fit` returned; it isn't fitted again.
+        rows: Predictors, shape (n_rows, n_predictors).
+        label: 0 or 1, shape (n_rows,), at least two of each.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+
+    # The estimator is frozen: folds only say in which order it scores the rows; one curve is fitted on all of them.
+    return CalibratedClassifierCV(FrozenEstimator(model), method="sigmoid", cv=2, ensemble=False).fit(rows, label)
+
+
 def with_threshold(model: Any, threshold: float) -> Any:
     """The fitted model, deciding at this probability instead of 0.5: served and batch decisions are then equal."""
     from sklearn.frozen import FrozenEstimator
@@ -160,8 +184,7 @@ def explain(model: Any, rows: pd.DataFrame, baseline: Mapping[str, Any]) -> np.n
     import numpy as np
     import pandas as pd
 
-    steps = getattr(model, "estimator", model).named_steps
-    assemble, estimate = steps["assemble"], steps["estimate"]
+    assemble, estimate = _assembly_and_estimate(model)
     # Encoding costs more than most predictions: rows and baseline are encoded once, their columns then exchanged.
     encoded = assemble.transform(rows)
     typical = assemble.transform(pd.DataFrame([baseline])[list(rows.columns)].astype(rows.dtypes))[0]
@@ -176,6 +199,21 @@ def explain(model: Any, rows: pd.DataFrame, baseline: Mapping[str, Any]) -> np.n
             replaced[:, own] = typical[own]
             effects[differs, number] = probability[differs] - estimate.predict_proba(replaced)[:, 1]
     return effects
+
+
+def _assembly_and_estimate(model: Any) -> tuple[Any, Any]:
+    """What encodes the rows, and what gives the encoded ones a probability: calibrated, if the model is."""
+    from copy import copy
+
+    within = getattr(model, "estimator", model)
+    curves = getattr(within, "calibrated_classifiers_", None)
+    steps = (curves[0].estimator if curves else within).named_steps
+    if not curves:
+        return steps["assemble"], steps["estimate"]
+    # The same curve over the last step alone: whatever it takes of the whole pipeline, it takes of that step.
+    calibrated = copy(curves[0])
+    calibrated.estimator = steps["estimate"]
+    return steps["assemble"], calibrated
 
 
 def _encoded_columns(assemble: Any) -> dict[str, slice]:

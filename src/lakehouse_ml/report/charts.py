@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +33,7 @@ _STYLE: Any = {
     "xtick.labelcolor": _INK, "ytick.labelcolor": _INK, "grid.color": _GRID, "axes.grid": True, "axes.axisbelow": True,
     "axes.spines.top": False, "axes.spines.right": False, "figure.facecolor": "none", "axes.facecolor": "none",
     "savefig.facecolor": "none", "legend.frameon": False, "axes.titlesize": 11, "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
+    "axes.titlelocation": "left", "date.converter": "concise",
 }  # fmt: skip
 _POINTS = 200
 
@@ -68,19 +70,27 @@ def ranked_bars(names: Sequence[str], values: Sequence[float], label: str) -> st
     return drawn(draw, height=1.0 + 0.28 * max(len(names), 2))
 
 
-def levels(names: Sequence[str], values: Sequence[float], marks: Mapping[str, float], label: str) -> str:
-    """Horizontal bars beside named levels; those that reach the highest level stand out."""
+def levels(
+    names: Sequence[str], values: Sequence[float], marks: Mapping[str, float], label: str, calm: Sequence[bool] = ()
+) -> str:
+    """Horizontal bars beside named levels; those that reach the highest level stand out, unless they are `calm`."""
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(names))[::-1]
         highest = max(marks.values())
         colours = [_ALARM if value >= highest else _FIRST for value in values]
+        colours = [
+            _SOFT if quiet else colour for colour, quiet in zip(colours, calm or [False] * len(names), strict=True)
+        ]
         axes.barh(places, values, color=colours, height=0.7)
         axes.set_yticks(places, names)
         axes.grid(visible=False, axis="y")
-        for name, level in marks.items():
+        # Side by side they would cover each other, where a bar is several times as long.
+        crowded = max(values) > 3 * highest
+        for place, (name, level) in enumerate(marks.items()):
+            side = "center" if not crowded else "left" if place else "right"
             axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
-            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha="center")
+            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha=side)
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 
@@ -89,7 +99,7 @@ def levels(names: Sequence[str], values: Sequence[float], marks: Mapping[str, fl
 
 def curves(
     lines: Mapping[str, tuple[Floats, Floats]], x: str, y: str, *, diagonal: bool = False, mark: float | None = None,
-    unit_y: bool = True,
+    unit_y: bool = True, x_to: float = 1.0,
 ) -> str:  # fmt: skip
     """Lines by name over a common x from 0 to 1.
 
@@ -100,16 +110,18 @@ def curves(
         diagonal: Whether to draw what a guess would reach.
         mark: An x that a vertical line marks as the threshold.
         unit_y: Whether y runs from 0 to 1.
+        x_to: Where x ends; what lies beyond isn't drawn.
     """
 
     def draw(axes: Axes) -> None:
         for (name, (xs, ys)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
-            axes.plot(*_thinned(xs, ys), color=colour, linestyle=stroke, linewidth=2, label=name)
+            near = xs <= x_to
+            axes.plot(*_thinned(xs[near], ys[near]), color=colour, linestyle=stroke, linewidth=2, label=name)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="guessing")
         if mark is not None:
             axes.axvline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, x_to)
         if unit_y:
             axes.set_ylim(0, 1.02)
         axes.set_xlabel(x)
@@ -155,6 +167,43 @@ def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
     return drawn(draw)
 
 
+def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], x: str) -> str:
+    """Lines by name over days, from 0 to 1, each part (a model version) with lines and marks of its own.
+
+    A line is broken where a value is NaN, and where days lie further apart than they usually do.
+    """
+
+    def draw(axes: Axes) -> None:
+        usual = _usual_step([day for days, _ in parts.values() for day in days])
+        for (version, (days, lines)), mark in zip(parts.items(), itertools.cycle("osD^v"), strict=False):
+            for (name, values), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
+                label = name if len(parts) == 1 else f"{name}, version {version}"
+                axes.plot(
+                    *_broken(days, values, usual), color=colour, linestyle=stroke, linewidth=2, marker=mark,
+                    markersize=5, label=label,
+                )  # fmt: skip
+        axes.set_ylim(-0.02, 1.04)
+        axes.set_xlabel(x)
+        axes.set_ylabel("precision, recall, F1")
+        axes.xaxis_date()
+        axes.legend(fontsize=9, ncols=len(parts))
+
+    return drawn(draw, width=8.0)
+
+
+def _usual_step(days: Sequence[date]) -> float:
+    """Days from one to the next, as half of them lie."""
+    steps = np.diff(np.array(sorted(set(days)), dtype="datetime64[D]")).astype(float)
+    return float(np.median(steps)) if len(steps) else 1.0
+
+
+def _broken(days: Sequence[date], values: Floats, usual: float) -> tuple[Floats, Floats]:
+    """Days since 1970 and values, with a NaN between two that lie more than one and a half usual steps apart."""
+    at = np.array(days, dtype="datetime64[D]").astype(float)
+    gaps = np.flatnonzero(np.diff(at) > 1.5 * usual) + 1
+    return np.insert(at, gaps, at[gaps] - 0.5), np.insert(values, gaps, np.nan)
+
+
 def _strokes() -> Iterator[tuple[str, str]]:
     """Colours that differ in stroke as well, for those who can't tell them apart."""
     yield _FIRST, "-"
@@ -166,7 +215,9 @@ def _thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
     """At most so many points that a person could see, the first and the last among them."""
     if len(xs) <= _POINTS:
         return xs, ys
-    kept = np.unique(np.linspace(0, len(xs) - 1, _POINTS).round().astype(int))
+    # Evenly along the line: where outcomes are rare, evenly by number would leave a single point of its bend.
+    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(xs)) + np.abs(np.diff(ys)))])
+    kept = np.unique(np.append(np.searchsorted(way, np.linspace(0, way[-1], _POINTS - 1)), len(xs) - 1))
     return xs[kept], ys[kept]
 
 

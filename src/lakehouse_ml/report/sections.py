@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import TITLES, Economics
-from lakehouse_ml.report import charts
+from lakehouse_ml.report import charts, measured
 from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ _DRIFT: Mapping[str, tuple[str, Tone]] = {
 }  # fmt: skip
 _SHOWN_FEATURES = 15
 _SHOWN_ACTIONS = 10
+_SHOWN_FILES = 10
+_FEW_SOURCES = 2
+_SHOWN_BATCHES = 12
+# Where the outcome is rarer than this, equal parts of the rows would hold nearly none of it.
+_RARE = 0.05
 _CALIBRATION_BINS = 10
 _95_PERCENT = 1.959964
 
@@ -49,6 +54,16 @@ class Source:
     refused: pd.DataFrame
     columns: pd.DataFrame
     rules: pd.DataFrame
+    key: tuple[str, ...] = ()
+
+
+class Scored(NamedTuple):
+    """A batch: its day (None without one), its rows, how many are decided positive, and how many entities they have."""
+
+    batch: str | None
+    n_rows: int
+    n_positive: int
+    n_entities: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class Material:
         words: How the use case is spoken of.
         made_at: Time of the run, UTC.
         sources: Landing tables by name.
-        features: What each feature column means, by name.
+        meaning: What a feature column says, by its name.
         version: The candidate's.
         card: The candidate's.
         trials: One row per trial of the search.
@@ -68,18 +83,18 @@ class Material:
         verdict: The newest verdict's row.
         standing: Who is champion.
         economics: What an offer costs and a kept customer is worth.
-        batch: Newest scored batch, how many rows it has, and how many of them are decided positive.
+        batch: Newest scored batch.
         actions: The list of actions of that batch, best first.
         drift: One row per column of the newest batch.
         drift_levels: PSI from which a column's change is a warning, and from which it is an alarm.
         drift_verdict: That batch's verdict; None without one.
-        live: One row per batch whose outcomes are known.
+        live: One row per batch and model version whose outcomes are known.
     """
 
     words: Wording
     made_at: datetime
     sources: Mapping[str, Source]
-    features: Mapping[str, str]
+    meaning: Callable[[str], str]
     version: str
     card: ModelCard
     trials: pd.DataFrame
@@ -88,7 +103,7 @@ class Material:
     verdict: Mapping[str, Any]
     standing: Standing
     economics: Economics
-    batch: tuple[str | None, int, int]
+    batch: Scored
     actions: pd.DataFrame
     drift: pd.DataFrame
     drift_levels: tuple[float, float]
@@ -99,8 +114,8 @@ class Material:
 def page(given: Material) -> Page:
     """The whole report."""
     sections = [
-        _data(given), _quality(given), _features(given), _trials(given), _judgement(given), _curves(given),
-        _segments(given), _value(given), _scores(given), _drift(given), _outcomes(given),
+        _data(given), _quality(given), _features(given), _trials(given), _judgement(given), *_further(given),
+        _curves(given), _segments(given), _value(given), _scores(given), _drift(given), _outcomes(given),
     ]  # fmt: skip
     return Page(
         title=f"{given.words.title}: data, model and scores",
@@ -117,28 +132,34 @@ def page(given: Material) -> Page:
 
 def _summary(given: Material) -> Iterator[str]:
     words = given.words
+    quiet = _quiet(given)
     for name, source in given.sources.items():
-        if len(source.files):
+        if len(source.files) and name not in quiet:
             clean, quarantined = _counts(source)
             n_lines = source.files["n_lines"].sum()
             yield (
                 f"{_n(n_lines)} rows of {name} were read from {_count(len(source.files), 'file')}: "
                 f"{_n(clean)} are clean, {_n(_refused(source) + quarantined)} were set aside."
             )
+    if quiet:
+        told = _listed([f"{_n(_counts(given.sources[name])[0])} of {name}" for name in quiet])
+        yield f"All other rows that were read are clean: {told}."
     precision, recall = (_metric(given, name) for name in ("precision", "recall"))
     if recall is not None and precision is not None:
         yield (
-            f"Of {words.many} {words.who} {words.happens}, the new model (version {given.version}) finds "
+            f"Of {words.all} {words.who} {words.happens}, the new model (version {given.version}) finds "
             f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
             f"{_n(len(given.holdout))} {words.many} that it never saw."
         )
+    if words.measured:
+        yield from filter(None, [measured.sentence(words.measured.summary, _known(given, "candidate"))])
     yield _verdict_sentence(given)
-    batch, n, positive = given.batch
+    batch, n, positive, _ = given.batch
     if batch:
+        listed = words.listed.format(n=_n(len(given.actions)), entities=_count(len(given.actions), words.entity))
         yield (
-            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them reach the threshold of "
-            f"{given.card.threshold:.2f}, and so are named as likely to {words.happens}. "
-            f"The list of actions names the {_n(len(given.actions))} to whom {words.action} is worth most."
+            f"{_n(n)} {words.many}{_of_entities(given)} were scored as of {batch}; {_n(positive)} of them reach the "
+            f"threshold of {given.card.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
         )
     if given.drift_verdict:
         yield f"Change since training: {_DRIFT[given.drift_verdict['status']][0]}."
@@ -158,20 +179,50 @@ def _tiles(given: Material) -> list[Tile]:
     clean, quarantined = (sum(_counts(s)[n] for s in given.sources.values()) for n in (0, 1))
     refused = sum(_refused(source) for source in given.sources.values())
     decision, tone = _DECISIONS[given.verdict["decision"]]
-    batch, n, _ = given.batch
+    batch, n, *_ = given.batch
     champion = f"version {given.standing.champion}" if given.standing.champion else "none"
     drift, drift_tone = _DRIFT[given.drift_verdict["status"] if given.drift_verdict else "not_assessable"]
-    value = _metric(given, "expected_value")
     return [
         Tile("Clean rows", _n(clean), f"{_n(refused + quarantined)} set aside"),
         Tile("Candidate", f"version {given.version}", decision, tone),
         Tile("Champion", champion, "the one that scores", "neutral" if given.standing.champion else "bad"),
         Tile("F1 on unseen rows", _decimal(_metric(given, "f1")), _band(given, "f1")),
         Tile("ROC-AUC on unseen rows", _decimal(_metric(given, "roc_auc")), _band(given, "roc_auc")),
-        Tile(f"Value per {given.words.one}", _money(value), "against doing nothing"),
-        Tile("Scored", _n(n), f"as of {batch}" if batch else "no batch yet"),
+        _worth_tile(given),
+        Tile("Scored", _n(n), f"{_of_entities(given)} as of {batch}".strip() if batch else "no batch yet"),
         Tile("Drift", drift, f"batch {batch}" if batch else "no batch yet", drift_tone),
     ]
+
+
+def _worth_tile(given: Material) -> Tile:
+    """What decisions are worth: in the use case's own words, where it measures that by itself."""
+    words = given.words
+    if words.measured:
+        known = _known(given, "candidate")
+        label, value, note = (measured.sentence(text, known) or "" for text in words.measured.tile)
+        return Tile(label, value, note)
+    return Tile(f"Value per {words.one}", _money(_metric(given, "expected_value")), "against doing nothing")
+
+
+def _quiet(given: Material) -> list[str]:
+    """Of more than a few tables those of which there is nothing to tell but that all is well: they hide the others."""
+    names = [
+        name
+        for name, source in given.sources.items()
+        if len(source.files) and not _refused(source) and len(source.rules) and not source.rules["n_failed"].any()
+    ]
+    return names if len(given.sources) > _FEW_SOURCES and len(names) > 1 else []
+
+
+def _of_entities(given: Material) -> str:
+    """Of how many entities the scored rows are, where some have several."""
+    batch = given.batch
+    return "" if batch.n_entities == batch.n_rows else f" of {_count(batch.n_entities, given.words.entity)}"
+
+
+def _known(given: Material, model: str) -> dict[str, str]:
+    assert given.words.measured
+    return measured.values(given.metrics, given.words.measured, model)
 
 
 def _steps(given: Material) -> Iterator[str]:
@@ -191,7 +242,7 @@ def _steps(given: Material) -> Iterator[str]:
     if given.verdict["decision"] == "request":
         yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
     if len(given.actions):
-        listed = _count(len(given.actions), words.one)
+        listed = _count(len(given.actions), words.entity)
         yield f"Hand on the list of actions, actions.csv beside the scores: {listed}, best first."
     status = given.drift_verdict["status"] if given.drift_verdict else None
     if status == "drift":
@@ -199,35 +250,14 @@ def _steps(given: Material) -> Iterator[str]:
     if status == "warn":
         yield "Some columns begin to differ from training: watch them in the next batch."
     if not len(given.live):
-        yield (
-            f"As soon as it is known which {words.many} {words.happened}, put that as a file into outcomes/ of "
-            f"the landing folder: only it tells how good the scores were."
-        )
+        yield f"{words.later}: only that tells how good the scores were."
 
 
 # --- one function a section
 
 
 def _data(given: Material) -> Section:
-    grids = [
-        Grid(
-            f"Files of {name}",
-            ("file", "rows", "refused at parsing", "read (UTC)", "fingerprint"),
-            [
-                (
-                    f.source_file,
-                    _n(f.n_lines),
-                    _n(f.n_quarantined),
-                    f"{f.ingested_at:%Y-%m-%d %H:%M}",
-                    f.file_sha256[:12],
-                )
-                for f in source.files.itertuples()
-            ],
-            frozenset({1, 2}),
-        )
-        for name, source in given.sources.items()
-        if len(source.files)
-    ]
+    grids = [_file_grid(name, source.files) for name, source in given.sources.items() if len(source.files)]
     grids += [
         Grid(
             f"Lines of {name} that could not be read: examples",
@@ -246,46 +276,73 @@ def _data(given: Material) -> Section:
         "Every row keeps its file, the file's fingerprint and its line, so that each score leads back to its source."
     ]
     said += [f"No file of {name} has arrived so far." for name in empty]
+    said += [
+        f"Of the {_n(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines first, "
+        f"then the newest. All are in manifest_{name}."
+        for name, source in given.sources.items()
+        if len(source.files) > _SHOWN_FILES
+    ]
     return Section("data", "Which data", said, (), grids)
 
 
+def _file_grid(name: str, files: pd.DataFrame) -> Grid:
+    """All files of a table; of many the newest, and those with refused lines before them."""
+    caption, shown = f"Files of {name}", files
+    if len(files) > _SHOWN_FILES:
+        shown = files.sort_values(["ingested_at", "source_file"], ascending=False)
+        shown = shown.sort_values("n_quarantined", ascending=False, key=lambda n: n > 0, kind="stable").head(
+            _SHOWN_FILES
+        )
+        caption += f": {len(shown)} of {_n(len(files))}"
+    rows = [
+        (f.source_file, _n(f.n_lines), _n(f.n_quarantined), f"{f.ingested_at:%Y-%m-%d %H:%M}", f.file_sha256[:12])
+        for f in shown.itertuples()
+    ]
+    return Grid(caption, ("file", "rows", "refused at parsing", "read (UTC)", "fingerprint"), rows, frozenset({1, 2}))
+
+
 def _quality(given: Material) -> Section:
-    said, grids = [], []
+    grids: list[Grid] = []
+    said: list[str] = []
     for name, source in given.sources.items():
         rules = source.rules
         if not len(rules) or not int(rules["n_rows"].iloc[0]):
             continue
         clean, quarantined = _counts(source)
+        quiet = name in _quiet(given)
         broken = int((rules["outcome"] != "ok").sum())
-        said.append(
-            f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. "
-            + (
-                f"{broken} of {len(rules)} rules were broken by more rows than they tolerate."
-                if broken
-                else f"None of {len(rules)} rules is broken by more rows than it tolerates."
-            )
+        told = f"{name}: {_n(clean)} of {_n(clean + quarantined)} rows are clean. " + (
+            f"{broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
+            if broken
+            else f"None of {len(rules)} rules is broken by more rows than it tolerates."
         )
+        said += [] if quiet else [told]
         grids.append(
             Grid(
                 f"Rules for {name}",
-                ("rule", "rows that break it", "share", "what happened", "a good row has"),
-                [(r.rule, _n(r.n_failed), f"{r.failed_share:.1%}", r.outcome, r.predicate) for r in rules.itertuples()],
+                ("rule", "rows that break it", "share", "what happened", "in a good row"),
+                [(r.rule, _n(r.n_failed), _small(r.failed_share), r.outcome, r.predicate) for r in rules.itertuples()],
                 frozenset({1, 2}),
+                folded=quiet,
             )
         )
-        grids += list(_examples(name, rules))
+        grids += list(_examples(name, rules, source.key))
         grids.append(_column_grid(name, source.columns))
+    if calm := _quiet(given):
+        n = sum(_counts(given.sources[name])[0] for name in calm)
+        said.append(f"{_listed(calm)}: all {_n(n)} rows are clean, and no rule is broken.")
     return Section("quality", "How good the data is", said, (), grids)
 
 
-def _examples(name: str, rules: pd.DataFrame) -> Iterator[Grid]:
+def _examples(name: str, rules: pd.DataFrame, key: Sequence[str]) -> Iterator[Grid]:
     for rule in rules.itertuples():
         examples = json.loads(rule.examples)
         if not examples:
             continue
         asked = [column for column in examples[0] if re.search(rf"\b{re.escape(column)}\b", rule.predicate)]
         first = next(iter(examples[0]))
-        shown = [first, *(column for column in asked if column != first)]
+        # A rule that names no column is about the key.
+        shown = list(dict.fromkeys([first, *(asked or key)]))
         yield Grid(
             f"{name}: examples of rows that break {rule.rule}",
             ("file", "line", *shown),
@@ -316,7 +373,7 @@ def _features(given: Material) -> Section:
         f"Bars: the features that move the probability most are {', '.join(names[:5])}.",
         "How far a feature's value moves the probability, on average, against a typical value of it.",
     )
-    rows = [(name, f"{value:.4f}", given.features.get(name, "")) for name, value in ranked]
+    rows = [(name, f"{value:.4f}", given.meaning(name)) for name, value in ranked]
     return Section(
         "features",
         "What the model looks at",
@@ -381,12 +438,33 @@ def _judgement(given: Material) -> Section:
             rows.append((shown, _decimal(mine), _band(given, name), *theirs))
     heads = ("on unseen rows", f"version {given.version}", "95 % interval")
     versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = [given.verdict["reason"], _smallest(given)]
+    said = [given.verdict["reason"], _smallest(given), *filter(None, [given.words.rows])]
     unseen = "neither of the two" if contested else "the model never"
     grids = [Grid(f"Measured on {given.words.many} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))]
     if len(given.holdout):
         grids.append(_confusion(given))
     return Section("judgement", "The judgement", said, (), grids)
+
+
+def _further(given: Material) -> Iterator[Section]:
+    """What the use case measures besides, in its own words; no section, where it measures nothing."""
+    told = given.words.measured
+    if told is None:
+        return
+    mine, theirs = _known(given, "candidate"), _known(given, "incumbent")
+    names = [row.name for row in told.rows]
+    contested = any(name in theirs for name in names)
+    if not any(name in mine for name in names):
+        return
+    rows = [
+        (row.says, mine.get(row.name, "unknown"),
+         *([theirs.get(row.name, "unknown")] if contested else []))
+        for row in told.rows
+    ]  # fmt: skip
+    versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
+    said = list(filter(None, (measured.sentence(text, mine) for text in (*told.sentences, told.summary))))
+    grid = Grid("Measured on the same unseen rows", ("", f"version {given.version}", *versus), rows, frozenset({1, 2}))
+    yield Section("further", told.title, said, (), [grid])
 
 
 def _smallest(given: Material) -> str:
@@ -428,7 +506,10 @@ def _curves(given: Material) -> Section:
     if not 0 < label.sum() < len(label):
         return Section("curves", "How well it tells them apart", ["Without both outcomes there is nothing to draw."])
     words, sides = given.words, list(_sides(given))
-    share, fifth = label.mean(), f"{_found_in(label, sides[0][1], 0.2):.0%}"
+    share = label.mean()
+    part, riskiest = (0.2, "fifth") if share >= _RARE else (0.01, "hundredth")
+    near = _near(label)
+    held = f"{_found_in(label, sides[0][1], part):.0%}"
     pictures = [
         Picture(
             charts.curves({name: roc(label, p) for name, p in sides}, "false alarms, share of the others",
@@ -441,12 +522,12 @@ def _curves(given: Material) -> Section:
                           f"found, share of those {words.who} {words.happens} (recall)",
                           "right, share of those named (precision)"),
             f"Precision-recall curve: average precision {_decimal(_metric(given, 'average_precision'))}; naming "
-            f"everybody would be right for {share:.0%}.",
+            f"{words.everybody} would be right for {_fine(share)}.",
             "Precision and recall: who wants to find more, is wrong more often.",
         ),
         Picture(
             charts.calibration({name: _calibrated(label, p) for name, p in sides}, "promised probability",
-                               f"share who did {words.happens}"),
+                               f"share {words.who} did {words.happens}"),
             f"Calibration: {_calibration_told(label, sides[0][1])}",
             "Calibration: of those promised 30 %, do 30 % come true? On the dotted line, yes. Bars are 95 % intervals.",
         ),
@@ -458,25 +539,27 @@ def _curves(given: Material) -> Section:
         Picture(
             charts.curves({name: _gain(label, p) for name, p in sides},
                           f"share of {words.many} looked at, riskiest first",
-                          f"found, share of those {words.who} {words.happens}", diagonal=True),
-            f"Gain curve: the riskiest fifth holds {fifth} of all {words.who} {words.happens}.",
-            f"Gain: the riskiest fifth of all {words.many} holds {fifth} of those who "
+                          f"found, share of those {words.who} {words.happens}", diagonal=True, x_to=near),
+            f"Gain curve: the riskiest {riskiest} holds {held} of all {words.who} {words.happens}.",
+            f"Gain: the riskiest {riskiest} of all {words.many} holds {held} of those {words.who} "
             f"{words.happens}.",
         ),
         Picture(
             charts.two_histograms({f"did {words.happens}": sides[0][1][label == 1],
                                    f"did not {words.happens}": sides[0][1][label == 0]},
                                   given.card.threshold, "probability"),
-            f"Histograms of the probability for those who did {words.happens} and those who did not.",
+            f"Histograms of the probability for those {words.who} did {words.happens} and those {words.who} did not.",
             "How far the two groups lie apart. Where they overlap, no threshold is right for all.",
         ),
     ]  # fmt: skip
-    said = [f"On {_n(len(label))} {words.many} that took no part in training; {share:.1%} of them {words.happened}."]
+    told = words.share.format(share=f"{share:.1%}")
+    said = [f"On {_n(len(label))} {words.many} that took no part in training; {told}."]
     return Section("curves", "How well it tells them apart", said, pictures)
 
 
 def _segments(given: Material) -> Section:
-    own = given.metrics[(given.metrics["model"] == "candidate") & (given.metrics["segment"] != "all")]
+    groups = given.metrics["segment"].str.contains("=", regex=False)
+    own = given.metrics[(given.metrics["model"] == "candidate") & groups.astype(bool)]
     rows = []
     for segment in own["segment"].unique():
         part = own[own["segment"] == segment]
@@ -507,10 +590,13 @@ def _segments(given: Material) -> Section:
 def _value(given: Material) -> Section:
     money, words = given.economics, given.words
     said = [
-        f"{_a(words.action)} costs {_money(money.offer_cost)}, {_share(money.acceptance)} of those who would "
-        f"{words.happens} accept, and then {_money(money.kept_value)} are kept; all in the currency of the data. "
-        f"These three numbers are assumptions, under `economics` in parameters.yml: others give another list."
+        words.economics.format(
+            cost=_money(money.action_cost), share=_share(money.success_share), value=_money(money.averted_value)
+        )
+        + "; all in the currency of the data. These three numbers are assumptions, under `economics` in "
+        "parameters.yml: others give another list."
     ]
+    said += filter(None, [words.worth])
     label = given.holdout["label"].to_numpy(dtype=float)
     if not len(label):
         return Section("value", "What it is worth", said)
@@ -518,33 +604,37 @@ def _value(given: Material) -> Section:
     shares, values = _value_curve(label, probability, money)
     best = int(np.argmax(values))
     said.append(
-        f"On the unseen rows, {words.action} for everybody named by the threshold is worth "
+        f"On the unseen rows, {words.action} for {words.everybody} named by the threshold is worth "
         f"{_money(_metric(given, 'expected_value'))} per {words.one}; most is reached with the riskiest "
-        f"{shares[best]:.0%}, {_money(values[best])}; {words.action} for everybody would bring {_money(values[-1])}."
+        f"{_fine(shares[best])}, {_money(values[best])}; {words.action} for {words.everybody} would bring "
+        f"{_money(values[-1])}."
     )
+    near = _near(label)
     picture = Picture(
         charts.curves({f"version {given.version}": (shares, values)}, f"share of {words.many} with {words.action}",
-                      f"value per {words.one}", unit_y=False),
-        f"Expected value by share of {words.many}: highest, {_money(values[best])}, at {shares[best]:.0%}.",
-        f"Value per {words.one}, if so many get {words.action}, the riskiest first.",
+                      f"value per {words.one}", unit_y=False, x_to=near),
+        f"Expected value by share of {words.many}: highest, {_money(values[best])}, at {_fine(shares[best])}.",
+        f"Value per {words.one}, if so many get {words.action}, the riskiest first."
+        + (f" Only the riskiest {near:.0%} are drawn." if near < 1 else ""),
     )  # fmt: skip
     return Section("value", "What it is worth", said, [picture])
 
 
 def _scores(given: Material) -> Section:
-    batch, n, positive = given.batch
+    batch, n, positive, _ = given.batch
     if not batch:
         nobody = "Nobody was there to score as of the batch's day."
         why = nobody if given.standing.champion else "Nothing is scored yet: there is no champion."
         return Section("scores", "The scores", [why])
     said = [
-        f"{_n(n)} {given.words.many} were scored as of {batch}. {_n(positive)} reach the threshold. Each score names "
-        f"what moved it most."
+        f"{_n(n)} {given.words.many}{_of_entities(given)} were scored as of {batch}. {_n(positive)} reach the "
+        f"threshold. Each score names what moved it most."
     ]
+    heads = given.words.heads
     rows = [
         (
             f"{a.rank}",
-            str(a[1]),
+            *(_cell(value) for value in a[1 : 1 + len(heads)]),
             f"{a.probability:.2f}",
             _money(a.expected_gain),
             str(_blank(a.main_reason)),
@@ -552,25 +642,15 @@ def _scores(given: Material) -> Section:
         )
         for a in given.actions.head(_SHOWN_ACTIONS).itertuples()
     ]
-    heads = ("rank", given.words.one, "probability", "expected gain", "strongest reason", "model version")
-    grids = [Grid("The top of the list of actions", heads, rows, frozenset({0, 2, 3}))] if rows else []
+    columns = ("rank", *heads, "probability", "expected gain", "strongest reason", "model version")
+    numeric = frozenset({0, len(heads) + 1, len(heads) + 2})
+    grids = [Grid("The top of the list of actions", columns, rows, numeric)] if rows else []
     return Section("scores", "The scores", said, (), grids)
 
 
 def _drift(given: Material) -> Section:
     if given.drift_verdict is None or not len(given.drift):
         return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
-    measured = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
-    top = measured.head(_SHOWN_FEATURES)
-    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
-    picture = Picture(
-        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)"),
-        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}."
-        if len(top)
-        else "",
-        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
-        f"needs more than chance.",
-    )
     rows = [
         (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)
         for d in given.drift.itertuples()
@@ -580,19 +660,32 @@ def _drift(given: Material) -> Section:
         "drift",
         "Change since training",
         [given.drift_verdict["reason"]],
-        [picture] if len(top) else [],
+        list(_drift_drawn(given)),
         [Grid("Every column of the batch", heads, rows, frozenset({1, 2}), folded=True)],
+    )
+
+
+def _drift_drawn(given: Material) -> Iterator[Picture]:
+    """The columns that changed most; nothing where no column could be tested."""
+    changed = given.drift[given.drift["psi"].notna()].sort_values("psi", ascending=False)
+    top = changed.head(_SHOWN_FEATURES)
+    if not len(top):
+        return
+    clock = (top["status"] == "clock").tolist()
+    levels = dict(zip(("warning", "alarm"), given.drift_levels, strict=True))
+    yield Picture(
+        charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)", clock),
+        f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}.",
+        f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
+        f"needs more than chance." + (" Grey bars are driven by the clock and never alarm." if any(clock) else ""),
     )
 
 
 def _outcomes(given: Material) -> Section:
     words = given.words
     if not len(given.live):
-        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.many} {words.happened}."])
-    rows = [
-        (r.batch, r.model_version, _n(r.n_rows), _n(r.n_positives), *(_decimal(float(getattr(r, m))) for m in _LIVE))
-        for r in given.live.itertuples()
-    ]
+        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.all} {words.happened}."])
+    live = given.live.sort_values("batch", kind="stable")
     heads = (
         "batch",
         "model version",
@@ -600,13 +693,70 @@ def _outcomes(given: Material) -> Section:
         f"{words.who} {words.happened}",
         *(_METRICS[name] for name in _LIVE),
     )
+    rows = [
+        (r.batch, r.model_version, _n(r.n_rows), _n(r.n_positives), *(_decimal(float(getattr(r, m))) for m in _LIVE))
+        for r in live.itertuples()
+    ]
     said = ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
-    return Section(
-        "outcomes", "What happened then", said, (), [Grid("Live metrics", heads, rows, frozenset(range(2, 8)))]
+    numeric = frozenset(range(2, 8))
+    if len(rows) <= _SHOWN_BATCHES:
+        grids = [Grid("Live metrics", heads, rows, numeric)]
+    else:
+        grids = [
+            Grid(
+                f"Live metrics: the newest {_SHOWN_BATCHES} of {_n(len(rows))}", heads, rows[-_SHOWN_BATCHES:], numeric
+            ),
+            Grid("Live metrics of the batches before", heads, rows[:-_SHOWN_BATCHES], numeric, folded=True),
+        ]
+    return Section("outcomes", "What happened then", said, list(_over_time(live)), grids)
+
+
+def _over_time(live: pd.DataFrame) -> Iterator[Picture]:
+    """Precision, recall and F1 by batch, from two batches on."""
+    if live["batch"].nunique() < 2:
+        return
+    parts = {
+        str(version): (
+            [date.fromisoformat(batch) for batch in part["batch"]],
+            {_METRICS[name]: known_values(part, name) for name in _DRAWN},
+        )
+        for version, part in live.groupby("model_version", sort=False)
+    }
+    told = "; ".join(
+        f"{_METRICS[name]} from {_decimal(known.min())} to {_decimal(known.max())}"
+        for name in _DRAWN
+        if len(known := pd.Series(known_values(live, name)).dropna())
+    )
+    versions = list(parts)
+    by = f"All scored by version {versions[0]}." if len(versions) == 1 else (
+        f"Scored by versions {', '.join(versions[:-1])} and {versions[-1]}: each has its own lines and marks."
+    )  # fmt: skip
+    yield Picture(
+        charts.over_time(parts, "batch"),
+        f"Lines over {_n(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
+        f"{': ' + told if told else ''}.",
+        f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: no recall "
+        f"where nothing happened, no precision where nothing was named. {by}",
     )
 
 
-_LIVE = ("precision", "recall", "f1", "roc_auc")
+def known_values(live: pd.DataFrame, name: str) -> Floats:
+    """A metric by batch, NaN where it says nothing: without positives, or precision where nothing was named.
+
+    Metrics themselves are 0 there, which would look like a failure. Nothing was named if only positives were wrong.
+    """
+    values: Floats = live[name].to_numpy(dtype=float, copy=True)
+    positives, n_rows = (live[column].to_numpy(dtype=float) for column in ("n_positives", "n_rows"))
+    if name == "precision":
+        silent = np.isclose(1 - live["accuracy"].to_numpy(dtype=float), positives / n_rows, rtol=0, atol=0.5 / n_rows)
+        values[(live["recall"].to_numpy(dtype=float) == 0) & silent] = np.nan
+    else:
+        values[positives == 0] = np.nan
+    return values
+
+
+_DRAWN = ("precision", "recall", "f1")
+_LIVE = (*_DRAWN, "roc_auc")
 
 
 # --- curves of labels (1 or 0) and probabilities, each as x and y
@@ -636,9 +786,17 @@ def precision_recall(label: Floats, probability: Floats) -> tuple[Floats, Floats
 
 
 def _calibrated(label: Floats, probability: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean promise and observed share per tenth of the rows, with Wilson's interval (1927) of the share."""
+    """Mean promise and observed share per tenth of the rows, with Wilson's interval (1927) of the share.
+
+    Where outcomes are rare, per tenth of the probability: nine tenths of the rows would be promised nearly nothing.
+    """
     order = np.argsort(probability, kind="stable")
-    parts = [part for part in np.array_split(order, min(_CALIBRATION_BINS, len(order))) if len(part)]
+    if label.mean() < _RARE:
+        cuts = np.searchsorted(probability[order], np.arange(1, _CALIBRATION_BINS) / _CALIBRATION_BINS)
+    else:
+        cuts = None
+    parts = np.array_split(order, min(_CALIBRATION_BINS, len(order))) if cuts is None else np.split(order, cuts)
+    parts = [part for part in parts if len(part)]
     promised = np.array([probability[part].mean() for part in parts])
     share = np.array([label[part].mean() for part in parts])
     n = np.array([len(part) for part in parts], dtype=float)
@@ -672,6 +830,11 @@ def _gain(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
     return np.linspace(0, 1, len(found)), found
 
 
+def _near(label: Floats) -> float:
+    """How much of the rows, riskiest first, is drawn: of a rare outcome the rest would press all into a corner."""
+    return 1.0 if label.mean() >= _RARE else _RARE
+
+
 def _found_in(label: Floats, probability: Floats, share: float) -> float:
     xs, ys = _gain(label, probability)
     return float(np.interp(share, xs, ys))
@@ -681,8 +844,8 @@ def _value_curve(label: Floats, probability: Floats, money: Economics) -> tuple[
     """Value per row if the riskiest first k rows get an action, by k / n."""
     order = np.argsort(-probability, kind="stable")
     n = len(label)
-    kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.acceptance * money.kept_value
-    return np.linspace(0, 1, n + 1), (kept - money.offer_cost * np.arange(n + 1)) / n
+    kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.success_share * money.averted_value
+    return np.linspace(0, 1, n + 1), (kept - money.action_cost * np.arange(n + 1)) / n
 
 
 # --- words
@@ -720,6 +883,10 @@ def _count(number: Any, noun: str) -> str:
     return f"{_n(number)} {noun}{'' if int(number) == 1 else 's'}"
 
 
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
 def _decimal(number: float | None) -> str:
     return "" if number is None or pd.isna(number) else f"{number:.3f}"
 
@@ -734,6 +901,20 @@ def _share(number: float) -> str:
 
 def _of_100(share: float) -> str:
     return f"{round(100 * share)} of 100"
+
+
+def _small(share: float) -> str:
+    """A share whose rounding must not turn some rows into none."""
+    return "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def _fine(share: float) -> str:
+    """A share in whole percents; a small one in tenths, so that it isn't nothing."""
+    return f"{share:.0%}" if share >= _RARE or share == 0 else f"{share:.1%}"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else _blank(value)
 
 
 def _p(number: float) -> str:

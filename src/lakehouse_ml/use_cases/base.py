@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import ContractError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from kedro.pipeline import Pipeline
     from pyspark.sql import DataFrame
 
 Features = Callable[..., "DataFrame"]
 Labels = Callable[..., "DataFrame"]
+Measures = Callable[..., "pd.DataFrame"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Table:
         """The schema as Spark SQL text, for a frame that is made from nothing."""
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
 
+    def meaning(self, name: str) -> str:
+        """What a column holds, in words; nothing of one that isn't declared."""
+        return next((column.doc for column in self.columns if column.name == name), "")
+
     def plus(self, name: str, grain: str, *columns: Column) -> Table:
         """This table under another name with further columns at its end."""
         return Table(name, grain, self.key, (*self.columns, *columns))
@@ -72,46 +79,127 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Told:
+    """One of a use case's further measures, as a report tells it.
+
+    Attributes:
+        segment: Of the measure.
+        metric: Of the measure.
+        says: What it is, in words.
+        unit: Whether it is a share, a score from 0 to 1 like a share, a number of things, money, or hours.
+    """
+
+    segment: str
+    metric: str
+    says: str
+    unit: Literal["share", "score", "count", "money", "hours"]
+
+    @property
+    def name(self) -> str:
+        """What sentences call it: segment and metric."""
+        return f"{self.segment}_{self.metric}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a use case's further measures are told; a sentence is left out if a value that it names is unknown.
+
+    Sentences name values in braces as `Told.name` has them.
+
+    Attributes:
+        title: Heading of the section.
+        sentences: What the section begins with.
+        summary: What follows them there, and stands among the page's first sentences.
+        rows: Its table, a measure a row.
+        tile: Label, value and note of the figure that is seen at a glance, in place of the value of a row.
+        brief: The line that ends the metrics of a run's summary: its head, and what it says.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    summary: str
+    rows: tuple[Told, ...]
+    tile: tuple[str, str, str]
+    brief: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class Wording:
     """How a use case is spoken of in a report.
 
     Attributes:
         title: As a heading.
-        one: What a row describes.
+        entity: Whom the list of actions names.
+        one: A row that is judged or scored.
         many: Several of them.
+        all: To what in the plural it happens.
         who: The pronoun that goes with them.
         happens: What is predicted, as a verb in the plural: they leave.
         happened: The same in the past: they left.
         action: What is done about it: an offer.
+        whom: What the list of actions says: whom to make an offer.
+        listed: The same of a number `{n}` of them, or `{entities}` with their noun: the {n} to whom an offer is worth
+            most.
+        economics: A sentence with `{cost}` of acting, `{share}` of outcomes averted, and `{value}` of one.
+        later: How it becomes known what happened.
+        everybody: All of those to whom it may happen, in the singular: everybody.
+        share: A clause with the `{share}` of judged rows to which it happened.
+        named: What scored rows that reach the threshold do, as a clause: are named as likely to leave.
+        heads: Heads of the list's first columns: whom it names, and where a list needs it, when and what of them.
+        rows: What a row is and what follows from it, in sentences; empty where a row is an entity.
+        worth: What must be known to read the value of a row; empty where nothing must.
+        measured: How the further measures are told, where there are some.
     """
 
     title: str
+    entity: str
     one: str
     many: str
+    all: str
     who: str
     happens: str
     happened: str
     action: str
+    whom: str
+    listed: str
+    economics: str
+    later: str
+    everybody: str
+    share: str
+    named: str
+    heads: tuple[str, ...]
+    rows: str = ""
+    worth: str = ""
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)
 class UseCase:
     """A prediction problem: what it reads, what a row is, and how features and labels are made.
 
+    The functions of a use case name by their parameters the clean tables that they read; one named `spec` is conf's
+    `features`.
+
     Attributes:
         name: Namespace, folder and registered model, `[a-z_]+`.
         noun: What a row describes, in the plural; names the tables from `feature_` to `score_`.
         sources: Contracts of the landing tables that are ingested and checked, by table name.
-        key: Columns that identify a row: the entity, then its time.
-        features: Clean tables, by name, and a spec to one row per key.
-        labels: Clean tables, by name, and a spec to key and `label` (0/1), labelled rows only.
-        outcome_labels: Rows of the outcomes' table to key and `label`.
-        categorical: Feature columns with categories (text).
-        numeric: Feature columns with numbers.
+        key: Columns that identify a row of features: the entity, then its time.
+        features: Clean tables and a spec to one row per key.
+        labels: Clean tables and a spec to key, target and `label` (0/1), labelled rows only.
+        categorical: Feature columns with categories (text); all others but the key are numbers.
         segments: Feature columns whose groups are judged one by one.
-        outcomes: Name of the landing table whose rows tell later what happened; it may never come.
-        meanings: What each feature column means, by name.
         wording: How a report speaks of it.
+        meaning: What a feature column says, by its name.
+        target: Column of a label beside the key that tells what it speaks of, where a row has several.
+        recurring: Whether each row of an entity counts by itself. If not, its newest state counts, and an entity whose
+            outcome was 1 is gone.
+        references: Landing tables whose rows those of others name.
+        measures: What decisions about held-out rows (key, target, label) are worth besides: a function of them, their
+            probabilities, the threshold, what acting costs, what it averts, and how many can be acted on a day; gives
+            segment, metric, value, n_rows and n_positives.
+        outcomes: Landing table whose rows tell later what happened; it may never come. None where `labels` do.
+        outcome_labels: Rows of that table to key and `label`.
     """
 
     name: str
@@ -120,23 +208,24 @@ class UseCase:
     key: tuple[str, str]
     features: Features
     labels: Labels
-    outcome_labels: Labels
     categorical: tuple[str, ...]
-    numeric: tuple[str, ...]
     segments: tuple[str, ...]
-    outcomes: str
-    meanings: Mapping[str, str]
     wording: Wording
+    meaning: Callable[[str], str]
+    target: str | None = None
+    recurring: bool = False
+    references: tuple[str, ...] = ()
+    measures: Measures | None = None
+    outcomes: str | None = None
+    outcome_labels: Labels | None = None
 
-    @property
-    def predictors(self) -> tuple[str, ...]:
-        """Feature columns that a model sees, in order."""
-        return (*self.categorical, *self.numeric)
 
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """Landing tables that features and labels are made of."""
-        return tuple(name for name in self.sources if name != self.outcomes)
+def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Datasets that a use case's function reads, by its parameters."""
+    return {
+        name: "params:features" if name == "spec" else f"clean_{name}"
+        for name in inspect.signature(function).parameters
+    }
 
 
 def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:

@@ -16,8 +16,8 @@ LINES = (
     Column("problems", "array<struct<column:string,text:string,reason:string>>", doc="What is wrong with it."),
 )
 SCORE = (
-    Column("probability", "double", doc="Of the positive outcome, by the champion."),
-    Column("decision", "int", doc="1 if the probability reaches the threshold."),
+    Column("probability", "double", doc="Of the positive outcome (of any target), by the champion."),
+    Column("decision", "int", doc="1 if the probability (of a target, where there are several) reaches the threshold."),
     Column("threshold", "double", doc="The champion's, stored inside the model."),
     Column("reasons", "array<struct<feature:string,value:string,effect:double>>",
            doc="What moves the row's probability most, against a typical row; signed."),
@@ -29,7 +29,7 @@ SCORE = (
 ACTION = (
     Column("rank", "int", doc="1 is worth most."),
     Column("probability", "double", doc="Of the positive outcome."),
-    Column("expected_gain", "double", doc="Of an offer: probability * acceptance * kept value - cost of the offer."),
+    Column("expected_gain", "double", doc="Of acting: probability * success share * averted value - cost."),
     Column("main_reason", "string", doc="The strongest reason that raises the probability."),
     Column("model_version", "string", doc="Version that scored."),
     Column("batch", "string", doc="The batch."),

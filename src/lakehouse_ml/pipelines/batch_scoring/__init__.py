@@ -1,4 +1,4 @@
-"""From the champion and a batch to scores with reasons, and to the list of those worth an offer."""
+"""From the champion and a batch to scores with reasons, and to the list of those worth acting on."""
 
 from lakehouse_ml.pipelines.batch_scoring.pipeline import create_pipeline
 

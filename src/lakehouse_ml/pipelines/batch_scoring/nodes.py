@@ -1,20 +1,21 @@
-"""Nodes of batch scoring: pick who is to be scored, score them where they lie, rank the offers."""
+"""Nodes of batch scoring: pick who is to be scored, score them where they lie, rank the actions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.models import Model, ModelCard, Standing
+from lakehouse_ml.pipelines.batch_scoring.targets import OF
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
@@ -30,80 +31,115 @@ class ScoringSpec(Spec):
     """Which batch is scored, and what is said of it.
 
     Attributes:
-        batch: Day as of which rows are scored; by default the newest snapshot's.
+        batch: Day as of which rows are scored; by default the newest of the features.
+        from_day: First day of a range that is scored instead, each day as a batch of its own; where rows recur.
+        to_day: Its last day; by default the newest of the features.
         reasons: How many reasons a row gets.
-        offers: How many customers the action list holds at most.
+        actions: How many rows the action list holds at most.
     """
 
     batch: date | None = None
+    from_day: date | None = None
+    to_day: date | None = None
     reasons: int = Field(ge=1, le=20)
-    offers: int = Field(ge=1)
+    actions: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _names_days_once(self) -> Self:
+        if self.batch and (self.from_day or self.to_day):
+            raise ValueError("batch names one day, from_day and to_day a range: give one or the other")
+        if self.to_day and not self.from_day:
+            raise ValueError(f"to_day ({self.to_day}) ends a range that from_day has to begin")
+        if self.from_day and self.to_day and self.from_day > self.to_day:
+            raise ValueError(f"from_day ({self.from_day}) lies after to_day ({self.to_day}): no day lies between")
+        return self
 
 
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, key: Sequence[str],
-) -> Batch:  # fmt: skip
-    """Score everybody who is still there as of the batch's day, each by their newest state known then.
+    clock: datetime, key: Sequence[str], *, target: str | None = None, recurring: bool = False,
+) -> Iterator[Batch]:  # fmt: skip
+    """Score a batch, or a range of days one after another, each as a batch of its own.
+
+    Where rows don't recur, everybody is scored who is still there as of the batch's day, each by their newest state
+    known then; where they do, all rows of the day.
 
     Args:
         features: One row per key.
-        labels: Known outcomes; a row whose outcome is 1 has left and is not scored.
+        labels: Known outcomes; where rows don't recur, one whose outcome is 1 has left and is not scored.
         standing: Who is champion; an input, so that a promotion in the same run comes first.
         champion: That version, loaded.
-        spec: Batch and number of reasons.
+        spec: Days and number of reasons.
         clock: Time of the run, UTC.
         key: Entity and time.
+        target: Column of the labels that tells what each speaks of, where a row has several.
+        recurring: Whether rows recur.
 
-    Returns:
-        One row per entity: key and `SCORE`, in place of this batch's earlier rows. None, while approval is awaited
-        and there is no champion yet.
+    Yields:
+        Key and `SCORE`, in place of this batch's earlier rows; before `SCORE` the likeliest target and after it the
+        probability of each, where the champion has targets. No rows, while approval is awaited and there is no champion
+        yet.
 
     Raises:
         RegistryError: There is no champion and none awaits approval, or it needs columns that aren't there.
+        LakehouseError: There is nothing to score: no features at all, or none within the range.
     """
     if champion is None:
         if standing.awaits_approval:
-            return Batch(_nothing(features, key), "batch", ())
+            yield Batch(_nothing(features, labels, key, target), "batch", ())
+            return
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
             f"Look at the metrics, change data or conf, and run training and evaluation again."
         )
     champion.check_columns(features.columns)
-    batch = spec.batch or _newest(features, key[1])
-    scored = _active(features, labels, batch, key).mapInArrow(_scorer(champion, spec.reasons, key), _schema(key))
-    rows = _complete(scored, champion, batch.isoformat(), clock, key)
-    return Batch(rows, "batch", (batch.isoformat(),))
+    days = _days(features, spec, key[1], recurring=recurring)
+    for number, day in enumerate(days, 1):
+        rows = _of_day(features, day, key[1]) if recurring else _active(features, labels, day, key)
+        scored = rows.mapInArrow(_scorer(champion, spec.reasons, key), _schema(features, champion.card, key))
+        complete = _complete(scored, champion, day.isoformat(), clock, key)
+        yield Batch(complete, "batch", (day.isoformat(),), number, len(days))
 
 
 def rank_actions(
-    scores: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str]
+    scores: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str], target: str | None = None
 ) -> tuple[Batch, pd.DataFrame]:
-    """Those of the newest (or the named) batch to whom an offer is worth most.
+    """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
-    The expected gain of an offer is probability * acceptance * kept value - cost of the offer, in the currency of
-    the economics; only gains above zero are listed.
+    The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
+    gains above zero are listed, each entity once, by its newest row.
 
     Returns:
-        One row per listed entity, best first: key and `ACTION`; as a batch of the history, and as the list to hand on.
+        One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
+        hand on.
     """
-    batch = spec.batch.isoformat() if spec.batch else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
-    gain = F.col("probability") * economics.acceptance * economics.kept_value - economics.offer_cost
+    batch = spec.batch.isoformat() if spec.batch else _newest_batch(scores, spec.to_day)
+    gain = F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
+    who = [*key, *([target] if target else [])]
+    newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
     listed = collect(
-        scores.where(F.col("batch") == batch)
-        .withColumn("expected_gain", gain)
-        .where(F.col("expected_gain") > 0)
+        scores.where(F.col("batch") == F.lit(batch))
+        .withColumns({"expected_gain": gain, "_rank": F.row_number().over(newest)})
+        .where((F.col("expected_gain") > 0) & (F.col("_rank") == 1))
         .orderBy(F.desc("expected_gain"), key[0])
-        .limit(spec.offers)
-        .select(*key, "probability", "expected_gain", _sentence(raising).alias("main_reason"), "model_version", "batch")
+        .limit(spec.actions)
+        .select(*who, "probability", "expected_gain", _sentence(raising).alias("main_reason"), "model_version", "batch")
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
-    ranked = ranked[[*key, *(column.name for column in ACTION)]]
+    ranked = ranked[[*who, *(column.name for column in ACTION)]]
     # The engine's types, so that a list without rows is stored like any other, and there is one to read.
-    types = ", ".join(f"`{column.name}` {column.type}" for column in ACTION)
-    rows = scores.sparkSession.createDataFrame(ranked, f"`{key[0]}` string, `{key[1]}` date, {types}")
+    types = dict(scores.dtypes) | {column.name: column.type for column in ACTION}
+    schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
+    rows = scores.sparkSession.createDataFrame(ranked, schema)
     return Batch(rows, "batch", (batch,) if batch else ()), ranked
+
+
+def _newest_batch(scores: DataFrame, until: date | None) -> str | None:
+    """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
+    reached = F.col("batch") <= F.lit((until or date.max).isoformat())
+    newest: str | None = collect(scores.where(reached).agg(F.max("batch").alias("b")))["b"].item()
+    return newest
 
 
 def _sentence(reasons: Column) -> Column:
@@ -113,31 +149,65 @@ def _sentence(reasons: Column) -> Column:
 
 def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]) -> DataFrame:
     """Probabilities and reasons with the rest of `SCORE`."""
+    target, names = champion.card.target, champion.card.targets
+    likeliest = [F.col(f"{OF}{name}") for name in names] or [F.col("probability")]
+    decisive = F.greatest(*likeliest) if len(likeliest) > 1 else likeliest[0]
     return scored.select(
         *key,
+        *([target] if target else []),
         "probability",
-        (F.col("probability") >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
+        (decisive >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
         F.lit(champion.card.threshold).alias("threshold"),
         "reasons",
         F.lit(champion.name).alias("model_name"),
         F.lit(champion.version).alias("model_version"),
         F.lit(batch).alias("batch"),
         F.lit(clock).cast("timestamp").alias("scored_at"),
+        *(f"{OF}{name}" for name in names),
     )
 
 
-def _nothing(features: DataFrame, key: Sequence[str]) -> DataFrame:
-    """No rows with the columns of a score table, so that there is one to read."""
+def _nothing(features: DataFrame, labels: DataFrame, key: Sequence[str], target: str | None) -> DataFrame:
+    """No rows with the columns of a score table, so that there is one to read, and one that scores fit into."""
+    told = sorted(collect(labels.select(target).distinct())[target]) if target else []
+    columns = [(target, "string")] if target else []
+    columns += [(column.name, column.type) for column in SCORE]
+    columns += [(f"{OF}{name}", "double") for name in told]
     empty = features.where(F.lit(0) == F.lit(1))
-    return empty.select(*key, *(F.lit(None).cast(column.type).alias(column.name) for column in SCORE))
+    return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
 
 
-def _newest(features: DataFrame, moment: str) -> date:
-    newest = collect(features.agg(F.max(moment).alias("day")))["day"].item()
+def _days(features: DataFrame, spec: ScoringSpec, moment: str, *, recurring: bool) -> list[date]:
+    """The days to score, oldest first."""
+    if spec.from_day and not recurring:
+        raise LakehouseError(
+            f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
+            f"Name that day instead: batch, in batch_scoring's part of conf."
+        )
+    if spec.batch and not recurring:
+        return [spec.batch]
+    days = features.select(F.col(moment).cast("date").alias("day"))
+    oldest, newest = collect(days.agg(F.min("day").alias("oldest"), F.max("day").alias("newest"))).iloc[0]
     if newest is None:
         raise LakehouseError("There are no rows to score: the feature table is empty. Land data and run again.")
-    day: date = pd.Timestamp(newest).date()
-    return day
+    last = spec.batch or spec.to_day or pd.Timestamp(newest).date()
+    if not recurring:
+        return [last]
+    first = spec.from_day or last
+    there = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
+    if there.empty:
+        asked = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
+        raise LakehouseError(
+            f"There are no rows to score {asked}: features go from {pd.Timestamp(oldest).date()} to "
+            f"{pd.Timestamp(newest).date()}. Name days that lie in the data."
+        )
+    return sorted(pd.Timestamp(day).date() for day in there)
+
+
+def _of_day(features: DataFrame, day: date, moment: str) -> DataFrame:
+    start = datetime.combine(day, time(), UTC)
+    first, end = (F.lit(at).cast("timestamp") for at in (start, start + timedelta(days=1)))
+    return features.where((F.col(moment) >= first) & (F.col(moment) < end))
 
 
 def _active(features: DataFrame, labels: DataFrame, batch: date, key: Sequence[str]) -> DataFrame:
@@ -148,8 +218,11 @@ def _active(features: DataFrame, labels: DataFrame, batch: date, key: Sequence[s
     return known.where(F.col("_rank") == 1).drop("_rank").join(left, on=list(key), how="left_anti")
 
 
-def _schema(key: Sequence[str]) -> str:
-    return f"`{key[0]}` string, `{key[1]}` date, probability double, reasons {_REASONS}"
+def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
+    types = {name: kind for name, kind in features.dtypes if name in key}
+    types |= {card.target: "string"} if card.target else {}
+    types |= {"probability": "double", "reasons": _REASONS} | {f"{OF}{name}": "double" for name in card.targets}
+    return ", ".join(f"`{name}` {kind}" for name, kind in types.items())
 
 
 def _scorer(
@@ -166,22 +239,42 @@ def _scorer(
         with threadpool_limits(1):
             for batch in batches:
                 if batch.num_rows:
-                    rows = estimators.predictors(batch.to_pandas(), card.categorical, card.numeric)
-                    columns = {
-                        **{name: batch[name] for name in keys},
-                        "probability": estimators.score(model, rows),
-                        "reasons": _reasons(model, rows, card.baseline, n_reasons),
-                    }
-                    yield pa.RecordBatch.from_pydict(columns)
+                    known = {name: batch[name] for name in keys}
+                    yield pa.RecordBatch.from_pydict(known | _scores(model, card, batch.to_pandas(), n_reasons))
 
     return scored
 
 
-def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int) -> pa.Array:
-    """The strongest effects of each row, strongest first, as lists of structs."""
+def _scores(model: Any, card: ModelCard, rows: pd.DataFrame, n_reasons: int) -> dict[str, Any]:
+    """Probability and reasons of each row; with targets, of the likeliest, and the probability of each.
+
+    That any of them comes true is 1 - (1 - p1)(1 - p2)…: given the features, they are taken to be independent.
+    """
+    if not card.target:
+        given = estimators.predictors(rows, card.categorical, card.numeric)
+        reasons = _reasons(model, given, card.baseline, n_reasons)
+        return {"probability": estimators.score(model, given), "reasons": reasons}
+    of_each = {}
+    for name in card.targets:
+        given = estimators.predictors(rows.assign(**{card.target: name}), card.categorical, card.numeric)
+        of_each[name] = estimators.score(model, given)
+    table = np.column_stack(list(of_each.values()))
+    likeliest = np.array(card.targets, dtype=object)[table.argmax(axis=1)]
+    given = estimators.predictors(rows.assign(**{card.target: likeliest}), card.categorical, card.numeric)
+    return {
+        card.target: likeliest,
+        "probability": 1.0 - np.prod(1.0 - table, axis=1),
+        "reasons": _reasons(model, given, card.baseline, n_reasons, besides=card.target),
+    } | {f"{OF}{name}": probability for name, probability in of_each.items()}
+
+
+def _reasons(model: Any, rows: pd.DataFrame, baseline: Any, most: int, besides: str | None = None) -> pa.Array:
+    """The strongest effects of each row, strongest first, as lists of structs; what was asked for is no reason."""
     import pyarrow as pa
 
-    effects = estimators.explain(model, rows, baseline)
+    told = [n for n, name in enumerate(rows.columns) if name != besides]
+    effects = estimators.explain(model, rows, baseline)[:, told]
+    rows = rows.iloc[:, told]
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)

@@ -1,4 +1,4 @@
-"""The shape of batch scoring: score, then rank the offers."""
+"""The shape of batch scoring: score, then rank the actions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(score_rows, key=use_case.key),
+                filled(score_rows, key=use_case.key, target=use_case.target, recurring=use_case.recurring),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
@@ -33,7 +33,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 name="score_rows",
             ),
             Node(
-                filled(rank_actions, key=use_case.key),
+                filled(rank_actions, key=use_case.key, target=use_case.target),
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "spec": "params:batch_scoring",

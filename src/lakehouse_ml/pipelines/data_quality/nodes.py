@@ -11,18 +11,18 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import QualityError
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec, Rule, outcome
+from lakehouse_ml.pipelines.data_quality.checks import REPEATED, broken_by
+from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, GapRule, QualitySpec, RowRule, Rule, outcome
 from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Table
 
 REASONS = "quarantine_reasons"
 WARNINGS = "warnings"
-_UNTRUE = False
 _NUMBERS = ("int", "bigint", "double", "float")
 _QUANTILES = (0.25, 0.5, 0.75)
 
 
-def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]) -> DataFrame:
+def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str], **references: DataFrame) -> DataFrame:
     """Evaluate every rule for every row, once.
 
     Args:
@@ -30,19 +30,20 @@ def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]
         spec: Rules by table.
         table: Which table's rules apply.
         key: Columns of which no two rows may have the same values; of duplicates the newest file's row stays.
+        references: Raw rows of other tables that rules may refer to, by name.
 
     Returns:
         The same rows with `quarantine_reasons` and `warnings`: names of the rules that each row breaks.
+
+    Raises:
+        QualityError: A rule names a table or a column that isn't there, or can't be evaluated.
     """
     rules = _rules(spec, table)
-    for rule in rules:
-        _check_predicate(raw, rule, table)
-    newest = Window.partitionBy(*key).orderBy(F.desc("ingested_at"), F.desc("source_file"), F.desc("line_number"))
-    ranked = raw.withColumn("_rank", F.row_number().over(newest))
-    stopping = [_broken(rule.name, rule.predicate) for rule in rules if rule.stops]
-    reasons = [*stopping, F.when(F.col("_rank") > 1, F.lit(DUPLICATE))]
-    warnings = [_broken(rule.name, rule.predicate) for rule in rules if not rule.stops]
-    return ranked.select(*raw.columns, _names(reasons).alias(REASONS), _names(warnings).alias(WARNINGS))
+    frame, broken = broken_by(raw, rules, table, key, references)
+    named = {name: F.when(condition, F.lit(name)) for name, condition in broken.items()}
+    reasons = [*(named[rule.name] for rule in rules if rule.stops), F.when(F.col(REPEATED), F.lit(DUPLICATE))]
+    warnings = [named[rule.name] for rule in rules if not rule.stops]
+    return frame.select(*raw.columns, _names(reasons).alias(REASONS), _names(warnings).alias(WARNINGS))
 
 
 def quarantine_rows(checked: DataFrame) -> DataFrame:
@@ -71,10 +72,10 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
     """What each rule found; `quarantined` is an input so that the refused rows are stored before anything stops.
 
     Returns:
-        One row per rule: rule, predicate, action, tolerate, n_rows, n_failed, failed_share, outcome, examples (JSON),
-        and the whole table's n_clean and n_quarantined.
+        One row per rule: rule, predicate (of a rule of another kind, in words, what it expects), action, tolerate,
+        n_rows, n_failed, failed_share, outcome, examples (JSON), and the whole table's n_clean and n_quarantined.
     """
-    rules = [*_rules(spec, table), Rule(name=DUPLICATE, predicate="the key is unique", action="drop")]
+    rules: list[Rule] = [*_rules(spec, table), RowRule(name=DUPLICATE, predicate="the key is unique", action="drop")]
     failed = _failed_counts(checked)
     total = checked.count()
     out = quarantined.count()
@@ -83,7 +84,7 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
         n = failed.get(rule.name, 0)
         shown = _examples(checked, rule, spec.examples) if n else []
         rows.append(
-            {"rule": rule.name, "predicate": rule.predicate, "action": rule.action, "tolerate": rule.tolerate,
+            {"rule": rule.name, "predicate": rule.expected, "action": rule.action, "tolerate": rule.tolerate,
              "n_rows": total, "n_failed": n, "failed_share": n / total if total else 0.0,
              "outcome": outcome(rule, n, total), "examples": json.dumps(shown, default=str),
              "n_clean": total - out, "n_quarantined": out}
@@ -108,21 +109,6 @@ def release_rows(checked: DataFrame, rules: pd.DataFrame, table: str) -> DataFra
 
 def _rules(spec: QualitySpec, table: str) -> tuple[Rule, ...]:
     return spec.tables[table].rules if table in spec.tables else ()
-
-
-def _check_predicate(raw: DataFrame, rule: Rule, table: str) -> None:
-    """Refuse a predicate that the engine can't make sense of, before any row is read."""
-    try:
-        kind = dict(raw.select(F.expr(rule.predicate).alias("fulfilled")).dtypes)["fulfilled"]
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise QualityError(f"Rule {rule.name} of {table} can't be evaluated ({rule.predicate}): {first}") from error
-    if kind != "boolean":
-        raise QualityError(f"Rule {rule.name} of {table} is {kind}, not true or false: {rule.predicate}")
-
-
-def _broken(name: str, predicate: str) -> Column:
-    return F.when(~F.coalesce(F.expr(f"({predicate})"), F.lit(_UNTRUE)), F.lit(name))
 
 
 def _names(columns: list[Column]) -> Column:
@@ -196,9 +182,26 @@ def _failed_counts(checked: DataFrame) -> dict[str, int]:
 
 def _examples(checked: DataFrame, rule: Rule, most: int) -> list[dict[str, object]]:
     held = F.array_contains(F.concat(REASONS, WARNINGS), F.lit(rule.name))
-    rows = collect(checked.where(held).orderBy("source_file", "line_number").limit(most))
+    shown = checked.where(held).orderBy("source_file", "line_number").limit(most)
+    shown = _with_previous(checked, shown, rule) if isinstance(rule, GapRule) else shown
+    # As text: a moment beyond the year 2262, which a mistyped digit makes, is none in memory.
+    moments = {name: F.col(name).cast("string") for name, kind in shown.dtypes if kind == "timestamp"}
+    rows = collect(shown.withColumns(moments))
+    rows = rows.sort_values(["source_file", "line_number"])
     rows = rows.drop(columns=[REASONS, WARNINGS, "file_sha256", "ingested_at"])
     return [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _with_previous(checked: DataFrame, shown: DataFrame, rule: GapRule) -> DataFrame:
+    """Examples of gaps with the time at which each began: a column that `rule.expected` names."""
+    ends = shown.select(
+        *(F.col(name).alias(f"_{name}") for name in rule.per), F.col(rule.order).alias("_end")
+    ).distinct()
+    same = [F.col(name).eqNullSafe(F.col(f"_{name}")) for name in rule.per]
+    earlier = checked.join(ends, [*same, F.col(rule.order) < F.col("_end")], "inner")
+    began = earlier.groupBy(*(f"_{name}" for name in rule.per), "_end").agg(F.max(rule.order).alias(rule.previous))
+    joined = shown.join(began, [*same, F.col(rule.order) == F.col("_end")], "left")
+    return joined.select(*checked.columns, rule.previous)
 
 
 def _told(row: dict[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -23,15 +24,25 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `check_…`, `quarantine_…`, `describe_…`, `summarise_…` and `release_…` for each landing table."""
-    return sum((_table(name, contract) for name, contract in use_case.sources.items()), start=Pipeline([]))
+    # The graph is made before conf is read: each check gets every table that rules may refer to.
+    shared: tuple[str, ...] = use_case.references
+    tables = (
+        _table(name, contract, [other for other in shared if other != name])
+        for name, contract in use_case.sources.items()
+    )
+    return sum(tables, start=Pipeline([]))
 
 
-def _table(name: str, contract: Table) -> Pipeline:
+def _table(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
     return Pipeline(
         [
             Node(
                 filled(check_rows, table=name, key=contract.key),
-                inputs={"raw": f"raw_{name}", "spec": "params:data_quality"},
+                inputs={
+                    "raw": f"raw_{name}",
+                    "spec": "params:data_quality",
+                    **{other: f"raw_{other}" for other in references},
+                },
                 outputs=f"checked_{name}",
                 name=f"check_{name}",
             ),

@@ -27,19 +27,19 @@ _BLOCK_CELLS = 100_000
 
 
 class Economics(Spec):
-    """What an offer costs and what a kept customer is worth, all money in one currency.
+    """What acting on a row costs and what it may avert, all money in one currency.
 
     Attributes:
-        offer_cost: Cost of one offer, made to every customer predicted to leave, >= 0.
-        kept_value: Value of one customer who would have left and stays, >= 0.
-        acceptance: Share in [0, 1] of the leavers whom an offer keeps.
+        action_cost: Of acting on one row, whether it was needed or not (an offer, a visit), >= 0.
+        averted_value: Of one outcome that is averted (a customer who stays, a failure that doesn't come), >= 0.
+        success_share: Share in [0, 1] of the outcomes that acting averts.
     """
 
     model_config = ConfigDict(strict=True)
 
-    offer_cost: float = Field(ge=0)
-    kept_value: float = Field(ge=0)
-    acceptance: float = Field(ge=0, le=1)
+    action_cost: float = Field(ge=0)
+    averted_value: float = Field(ge=0)
+    success_share: float = Field(ge=0, le=1)
 
 
 def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
@@ -207,27 +207,27 @@ def weighted_metrics(
 
 
 def expected_value(outcome: ArrayLike, decision: ArrayLike, economics: Economics) -> float:
-    """Value a campaign that makes an offer to every customer predicted to leave.
+    """Value acting on every row that is decided positive.
 
-    An offer to a leaver brings `acceptance * kept_value - offer_cost`, one to a stayer costs `offer_cost`.
-    Whoever gets no offer brings 0: a missed leaver is the world without a campaign, never a gain.
+    Acting on one with the outcome brings `success_share * averted_value - action_cost`, on another it costs
+    `action_cost`. What isn't acted on brings 0: a missed outcome is the world without acting, never a gain.
 
     Args:
-        outcome: Shape (n,), 1 for a customer who left.
-        decision: Shape (n,), 1 for a customer who gets an offer.
+        outcome: Shape (n,), 1 for a row with the outcome.
+        decision: Shape (n,), 1 for a row that is acted on.
         economics: Costs and values in one currency.
 
     Returns:
-        The expected value per customer, in that currency, against no campaign at all.
+        The expected value per row, in that currency, against never acting.
 
     Raises:
         ValueError: If there are no rows, the lengths differ, or anything but 0 and 1 occurs.
     """
-    left, offered = checked_rows(outcome, decision)
-    if not np.isin(offered, (0, 1)).all():
+    happens, acted = checked_rows(outcome, decision)
+    if not np.isin(acted, (0, 1)).all():
         raise ValueError("A decision must be 0 or 1; apply the threshold to probabilities first.")
-    kept_value = economics.acceptance * economics.kept_value * np.sum(left * offered)
-    return float((kept_value - economics.offer_cost * np.sum(offered)) / left.size)
+    averted = economics.success_share * economics.averted_value * np.sum(happens * acted)
+    return float((averted - economics.action_cost * np.sum(acted)) / happens.size)
 
 
 def checked_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:

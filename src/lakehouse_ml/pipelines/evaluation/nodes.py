@@ -25,9 +25,10 @@ from lakehouse_ml.pipelines.evaluation.metrics import (
     classification_metrics,
     expected_value,
 )
-from lakehouse_ml.pipelines.training.split import held_out
+from lakehouse_ml.pipelines.training.split import held_out, key_order, never_seen
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
+from lakehouse_ml.use_cases.base import Measures
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,10 @@ class EvaluationSpec(Spec):
     Attributes:
         floors: Least values of hold-out metrics.
         policy: How the candidate must compare with the incumbent, and whether somebody must approve.
-        max_rows: Held-out rows that are taken into memory at most; beyond, an even sample by hash.
+        max_rows: Held-out rows that are taken into memory, about; beyond, an even sample by hash.
         resamples: Of the bootstrap behind the confidence intervals.
         min_segment_rows: Segments with fewer rows are not measured.
+        capacity: Entities that can be acted on a day, where a use case measures that.
         seed: Of the bootstrap.
     """
 
@@ -53,6 +55,7 @@ class EvaluationSpec(Spec):
     max_rows: int = Field(ge=100)
     resamples: int = Field(ge=100)
     min_segment_rows: int = Field(ge=1)
+    capacity: int = Field(default=1, ge=1)
     seed: int
 
 
@@ -73,31 +76,37 @@ class Contest:
 
 def evaluate(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
-    clock: datetime, key: Sequence[str], segments: Sequence[str],
+    clock: datetime, key: Sequence[str], segments: Sequence[str], target: str | None = None,
+    measures: Measures | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
 
     What goes wrong while the rows are read says nothing of the candidate, and is raised.
 
     Args:
-        model_input: Labelled rows, one per entity.
+        model_input: Labelled rows, one per entity, or per key and target; with `part` where they are split in time.
         candidate: The newest candidate.
         incumbent: The champion that it is to replace, if there is one.
         spec: Floors and policy.
-        economics: What offers cost and kept customers are worth.
+        economics: What acting costs and averts.
         clock: Time of the run, UTC.
-        key: Entity and time.
+        key: Entity and moment.
         segments: Columns whose groups are measured one by one.
+        target: Column that tells what a label is about, where a state has several.
+        measures: What a use case measures besides; see `UseCase`.
 
     Returns:
-        Held-out rows (key and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and the
-        verdict as one row.
+        Held-out rows (key, target and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and
+        the verdict as one row.
     """
+    key = [*key, target] if target else list(key)
     rows = _unseen(model_input, candidate, incumbent, spec, key)
     try:
         contest = _contest(rows, candidate, incumbent, key, segments)
-        measured = _measure(contest, spec, economics, segments)
-        verdict = judge(_evidence(contest), spec.floors, spec.policy)
+        measured = _measure(contest, spec, economics, segments, key[0])
+        if measures:
+            measured = pd.concat([measured, _further(contest, spec, economics, measures)], ignore_index=True)
+        verdict = judge(_evidence(contest, key[0]), spec.floors, spec.policy)
         outcomes = contest.rows[[*key, *OUTCOMES]]
     except Exception as error:
         log.warning("evaluation: version %s is refused, for judging it failed: %s", candidate.version, error)
@@ -122,19 +131,35 @@ def promote(verdicts: pd.DataFrame) -> Promotion:
 def _unseen(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str]
 ) -> pd.DataFrame:
-    """Rows that neither contender trained on, in memory."""
+    """Rows that neither contender trained on, nor was calibrated on, in memory; of too many an even sample by hash.
+
+    Where entities recur, the sample is of entities with all their rows: a failure is a run of rows.
+    """
     unseen = model_input
     for model in filter(None, (candidate, incumbent)):
-        unseen = unseen.where(held_out(key[0], model.card.salt, model.card.holdout_share))
-    sampled = unseen.orderBy(F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(key[0])))).limit(spec.max_rows)
-    return collect(sampled).sort_values(list(key), ignore_index=True)
+        unseen = unseen.where(never_seen(model.card.unseen, key))
+        if model.card.unseen["kind"] == "time":
+            unseen = unseen.where(F.col("part") == "holdout")
+    counted = collect(unseen.agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(key[0]).alias("entities"))).iloc[0]
+    if counted["rows"] > spec.max_rows:
+        if counted["entities"] == counted["rows"]:
+            unseen = unseen.orderBy(key_order(spec.seed, key)).limit(spec.max_rows)
+        else:
+            unseen = unseen.where(held_out(key[0], f"sample {spec.seed}", spec.max_rows / counted["rows"]))
+    rows = collect(unseen)
+    return rows.sort_values(list(key), ignore_index=True)
+
+
+def _groups_of(rows: pd.DataFrame, entity: str) -> np.ndarray | None:
+    """Whose row it is, where an entity has several and they tell of each other; None where each has one."""
+    return None if rows[entity].is_unique else rows[entity].to_numpy()
 
 
 def _contest(
     rows: pd.DataFrame, candidate: Model, incumbent: Model | None, key: Sequence[str], segments: Sequence[str]
 ) -> Contest:
     """Those rows, scored by both."""
-    scored = rows[[*key, "label", *segments]].assign(
+    scored = rows[list(dict.fromkeys([*key, "label", *segments]))].assign(
         candidate_probability=_probability(candidate, rows),
         incumbent_probability=_probability(incumbent, rows) if incumbent else np.nan,
         candidate_version=candidate.version,
@@ -148,7 +173,7 @@ def _probability(model: Model, rows: pd.DataFrame) -> np.ndarray:
     return estimators.score(model.model, estimators.predictors(rows, model.card.categorical, model.card.numeric))
 
 
-def _evidence(contest: Contest) -> Evidence:
+def _evidence(contest: Contest, entity: str) -> Evidence:
     rows, incumbent = contest.rows, contest.incumbent
     return Evidence(
         outcome=rows["label"].to_numpy(),
@@ -156,11 +181,14 @@ def _evidence(contest: Contest) -> Evidence:
         candidate_threshold=contest.candidate.card.threshold,
         incumbent_probability=rows["incumbent_probability"].to_numpy() if incumbent else None,
         incumbent_threshold=incumbent.card.threshold if incumbent else None,
+        groups=_groups_of(rows, entity),
     )
 
 
-def _measure(contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str]) -> pd.DataFrame:
-    label = contest.rows["label"].to_numpy()
+def _measure(
+    contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str], entity: str
+) -> pd.DataFrame:
+    label, groups = contest.rows["label"].to_numpy(), _groups_of(contest.rows, entity)
     table = []
     for model, probability, threshold in contest.sides():
         for segment, chosen in _groups(contest.rows, segments, spec.min_segment_rows):
@@ -169,7 +197,7 @@ def _measure(contest: Contest, spec: EvaluationSpec, economics: Economics, segme
             values["expected_value"] = expected_value(truth, given >= threshold, economics)
             # Intervals of a segment would tempt to compare many of them: they are given for all rows only.
             bands = (
-                bootstrap_intervals(truth, given, threshold, resamples=spec.resamples, seed=spec.seed)
+                bootstrap_intervals(truth, given, threshold, resamples=spec.resamples, seed=spec.seed, groups=groups)
                 if segment == ALL_ROWS
                 else {}
             )
@@ -178,6 +206,16 @@ def _measure(contest: Contest, spec: EvaluationSpec, economics: Economics, segme
                 for metric, value in values.items()
             ]
     return pd.DataFrame(table, columns=list(MEASURED))
+
+
+def _further(contest: Contest, spec: EvaluationSpec, economics: Economics, measures: Measures) -> pd.DataFrame:
+    """What a use case measures of each contender, but for what is measured of every use case."""
+    tables = []
+    for model, probability, threshold in contest.sides():
+        cost, value = economics.action_cost, economics.averted_value * economics.success_share
+        told = measures(contest.rows, probability, threshold, cost, value, spec.capacity)
+        tables.append(told[~told["segment"].str.contains("=")].assign(model=model, low=np.nan, high=np.nan))
+    return pd.concat(tables)[list(MEASURED)]
 
 
 def _groups(rows: pd.DataFrame, segments: Sequence[str], least: int) -> Iterator[tuple[str, np.ndarray]]:

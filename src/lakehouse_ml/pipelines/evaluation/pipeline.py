@@ -15,12 +15,21 @@ def create_pipeline(**_: Any) -> Pipeline:
     return per_use_case("evaluation", shape)
 
 
+def _filling(use_case: UseCase) -> dict[str, Any]:
+    return {
+        "key": use_case.key,
+        "segments": use_case.segments,
+        "target": use_case.target,
+        "measures": use_case.measures,
+    }
+
+
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `evaluate` and `promote`."""
     return Pipeline(
         [
             Node(
-                filled(evaluate, key=use_case.key, segments=use_case.segments),
+                filled(evaluate, **_filling(use_case)),
                 inputs={
                     "model_input": f"model_input_{use_case.noun}",
                     "candidate": "candidate_model",

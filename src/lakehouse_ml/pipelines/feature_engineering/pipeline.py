@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, inputs_of, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -16,15 +16,19 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `build_features` and `build_labels`."""
-    clean = {name: f"clean_{name}" for name in use_case.facts}
     return Pipeline(
         [
             Node(
                 use_case.features,
-                inputs={**clean, "spec": "params:features"},
+                inputs=inputs_of(use_case.features),
                 outputs=f"feature_{use_case.noun}",
                 name="build_features",
             ),
-            Node(use_case.labels, inputs=clean, outputs=f"label_{use_case.noun}", name="build_labels"),
+            Node(
+                use_case.labels,
+                inputs=inputs_of(use_case.labels),
+                outputs=f"label_{use_case.noun}",
+                name="build_labels",
+            ),
         ]
     )

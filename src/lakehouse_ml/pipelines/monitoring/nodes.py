@@ -14,12 +14,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.pipelines.batch_scoring.targets import by_target
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
-from lakehouse_ml.pipelines.training.split import held_out
+from lakehouse_ml.pipelines.training.split import never_seen
 from lakehouse_ml.report.page import render
-from lakehouse_ml.report.sections import Material, Source, page
+from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.base import UseCase
@@ -42,12 +43,13 @@ class MonitoringSpec(Spec):
 
 
 def measure_drift(
-    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, key: Sequence[str]
-) -> tuple[Batch, Batch, dict[str, Any]]:
+    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, key: Sequence[str],
+    target: str | None = None,
+) -> tuple[Batch, Batch, dict[str, Any]]:  # fmt: skip
     """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
 
-    Scores are compared over entities of the champion's hold-out only: of those it trained on, it remembers some, and
-    their scores differ from the out-of-fold reference without any drift.
+    Scores are compared over rows that the champion never saw only: of those it trained on, it remembers some, and
+    their scores differ from the reference without any drift.
 
     Returns:
         One row per column (see `drift.ColumnDrift`, categories as JSON) and one verdict row, each in place of this
@@ -66,10 +68,11 @@ def measure_drift(
             _verdict_batch(told, (batch,)),
             told,
         )
-    rows = features.join(scored.select(*key, F.col("probability").alias(SCORE)), on=list(key), how="inner")
+    rows = features.join(scored.select(*key), on=list(key), how="inner")
+    of_targets = by_target(scored, key, target) if target else scored
+    unseen = of_targets.where(never_seen(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
-    unseen = rows.where(held_out(key[0], champion.card.salt, champion.card.holdout_share))
-    predictors = {name: profile for name, profile in reference.items() if name != SCORE}
+    predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, target)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
     columns = compare(predictors, profile_batch(rows, present), spec.drift)
     of_scores = {SCORE: reference[SCORE]}
@@ -109,7 +112,7 @@ def write_report(
         drift_verdicts: One row per batch.
         live: One row per batch whose outcomes are known.
         spec: The levels of drift that the report draws.
-        economics: What an offer costs and a kept customer is worth.
+        economics: What acting costs and averts.
         clock: Time of the run, UTC.
         use_case: Whose words are used.
         quality: For each landing table `<name>`: `files_<name>` (the manifest), `refused_<name>` (refused lines),
@@ -118,9 +121,9 @@ def write_report(
     Returns:
         One HTML document that needs no other file.
     """
-    batch = _batch_size(scores)
-    of_batch = F.col("batch") == F.lit(batch[0] or "")
-    told = drift_verdicts[drift_verdicts["batch"] == batch[0]]
+    batch = _batch_size(scores, use_case.key[0])
+    of_batch = F.col("batch") == F.lit(batch.batch or "")
+    told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     material = Material(
         words=use_case.wording,
         made_at=clock,
@@ -130,10 +133,11 @@ def write_report(
                 collect(quality[f"refused_{name}"].orderBy("source_file", "line_number").limit(_REFUSED_SHOWN)),
                 quality[f"columns_{name}"],
                 quality[f"rules_{name}"],
+                use_case.sources[name].key,
             )
             for name in use_case.sources
         },
-        features=use_case.meanings,
+        meaning=use_case.meaning,
         version=candidate.version,
         card=candidate.card,
         trials=trials,
@@ -144,7 +148,7 @@ def write_report(
         economics=economics,
         batch=batch,
         actions=collect(actions.where(of_batch).orderBy("rank")),
-        drift=drift[drift["batch"] == batch[0]],
+        drift=drift[drift["batch"] == batch.batch],
         drift_levels=(spec.drift.psi_warn, spec.drift.psi_alarm),
         drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
         live=live,
@@ -155,15 +159,22 @@ def write_report(
 _REFUSED_SHOWN = 5
 
 
-def _batch_size(scores: DataFrame) -> tuple[str | None, int, int]:
-    """The newest batch, its rows, and those of them whose decision is 1."""
+def _batch_size(scores: DataFrame, entity: str) -> Scored:
+    """The newest batch, its rows, those of them whose decision is 1, and its entities."""
     counted = collect(
-        scores.groupBy("batch").agg(F.count(F.lit(1)).alias("n"), F.sum("decision").alias("positive"))
-    ).sort_values("batch")
+        scores.groupBy("batch")
+        .agg(
+            F.count(F.lit(1)).alias("n"),
+            F.sum("decision").alias("positive"),
+            F.countDistinct(entity).alias("entities"),
+        )
+        .orderBy(F.desc("batch"))
+        .limit(1)
+    )
     if not len(counted):
-        return None, 0, 0
-    newest = counted.iloc[-1]
-    return str(newest["batch"]), int(newest["n"]), int(newest["positive"])
+        return Scored(None, 0, 0, 0)
+    newest = counted.iloc[0]
+    return Scored(str(newest["batch"]), int(newest["n"]), int(newest["positive"]), int(newest["entities"]))
 
 
 def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
@@ -187,16 +198,27 @@ def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> di
 
 
 def join_outcomes(
-    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], labels: Callable[[DataFrame], DataFrame]
-) -> DataFrame:
+    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], target: str | None = None,
+    labels: Callable[..., DataFrame] | None = None,
+) -> DataFrame:  # fmt: skip
     """Scores beside what happened, for those of whom it is known by now.
 
+    Args:
+        scores: One row per key and batch.
+        outcomes: What happened.
+        key: Entity and time.
+        target: What an outcome speaks of besides; scores then have a probability for each.
+        labels: Makes key and `label` of the outcomes; None, where they are labels already.
+
     Returns:
-        One row per scored entity and batch with an outcome: key, batch, probability, decision, threshold,
-        model_version, label.
+        One row per scored entity, target and batch with an outcome: key, target, batch, probability, decision,
+        threshold, model_version, label.
     """
-    chosen = scores.select(*key, "batch", "probability", "decision", "threshold", "model_version")
-    return chosen.join(labels(outcomes), on=list(key), how="inner")
+    known = labels(outcomes) if labels else outcomes
+    chosen = by_target(scores, key, target) if target else scores
+    grain = [*key, *([target] if target else [])]
+    chosen = chosen.select(*grain, "batch", "probability", "decision", "threshold", "model_version")
+    return chosen.join(known, on=grain, how="inner")
 
 
 def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:

@@ -17,11 +17,12 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `measure_drift`, `join_outcomes`, `measure_live` and `write_report`."""
-    joining = filled(join_outcomes, key=use_case.key, labels=use_case.outcome_labels)
+    outcomes = f"clean_{use_case.outcomes}" if use_case.outcomes else f"label_{use_case.noun}"
+    joining = filled(join_outcomes, key=use_case.key, target=use_case.target, labels=use_case.outcome_labels)
     return Pipeline(
         [
             Node(
-                filled(measure_drift, key=use_case.key),
+                filled(measure_drift, key=use_case.key, target=use_case.target),
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "features": f"feature_{use_case.noun}",
@@ -33,7 +34,7 @@ def shape(use_case: UseCase) -> Pipeline:
             ),
             Node(
                 joining,
-                inputs={"scores": f"score_{use_case.noun}", "outcomes": f"clean_{use_case.outcomes}"},
+                inputs={"scores": f"score_{use_case.noun}", "outcomes": outcomes},
                 outputs=f"outcome_{use_case.noun}",
                 name="join_outcomes",
             ),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import TrainingError
@@ -21,13 +21,25 @@ from lakehouse_ml.estimators.sklearn import EstimatorSpec
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import profile_categorical, profile_numeric, quantile_edges
-from lakehouse_ml.pipelines.training.split import SplitSpec, held_out
+from lakehouse_ml.pipelines.training.split import (
+    HashSplit,
+    SplitSpec,
+    TimeSplit,
+    cut,
+    held_out,
+    key_order,
+    microseconds,
+    moment_of,
+    part_in_time,
+    unseen_from,
+)
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)
 
 SCORE = "score"
+KNOWN = "known_at"
 _EXAMPLES = 5
 _EXPLAINED = 1_000
 
@@ -36,10 +48,10 @@ class TrainingSpec(Spec):
     """The split and the search.
 
     Attributes:
-        split: Which rows are held out.
-        folds: Of the stratified cross-validation.
+        split: Which rows are held out, and which calibrate, if any do.
+        folds: Of the stratified cross-validation; an entity's rows lie in one fold.
         seed: Of folds, estimators and samples.
-        max_rows: Training rows that are taken into memory at most; beyond, an even sample by hash.
+        max_rows: Rows of a part that are taken into memory at most; beyond, an even sample by hash, label by label.
         trials: Points of the search, tried in order.
     """
 
@@ -61,82 +73,167 @@ class Trial:
     fit_seconds: float
 
 
-def assemble_rows(features: DataFrame, labels: DataFrame, spec: TrainingSpec, key: Sequence[str]) -> DataFrame:
-    """The newest labelled state of each entity, with its part of the split.
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one part in memory: predictors, shape (n_rows, n_predictors), labels and entities, shape (n_rows,)."""
+
+    predictors: pd.DataFrame
+    label: np.ndarray
+    entity: np.ndarray
+
+    @property
+    def entities_recur(self) -> bool:
+        """Whether an entity has several rows, so that they tell of each other."""
+        return len(pd.unique(self.entity)) < len(self.entity)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of the rows are: the whole key, the target in it, and the predictors by kind."""
+
+    key: tuple[str, ...]
+    target: str | None
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], target: str | None) -> Columns:
+        """Told apart by name: what is neither key, target, label, part nor categorical is a number."""
+        further = (target,) if target else ()
+        others = {*key, *further, *categorical, "label", "part"}
+        numeric = tuple(name for name in names if name not in others)
+        return cls((*key, *further), target, (*categorical, *further), numeric)
+
+
+def assemble_rows(
+    features: DataFrame, labels: DataFrame, spec: TrainingSpec, key: Sequence[str], target: str | None = None,
+    *, recurring: bool = False,
+) -> DataFrame:  # fmt: skip
+    """Labelled states of entities, with their part of the split: the newest of each, or all of them.
 
     Args:
         features: One row per key.
-        labels: One row per key with a known outcome, `label` 0 or 1.
+        labels: One row per key (and target) with a known outcome, `label` 0 or 1. Where it becomes known later than
+            its moment, `known_at` tells when.
         spec: Its split decides `part`.
-        key: Entity and time, in this order.
+        key: Entity and moment, in this order; the moment is a date (00:00 UTC) or a timestamp.
+        target: Column of `labels` that tells what a label is about, where a state has several.
+        recurring: Whether every labelled state counts; else the newest of an entity (and target) does.
 
     Returns:
-        One row per entity: all feature columns, `label`, and `part` (train or holdout).
+        One row per entity, or per key, and target: all feature columns, the target, `label`, and `part` (train,
+        calibration or holdout). Rows of no part are left out.
+
+    Raises:
+        TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
+            class.
     """
+    further = [target] if target else []
+    known = [KNOWN] if KNOWN in labels.columns else []
+    rows = features.join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
+    if not recurring:
+        newest = Window.partitionBy(key[0], *further).orderBy(F.desc(key[1]))
+        rows = rows.withColumn("_rank", F.row_number().over(newest)).where(F.col("_rank") == 1)
+    part = _part(rows, spec.split, key)
+    return rows.select(*features.columns, *further, "label", part.alias("part")).where(F.col("part").isNotNull())
+
+
+def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> Column:
     entity, moment = key
-    newest = Window.partitionBy(entity).orderBy(F.desc(moment))
-    part = F.when(held_out(entity, spec.split.salt, spec.split.holdout_share), "holdout").otherwise("train")
-    return (
-        features.join(labels, on=list(key), how="inner")
-        .withColumn("_rank", F.row_number().over(newest))
-        .where(F.col("_rank") == 1)
-        .select(*features.columns, "label", part.alias("part"))
-    )
+    if isinstance(split, HashSplit):
+        return F.when(held_out(entity, split.salt, split.holdout_share), "holdout").otherwise("train")
+    at = microseconds(moment)
+    span = collect(rows.agg(F.min(at).alias("first"), F.max(at).alias("last"))).iloc[0]
+    if pd.isna(span["first"]):
+        raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
+    cuts = cut(split, moment_of(int(span["first"])), moment_of(int(span["last"])))
+    part = part_in_time(moment, KNOWN if KNOWN in rows.columns else moment, cuts)
+    check_parts(_part_counts(rows.select("label", part.alias("part"))), split, cuts.told())
+    return part
 
 
 def search(
-    model_input: DataFrame, spec: TrainingSpec, entity: str, categorical: Sequence[str], numeric: Sequence[str]
-) -> tuple[Candidate, pd.DataFrame]:
+    model_input: DataFrame, spec: TrainingSpec, key: Sequence[str], categorical: Sequence[str],
+    target: str | None = None,
+) -> tuple[Candidate, pd.DataFrame]:  # fmt: skip
     """Try every point of the grid on the training part, and fit the best by cross-validated F1 on all of it.
 
+    Folds keep the share of positive rows, and the rows of an entity together. Where rows are split in time, the
+    winner's scores are then calibrated, and its threshold is chosen (best F1), on the calibration part; else the
+    threshold is the best of the out-of-fold scores.
+
+    Of more than `max_rows` rows in a part, a sample is taken: of each label those that come first by a hash of the
+    whole key, as many as its share of the part asks for. So neither label is lost to chance more than the other, and
+    the sample's share of positive rows is that of the part, to a row.
+
     Args:
-        model_input: Labelled rows with `part`; the hold-out is counted here and not used.
+        model_input: Labelled rows with `part`; the hold-out is counted here and not used. Columns that are neither key,
+            target, label, part nor categorical are numbers.
         spec: Split and search.
-        entity: Column that identifies an entity; orders the rows.
-        categorical: Predictors with categories.
-        numeric: Predictors with numbers.
+        key: Entity and moment; with the target, they order the rows.
+        categorical: Predictors with categories, but for the target.
+        target: Column that tells what a label is about; it is the last categorical predictor.
 
     Returns:
         The candidate, and one row per trial: trial, estimator, params (JSON), threshold, chosen, fit_seconds, and the
         metrics of the out-of-fold predictions at that threshold.
 
     Raises:
-        TrainingError: A part lacks rows of a class, or the parts' class shares lie too far apart.
+        TrainingError: A part lacks rows of a class, the parts' class shares lie too far apart, or too few entities
+            make the folds.
     """
     from threadpoolctl import threadpool_limits
 
-    check_parts(_part_counts(model_input), spec.split)
-    train = _training_rows(model_input, spec, entity)
-    rows, label = estimators.predictors(train, categorical, numeric), train["label"].to_numpy()
+    counts = _part_counts(model_input)
+    check_parts(counts, spec.split)
+    columns = Columns.of(model_input.columns, key, categorical, target)
+    train = _rows(model_input, "train", counts, spec, columns)
+    log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
     # One thread a fit: those that an estimator starts by itself would only wait for each other.
     with threadpool_limits(1):
-        trials = _cross_validate(rows, label, categorical, numeric, spec)
+        trials = _cross_validate(train, columns, spec)
         # Ties go to the one with the higher average precision, then to the one named first.
         best = max(trials, key=lambda trial: (trial.metrics["f1"], trial.metrics["average_precision"]))
-        candidate = _candidate(best, rows, label, categorical, numeric, spec)
+        fitted = estimators.fit(
+            best.spec, train.predictors, train.label,
+            categorical=columns.categorical, numeric=columns.numeric, seed=spec.seed,
+        )  # fmt: skip
+        judged = Judged(fitted, train, best.probability, best.threshold)
+        if isinstance(spec.split, TimeSplit):
+            judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns))
+        candidate = _candidate(best, judged, train, columns, spec, _unseen(model_input, spec.split, key[1]))
     return candidate, _trial_table(trials, best)
 
 
-def check_parts(counts: Mapping[tuple[str, int], int], spec: SplitSpec) -> None:
+def check_parts(
+    counts: Mapping[tuple[str, int], int], spec: HashSplit | TimeSplit, when: Mapping[str, str] | None = None
+) -> None:
     """Refuse a split that can't be learned from or judged on.
 
     Args:
         counts: Rows by (part, label).
         spec: The least number of rows per class and part, and the widest gap between shares.
+        when: From when to when each part goes, in words, where it is split in time.
 
     Raises:
-        TrainingError: Names part, class and numbers.
+        TrainingError: Names part, dates, class and numbers.
     """
+    in_time = isinstance(spec, TimeSplit)
     shares = {}
-    for part in ("train", "holdout"):
+    for part in ("train", "calibration", "holdout") if in_time else ("train", "holdout"):
         by_class = {label: counts.get((part, label), 0) for label in (0, 1)}
+        told = f"The {part} part ({when[part]})" if when else f"The {part} part"
         for label, n in by_class.items():
             if n < spec.min_per_class:
+                remedy = "move calibrate_from and test_from, or " if in_time else ""
                 raise TrainingError(
-                    f"The {part} part has {n} rows with label {label}; at least {spec.min_per_class} are needed. "
-                    f"Land more labelled rows, or lower min_per_class in conf."
+                    f"{told} has {n} rows with label {label}; at least {spec.min_per_class} are needed. "
+                    f"Land more labelled rows, {remedy or 'or '}lower min_per_class in conf."
                 )
         shares[part] = by_class[1] / sum(by_class.values())
+    # What comes later may well fail more often: in time, shares that differ are no mistake of the split.
+    if isinstance(spec, TimeSplit):
+        return
     gap = abs(shares["train"] - shares["holdout"])
     if gap > spec.max_share_gap:
         raise TrainingError(
@@ -150,36 +247,75 @@ def _part_counts(model_input: DataFrame) -> dict[tuple[str, int], int]:
     return {(str(row.part), int(row.label)): int(row.n) for row in counted.itertuples()}
 
 
-def _training_rows(model_input: DataFrame, spec: TrainingSpec, entity: str) -> pd.DataFrame:
-    order = F.md5(F.concat(F.lit(f"{spec.seed}:"), F.col(entity).cast("string")))
-    train = model_input.where(F.col("part") == "train")
-    rows = collect(train.orderBy(order).limit(spec.max_rows)).sort_values(entity, ignore_index=True)
-    log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(rows))
-    return rows
+def _unseen(model_input: DataFrame, split: HashSplit | TimeSplit, moment: str) -> dict[str, Any]:
+    """Which rows the model won't have seen, told of the rows themselves: conf may leave the dates to them."""
+    if isinstance(split, HashSplit):
+        return {"kind": "hash", "salt": split.salt, "holdout_share": split.holdout_share}
+    holdout = model_input.where(F.col("part") == "holdout")
+    return unseen_from(int(collect(holdout.agg(F.min(microseconds(moment)).alias("first")))["first"].item()))
 
 
-def _cross_validate(
-    rows: pd.DataFrame, label: np.ndarray, categorical: Sequence[str], numeric: Sequence[str], spec: TrainingSpec
-) -> list[Trial]:
+def _rows(
+    model_input: DataFrame, part: str, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, columns: Columns
+) -> Rows:
+    """Rows of a part in memory, in the order of their key; of too many a sample, see `search`."""
+    rows = model_input.where(F.col("part") == part)
+    negative, positive = (counts[part, label] for label in (0, 1))
+    if negative + positive > spec.max_rows:
+        most = min(max(1, round(spec.max_rows * positive / (negative + positive))), spec.max_rows - 1)
+        rank = F.row_number().over(Window.partitionBy("label").orderBy(key_order(spec.seed, columns.key)))
+        rows = (
+            rows.withColumn("_rank", rank)
+            .where(F.col("_rank") <= F.when(F.col("label") == 1, most).otherwise(spec.max_rows - most))
+            .drop("_rank")
+        )
+    table = collect(rows).sort_values(list(columns.key), ignore_index=True)
+    return Rows(
+        estimators.predictors(table, columns.categorical, columns.numeric),
+        table["label"].to_numpy(),
+        table[columns.key[0]].to_numpy(),
+    )
+
+
+def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec) -> list[Trial]:
     """Every trial on every fold, as many at once as there are cores.
 
     In processes: trees are grown in so small steps that threads wait for each other (18 s instead of 16 s on 2 cores).
     """
     from joblib import Parallel, delayed
-    from sklearn.model_selection import StratifiedKFold
 
-    folds = list(StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed).split(rows, label))
+    rows, label = train.predictors, train.label
+    folds = _folds(train, spec)
 
-    def out_of_fold(trial: EstimatorSpec, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
+    def out_of_fold(trial: EstimatorSpec, learned: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
         model = estimators.fit(
-            trial, rows.iloc[train], label[train], categorical=categorical, numeric=numeric, seed=spec.seed
-        )
+            trial, rows.iloc[learned], label[learned],
+            categorical=columns.categorical, numeric=columns.numeric, seed=spec.seed,
+        )  # fmt: skip
         return estimators.score(model, rows.iloc[test]), time.perf_counter() - started
 
     jobs = [delayed(out_of_fold)(trial, *fold) for trial in spec.trials for fold in folds]
     results = iter(Parallel(n_jobs=-1)(jobs))
     return [_trial(trial, [(fold[1], *next(results)) for fold in folds], label) for trial in spec.trials]
+
+
+def _folds(train: Rows, spec: TrainingSpec) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions of the rows to learn from and to test on, fold by fold."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if not train.entities_recur:
+        kept = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
+        return list(kept.split(train.predictors, train.label))
+    for label in (0, 1):
+        n = len(pd.unique(train.entity[train.label == label]))
+        if n < spec.folds:
+            raise TrainingError(
+                f"The rows with label {label} in the train part are of {n} entities, whose rows stay together: too few "
+                f"for {spec.folds} folds. Land rows of more entities, or lower folds in conf."
+            )
+    grouped = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
+    return list(grouped.split(train.predictors, train.label, train.entity))
 
 
 def _trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, float]], label: np.ndarray) -> Trial:
@@ -192,29 +328,47 @@ def _trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, fl
     return Trial(spec, probability, threshold, metrics, sum(seconds for _, _, seconds in parts))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A fitted model, and rows that it was judged on: their scores, and the threshold that was chosen on them."""
+
+    model: Any
+    rows: Rows
+    probability: np.ndarray
+    threshold: float
+
+
+def _calibrated(fitted: Any, rows: Rows) -> Judged:
+    model = estimators.calibrate(fitted, rows.predictors, rows.label)
+    probability = estimators.score(model, rows.predictors)
+    return Judged(model, rows, probability, best_threshold(rows.label, probability))
+
+
 def _candidate(
-    best: Trial, rows: pd.DataFrame, label: np.ndarray, categorical: Sequence[str], numeric: Sequence[str],
-    spec: TrainingSpec,
-) -> Candidate:  # fmt: skip
-    fitted = estimators.fit(best.spec, rows, label, categorical=categorical, numeric=numeric, seed=spec.seed)
-    model = estimators.with_threshold(fitted, best.threshold)
-    baseline = _baseline(rows, categorical, numeric)
+    best: Trial, judged: Judged, train: Rows, columns: Columns, spec: TrainingSpec, unseen: Mapping[str, Any]
+) -> Candidate:
+    rows = train.predictors
+    model = estimators.with_threshold(judged.model, judged.threshold)
+    baseline = _baseline(rows, columns.categorical, columns.numeric)
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
     effects = np.abs(estimators.explain(model, sample, baseline)).mean(axis=0)
-    # Batches hold those who are still there: the reference must be of the same kind, or every batch would drift.
-    alike = label == 0
+    # Batches hold those to whom it hasn't happened: the reference must be of the same kind, or every batch would drift.
+    # Where entities recur, it hasn't ended anything, and batches hold all of them.
+    everybody = train.entities_recur
+    alike, scored = ((part.label == 0) | everybody for part in (train, judged.rows))
     card = ModelCard(
         estimator=best.spec.estimator,
         params=best.spec.params,
-        categorical=tuple(categorical),
-        numeric=tuple(numeric),
-        threshold=best.threshold,
+        categorical=columns.categorical,
+        numeric=columns.numeric,
+        threshold=judged.threshold,
         baseline=baseline,
-        reference=_reference(rows[alike], best.probability[alike], categorical, numeric),
-        salt=spec.split.salt,
-        holdout_share=spec.split.holdout_share,
+        reference=_reference(rows[alike], judged.probability[scored], columns.categorical, columns.numeric),
+        unseen=unseen,
         importance={name: round(float(effect), 6) for name, effect in zip(rows.columns, effects, strict=True)},
         metrics={name: float(value) for name, value in best.metrics.items()},
+        target=columns.target,
+        targets=tuple(sorted(map(str, rows[columns.target].unique()))) if columns.target else (),
     )
     return Candidate(model, card, rows.head(_EXAMPLES))
 

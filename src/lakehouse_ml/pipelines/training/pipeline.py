@@ -17,11 +17,11 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `assemble_rows` and `search`."""
-    searching = filled(search, entity=use_case.key[0], categorical=use_case.categorical, numeric=use_case.numeric)
+    searching = filled(search, key=use_case.key, categorical=use_case.categorical, target=use_case.target)
     return Pipeline(
         [
             Node(
-                filled(assemble_rows, key=use_case.key),
+                filled(assemble_rows, key=use_case.key, target=use_case.target, recurring=use_case.recurring),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",

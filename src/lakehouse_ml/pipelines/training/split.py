@@ -1,32 +1,106 @@
-"""Which rows are held out: decided by a salted hash of the entity, so it never changes for a known one."""
+"""Which rows a model learns from and which it never sees: by a salted hash of the entity, or by time."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from lakehouse_ml.errors import TrainingError
 from lakehouse_ml.spec import Spec
 
 _BUCKETS = 2**32
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-class SplitSpec(Spec):
-    """The split of entities into a training part and a hold-out.
+class HashSplit(Spec):
+    """The split of entities into a training part and a hold-out, the same for ever.
 
     Attributes:
+        kind: `hash`, or `time` with other keys; without it, `hash` is meant.
         holdout_share: Expected share of entities that are held out.
         salt: Another salt is another split.
         min_per_class: Rows of each class that each part must have.
         max_share_gap: How far the parts' shares of positive rows may lie apart.
     """
 
+    kind: Literal["hash"] = "hash"
     holdout_share: float = Field(gt=0.0, lt=1.0)
     salt: int
     min_per_class: int = Field(ge=1)
     max_share_gap: float = Field(gt=0.0, le=1.0)
+
+
+class TimeSplit(Spec):
+    """The split of moments into training, calibration and hold-out, one after the other.
+
+    With c = `calibrate_from` and t = `test_from`, each at 00:00 UTC: a row belongs to training if its label was known
+    by c, to calibration if its moment lies at or after c and its label was known by t, to the hold-out if its moment
+    lies at or after t. A row whose label was still open when the next part began belongs to none: so a horizon lies
+    between the parts.
+
+    Attributes:
+        kind: `time`.
+        calibrate_from: First day of calibration; null is `calibration_share` of the labelled span before `test_from`.
+        test_from: First day of the hold-out; null is `test_share` of the labelled span before its end.
+        calibration_share: Of the span from the first to the last labelled moment; the day is rounded down.
+        test_share: Of that span; the day is rounded down.
+        min_per_class: Rows of each class that each part must have.
+    """
+
+    kind: Literal["time"]
+    calibrate_from: date | None = None
+    test_from: date | None = None
+    calibration_share: float = Field(default=0.15, gt=0.0, lt=1.0)
+    test_share: float = Field(default=0.2, gt=0.0, lt=1.0)
+    # Calibration needs two of each.
+    min_per_class: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _something_is_left_to_learn_from(self) -> Self:
+        if self.calibration_share + self.test_share >= 1:
+            raise ValueError(
+                f"calibration_share ({self.calibration_share}) and test_share ({self.test_share}) leave nothing to "
+                f"train on: together they must stay below 1"
+            )
+        return self
+
+
+def _told_apart(given: Any) -> Any:
+    # A discriminator of pydantic's would name its tag among the keys of every message.
+    if not isinstance(given, Mapping):
+        return given
+    kinds: Mapping[str, type[Spec]] = {"hash": HashSplit, "time": TimeSplit}
+    kind = given.get("kind", "hash")
+    if kind not in kinds:
+        raise ValueError(f"its kind is {' or '.join(kinds)}, not {kind}")
+    return kinds[kind].model_validate(given)
+
+
+SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_told_apart)]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where time is cut: the two days, at 00:00 UTC."""
+
+    calibrate_from: date
+    test_from: date
+
+    def told(self) -> dict[str, str]:
+        """The bounds of each part in words."""
+        return {
+            "train": f"known by {self.calibrate_from} 00:00 UTC",
+            "calibration": f"from {self.calibrate_from}, known by {self.test_from} 00:00 UTC",
+            "holdout": f"from {self.test_from} 00:00 UTC",
+        }
 
 
 def is_held_out(entity: str, salt: int, share: float) -> bool:
@@ -35,8 +109,107 @@ def is_held_out(entity: str, salt: int, share: float) -> bool:
     return int(digest[:8], 16) / _BUCKETS < share
 
 
-def held_out(entity: str, salt: int, share: float) -> Column:
+def held_out(entity: str, salt: int | str, share: float) -> Column:
     """The same decision as a column of any engine."""
     digest = F.md5(F.concat(F.lit(f"{salt}:"), F.col(entity).cast("string")))
     bucket = F.conv(F.substring(digest, 1, 8), 16, 10).cast("double") / F.lit(float(_BUCKETS))
     return bucket < F.lit(share)
+
+
+def microseconds(moment: str) -> Column:
+    """A date (at 00:00 UTC) or a timestamp as whole microseconds since 1970: compares alike on every engine."""
+    return F.unix_micros(F.col(moment).cast("timestamp"))
+
+
+def moment_of(microseconds: int) -> datetime:
+    """The way back from `microseconds`, in UTC."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+def key_order(seed: int, key: Sequence[str]) -> Column:
+    """An order of rows that is as good as drawn, and the same each time: MD5 of the seed and the whole key.
+
+    Args:
+        seed: Another seed is another order.
+        key: Entity, moment and whatever else identifies a row.
+    """
+    entity, moment, *others = key
+    parts = [F.col(entity), microseconds(moment), *map(F.col, others)]
+    return F.md5(F.concat_ws(":", F.lit(str(seed)), *(part.cast("string") for part in parts)))
+
+
+def cut(spec: TimeSplit, first: datetime, last: datetime) -> Cuts:
+    """The two days that conf names or, where it names none, that follow from the span of the labelled moments.
+
+    Args:
+        spec: Days, or shares of the span.
+        first: First labelled moment.
+        last: Last labelled moment.
+
+    Raises:
+        TrainingError: A day doesn't lie within the labelled moments, or they are out of order.
+    """
+    span = last - first
+    test = spec.test_from or (last - spec.test_share * span).date()
+    calibrate = spec.calibrate_from or (_midnight(test) - spec.calibration_share * span).date()
+    rows = f"labelled rows go from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    # The calibration part may follow from the other one: what is wrong with that is told first.
+    for part, name, day in (("holdout", "test_from", test), ("calibration", "calibrate_from", calibrate)):
+        if not first < _midnight(day) <= last:
+            raise TrainingError(
+                f"The {part} part can't begin on {day}: {rows}. Set {name} in conf to a day between, or land more rows."
+            )
+    if calibrate >= test:
+        raise TrainingError(
+            f"The calibration part can't begin on {calibrate}, for the holdout part begins on {test}, and comes after "
+            f"it; {rows}. Set calibrate_from in conf to a day before test_from."
+        )
+    return Cuts(calibrate, test)
+
+
+def part_in_time(moment: str, known: str, cuts: Cuts) -> Column:
+    """The part that a row belongs to; null where its label was still open when the next part began.
+
+    Args:
+        moment: Column with the row's moment.
+        known: Column with the moment from which on its label was known.
+        cuts: Where time is cut.
+    """
+    at, by = microseconds(moment), microseconds(known)
+    calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (cuts.calibrate_from, cuts.test_from))
+    return (
+        F.when(at >= test, "holdout")
+        .when((at >= calibrate) & (by <= test), "calibration")
+        .when((at < calibrate) & (by <= calibrate), "train")
+    )
+
+
+def unseen_from(first: int) -> dict[str, Any]:
+    """What a model says of the rows that it never saw, if it was split in time.
+
+    Args:
+        first: Moment of the first row of its hold-out, in microseconds since 1970.
+    """
+    return {"kind": "time", "from": moment_of(first).isoformat()}
+
+
+def never_seen(unseen: Mapping[str, Any], key: Sequence[str]) -> Column:
+    """Whether a model never saw a row, neither in training nor in calibration.
+
+    Args:
+        unseen: As on its card: `{"kind": "hash", "salt", "holdout_share"}`, or `{"kind": "time", "from"}` with the
+            first moment in ISO 8601.
+        key: Entity and moment.
+    """
+    entity, moment = key[:2]
+    if unseen["kind"] == "time":
+        return microseconds(moment) >= F.lit(_since_epoch(datetime.fromisoformat(unseen["from"])))
+    return held_out(entity, unseen["salt"], unseen["holdout_share"])
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _since_epoch(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

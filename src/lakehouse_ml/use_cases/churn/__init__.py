@@ -2,7 +2,7 @@
 
 from lakehouse_ml.use_cases.base import UseCase, Wording
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, landing_customers, landing_outcomes
-from lakehouse_ml.use_cases.churn.features import CATEGORICAL, NUMERIC, build_features
+from lakehouse_ml.use_cases.churn.features import CATEGORICAL, build_features
 from lakehouse_ml.use_cases.churn.labels import build_labels
 
 CHURN = UseCase(
@@ -12,19 +12,28 @@ CHURN = UseCase(
     key=("customer_id", "snapshot_on"),
     features=build_features,
     labels=build_labels,
-    outcome_labels=build_labels,
     categorical=CATEGORICAL,
-    numeric=NUMERIC,
     segments=("contract", "tenure_group"),
-    outcomes="outcomes",
-    meanings={column.name: column.doc for column in feature_customers.columns},
+    meaning=feature_customers.meaning,
     wording=Wording(
         title="Customer churn",
+        entity="customer",
         one="customer",
         many="customers",
+        all="customers",
         who="who",
         happens="leave",
         happened="left",
         action="an offer",
+        whom="whom to make an offer",
+        listed="the {n} to whom an offer is worth most",
+        economics="An offer costs {cost}, {share} of those who would leave accept, and then {value} are kept",
+        later="As soon as it is known which customers left, put that as a file into outcomes/ of the landing folder",
+        everybody="everybody",
+        share="{share} of them left",
+        named="are named as likely to leave",
+        heads=("customer",),
     ),
+    outcomes="outcomes",
+    outcome_labels=build_labels,
 )

@@ -13,9 +13,6 @@ CATEGORICAL = (
     "online_backup", "device_protection", "tech_support", "streaming_tv", "streaming_movies", "contract",
     "paperless_billing", "payment_method", "tenure_group",
 )  # fmt: skip
-NUMERIC = (
-    "senior_citizen", "tenure_months", "monthly_charges", "total_charges", "avg_monthly_charges",
-)  # fmt: skip
 _KEPT = (
     "gender", "senior_citizen", "partner", "dependents", "tenure_months", "phone_service", "multiple_lines",
     "internet_service", "online_security", "online_backup", "device_protection", "tech_support", "streaming_tv",

@@ -161,6 +161,11 @@ def write_csv(path: Path, n: int = 5_000, seed: int = 0) -> None:
             writer.writerows(zip(*(chunk[name].tolist() for name in HEADER), strict=True))
 
 
+def write_sample(folder: Path) -> None:
+    """What `make run` begins with where there are no files."""
+    write_csv(folder / "customers_simulated.csv")
+
+
 def _chunks(n: int, seed: int) -> Iterator[dict[str, Texts]]:
     """Yield at least one table, also of zero rows; chunk i is drawn from the seed (seed, i)."""
     ids = _DIGIT_PARTS * _LETTER_PARTS

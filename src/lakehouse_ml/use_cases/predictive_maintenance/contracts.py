@@ -8,11 +8,11 @@ duplicate.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse_ml.use_cases.base import Column, Table
-from lakehouse_ml.use_cases.columns import ingested
+from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
 
 SENSORS = ("volt", "rotate", "pressure", "vibration")
 STATISTICS = ("mean", "sd", "min", "max")
@@ -26,10 +26,11 @@ class OpenTable(Table):
     """A table that has further columns, as many as conf asks for, after its declared ones.
 
     Attributes:
-        families: Regular expression of such columns' whole names, and their type.
+        families: Regular expression of such columns' whole names, their type, and what they say (its groups by
+            number).
     """
 
-    families: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def validate(self, data: object) -> object:
         """Pass a frame on as it is, if its columns are the declared ones and members of the families.
@@ -42,10 +43,20 @@ class OpenTable(Table):
         Table(self.name, self.grain, self.key, (*self.columns, *members)).validate(data)
         return data
 
+    def meaning(self, name: str) -> str:
+        """What a column holds, in words; nothing of one that isn't declared."""
+        told = (found.expand(doc) for found, _, doc in self._families_of(name))
+        return super().meaning(name) or next(told, "")
+
     def _type_of(self, name: str) -> str | None:
         if name in self.names:
             return None
-        return next((type_ for pattern, type_ in self.families.items() if re.fullmatch(pattern, name)), None)
+        return next((type_ for _, type_, _ in self._families_of(name)), None)
+
+    def _families_of(self, name: str) -> Iterator[tuple[re.Match[str], str, str]]:
+        for pattern, (type_, doc) in self.families.items():
+            if found := re.fullmatch(pattern, name):
+                yield found, type_, doc
 
 
 landing_telemetry = Table(
@@ -111,17 +122,40 @@ feature_machines = OpenTable(
         Column("age_years", "int", doc="Whole years in service."),
     ),
     {
-        rf"({'|'.join(SENSORS)})_({'|'.join(STATISTICS)})_\d+h": "double",
-        r"[a-z][a-z0-9_]*_count_\d+h": "int",
-        r"days_since_[a-z][a-z0-9_]*": "double",
+        rf"({'|'.join(SENSORS)})_({'|'.join(STATISTICS)})_(\d+)h": ("double", r"\2 of \1 in the \3 hours before."),
+        r"([a-z][a-z0-9_]*)_count_(\d+)h": ("int", r"How often \1 was logged in the \2 hours before."),
+        r"days_since_([a-z][a-z0-9_]*)": ("double", r"Days since \1 was last replaced; blank if never."),
     },
 )  # fmt: skip
+_COMPONENT = Column("component", "string", doc="Component.")
 label_machines = Table(
     "label_machines", "one row per machine, prediction time whose horizon is over, and component",
     ("machine_id", "predicted_at", "component"),
     (
         *_KEY,
-        Column("component", "string", doc="Component."),
+        _COMPONENT,
         Column("label", "int", doc="1 if it fails within the horizon after the prediction time, 0 if not."),
+        Column("known_at", "timestamp", doc="When the horizon is over, UTC: nobody can know the label before."),
     ),
+)  # fmt: skip
+model_input_machines = OpenTable(
+    "model_input_machines",
+    "one row per machine, prediction time whose horizon is over, and component",
+    ("machine_id", "predicted_at", "component"),
+    (
+        *feature_machines.columns,
+        _COMPONENT,
+        Column("label", "int", doc="1 if it fails within the horizon."),
+        Column("part", "string", doc="train, calibration or holdout, by the prediction time."),
+    ),
+    feature_machines.families,
+)
+score_machines = OpenTable(
+    "score_machines", "one row per machine, prediction time and batch", ("machine_id", "predicted_at", "batch"),
+    (*_KEY, Column("component", "string", doc="The likeliest to fail."), *SCORE),
+    {r"probability_([a-z][a-z0-9_]*)": ("double", r"That \1 fails within the horizon.")},
+)  # fmt: skip
+score_actions = Table(
+    "score_actions", "one row per machine worth a visit and batch", ("machine_id", "predicted_at", "batch"),
+    (*_KEY, Column("component", "string", doc="The likeliest to fail."), *ACTION),
 )  # fmt: skip

@@ -52,7 +52,11 @@ def build_labels(
     key = [MACHINE, AT, "component"]
     label = F.coalesce("label", F.lit(0)).cast("int")
     return rows.join(_ahead_of(failures, spec), key, "left").select(
-        MACHINE, F.timestamp_micros(AT).alias("predicted_at"), "component", label.alias("label")
+        MACHINE,
+        F.timestamp_micros(AT).alias("predicted_at"),
+        "component",
+        label.alias("label"),
+        F.timestamp_micros(F.col(AT) + spec.horizon_hours * HOUR).alias("known_at"),
     )
 
 

@@ -348,6 +348,11 @@ class _Dice:
         return readings, chances
 
 
+def write_sample(folder: Path) -> None:
+    """What `make run` begins with where there are no files: 100 machines and 120 days."""
+    write(folder, simulate())
+
+
 def _check(days: int, seed: int, machines: int) -> None:
     if min(days, seed, machines) < 0:
         raise ValueError(f"machines, days and seed must not be negative; they are {machines}, {days} and {seed}.")

@@ -1,0 +1,264 @@
+"""The life of a small plant as a user starts it: once, again, with more days, with a corrected day, after a crash."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+
+PROJECT = Path(__file__).resolve().parents[2]
+REAL = PROJECT.parent / "shared" / "data"
+NAME = "predictive_maintenance"
+TABLES = ("telemetry", "errors", "maintenance", "failures", "machines")
+MACHINES, DAYS = 24, 75
+LAST, NEXT = date(2015, 3, 16), (date(2015, 3, 17), date(2015, 3, 18))
+# One quick trial instead of two, half of the prediction times, and a bar that so small a plant can reach.
+QUICK = """\
+predictive_maintenance:
+  features: {step_hours: 6, window_hours: [6, 24]}
+  training:
+    folds: 2
+    trials:
+      - {estimator: gradient_boosting, params: {learning_rate: 0.1, max_iter: 40, max_depth: 3, min_samples_leaf: 20}}
+  evaluation:
+    floors: {f1: 0.1, roc_auc: 0.5}
+    resamples: 100
+    policy: {resamples: 200}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A landing folder, a lake and a conf of their own."""
+
+    landing: Path
+    lake: Path
+    conf: Path
+
+    def call(self, *arguments: str, **params: Any) -> list[str]:
+        given = {"landing": self.landing, "lake": self.lake, **{key.replace("__", "."): v for key, v in params.items()}}
+        told = ",".join(f"{key}={value}" for key, value in given.items())
+        return [
+            sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--namespaces", NAME,
+            "--params", told, *arguments,
+        ]  # fmt: skip
+
+    def run(self, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.call(*arguments, **params), cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def table(self, name: str) -> DeltaTable:
+        (folder,) = self.lake.glob(f"*/{NAME}/{name}")
+        return DeltaTable(folder)
+
+    def frame(self, name: str) -> pd.DataFrame:
+        return self.table(name).to_pandas()
+
+    def versions(self) -> dict[str, int]:
+        logs = self.lake.glob(f"*/{NAME}/*/_delta_log")
+        return {log.parent.name: DeltaTable(log.parent).version() for log in logs}
+
+    def commits(self, name: str) -> list[dict[str, Any]]:
+        """What each commit says of itself, oldest first."""
+        return [json.loads(commit["lakehouse_ml"]) for commit in reversed(self.table(name).history())]
+
+
+def place(folder: Path, landing: Path | None = None) -> Place:
+    conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
+    (conf / "local" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    return Place(landing or folder / "landing", folder / "lake", conf)
+
+
+def balance(here: Place, table: str) -> tuple[int, int]:
+    """Lines of a landing table and quarantined ones of them; that nothing is lost between is asserted."""
+    books = here.frame(f"manifest_{table}")
+    assert (books["n_lines"] == books["n_raw"] + books["n_quarantined"]).all()
+    raw, clean, out = (len(here.frame(f"{kind}_{table}")) for kind in ("raw", "clean", "quarantine"))
+    assert raw == books["n_raw"].sum() == clean + out
+    lying = [path for path in here.landing.rglob("*.csv") if path.name in {Path(n).name for n in books["source_file"]}]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in lying) == books["n_lines"].sum()
+    return int(books["n_lines"].sum()), out
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, subprocess.CompletedProcess[str]]:
+    """A lake after its first run."""
+    here = place(tmp_path_factory.mktemp("plant"))
+    write(here.landing, simulate(MACHINES, DAYS, seed=1))
+    done = here.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return here, done
+
+
+Lived = tuple[Place, subprocess.CompletedProcess[str]]
+
+
+def test_the_first_run_ends_with_a_champion_and_a_score_for_each_machine_and_prediction_time(lived: Lived) -> None:
+    here, done = lived
+    assert "version 1 promoted" in done.stdout, done.stdout
+    scores = here.frame("score_machines")
+    assert set(scores["batch"]) == {LAST.isoformat()}
+    assert not scores.duplicated(["machine_id", "predicted_at"]).any()
+    assert scores.groupby("predicted_at")["machine_id"].nunique().tolist() == [MACHINES] * 4
+    each = scores[[f"probability_comp{n}" for n in (1, 2, 3, 4)]]
+    assert each.ge(0).all(axis=None)
+    assert each.le(1).all(axis=None)
+    assert (scores["component"] == each.idxmax(axis=1).str.removeprefix("probability_")).all()
+    assert (scores["probability"] - (1 - (1 - each).prod(axis=1))).abs().max() < 1e-12
+    assert (scores["decision"] == (each.max(axis=1) >= scores["threshold"])).all()
+    with (here.lake / "07_model_output" / NAME / "actions.csv").open(encoding="utf-8", newline="") as stream:
+        listed = [row["machine_id"] for row in csv.DictReader(stream)]
+    assert len(listed) == len(set(listed))
+
+
+def test_what_came_in_is_what_came_out_and_errors_of_no_machine_are_quarantined(lived: Lived) -> None:
+    here, _ = lived
+    counts = {table: balance(here, table) for table in TABLES}
+    assert counts["machines"] == (MACHINES, 0)
+    unknown = here.frame("quarantine_errors")
+    assert len(unknown) > 0
+    assert set(unknown["machine_id"]) == {0}
+    assert {reason for row in unknown["quarantine_reasons"] for reason in row} == {"machine_is_known"}
+    doubled = {reason for row in here.frame("quarantine_telemetry")["quarantine_reasons"] for reason in row}
+    assert doubled <= {"duplicate_key"}
+
+
+def test_a_second_run_on_unchanged_input_makes_nothing_new(lived: Lived) -> None:
+    here, _ = lived
+    before = here.versions()
+    again = here.run()
+    assert again.returncode == 0, again.stderr
+    assert "nothing was new, so nothing was done" in again.stdout
+    assert here.versions() == before
+
+
+@pytest.fixture(scope="module")
+def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, int]]:
+    """A copy of that lake after the files of two more days, and the versions of its tables before."""
+    here, _ = lived
+    before = here.versions()
+    write(here.landing, simulate(MACHINES, DAYS + len(NEXT), seed=1))
+    done = here.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return here, before
+
+
+@pytest.mark.slow
+def test_of_more_days_only_the_new_files_are_read(later: tuple[Place, dict[str, int]]) -> None:
+    here, before = later
+    files = {f"telemetry/telemetry_{day}_simulated.csv" for day in NEXT}
+    for table in ("raw_telemetry", "quarantine_lines_telemetry", "manifest_telemetry"):
+        assert here.table(table).version() == before[table] + 1
+        assert set(here.commits(table)[-1]["scope"]) == files
+    assert set(here.frame("parsed_telemetry")["source_file"]) == files
+    raw = here.table("raw_telemetry")
+    told = raw.history(1)[0]["operationMetrics"]
+    assert told["num_added_rows"] == (here.frame("raw_telemetry")["source_file"].isin(files)).sum()
+    assert balance(here, "telemetry")[0] > balance(here, "machines")[0]
+
+
+@pytest.mark.slow
+def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple[Place, dict[str, int]]) -> None:
+    here, before = later
+    assert len(DeltaTable(here.table("metrics_live").table_uri, version=before["metrics_live"]).to_pandas()) == 0
+    live = here.frame("metrics_live")
+    assert live["batch"].tolist() == [LAST.isoformat()]
+    assert live["model_version"].tolist() == ["1"]
+    # Four prediction times of four components each.
+    assert live["n_rows"].tolist() == [MACHINES * 16]
+    scores = here.frame("score_machines")
+    assert set(scores["batch"]) == {LAST.isoformat(), NEXT[-1].isoformat()}
+    assert len(scores) == 2 * MACHINES * 4
+
+
+@pytest.mark.slow
+def test_a_corrected_day_takes_the_place_of_its_rows(later: tuple[Place, dict[str, int]]) -> None:
+    here, _ = later
+    file = here.landing / "telemetry" / "telemetry_2015-01-10_simulated.csv"
+    rows = file.read_text(encoding="utf-8").splitlines()
+    corrected = [rows[0], *(",".join([*row.split(",")[:2], "123.0", *row.split(",")[3:]]) for row in rows[1:-5])]
+    n, versions = len(here.frame("clean_telemetry")), here.versions()
+    file.write_text("\n".join(corrected) + "\n", encoding="utf-8")
+    done = here.run("--pipelines", "data_ingestion,data_quality")
+    assert done.returncode == 0, done.stderr
+    assert here.commits("raw_telemetry")[-1]["scope"] == [f"telemetry/{file.name}"]
+    clean = here.frame("clean_telemetry")
+    assert len(clean) == n - 5
+    of_file = clean["source_file"] == f"telemetry/{file.name}"
+    assert set(clean[of_file]["volt"]) == {123.0}
+    assert 123.0 not in set(clean[~of_file]["volt"])
+    balance(here, "telemetry")
+    assert here.table("raw_errors").version() == versions["raw_errors"]
+
+
+@pytest.mark.slow
+def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(tmp_path: Path) -> None:
+    here = place(tmp_path)
+    write(here.landing, simulate(MACHINES, DAYS, seed=1))
+    assert here.run().returncode == 0
+    given = {f"{NAME}__batch_scoring__from_day": "2015-02-25"}
+    call = here.call("--pipelines", "batch_scoring", **given)
+    with subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while here.table("score_machines").version() < 4:
+            assert running.poll() is None, "the run ended before it was killed"
+            time.sleep(0.02)
+        running.send_signal(signal.SIGKILL)
+    there = here.commits("score_machines")
+    assert there[-1]["part"][0] < there[-1]["part"][1] == 20
+    done = here.run("--pipelines", "batch_scoring", **given)
+    assert done.returncode == 0, done.stderr
+    commits = here.commits("score_machines")
+    assert commits[: len(there)] == there
+    assert [commit["part"] for commit in commits[1:]] == [[n, 20] for n in range(1, 21)]
+    assert here.frame("score_machines").groupby("batch").size().tolist() == [MACHINES * 4] * 20
+    before = here.versions()
+    assert "nothing was new" in here.run("--pipelines", "batch_scoring", **given).stdout
+    assert here.versions() == before
+
+
+def real(name: str) -> Path:
+    if not (REAL / name).is_dir():
+        pytest.skip(f"the real files aren't at {REAL / name}: only beside the project's own checkout")
+    return REAL / name
+
+
+@pytest.mark.slow
+def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
+    here = Place(real("pdm_telemetry_20"), tmp_path / "lake", PROJECT / "conf")
+    done = here.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {table: balance(here, table)[0] for table in TABLES} == {
+        "telemetry": 43_200, "errors": 211, "maintenance": 208, "failures": 42, "machines": 20,
+    }  # fmt: skip
+    scores = here.frame("score_machines")
+    assert scores["machine_id"].nunique() == 20
+    assert not scores.duplicated(["machine_id", "predicted_at"]).any()
+
+
+@pytest.mark.slow
+def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path) -> None:
+    here = Place(real("pdm_events_1000"), tmp_path / "lake", PROJECT / "conf")
+    given = {f"{NAME}__features__telemetry": "false", f"{NAME}__features__step_hours": "12"}
+    done = here.run(**given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = here.frame("metrics_holdout")
+    everything = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
+    assert 0.85 < everything["f1"] < 0.97
+    assert here.frame("score_machines")["machine_id"].nunique() == 1_000
