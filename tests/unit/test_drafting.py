@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import random
 import shutil
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from lakehouse_ml import cli
 from lakehouse_ml.drafting import Wish, draft, profile, read, snake, with_use_case, write
 from lakehouse_ml.errors import ConfError, LakehouseError, LandingError
+from lakehouse_ml.use_cases.base import Wording
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTING = "src/lakehouse_ml/use_cases/__init__.py"
@@ -293,3 +295,14 @@ def test_the_drafted_split_leaves_both_parts_enough_of_each_class(tmp_path: Path
         held = [is_out for row, is_out in zip(rows, out, strict=True) if row["Defaulted"] == word]
         assert sum(held) >= spec.min_per_class
         assert len(held) - sum(held) >= spec.min_per_class
+
+
+@pytest.mark.parametrize("label", ["Defaulted", "Tier"])
+def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Path, label: str) -> None:
+    files = drafted(tmp_path, loans(), label=label)
+    (call,) = [
+        node for node in ast.walk(ast.parse(files["__init__.py"]))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Wording"
+    ]  # fmt: skip
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert Wording(**given).title == "Loans"
