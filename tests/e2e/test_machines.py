@@ -260,5 +260,6 @@ def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = here.frame("metrics_holdout")
     everything = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
-    assert 0.85 < everything["f1"] < 0.97
+    # A rule of one class reaches 0.956 on these events: what is simulated after a law can be learned.
+    assert everything["f1"] > 0.94
     assert here.frame("score_machines")["machine_id"].nunique() == 1_000
