@@ -255,7 +255,11 @@ def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path) -> None:
     here = Place(real("pdm_events_1000"), tmp_path / "lake", PROJECT / "conf")
-    given = {f"{NAME}__features__telemetry": "false", f"{NAME}__features__step_hours": "12"}
+    given = {
+        f"{NAME}__features__telemetry": "false",
+        f"{NAME}__features__step_hours": "12",
+        f"{NAME}__training__max_rows": "150000",
+    }
     done = here.run(**given)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = here.frame("metrics_holdout")
