@@ -258,7 +258,7 @@ def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path
     given = {
         f"{NAME}__features__telemetry": "false",
         f"{NAME}__features__step_hours": "12",
-        f"{NAME}__training__max_rows": "150000",
+        f"{NAME}__training__max_rows": "400000",  # one row in 200 is positive
     }
     done = here.run(**given)
     assert done.returncode == 0, done.stdout + done.stderr
