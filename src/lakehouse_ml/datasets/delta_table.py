@@ -142,7 +142,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         made = current()
         if made is None or not self._exists():
             return False
-        for commit in self._commits():
+        for commit in _commits(self._open()):
             scope = set(commit.get("scope", []))
             if not scope or scope & set(batch.values):
                 return commit.get("fingerprint") == made.fingerprint and scope == set(batch.values)
@@ -170,7 +170,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
     def _changed(self, table: deltalake.DeltaTable) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""
         if self._at_version is None:
-            for commit in self._commits():
+            for commit in _commits(table):
                 if not commit.get("nothing"):
                     return int(commit["version"])
         return int(table.version())
@@ -181,7 +181,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return False
         newer: set[str] = set()
         parts: set[int] = set()
-        for commit in self._commits():
+        for commit in _commits(self._open()):
             scope = set(commit.get("scope", []))
             if commit.get("fingerprint") == fingerprint:
                 # The parts of a result may be stored in any order, by several runs: each has to be what is there.
@@ -196,16 +196,6 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 return False
             newer |= scope
         return False
-
-    def _commits(self) -> Iterator[dict[str, Any]]:
-        """What commits say of themselves, and their versions, newest first; many are read only if few don't suffice."""
-        table, read = self._open(), 0
-        for most in _HISTORY:
-            for commit in table.history(most)[read:]:
-                read += 1
-                yield {**json.loads(commit.get(_COMMIT_KEY, "{}")), "version": commit["version"]}
-            if read < most:
-                return
 
     def newest(self, column: str) -> tuple[str, int] | None:
         """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
@@ -344,6 +334,17 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 f"Table {self._path} could not be written ({error}). If its columns changed with the code, "
                 f"start a new lake: LAKE=<folder>."
             ) from error
+
+
+def _commits(table: deltalake.DeltaTable) -> Iterator[dict[str, Any]]:
+    """What commits say of themselves, and their versions, newest first; many are read only if few don't suffice."""
+    read = 0
+    for most in _HISTORY:
+        for commit in table.history(most)[read:]:
+            read += 1
+            yield {**json.loads(commit.get(_COMMIT_KEY, "{}")), "version": commit["version"]}
+        if read < most:
+            return
 
 
 def _cell(value: Any) -> str:
