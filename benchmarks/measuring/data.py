@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.pipelines.evaluation.metrics import classification_metrics
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.churn import CHURN
@@ -98,9 +98,9 @@ def judge(
 
 
 def measured(
-    model_input: DataFrame, model: object, threshold: float, predictors: tuple[Sequence[str], Sequence[str]]
+    model_input: DataFrame, model: object, threshold: float, kinds: tuple[Sequence[str], Sequence[str]]
 ) -> Mapping[str, float]:
     """Metrics of a fitted model on the hold-out."""
     rows = model_input.where("part = 'holdout'").toPandas()
-    probability = estimators.score(model, estimators.predictors(rows, *predictors))
+    probability = estimators.score(model, predictors(rows, *kinds))
     return classification_metrics(rows["label"].to_numpy(), probability, threshold)

@@ -61,7 +61,8 @@ class ProjectHooks:
         for name in sorted(pipeline.datasets()):
             catalog.get(name)  # a wrong entry is told before the first node runs
         self._catalog, self._seconds, self._run_id = catalog, {}, None
-        self._may_search = any(node.name.endswith(".training.search") for node in pipeline.nodes)
+        searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
+        self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
         active = mlflow.active_run()
         if active is None:
             return

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import RegistryError
+from lakehouse_ml.estimators.base import LibraryName, library, predictors
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class ModelCard:
     """What has to be known of a model besides its weights; stored inside the model and covered by its digest.
 
     Attributes:
+        library: Which library of estimators fitted it.
         estimator: Name in the closed table of estimators, and its parameters in `params`.
         categorical: Predictors with categories, in order.
         numeric: Predictors with numbers, in order, after the categorical ones.
@@ -31,6 +37,7 @@ class ModelCard:
         targets: Its values in training, sorted: what may be asked of the model.
     """
 
+    library: LibraryName
     estimator: str
     params: Mapping[str, Any]
     categorical: tuple[str, ...]
@@ -89,6 +96,15 @@ class Model:
     version: str
     model: Any
     card: ModelCard
+
+    def score(self, rows: pd.DataFrame) -> np.ndarray:
+        """Probability of the positive outcome of rows in memory, shape (n_rows,); other columns don't matter.
+
+        Raises:
+            RegistryError: Names the predictors that are missing.
+        """
+        self.check_columns(rows.columns)
+        return library(self.card.library).score(self.model, predictors(rows, self.card.categorical, self.card.numeric))
 
     def check_columns(self, columns: Iterable[str]) -> None:
         """Make sure that rows with these columns can be scored; the target isn't one, but asked for.

@@ -6,9 +6,13 @@ import atexit
 import hashlib
 import logging
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.spec import Spec
@@ -24,10 +28,14 @@ class EngineSpec(Spec):
     """`conf/<env>/spark.yml`: which engine an environment computes with.
 
     Attributes:
-        engine: `sail` is Spark Connect without a JVM.
+        engine: `sail` is Spark Connect without a JVM; `spark` is Apache Spark with Delta's jars, on a JVM.
+        master: Where `spark` computes: `local[*]`, or `spark://host:port`.
+        settings: Spark's own, by their names.
     """
 
-    engine: Literal["sail"]
+    engine: Literal["sail", "spark"]
+    master: str = "local[*]"
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class Engine:
@@ -59,7 +67,7 @@ class Engine:
         """The running session, started at the first call."""
         if self._session is None:
             self._chosen()
-            self._session = self._start_sail()
+            self._session = self._start_sail() if self.kind == "sail" else self._start_spark(self._chosen())
             self._session.conf.set("spark.sql.session.timeZone", "UTC")
         return self._session
 
@@ -71,7 +79,7 @@ class Engine:
         """
         from urllib.parse import quote
 
-        if "://" in path or quote(path) == path:
+        if self.kind != "sail" or "://" in path or quote(path) == path:
             return path
         if self._links is None:
             self._links = tempfile.TemporaryDirectory(prefix="lakehouse-ml-")
@@ -84,8 +92,9 @@ class Engine:
         """End the session and what was started for it; the next call of `session` starts anew."""
         if self._session is not None:
             # Ctrl-C ends the server as well: its client would try for minutes to say goodbye to it.
-            session: Any = self._session
-            session.client.set_retry_policies([])
+            if self.kind == "sail":
+                session: Any = self._session
+                session.client.set_retry_policies([])
             self._session.stop()
             self._session = None
         if self._server is not None:
@@ -121,6 +130,53 @@ class Engine:
         atexit.register(self.stop)
         started: SparkSession = session
         return started
+
+    @staticmethod
+    def _start_spark(spec: EngineSpec) -> SparkSession:
+        """Apache Spark in a JVM of its own.
+
+        Raises:
+            EngineError: What is missing (Spark, its jars, Java), and how to get it.
+        """
+        import pyspark
+        from pyspark.sql import SparkSession
+
+        from lakehouse_ml import jars
+
+        if not (Path(pyspark.__file__).parent / "jars").is_dir():
+            raise EngineError("engine: spark needs Apache Spark itself; only its client is installed here. make jars")
+        jars.check()
+        if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+            raise EngineError("engine: spark needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.")
+        # Workers run this very Python; what Spark logs of itself is told by conf beside this file.
+        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+        os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_conf"))
+        settings = _SPARK | {"spark.driver.extraClassPath": jars.class_path()}
+        if spec.master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        builder = SparkSession.builder.master(spec.master).appName("lakehouse-ml")
+        for name, value in (settings | spec.settings).items():
+            builder = builder.config(name, str(value).lower() if isinstance(value, bool) else str(value))
+        log.info("  Apache Spark starts on %s", spec.master)
+        try:
+            return builder.getOrCreate()
+        except Exception as error:
+            first = str(error).strip().splitlines()[0]
+            raise EngineError(
+                f"Apache Spark doesn't start on {spec.master} ({first}). It needs Java 17 or newer, and a master that "
+                f"answers; its own words stand above."
+            ) from error
+
+
+_SPARK: dict[str, str] = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
 
 
 def _ask_again() -> RetryPolicy:

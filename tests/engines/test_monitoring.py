@@ -116,7 +116,9 @@ def card(**reference: ColumnProfile) -> ModelCard:
         **reference,
     }  # fmt: skip
     told = {name: profile.to_dict() for name, profile in profiles.items()}
-    return ModelCard("logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, seen_by(SALT, SHARE), {}, {})
+    return ModelCard(
+        "sklearn", "logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, seen_by(SALT, SHARE), {}, {}
+    )
 
 
 CHAMPION = Model("things", "7", None, card())

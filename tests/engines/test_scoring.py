@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.models import Model, ModelCard, Standing
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
@@ -48,7 +48,7 @@ def champion() -> Model:
         categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
     )  # fmt: skip
     card = ModelCard(
-        "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
+        "sklearn", "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
         unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2}, importance={}, metrics={},
     )  # fmt: skip
     return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
@@ -136,16 +136,16 @@ STATES: list[State] = [
 ]  # fmt: skip
 
 
-def predictors() -> pd.DataFrame:
+def given() -> pd.DataFrame:
     rows = pd.DataFrame([state[2:] for state in STATES], columns=["colour", "size", "weight"])
-    return estimators.predictors(rows, CATEGORICAL, NUMERIC)
+    return predictors(rows, CATEGORICAL, NUMERIC)
 
 
 def test_probability_decision_and_threshold_are_the_models_own(spark: Any, champion: Model) -> None:
     rows = score(spark, champion, STATES)
-    expected = list(estimators.score(champion.model, predictors()))
+    expected = list(estimators.score(champion.model, given()))
     assert [row.probability for row in rows] == pytest.approx(expected, abs=1e-12)
-    assert [row.decision for row in rows] == champion.model.predict(predictors()).tolist()
+    assert [row.decision for row in rows] == champion.model.predict(given()).tolist()
     assert [row.decision for row in rows] == [int(row.probability >= row.threshold) for row in rows]
     assert {row.threshold for row in rows} == {0.3}
     assert [row.decision for row in rows] != [int(row.probability >= 0.5) for row in rows]
@@ -153,10 +153,10 @@ def test_probability_decision_and_threshold_are_the_models_own(spark: Any, champ
 
 def test_reasons_are_signed_effects_against_a_typical_row_strongest_first(spark: Any, champion: Model) -> None:
     rows = score(spark, champion, STATES, reasons=3)
-    for row, told in zip(predictors().to_dict("records"), rows, strict=True):
+    for row, told in zip(given().to_dict("records"), rows, strict=True):
         effects = {}
         for name, typical in BASELINE.items():
-            pair = estimators.predictors(pd.DataFrame([row, row | {name: typical}]), CATEGORICAL, NUMERIC)
+            pair = predictors(pd.DataFrame([row, row | {name: typical}]), CATEGORICAL, NUMERIC)
             own, other = estimators.score(champion.model, pair)
             effects[name] = own - other
         assert {reason.feature: reason.effect for reason in told.reasons} == pytest.approx(effects, abs=1e-12)
@@ -324,7 +324,7 @@ def test_without_scores_or_worthwhile_offers_the_list_is_empty_with_its_columns(
         assert len(told) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"reasons": 0}, {"actions": 0}, {"batch": "spring"}, {"ofers": 1}])
+@pytest.mark.parametrize("wrong", [{"reasons": -1}, {"actions": 0}, {"batch": "spring"}, {"ofers": 1}])
 def test_scoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ScoringSpec.model_validate({"reasons": 2, "actions": 10} | wrong)

@@ -19,7 +19,7 @@ from lakehouse_ml.datasets import delta_table
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.models import Model, ModelCard, Standing
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
@@ -58,7 +58,7 @@ def made(parts: Sequence[str]) -> Model:
         categorical=categorical, numeric=numeric, seed=0,
     )  # fmt: skip
     card = ModelCard(
-        "logistic_regression", {}, categorical, numeric, THRESHOLD, BASELINE, {},
+        "sklearn", "logistic_regression", {}, categorical, numeric, THRESHOLD, BASELINE, {},
         unseen={"kind": "time", "from": "2024-05-02T00:00:00+00:00"}, importance={}, metrics={},
         target="component", targets=tuple(sorted(parts)),
     )  # fmt: skip
@@ -332,7 +332,7 @@ def expected(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {part: estimators.score(
             model.model,
-            estimators.predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
+            predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
         ) for part in model.card.targets}
     )  # fmt: skip
 
@@ -368,7 +368,7 @@ def test_a_decision_is_about_the_likeliest_target_and_not_about_any(lake: Lake) 
 def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: Lake, rows: pd.DataFrame) -> None:
     told, given = scored(lake), of_day(rows)
     card = lake.champion.card
-    asked = estimators.predictors(given.assign(component=told["component"]), card.categorical, card.numeric)
+    asked = predictors(given.assign(component=told["component"]), card.categorical, card.numeric)
     effects = estimators.explain(lake.champion.model, asked, card.baseline)
     for row, effect in zip(told["reasons"], effects, strict=True):
         by_strength = np.argsort(-np.abs(effect), kind="stable")

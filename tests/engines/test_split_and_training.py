@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from lakehouse_ml.errors import TrainingError
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
@@ -241,7 +241,7 @@ def plain(spark: Any) -> tuple[Candidate, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     """Predictors of the training part, as a model takes them."""
-    return estimators.predictors(learned(), CATEGORICAL, NUMERIC)
+    return predictors(learned(), CATEGORICAL, NUMERIC)
 
 
 def learned() -> pd.DataFrame:
@@ -250,7 +250,7 @@ def learned() -> pd.DataFrame:
 
 
 def same_model(one: Candidate, other: Candidate) -> bool:
-    every = estimators.predictors(things(), CATEGORICAL, NUMERIC)
+    every = predictors(things(), CATEGORICAL, NUMERIC)
     scores = [estimators.score(candidate.model, every) for candidate in (one, other)]
     return one.card.to_json() == other.card.to_json() and np.array_equal(*scores)
 
@@ -382,7 +382,7 @@ def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_
     found: tuple[Candidate, pd.DataFrame],
 ) -> None:
     odd = pd.DataFrame({"colour": ["pink", None], "shape": [None, "round"], "size": [np.nan, 1.0], "weight": [9, None]})
-    probability = estimators.score(found[0].model, estimators.predictors(odd, CATEGORICAL, NUMERIC))
+    probability = estimators.score(found[0].model, predictors(odd, CATEGORICAL, NUMERIC))
     assert np.isfinite(probability).all()
     assert ((probability > 0) & (probability < 1)).all()
 

@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import RegistryError, TrainingError
 from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES, EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import best_threshold, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
@@ -286,7 +287,7 @@ CATEGORICAL, NUMERIC = ("model", "component"), ("heat", "noise")
 
 def part(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, np.ndarray]:
     chosen = rows[rows.part == name].reset_index(drop=True)
-    return estimators.predictors(chosen, CATEGORICAL, NUMERIC), chosen.label.to_numpy()
+    return predictors(chosen, CATEGORICAL, NUMERIC), chosen.label.to_numpy()
 
 
 def test_the_card_tells_target_targets_and_from_when_on_rows_are_unseen(found: tuple[Candidate, pd.DataFrame]) -> None:

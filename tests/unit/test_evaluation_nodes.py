@@ -51,6 +51,7 @@ def model(
     version: int = 1, column: str = "signal", *, salt: int = 0, share: float = 0.5, needs: tuple[str, ...] = ()
 ) -> Model:
     card = ModelCard(
+        library="sklearn",
         estimator="logistic_regression",
         params={},
         categorical=(),

@@ -23,6 +23,8 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel, digest
 from lakehouse_ml.errors import RegistryError, find
 from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.estimators.base import EstimatorSpec
+from lakehouse_ml.estimators.base import predictors as as_given
 from lakehouse_ml.models import Candidate, ModelCard, Promotion
 from lakehouse_ml.provenance import Provenance, recording
 
@@ -56,10 +58,11 @@ def candidate() -> Candidate:
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"plan": ["a", "b", None] * 40, "charge": rng.normal(50, 10, 120)})
     label = ((rows["charge"] > 50) ^ (rows["plan"] == "b")).astype(int).to_numpy()
-    spec = estimators.EstimatorSpec(estimator="logistic_regression", params={"C": 1.0})
-    predictors = estimators.predictors(rows, ("plan",), ("charge",))
+    spec = EstimatorSpec(estimator="logistic_regression", params={"C": 1.0})
+    predictors = as_given(rows, ("plan",), ("charge",))
     fitted = estimators.fit(spec, predictors, label, categorical=("plan",), numeric=("charge",), seed=0)
     card = ModelCard(
+        library="sklearn",
         estimator=spec.estimator,
         params=spec.params,
         categorical=("plan",),

@@ -33,6 +33,7 @@ GUESS = np.clip(RNG.random(N), 0.01, 0.99)
 
 def card() -> ModelCard:
     return ModelCard(
+        library="sklearn",
         estimator="logistic_regression", params={"C": 1.0}, categorical=("contract",), numeric=("tenure_months",),
         threshold=0.4, baseline={}, reference={}, unseen={},
         importance={"tenure_months": 0.2, "contract": 0.1}, metrics={},

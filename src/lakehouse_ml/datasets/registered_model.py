@@ -14,8 +14,10 @@ from pydantic import validate_call
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import RegistryError, chain
+from lakehouse_ml.estimators.base import library
 from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
 from lakehouse_ml.provenance import current
+from lakehouse_ml.spark import ENGINE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,7 +89,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
             self._check_digest(copy, version)
             card = _check_description(copy, uri)
-            return Model(self._name, version, _read(copy, uri), card)
+            return Model(self._name, version, _read(copy, uri, card), card)
 
     def save(self, data: Candidate) -> None:
         """Log the candidate to the active run, register it, record its digest, and make it the challenger.
@@ -280,20 +282,16 @@ def _register(name: str, candidate: Candidate) -> str:
     from kedro_mlflow.io.models import MlflowModelTrackingDataset
     from mlflow.models import infer_signature
 
-    from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
-
+    estimators = library(candidate.card.library)
+    given = estimators.save_args(candidate)
     logged = MlflowModelTrackingDataset(
-        flavor="mlflow.sklearn",
-        save_args={
+        flavor=estimators.FLAVOR,
+        save_args=given
+        | {
             "name": f"{name}_model",
             "registered_model_name": name,
-            "signature": infer_signature(candidate.example, candidate.model.predict(candidate.example)),
-            "input_example": candidate.example,
-            "pip_requirements": [
-                f"{package}=={version(package)}" for package in ("scikit-learn", "skops", "pandas", "numpy")
-            ],
-            "serialization_format": "skops",
-            "skops_trusted_types": list(TRUSTED_TYPES),
+            "signature": infer_signature(candidate.example, estimators.decide(candidate.model, candidate.example)),
+            "pip_requirements": [f"{package}=={version(package)}" for package in given["pip_requirements"]],
             "metadata": {_CARD: candidate.card.to_json()},
         },
     )
@@ -304,39 +302,43 @@ def _register(name: str, candidate: Candidate) -> str:
 
 
 def _check_description(copy: Path, uri: str) -> ModelCard:
-    """Read the MLmodel file before anything is loaded, and refuse what isn't a stock skops model of ours.
+    """Read the MLmodel file before anything is loaded, and refuse what isn't a stock model of a library of ours.
 
     Raises:
-        RegistryError: Another flavour or format, code beside the model, or a type outside the allow-list.
+        RegistryError: Another flavour or format, code beside the model, types outside the allow-list, or a library that
+            this engine can't load.
     """
     from mlflow.models import Model as Description
 
-    from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
-
     description = Description.load(str(copy))
-    metadata = description.metadata or {}
-    sklearn = description.flavors.get("sklearn", {})
-    strangers = sorted(set(sklearn.get("skops_trusted_types") or ()) - set(TRUSTED_TYPES))
-    faults = [
-        (sklearn.get("serialization_format") != "skops", "it isn't stored as skops"),
-        (bool(sklearn.get("code")), "it brings code of its own"),
-        (bool(strangers), f"it trusts types that aren't on the allow-list: {', '.join(strangers)}"),
-        (_CARD not in metadata, "it has no model card"),
-    ]
-    found = [text for is_fault, text in faults if is_fault]
+    text = (description.metadata or {}).get(_CARD)
+    if text is None:
+        raise RegistryError(f"{uri} is not loaded: it has no model card.")
+    card = ModelCard.from_json(text)
+    estimators = library(card.library)
+    flavor = description.flavors.get(estimators.FLAVOR.removeprefix("mlflow."), {})
+    found = estimators.faults(copy, flavor)
+    if flavor.get("code"):
+        found.append("it brings code of its own")
     if found:
         raise RegistryError(f"{uri} is not loaded: {'; '.join(found)}.")
-    return ModelCard.from_json(metadata[_CARD])
+    if ENGINE.kind not in estimators.ENGINES:
+        raise RegistryError(
+            f"{uri} is not loaded: it is a model of {card.library}, which computes with the engine "
+            f"{' or '.join(estimators.ENGINES)}, and this run with {ENGINE.kind}. Name an environment with that engine "
+            f"(--env spark), or train another model."
+        )
+    return card
 
 
-def _read(copy: Path, uri: str) -> Any:
+def _read(copy: Path, uri: str, card: ModelCard) -> Any:
     """The model itself; skops refuses a file with types that its description doesn't name."""
     from kedro_mlflow.io.models import MlflowModelLocalFileSystemDataset
 
     try:
-        return MlflowModelLocalFileSystemDataset(filepath=str(copy), flavor="mlflow.sklearn").load()
+        return MlflowModelLocalFileSystemDataset(filepath=str(copy), flavor=library(card.library).FLAVOR).load()
     except Exception as error:
-        # Kedro's words about its dataset stand before those of skops.
+        # Kedro's words about its dataset stand before those of the library.
         why = " ".join(str(list(chain(error))[-1]).split())
         told = f"{uri} is not loaded, its file can't be read as what its description says: {why}"
         raise RegistryError(told) from error

@@ -15,7 +15,6 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.models import Model, Promotion
 from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import (
@@ -160,17 +159,12 @@ def _contest(
 ) -> Contest:
     """Those rows, scored by both."""
     scored = rows[list(dict.fromkeys([*key, "label", *segments]))].assign(
-        candidate_probability=_probability(candidate, rows),
-        incumbent_probability=_probability(incumbent, rows) if incumbent else np.nan,
+        candidate_probability=candidate.score(rows),
+        incumbent_probability=incumbent.score(rows) if incumbent else np.nan,
         candidate_version=candidate.version,
         incumbent_version=incumbent.version if incumbent else "",
     )
     return Contest(scored, candidate, incumbent)
-
-
-def _probability(model: Model, rows: pd.DataFrame) -> np.ndarray:
-    model.check_columns(rows.columns)
-    return estimators.score(model.model, estimators.predictors(rows, model.card.categorical, model.card.numeric))
 
 
 def _evidence(contest: Contest, entity: str) -> Evidence:

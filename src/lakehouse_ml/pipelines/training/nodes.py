@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import TrainingError
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.sklearn import EstimatorSpec
+from lakehouse_ml.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import profile_categorical, profile_numeric, quantile_edges
@@ -48,6 +48,7 @@ class TrainingSpec(Spec):
     """The split and the search.
 
     Attributes:
+        library: What fits the trials: scikit-learn, on any engine, or Spark's MLlib, on the engine `spark`.
         split: Which rows are held out, and which calibrate, if any do.
         folds: Of the stratified cross-validation; an entity's rows lie in one fold.
         seed: Of folds, estimators and samples.
@@ -55,6 +56,7 @@ class TrainingSpec(Spec):
         trials: Points of the search, tried in order.
     """
 
+    library: LibraryName = "sklearn"
     split: SplitSpec
     folds: int = Field(ge=2, le=20)
     seed: int
@@ -188,10 +190,11 @@ def search(
     check_parts(counts, spec.split)
     columns = Columns.of(model_input.columns, key, categorical, target)
     train = _rows(model_input, "train", counts, spec, columns)
+    estimators = library(spec.library)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
     # One thread a fit: those that an estimator starts by itself would only wait for each other.
     with threadpool_limits(1):
-        trials = _cross_validate(train, columns, spec)
+        trials = _cross_validate(train, columns, spec, estimators)
         # Ties go to the one with the higher average precision, then to the one named first.
         best = max(trials, key=lambda trial: (trial.metrics["f1"], trial.metrics["average_precision"]))
         fitted = estimators.fit(
@@ -200,7 +203,7 @@ def search(
         )  # fmt: skip
         judged = Judged(fitted, train, best.probability, best.threshold)
         if isinstance(spec.split, TimeSplit):
-            judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns))
+            judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns), estimators)
         candidate = _candidate(best, judged, train, columns, spec, _unseen(model_input, spec.split, key[1]))
     return candidate, _trial_table(trials, best)
 
@@ -271,19 +274,14 @@ def _rows(
         )
     table = collect(rows).sort_values(list(columns.key), ignore_index=True)
     return Rows(
-        estimators.predictors(table, columns.categorical, columns.numeric),
+        predictors(table, columns.categorical, columns.numeric),
         table["label"].to_numpy(),
         table[columns.key[0]].to_numpy(),
     )
 
 
-def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec) -> list[Trial]:
-    """Every trial on every fold, as many at once as there are cores.
-
-    In processes: trees are grown in so small steps that threads wait for each other (18 s instead of 16 s on 2 cores).
-    """
-    from joblib import Parallel, delayed
-
+def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: Library) -> list[Trial]:
+    """Every trial on every fold."""
     rows, label = train.predictors, train.label
     folds = _folds(train, spec)
 
@@ -295,8 +293,7 @@ def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec) -> list[T
         )  # fmt: skip
         return estimators.score(model, rows.iloc[test]), time.perf_counter() - started
 
-    jobs = [delayed(out_of_fold)(trial, *fold) for trial in spec.trials for fold in folds]
-    results = iter(Parallel(n_jobs=-1)(jobs))
+    results = iter(estimators.each([partial(out_of_fold, trial, *fold) for trial in spec.trials for fold in folds]))
     return [_trial(trial, [(fold[1], *next(results)) for fold in folds], label) for trial in spec.trials]
 
 
@@ -338,7 +335,7 @@ class Judged:
     threshold: float
 
 
-def _calibrated(fitted: Any, rows: Rows) -> Judged:
+def _calibrated(fitted: Any, rows: Rows, estimators: Library) -> Judged:
     model = estimators.calibrate(fitted, rows.predictors, rows.label)
     probability = estimators.score(model, rows.predictors)
     return Judged(model, rows, probability, best_threshold(rows.label, probability))
@@ -348,6 +345,7 @@ def _candidate(
     best: Trial, judged: Judged, train: Rows, columns: Columns, spec: TrainingSpec, unseen: Mapping[str, Any]
 ) -> Candidate:
     rows = train.predictors
+    estimators = library(spec.library)
     model = estimators.with_threshold(judged.model, judged.threshold)
     baseline = _baseline(rows, columns.categorical, columns.numeric)
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
@@ -357,6 +355,7 @@ def _candidate(
     everybody = train.entities_recur
     alike, scored = ((part.label == 0) | everybody for part in (train, judged.rows))
     card = ModelCard(
+        library=spec.library,
         estimator=best.spec.estimator,
         params=best.spec.params,
         categorical=columns.categorical,
