@@ -21,14 +21,16 @@ export LANDING LAKE USE_CASE ENV QUIET
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: .venv/run ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
+run: .venv/run $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
 	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
 
 test: .venv/dev ## the fast tests
 	@$(BIN)/pytest
 
-test-all: test lint ## the fast tests, the linters, and the slow tests
+test-all: test lint ## the fast tests, the linters, the slow tests, and those of Apache Spark (needs Java)
 	@$(BIN)/pytest -m slow
+	@$(MAKE) --no-print-directory jars
+	@$(BIN)/pytest --engine spark -m jvm
 
 lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/ruff check
@@ -44,6 +46,9 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.
 
 report: .venv/run ## the report of what is stored, written anew where something changed (LAKE=, ENV=)
 	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")
+
+jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)
+	@$(BIN)/python -m lakehouse_ml.jars
 
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
@@ -66,6 +71,10 @@ lock: .make/uv ## resolve the requirements anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" pyproject.toml --extra local --extra viz --group dev \
 		-c requirements/run.lock -o requirements/dev.lock
+	@sed -n 's/^pyspark-client\(==[0-9.]*\).*/pyspark\1/p' requirements/run.lock > .make/pyspark.txt
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" pyproject.toml --extra spark \
+		-c requirements/run.lock -c .make/pyspark.txt -o requirements/spark.lock
 
 clean: ## remove environment and caches (the lake in data/ stays)
 	@rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build site *.egg-info src/*.egg-info
@@ -95,4 +104,10 @@ clean: ## remove environment and caches (the lake in data/ stays)
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run test test-all lint ui report viz docs bench lock clean
+# Over the client that run.lock installs: the same version, with Spark itself.
+.venv/spark: .venv/run requirements/spark.lock
+	@echo "Setting up: Apache Spark" >&2
+	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/spark.lock
+	@touch $@
+
+.PHONY: help run test test-all lint ui report jars viz docs bench lock clean

@@ -11,12 +11,19 @@ PROJECT = Path(__file__).resolve().parents[1]
 TELCO = PROJECT.parent / "shared" / "data" / "telco"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--engine spark`: the tests that take a session run on Apache Spark, on a JVM."""
+    parser.addoption("--engine", choices=["sail", "spark"], default="sail", help="what the session computes with")
+
+
 @pytest.fixture(scope="session")
-def spark() -> Any:
-    """The local engine's session, in UTC."""
+def spark(request: pytest.FixtureRequest) -> Any:
+    """The chosen engine's session, in UTC."""
     from lakehouse_ml.spark import ENGINE, EngineSpec
 
-    ENGINE.choose(EngineSpec(engine="sail"))
+    settings = {"spark.driver.memory": "4g", "spark.sql.shuffle.partitions": 2}
+    chosen = {"sail": {"engine": "sail"}, "spark": {"engine": "spark", "settings": settings}}
+    ENGINE.choose(EngineSpec.model_validate(chosen[request.config.getoption("engine")]))
     return ENGINE.session()
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from lakehouse_ml.errors import ConfError, chain
+from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import EngineSpec
 from lakehouse_ml.spec import Spec
@@ -54,6 +55,7 @@ class Conf:
             except ValidationError as error:
                 raise ConfError(self._told(kind, (), error)) from error
         self._check_parameters(loader["parameters"])
+        self._check_libraries(loader["parameters"], loader["spark"]["engine"])
 
     def explain(self, error: BaseException) -> str | None:
         """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
@@ -124,6 +126,21 @@ class Conf:
                 value = value.get(part) if isinstance(value, Mapping) else None
             if value is None and not _may_be_absent(given, key):
                 raise ConfError(f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing.")
+
+    def _check_libraries(self, given: Mapping[str, Any], engine: str) -> None:
+        """Refuse a library of estimators that the environment's engine can't compute with."""
+        for use_case, parameters in given.items():
+            training = parameters.get("training") if isinstance(parameters, Mapping) else None
+            name = training.get("library") if isinstance(training, Mapping) else None
+            if name not in get_args(LibraryName):
+                continue  # its type tells
+            engines = library(cast("LibraryName", name)).ENGINES
+            if engine not in engines:
+                key = (use_case, "training", "library")
+                raise ConfError(
+                    f"{self.where('parameters', key)}: {'.'.join(key)} is {name}, which computes with the engine "
+                    f"{' or '.join(engines)}, and this environment's is {engine}: name one with that engine, --env spark."
+                )
 
     def _parameters(self, text: str) -> str:
         """Kedro keeps of what pydantic found only the text."""

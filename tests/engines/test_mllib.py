@@ -1,0 +1,360 @@
+"""Spark MLlib behind the same protocol as scikit-learn: as good, told the same way, stored and refused the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+from pyspark.sql import functions as F
+
+from lakehouse_ml.datasets.registered_model import RegisteredModel
+from lakehouse_ml.errors import find
+from lakehouse_ml.estimators import mllib, sklearn
+from lakehouse_ml.estimators.base import EstimatorSpec, Library, library, predictors
+from lakehouse_ml.models import Candidate, Model, ModelCard, Standing
+from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
+from lakehouse_ml.pipelines.evaluation.metrics import best_threshold, classification_metrics
+from lakehouse_ml.pipelines.training.nodes import TrainingSpec, search
+
+pytestmark = pytest.mark.jvm
+
+CATEGORICAL, NUMERIC = ("model", "component"), ("age", "load")
+PARTS = ("belt", "motor")
+SPECS = {
+    "logistic_regression": {"C": 1.0},
+    "random_forest": {"n_estimators": 20, "max_depth": 6, "min_samples_split": 10},
+    "gradient_boosting": {"learning_rate": 0.1, "max_iter": 20, "max_depth": 3, "min_samples_leaf": 20},
+}
+BASELINE = {"model": "a", "component": "belt", "age": 10.0, "load": 0.0}
+
+
+def machines(n: int, seed: int = 0) -> pd.DataFrame:
+    """Belts of old machines fail, motors under load; a tenth of the values is missing."""
+    draw = np.random.default_rng(seed)
+    rows = pd.DataFrame({
+        "machine_id": np.arange(n),
+        "at": pd.Timestamp("2024-05-01", tz="UTC") + pd.to_timedelta(draw.integers(0, 24, n), unit="h"),
+        "model": draw.choice(["a", "b"], n),
+        "component": draw.choice(PARTS, n),
+        "age": draw.normal(10, 4, n),
+        "load": draw.normal(0, 1, n),
+    })  # fmt: skip
+    belt = rows["component"] == "belt"
+    logit = np.where(belt, (rows["age"] - 12) / 2, 2 * rows["load"] - 1) + (rows["model"] == "b") - 0.5
+    rows["label"] = (draw.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
+    for name in ("model", "age", "load"):
+        rows.loc[draw.random(n) < 0.1, name] = None
+    return rows
+
+
+def asked(rows: pd.DataFrame) -> pd.DataFrame:
+    return predictors(rows, CATEGORICAL, NUMERIC)
+
+
+def fitted(name: str, rows: pd.DataFrame, by: Library = mllib) -> Any:
+    spec = EstimatorSpec(estimator=name, params=SPECS[name])
+    label = rows["label"].to_numpy()
+    return by.fit(spec, asked(rows), label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+
+
+@pytest.fixture(scope="module")
+def learned(spark: Any) -> pd.DataFrame:
+    """Rows to learn from."""
+    return machines(3_000)
+
+
+@pytest.fixture(scope="module", params=list(SPECS))
+def each_model(request: pytest.FixtureRequest, spark: Any, learned: pd.DataFrame) -> Any:
+    """Each estimator of the closed table, fitted."""
+    return fitted(request.param, learned)
+
+
+@pytest.fixture(scope="module")
+def boosting(spark: Any, learned: pd.DataFrame) -> Any:
+    return fitted("gradient_boosting", learned)
+
+
+def card(**given: Any) -> ModelCard:
+    told = {
+        "library": "mllib", "estimator": "gradient_boosting", "params": {}, "categorical": CATEGORICAL,
+        "numeric": NUMERIC, "threshold": 0.4, "baseline": BASELINE, "reference": {}, "importance": {"age": 0.1},
+        "metrics": {}, "unseen": {"kind": "hash", "salt": 0, "holdout_share": 0.2},
+    }  # fmt: skip
+    return ModelCard(**{**told, **given})
+
+
+# As good
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_both_libraries_agree_on_metrics_within_what_chance_does(spark: Any, learned: pd.DataFrame, name: str) -> None:
+    """Within two standard errors of the difference, over resampled rows: the same rows, judged by both."""
+    unseen = machines(4_000, seed=1)
+    label = unseen["label"].to_numpy()
+    scores = [by.score(fitted(name, learned, by), asked(unseen)) for by in (mllib, sklearn)]
+    thresholds = [best_threshold(label, score) for score in scores]
+    draw = np.random.default_rng(0)
+
+    def difference(metric: str, chosen: np.ndarray) -> float:
+        one, other = (
+            classification_metrics(label[chosen], score[chosen], threshold)[metric]
+            for score, threshold in zip(scores, thresholds, strict=True)
+        )
+        return one - other
+
+    for metric in ("f1", "average_precision", "roc_auc"):
+        drawn = [difference(metric, draw.integers(0, len(label), len(label))) for _ in range(200)]
+        assert abs(difference(metric, np.arange(len(label)))) < max(2 * float(np.std(drawn)), 0.005)
+    assert np.corrcoef(scores)[0, 1] > 0.95
+
+
+def test_a_search_by_either_library_tells_the_same_of_its_trials(spark: Any, learned: pd.DataFrame) -> None:
+    split = {"holdout_share": 0.2, "salt": 0, "min_per_class": 5, "max_share_gap": 0.5}
+    trials = [{"estimator": name, "params": SPECS[name]} for name in ("logistic_regression", "gradient_boosting")]
+    rows = spark.createDataFrame(learned.assign(part=np.where(learned["machine_id"] % 5 == 0, "holdout", "train")))
+    found = {}
+    for name in ("sklearn", "mllib"):
+        spec = TrainingSpec.model_validate(
+            {"library": name, "split": split, "folds": 3, "seed": 0, "max_rows": 10_000, "trials": trials}
+        )
+        found[name] = search(rows, spec, ("machine_id", "at"), ("model",), "component")
+    (one, told), (other, also_told) = found["sklearn"], found["mllib"]
+    assert (one.card.library, other.card.library) == ("sklearn", "mllib")
+    assert told.columns.tolist() == also_told.columns.tolist()
+    assert told[["trial", "estimator", "params"]].equals(also_told[["trial", "estimator", "params"]])
+    assert (told["f1"] - also_told["f1"]).abs().max() < 0.02
+    assert set(one.card.importance) == set(other.card.importance)
+    assert (one.card.target, one.card.targets) == (other.card.target, other.card.targets)
+
+
+# What is asked of a model
+
+
+def test_an_unknown_category_counts_as_none_and_a_missing_number_as_the_median(each_model: Any) -> None:
+    rows = pd.DataFrame(
+        [["z", "belt", 9.0, 0.1], [None, "belt", 9.0, 0.1], ["a", "belt", np.nan, 0.1]],
+        columns=[*CATEGORICAL, *NUMERIC],
+    )
+    median = float(machines(3_000)["age"].median())
+    unknown, none, missing = mllib.score(each_model, asked(rows))
+    assert unknown == none
+    assert missing == pytest.approx(mllib.score(each_model, asked(rows.assign(age=median)))[2], abs=0.02)
+
+
+def test_predictors_that_have_no_value_at_all_are_not_looked_at(spark: Any) -> None:
+    rows = machines(300)
+    label, given = rows["label"].to_numpy(), asked(rows.assign(load=np.nan, model=None))
+    spec = EstimatorSpec(estimator="random_forest", params={"n_estimators": 3, "max_depth": 3})
+    model = mllib.fit(spec, given, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+    seen = mllib.score(model, asked(rows))
+    assert seen.tolist() == mllib.score(model, given).tolist()
+    assert len(set(seen)) > 1
+
+
+def test_the_model_itself_decides_at_its_threshold(each_model: Any) -> None:
+    rows = asked(machines(200, seed=2))
+    score = mllib.score(each_model, rows)
+    threshold = float(np.quantile(score, 0.7)) + 1e-9
+    decided = mllib.decide(mllib.with_threshold(each_model, threshold), rows)
+    assert decided.tolist() == (score > threshold).astype(float).tolist()
+
+
+def test_an_effect_is_what_the_probability_loses_with_a_typical_value(each_model: Any) -> None:
+    rows = asked(machines(50, seed=3))
+    effects = mllib.explain(each_model, rows, BASELINE)
+    here = mllib.score(each_model, rows)
+    for number, name in enumerate(rows.columns):
+        without = mllib.score(each_model, rows.assign(**{name: BASELINE[name]}))
+        assert effects[:, number] == pytest.approx(here - without, abs=1e-12)
+    assert np.abs(effects).max() > 0.05
+
+
+def test_calibration_bends_scores_as_scikit_learn_does_and_keeps_their_order(spark: Any, learned: pd.DataFrame) -> None:
+    model = fitted("gradient_boosting", learned)
+    rows = machines(1_000, seed=4)
+    given, label = asked(rows), rows["label"].to_numpy()
+    raw = mllib.score(model, given)
+    calibrated = mllib.score(mllib.calibrate(model, given, label), given)
+    from sklearn.calibration import _sigmoid_calibration
+
+    # Spark's boosting has p = 1 / (1 + exp(-2 margin)).
+    slope, offset = _sigmoid_calibration(np.log(raw / (1 - raw)) / 2, label)
+    margin = np.log(raw / (1 - raw)) / 2
+    assert calibrated == pytest.approx(1 / (1 + np.exp(slope * margin + offset)), abs=1e-3)
+    assert np.argsort(raw, kind="stable").tolist() == np.argsort(calibrated, kind="stable").tolist()
+    assert calibrated.mean() == pytest.approx(label.mean(), abs=0.005)
+
+
+def test_a_calibrated_model_is_asked_and_explained_like_any_other(spark: Any, learned: pd.DataFrame) -> None:
+    rows = machines(400, seed=5)
+    model = mllib.calibrate(fitted("random_forest", learned), asked(rows), rows["label"].to_numpy())
+    given = asked(rows.head(20))
+    score = mllib.score(model, given)
+    effects = mllib.explain(model, given, BASELINE)
+    assert effects[:, 2] == pytest.approx(score - mllib.score(model, given.assign(age=10.0)), abs=1e-12)
+    assert mllib.decide(mllib.with_threshold(model, 0.6), given).tolist() == (score > 0.6).astype(float).tolist()
+
+
+# A scored table
+
+
+def scored(spark: Any, model: Any, told: ModelCard, rows: pd.DataFrame, **given: Any) -> pd.DataFrame:
+    features = spark.createDataFrame(rows)
+    labels = features.select("machine_id", "at", F.lit("belt").alias("component"), F.lit(0).alias("label"))
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+    champion = Model("machines", "3", model, told)
+    (batch,) = score_rows(
+        features, labels, Standing(champion="3"), champion, spec, pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
+        ("machine_id", "at"), target=told.target, recurring=True,
+    )  # fmt: skip
+    return batch.rows.toPandas().sort_values("machine_id", ignore_index=True)
+
+
+def test_a_table_scored_with_targets_has_the_same_columns_and_the_models_own_numbers(
+    spark: Any, learned: pd.DataFrame, boosting: Any
+) -> None:
+    rows = machines(60, seed=6).drop(columns=["component", "label"])
+    told = card(target="component", targets=PARTS, categorical=("model", "component"))
+    table = scored(spark, boosting, told, rows)
+    by_sklearn = card(library="sklearn", target="component", targets=PARTS)
+    other = scored(spark, fitted("gradient_boosting", learned, sklearn), by_sklearn, rows)
+    assert table.columns.tolist() == other.columns.tolist()
+    assert table.dtypes.astype(str).tolist() == other.dtypes.astype(str).tolist()
+
+    each = np.column_stack([mllib.score(boosting, asked(rows.assign(component=part))) for part in PARTS])
+    likeliest = np.array(PARTS)[each.argmax(axis=1)]
+    assert table[[f"probability_{part}" for part in PARTS]].to_numpy() == pytest.approx(each, abs=1e-12)
+    assert table["component"].tolist() == likeliest.tolist()
+    assert table["probability"] == pytest.approx(1 - (1 - each).prod(axis=1), abs=1e-12)
+    assert table["decision"].tolist() == (each.max(axis=1) >= 0.4).astype(int).tolist()
+    effects = mllib.explain(boosting, asked(rows.assign(component=likeliest)), BASELINE)[:, [0, 2, 3]]
+    names = np.array(["model", "age", "load"])
+    for row, effect in zip(table["reasons"], effects, strict=True):
+        strongest = np.argsort(-np.abs(effect), kind="stable")[:2]
+        assert [reason["feature"] for reason in row] == names[strongest].tolist()
+        assert [reason["effect"] for reason in row] == pytest.approx(effect[strongest].tolist(), abs=1e-12)
+
+
+def test_a_table_scored_without_targets_and_reasons_holds_probabilities(spark: Any, boosting: Any) -> None:
+    rows = machines(60, seed=7).drop(columns="label")
+    table = scored(spark, boosting, card(), rows, reasons=0)
+    assert table["probability"] == pytest.approx(mllib.score(boosting, asked(rows)), abs=1e-12)
+    assert {len(reasons) for reasons in table["reasons"]} == {0}
+
+
+# In the registry
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a tracking store, a registry and its digests."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("store")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.create_experiment("tests", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment("tests")
+    with mlflow.start_run():
+        yield folder
+    mlflow.set_tracking_uri(before)
+
+
+def challenger(store: Path, name: str) -> RegisteredModel:
+    return RegisteredModel(name=name, role="challenger", digests=str(store / f"digests_{name}"))
+
+
+@pytest.fixture(scope="module")
+def registered(store: Path, spark: Any, learned: pd.DataFrame) -> tuple[RegisteredModel, Any]:
+    """A registered model, and the model that was registered."""
+    rows = machines(400, seed=8)
+    calibrated = mllib.calibrate(fitted("gradient_boosting", learned), asked(rows), rows["label"].to_numpy())
+    model = mllib.with_threshold(calibrated, 0.4)
+    role = challenger(store, "machines")
+    role.save(Candidate(model, card(), asked(rows.head())))
+    return role, model
+
+
+def test_a_registered_model_scores_as_before_with_its_assembly_inside(registered: tuple[RegisteredModel, Any]) -> None:
+    role, model = registered
+    rows = machines(100, seed=9)
+    loaded = role.load()
+    assert loaded is not None
+    assert (loaded.version, loaded.card) == ("1", card())
+    assert loaded.score(rows).tolist() == mllib.score(model, asked(rows)).tolist()
+
+
+def test_a_version_says_what_goes_in_and_what_it_needs(store: Path, registered: tuple[RegisteredModel, Any]) -> None:
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts("models:/machines/1", dst_path=str(store / "copy")))
+    described = mlflow.models.Model.load(str(folder))
+    assert described.signature is not None
+    assert described.signature.inputs.input_names() == [*CATEGORICAL, *NUMERIC]
+    required = (folder / "requirements.txt").read_text().splitlines()
+    assert {line.split("==")[0] for line in required} == {"pyspark", "pandas", "numpy"}
+    served = mlflow.pyfunc.load_model(str(folder)).predict(asked(machines(20, seed=10)))
+    assert set(served) <= {0.0, 1.0}
+
+
+def test_a_changed_byte_of_a_stored_model_is_refused(store: Path, spark: Any, learned: pd.DataFrame) -> None:
+    role = challenger(store, "flipped")
+    role.save(Candidate(fitted("logistic_regression", learned), card(), asked(learned.head())))
+    (data,) = (store / "artifacts").rglob("*LogisticRegression*/data/part-*.parquet")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(bytes(content))
+    with pytest.raises(DatasetError) as told:
+        role.load()
+    assert "is not what was registered" in str(find(told.value))
+
+
+def sql_inside(spark: Any, learned: pd.DataFrame) -> Any:
+    """A pipeline with a stage that runs any SQL when it is asked."""
+    from pyspark.ml import PipelineModel
+    from pyspark.ml.feature import SQLTransformer
+
+    stages = fitted("logistic_regression", learned).stages
+    return PipelineModel([SQLTransformer(statement="SELECT * FROM __THIS__"), *stages])
+
+
+def python_inside(spark: Any, learned: pd.DataFrame) -> Any:
+    return fitted("logistic_regression", learned)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stranger"),
+    [("sql", "org.apache.spark.ml.feature.SQLTransformer"), ("python", "os.path.Whatever"), ("broken", "(unreadable)")],
+)
+def test_a_stage_outside_of_the_reviewed_list_is_refused_before_it_is_read(
+    store: Path, spark: Any, learned: pd.DataFrame, kind: str, stranger: str
+) -> None:
+    model = sql_inside(spark, learned) if kind == "sql" else python_inside(spark, learned)
+    folder = store / f"stranger_{kind}"
+    model.write().overwrite().save(str(folder / "sparkml"))
+    if kind != "sql":
+        (described,) = folder.glob("sparkml/stages/*Imputer*/metadata/part-*")
+        told = json.loads(described.read_text())
+        changed = json.dumps(told | {"class": "os.path.Whatever"}) if kind == "python" else "{"
+        described.write_text(changed)
+    (why,) = mllib.faults(folder, {"model_data": "sparkml"})
+    assert why.startswith("it has stages that aren't on the allow-list: ")
+    assert stranger in why
+
+
+@pytest.mark.parametrize("elsewhere", ["../stranger_sql/sparkml", "nowhere"])
+def test_a_description_that_leads_elsewhere_is_refused(tmp_path: Path, elsewhere: str) -> None:
+    assert mllib.faults(tmp_path, {"model_data": elsewhere}) == ["it holds no stages of Spark"]
+
+
+def test_every_kind_of_model_that_is_fitted_consists_of_reviewed_stages(each_model: Any, tmp_path: Path) -> None:
+    rows = machines(200, seed=11)
+    calibrated = mllib.calibrate(each_model, asked(rows), rows["label"].to_numpy())
+    calibrated.write().save(str(tmp_path / "sparkml"))
+    assert library("mllib").faults(tmp_path, {"model_data": "sparkml"}) == []
