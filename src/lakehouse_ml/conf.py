@@ -139,7 +139,7 @@ class Conf:
                 key = (use_case, "training", "library")
                 raise ConfError(
                     f"{self.where('parameters', key)}: {'.'.join(key)} is {name}, which computes with the engine "
-                    f"{' or '.join(engines)}, and this environment's is {engine}: name one with that engine, --env spark."
+                    f"{' or '.join(engines)}, and this environment's is {engine}: use --env spark."
                 )
 
     def _parameters(self, text: str) -> str:
