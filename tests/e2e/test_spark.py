@@ -1,0 +1,119 @@
+"""The whole life on Apache Spark, with MLlib's models: by one line of conf and another environment."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from lakehouse_ml.use_cases.churn.synthetic import write_csv
+from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+
+pytestmark = pytest.mark.jvm
+
+PROJECT = Path(__file__).resolve().parents[2]
+# One quick trial, half of the prediction times, and a bar that so small a plant can reach.
+QUICK = """\
+churn:
+  training:
+    library: mllib
+    trials:
+      - {estimator: logistic_regression, params: {C: 1.0}}
+predictive_maintenance:
+  features: {step_hours: 12, window_hours: [6, 24]}
+  training:
+    library: mllib
+    folds: 2
+    trials:
+      - {estimator: gradient_boosting, params: {learning_rate: 0.3, max_iter: 10, max_depth: 3, min_samples_leaf: 20}}
+  evaluation:
+    floors: {f1: 0.1, roc_auc: 0.5}
+    resamples: 100
+    policy: {resamples: 200}
+"""
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A lake that a use case lived in on Apache Spark, and what it said."""
+
+    use_case: str
+    landing: Path
+    lake: Path
+    conf: Path
+    said: str = ""
+
+    def run(self, *arguments: str, env: str = "spark", params: str = "") -> subprocess.CompletedProcess[str]:
+        call = [
+            sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--namespaces", self.use_case,
+            "--env", env, "--params", f"landing={self.landing},lake={self.lake}{params}", *arguments,
+        ]  # fmt: skip
+        done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def table(self, name: str) -> DeltaTable:
+        (folder,) = self.lake.glob(f"*/{self.use_case}/{name}")
+        return DeltaTable(folder)
+
+    def versions(self) -> dict[str, int]:
+        logs = self.lake.glob(f"*/{self.use_case}/*/_delta_log")
+        return {log.parent.name: DeltaTable(log.parent).version() for log in logs}
+
+
+@pytest.fixture(scope="module", params=["churn", "predictive_maintenance"])
+def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """Each use case after its first run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
+    (conf / "spark" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    if request.param == "churn":
+        write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
+    else:
+        write(folder / "landing", simulate(24, 60, seed=1))
+    here = Lived(request.param, folder / "landing", folder / "lake", conf)
+    done = here.run()
+    assert done.returncode == 0, done.stderr
+    return Lived(**{**vars(here), "said": done.stdout})
+
+
+def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
+    assert "version 1 promoted" in lived.said
+    (described,) = lived.lake.rglob("MLmodel")
+    assert "spark_version: 4.1" in described.read_text(encoding="utf-8")
+    (scores,) = lived.lake.glob(f"07_model_output/{lived.use_case}/score_[cm]*s")
+    rows = DeltaTable(scores).to_pandas()
+    assert rows["probability"].between(0, 1).all()
+    assert rows["probability"].nunique() > 5
+    assert rows["reasons"].map(len).between(1, 3).all()
+
+
+def test_a_second_run_does_nothing(lived: Lived) -> None:
+    before = lived.versions()
+    done = lived.run()
+    assert done.returncode == 0, done.stderr
+    assert lived.versions() == before
+
+
+def test_another_engine_refuses_its_champion_and_says_what_to_do(lived: Lived) -> None:
+    fewer = f",{lived.use_case}.batch_scoring.reasons=1"
+    done = lived.run("--pipelines", "batch_scoring", env="local", params=fewer)
+    assert done.returncode == 1
+    assert "is a model of mllib, which computes with the engine spark, and this run with sail" in done.stderr
+
+
+def test_a_candidate_of_scikit_learn_is_judged_against_it_on_the_same_rows(lived: Lived) -> None:
+    parameters = lived.conf / "spark" / "parameters.yml"
+    parameters.write_text(QUICK.replace("library: mllib", "library: sklearn"), encoding="utf-8")
+    done = lived.run("--pipelines", "training,evaluation")
+    parameters.write_text(QUICK, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    metrics = lived.table("metrics_holdout").to_pandas().query("segment == 'all' and metric == 'f1'")
+    one, other = (metrics.set_index("model")["value"][who] for who in ("candidate", "incumbent"))
+    assert abs(one - other) < 0.15
+    assert metrics["n_rows"].nunique() == 1
