@@ -30,11 +30,11 @@ predictive_maintenance:
     library: mllib
     folds: 2
     trials:
-      - {estimator: gradient_boosting, params: {learning_rate: 0.3, max_iter: 10, max_depth: 3, min_samples_leaf: 20}}
+      - {estimator: random_forest, params: {n_estimators: 10, max_depth: 5, min_samples_split: 10}}
   evaluation:
     floors: {f1: 0.1, roc_auc: 0.5}
     resamples: 100
-    policy: {resamples: 200}
+    policy: {resamples: 200, min_positives: 5}
 """
 
 
@@ -75,7 +75,7 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if request.param == "churn":
         write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
     else:
-        write(folder / "landing", simulate(24, 60, seed=1))
+        write(folder / "landing", simulate(24, 75, seed=1))
     here = Lived(request.param, folder / "landing", folder / "lake", conf)
     done = here.run()
     assert done.returncode == 0, done.stderr
