@@ -85,12 +85,17 @@ def levels(
         axes.barh(places, values, color=colours, height=0.7)
         axes.set_yticks(places, names)
         axes.grid(visible=False, axis="y")
-        # Side by side they would cover each other, where a bar is several times as long.
+        # Side by side they would cover each other, where a bar is several times as long: each has a row of its own.
         crowded = max(values) > 3 * highest
-        for place, (name, level) in enumerate(marks.items()):
-            side = "center" if not crowded else "left" if place else "right"
-            axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
-            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha=side)
+        top = len(names) - 0.45
+        for row, (name, level) in enumerate(sorted(marks.items(), key=lambda mark: -mark[1])):
+            end = top + 0.75 * (row if crowded else 0)
+            axes.vlines(level, -0.9, end + (0.65 if crowded else 0), color=_SOFT, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"{name} {level:g}", (level, end), (3 if crowded else 0, 0), textcoords="offset points", color=_SOFT,
+                fontsize=9, va="bottom", ha="left" if crowded else "center",
+            )  # fmt: skip
+        axes.set_ylim(-0.9, top + (1.6 if crowded else 0.7))
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 
@@ -162,7 +167,11 @@ def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
         axes.set_xlim(0, 1)
         axes.set_xlabel(x)
         axes.set_ylabel("share of the group")
-        axes.legend(fontsize=9)
+        # On the side of the threshold where its line doesn't run through the words, and off the bar at 0.
+        if mark <= 0.5:
+            axes.legend(fontsize=9, loc="upper right")
+        else:
+            axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0.06, 1.0))
 
     return drawn(draw)
 
