@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
+from lakehouse_ml import results
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import EngineSpec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Key = Sequence[str | int]
 # What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
-RUNTIME = frozenset({"lake", "landing"})
+RUNTIME = frozenset({"lake", "landing", "results_table"})
 
 
 class Globals(Spec):
@@ -31,6 +32,15 @@ class Globals(Spec):
     lake_kind: Literal["path"]
     lake: str
     landing: str
+    results_table: str
+
+    @field_validator("results_table")
+    @classmethod
+    def _can_be_a_table(cls, given: str) -> str:
+        fault = results.fault_of_usual(given)
+        if fault:
+            raise ValueError(fault)
+        return given
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Conf:
     folders: tuple[Path, ...]
 
     def check(self, loader: AbstractConfigLoader) -> None:
-        """Refuse wrong keys and values of globals, spark and mlflow before anything is opened.
+        """Refuse wrong keys and values before anything is opened; those within parameters are checked by their types.
 
         Raises:
             ConfError: Names file, line, key and what is wrong with it.
@@ -53,7 +63,9 @@ class Conf:
                 model.model_validate(loader[kind])
             except ValidationError as error:
                 raise ConfError(self._told(kind, (), error)) from error
+        self._check_results_table(loader)
         self._check_parameters(loader["parameters"])
+        self._check_ranges(loader["parameters"])
 
     def explain(self, error: BaseException) -> str | None:
         """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
@@ -124,6 +136,30 @@ class Conf:
                 value = value.get(part) if isinstance(value, Mapping) else None
             if value is None and not _may_be_absent(given, key):
                 raise ConfError(f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing.")
+
+    def _check_results_table(self, loader: AbstractConfigLoader) -> None:
+        from lakehouse_ml.use_cases import USE_CASES
+
+        given = loader.runtime_params or {}
+        if "results_table" not in given:
+            return
+        table, usual = given["results_table"], loader["globals"]["results_table"]
+        fault = results.fault(table, usual, [use_case.noun for use_case in USE_CASES])
+        if fault:
+            raise ConfError(f"results_table can't be {table!r}, as this run is told (--params): {fault}.")
+
+    def _check_ranges(self, given: Mapping[str, Any]) -> None:
+        """Where a batch holds everybody as of one day, there are no ranges of days."""
+        from lakehouse_ml.use_cases import USE_CASES
+
+        for use_case in USE_CASES:
+            scoring = (given.get(use_case.name) or {}).get("batch_scoring") or {}
+            if scoring.get("from_day") and not use_case.recurring:
+                key = (use_case.name, "batch_scoring", "from_day")
+                raise ConfError(
+                    f"{self.where('parameters', key)}: {'.'.join(key)} ({scoring['from_day']}) begins a range of days, "
+                    f"and here a batch holds everybody as of one day. Name that day instead: batch."
+                )
 
     def _parameters(self, text: str) -> str:
         """Kedro keeps of what pydantic found only the text."""
