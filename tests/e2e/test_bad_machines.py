@@ -315,5 +315,5 @@ def test_conf_that_cannot_be_is_told_before_anything_is_opened(case: Case, tmp_p
     call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", given]
     done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
-    assert case.is_told_by(done.stderr.strip(), {}), done.stderr
+    assert case.is_told_by(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
     assert not list(tmp_path.glob("lake/0*"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Moments = NDArray[np.datetime64]
 
 # Colours are drawn as these marks and become variables: name, mark, on light paper, on dark paper.
 _INK, _SOFT, _GRID, _FIRST, _SECOND, _ALARM = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
@@ -198,6 +199,41 @@ def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], 
         axes.legend(fontsize=9, ncols=len(parts))
 
     return drawn(draw, width=8.0)
+
+
+def course(
+    lines: Mapping[str, tuple[Moments, Floats]], events: Sequence[tuple[np.datetime64, str]], mark: float, y: str
+) -> str:
+    """Lines by name over time, from 0 to 1, and what happened meanwhile.
+
+    Args:
+        lines: Moments (UTC) and values of each; of more than four lines the others aren't drawn.
+        events: Moments and what happened then.
+        mark: A value that a horizontal line marks as the threshold.
+        y: Label of the axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        strokes = [*_strokes(), (_SOFT, ":")]
+        for (name, (at, values)), (colour, stroke) in zip(lines.items(), strokes, strict=False):
+            axes.plot(_days(at), values, color=colour, linestyle=stroke, linewidth=2, label=name)
+        axes.axhline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
+        for moment in sorted({when for when, _ in events}):
+            (when,) = _days(np.array([moment]))
+            axes.axvline(when, color=_ALARM, linewidth=1)
+            told = ", ".join(what for at, what in events if at == moment)
+            axes.text(when, 1.03, told, color=_ALARM, fontsize=9, va="bottom", ha="center")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel(y)
+        axes.xaxis_date()
+        axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5)
+
+    return drawn(draw, width=9.0, height=3.5)
+
+
+def _days(at: Moments) -> Floats:
+    """Days since 1970."""
+    return at.astype("datetime64[s]").astype(np.float64) / 86_400
 
 
 def _usual_step(days: Sequence[date]) -> float:
