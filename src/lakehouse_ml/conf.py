@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
+from lakehouse_ml import results
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Key = Sequence[str | int]
 # What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
-RUNTIME = frozenset({"lake", "landing"})
+RUNTIME = frozenset({"lake", "landing", "results_table"})
 
 
 class Globals(Spec):
@@ -32,6 +33,15 @@ class Globals(Spec):
     lake_kind: Literal["path"]
     lake: str
     landing: str
+    results_table: str
+
+    @field_validator("results_table")
+    @classmethod
+    def _can_be_a_table(cls, given: str) -> str:
+        fault = results.fault_of_usual(given)
+        if fault:
+            raise ValueError(fault)
+        return given
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Conf:
     folders: tuple[Path, ...]
 
     def check(self, loader: AbstractConfigLoader) -> None:
-        """Refuse wrong keys and values of globals, spark and mlflow before anything is opened.
+        """Refuse wrong keys and values before anything is opened; those within parameters are checked by their types.
 
         Raises:
             ConfError: Names file, line, key and what is wrong with it.
@@ -54,8 +64,10 @@ class Conf:
                 model.model_validate(loader[kind])
             except ValidationError as error:
                 raise ConfError(self._told(kind, (), error)) from error
+        self._check_results_table(loader)
         self._check_parameters(loader["parameters"])
         self._check_libraries(loader["parameters"], loader["spark"]["engine"])
+        self._check_ranges(loader["parameters"])
 
     def explain(self, error: BaseException) -> str | None:
         """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
@@ -140,6 +152,30 @@ class Conf:
                 raise ConfError(
                     f"{self.where('parameters', key)}: {'.'.join(key)} is {name}, which computes with the engine "
                     f"{' or '.join(engines)}, and this environment's is {engine}: use --env spark."
+                )
+
+    def _check_results_table(self, loader: AbstractConfigLoader) -> None:
+        from lakehouse_ml.use_cases import USE_CASES
+
+        given = loader.runtime_params or {}
+        if "results_table" not in given:
+            return
+        table, usual = given["results_table"], loader["globals"]["results_table"]
+        fault = results.fault(table, usual, [use_case.noun for use_case in USE_CASES])
+        if fault:
+            raise ConfError(f"results_table can't be {table!r}, as this run is told (--params): {fault}.")
+
+    def _check_ranges(self, given: Mapping[str, Any]) -> None:
+        """Where a batch holds everybody as of one day, there are no ranges of days."""
+        from lakehouse_ml.use_cases import USE_CASES
+
+        for use_case in USE_CASES:
+            scoring = (given.get(use_case.name) or {}).get("batch_scoring") or {}
+            if scoring.get("from_day") and not use_case.recurring:
+                key = (use_case.name, "batch_scoring", "from_day")
+                raise ConfError(
+                    f"{self.where('parameters', key)}: {'.'.join(key)} ({scoring['from_day']}) begins a range of days, "
+                    f"and here a batch holds everybody as of one day. Name that day instead: batch."
                 )
 
     def _parameters(self, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
@@ -82,16 +82,17 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     return [_view(name) for name in tables]
 
 
-def sql(query: str) -> pd.DataFrame:
+def sql(query: str, **values: Any) -> pd.DataFrame:
     """The rows of a query over the views, in memory.
 
     Args:
-        query: Spark SQL.
+        query: Spark SQL; `:name` stands for one of the values.
+        values: By name.
     """
     from lakehouse_ml.spark import ENGINE
     from lakehouse_ml.tables import collect
 
-    return collect(ENGINE.session().sql(query))
+    return collect(ENGINE.session().sql(query, args=values))
 
 
 def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
@@ -127,6 +128,29 @@ def importance(effects: dict[str, float], most: int = 10) -> Drawing:
     top = sorted(effects.items(), key=lambda effect: -effect[1])[:most]
     names, values = zip(*top, strict=True)
     return Drawing(charts.ranked_bars(names, values, "mean change of the probability"))
+
+
+def course(scores: pd.DataFrame, events: pd.DataFrame, threshold: float) -> Drawing:
+    """The probabilities of one entity over time, a line per target, and what happened to it.
+
+    Args:
+        scores: One row per moment and target: `at` (UTC), `target`, `probability`.
+        events: One row per event: `at` (UTC), `target`.
+        threshold: From which probability on a target is named.
+
+    Raises:
+        LakehouseError: There are no scores.
+    """
+    from lakehouse_ml.report import charts
+
+    if scores.empty:
+        raise LakehouseError("There is no course of time to draw: no row is scored.")
+    lines = {
+        str(name): (rows["at"].to_numpy("datetime64[ns]"), rows["probability"].to_numpy())
+        for name, rows in scores.sort_values("at").groupby("target")
+    }
+    happened = list(zip(events["at"].to_numpy("datetime64[ns]"), events["target"].astype(str), strict=True))
+    return Drawing(charts.course(lines, happened, threshold, "probability"))
 
 
 def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lakehouse_ml import results
 from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
 from lakehouse_ml.session import ProjectSession
@@ -25,5 +26,10 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "config_patterns": {"spark": ["spark*"], "mlflow": ["mlflow*"]},
     # The default drops the siblings of every key that an environment changes.
     "merge_strategy": {"parameters": "soft", "globals": "soft", "spark": "soft", "mlflow": "soft"},
-    "custom_resolvers": {"address": _address},
+    "custom_resolvers": {
+        "address": _address,
+        "actions_of": results.actions_of,
+        "list_of": results.list_of,
+        "reports_of": results.reports_of,
+    },
 }

@@ -178,7 +178,8 @@ def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
 def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
-    scores = catalog.get(f"{use_case.name}.score_{use_case.noun}")
+    table = f"score_{use_case.noun}"
+    scores = catalog.get(f"{use_case.name}.{table}")
     newest = scores.newest("batch") if isinstance(scores, DeltaTable) and scores.exists() else None
     if newest is None:
         waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
@@ -189,7 +190,9 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     handed = _stored(catalog, f"{use_case.name}.report_actions")
     day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
     words = use_case.wording
-    return [_line("scores", f"{n:,} {words.many} in batch {batch}; {words.whom}{day}: {_shown(actions)}")]
+    named = Path(scores.address).name if isinstance(scores, DeltaTable) else table
+    where = "" if named == table else f" of {named}"
+    return [_line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}{day}: {_shown(actions)}")]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:

@@ -37,8 +37,17 @@ def loader(env: str, **runtime: Any) -> OmegaConfigLoader:
     )
 
 
-def resolver(env: str) -> CatalogConfigResolver:
-    return CatalogConfigResolver(config=loader(env)["catalog"])
+def resolver(env: str, **runtime: Any) -> CatalogConfigResolver:
+    return CatalogConfigResolver(config=loader(env, **runtime)["catalog"])
+
+
+def places(known: CatalogConfigResolver) -> dict[str, str]:
+    """Where each dataset lies that has a place of its own, from the lake."""
+    names = [name for name in whole().datasets() if matching(name, known)]
+    entries = {name: known.config.get(name) or known.resolve_pattern(name) for name in names}
+    kept = {name: str(entry["filepath"]) for name, entry in entries.items() if "filepath" in entry}
+    # Landing tables share their folder.
+    return {name: path.removeprefix("/lake/") for name, path in kept.items() if ".landing_" not in name}
 
 
 def matching(name: str, known: CatalogConfigResolver) -> list[str]:
@@ -133,6 +142,36 @@ def test_an_environment_that_changes_one_parameter_keeps_its_siblings(tmp_path: 
     given = dict(settings.CONFIG_LOADER_ARGS)
     merged = OmegaConfigLoader(conf_source=str(tmp_path), env="prod", **given)["parameters"]
     assert merged == {"churn": {"training": {"folds": 5, "seed": 0}}}
+
+
+@pytest.mark.parametrize("table", ["score_{table}", "trial", "metrics_drift", "churn", "checked"])
+def test_no_two_datasets_lie_in_the_same_place_whatever_the_table_of_results_is_called(table: str) -> None:
+    found = list(places(resolver("local", lake="/lake", results_table=table)).values())
+    assert len(found) > 50
+    assert sorted({path for path in found if found.count(path) > 1}) == []
+    assert [path for path in found for other in found if path.startswith(f"{other}/")] == []
+
+
+def test_what_is_made_of_scores_lies_where_it_always_did_and_another_table_has_its_own() -> None:
+    usual, trial = (
+        places(resolver("local", lake="/lake")),
+        places(resolver("local", lake="/lake", results_table="trial")),
+    )
+    made = {name: (usual[name], trial[name]) for name in usual if usual[name] != trial[name]}
+    assert {name.partition(".")[2]: paths for name, paths in made.items() if name.startswith("churn.")} == {
+        "score_customers": ("07_model_output/churn/score_customers", "07_model_output/churn/trial"),
+        "score_actions": ("07_model_output/churn/score_actions", "07_model_output/churn/trial_actions"),
+        "report_actions": ("07_model_output/churn/actions.csv", "07_model_output/churn/trial_actions.csv"),
+        **{
+            name: (f"08_reporting/churn/{path}", f"08_reporting/churn/of_trial/{path}")
+            for name, path in {
+                "metrics_drift": "metrics_drift", "metrics_live": "metrics_live", "verdict_drift": "verdict_drift",
+                "outcome_customers": "outcome_customers", "report_drift": "drift.json", "report_page": "report.html",
+            }.items()
+        },
+    }  # fmt: skip
+    stages = [pipelines[stage] for stage in ("batch_scoring", "monitoring")]
+    assert set(made) == {name for stage in stages for name in stage.all_outputs()}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)

@@ -8,13 +8,24 @@ import pytest
 from checkouts import copied, shown
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
+from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
-# One quick trial instead of five.
+# One quick trial instead of five; of machines half of the prediction times, and a bar that a small plant can reach.
 QUICK_SEARCH = """\
 churn:
   training:
     trials:
       - {estimator: logistic_regression, params: {C: 1.0}}
+predictive_maintenance:
+  features: {step_hours: 6, window_hours: [6, 24]}
+  training:
+    folds: 2
+    trials:
+      - {estimator: gradient_boosting, params: {learning_rate: 0.1, max_iter: 40, max_depth: 3, min_samples_leaf: 20}}
+  evaluation:
+    floors: {f1: 0.1, roc_auc: 0.5}
+    resamples: 100
+    policy: {resamples: 200}
 """
 
 
@@ -33,3 +44,14 @@ def lived(readers_checkout: Path) -> Path:
     if not (readers_checkout / "data" / "mlflow.db").exists():
         shown("make run", readers_checkout)
     return readers_checkout
+
+
+@pytest.fixture
+def plant(lived: Path) -> Path:
+    """The same with the life of a small plant in its lake: 24 machines, from 2015-01-01 to 2015-03-16."""
+    landing = lived / "data" / "landing" / "predictive_maintenance"
+    if not landing.exists():
+        write(landing, simulate(24, 75, seed=1))
+    if not list(lived.glob("data/*/predictive_maintenance/score_machines")):
+        shown("make run USE_CASE=predictive_maintenance", lived)
+    return lived

@@ -186,10 +186,25 @@ PARAMS = {
     "a range of days that ends before it begins": (
         "batch_scoring.from_day=2024-01-05,to_day=2024-01-01", "…lies after to_day (2024-01-01): no day lies between…"
     ),
+    "a range of days that begins on none": (
+        "batch_scoring.from_day=2024-02-30", "…batch_scoring.from_day can't be '2024-02-30': …"
+    ),
 }  # fmt: skip
+NAMES = {
+    "a table of results whose name no table can have": (
+        "results_table=October-Trial",
+        "results_table can't be 'October-Trial', as this run is told (--params): a table's name has lower-case "
+        "letters, digits and underscores only, at most 100, and a letter first.",
+    ),
+    "a table of results with the name of another one": (
+        "results_table=score_actions",
+        "results_table can't be 'score_actions', as this run is told (--params): scores or actions of score_{table}, "
+        "the table that conf names, lie under that name; choose another one.",
+    ),
+}
 CONF = [
     Case(name, "The run stops before anything is opened; nothing is written.", sentence=told)
-    for name, (_, told) in PARAMS.items()
+    for name, (_, told) in {**PARAMS, **NAMES}.items()
 ]
 CASES: list[Case] = [*ENDS, UNKNOWN, WIDE, UNFIT, NO_TELEMETRY, NO_FAILURE, *SPLITS, *CONF]
 
@@ -290,11 +305,15 @@ def test_days_of_a_split_that_cannot_be_are_told(case: Case, sound: Place) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CONF, ids=lambda case: case.name)
 def test_conf_that_cannot_be_is_told_before_anything_is_opened(case: Case, tmp_path: Path) -> None:
-    above, *more = PARAMS[case.name][0].split(",")
-    params = [above, *(f"{above.rpartition('.')[0]}.{each}" for each in more)]
-    given = ",".join([f"landing={tmp_path},lake={tmp_path / 'lake'}", *(f"{USE_CASE}.{each}" for each in params)])
+    given = f"landing={tmp_path},lake={tmp_path / 'lake'}"
+    if case.name in NAMES:
+        given += f",{NAMES[case.name][0]}"
+    else:
+        above, *more = PARAMS[case.name][0].split(",")
+        params = [above, *(f"{above.rpartition('.')[0]}.{each}" for each in more)]
+        given = ",".join([given, *(f"{USE_CASE}.{each}" for each in params)])
     call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", given]
     done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
-    assert case.is_told_by(done.stderr.strip(), {}), done.stderr
+    assert case.is_told_by(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
     assert not list(tmp_path.glob("lake/0*"))

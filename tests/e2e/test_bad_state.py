@@ -77,6 +77,13 @@ CONF = [
         "lake: data ",
     ),
     conf(
+        "globals, no name of a table",
+        "base/globals.yml",
+        "results_table: Scores",
+        "base/globals.yml, line 5: results_table can't be 'Scores'",
+        'results_table: "score_{table}"',
+    ),
+    conf(
         "globals, not YAML",
         "base/globals.yml",
         "lake: [data",

@@ -149,6 +149,37 @@ def test_a_second_run_on_unchanged_input_makes_nothing_new(lived: Lived) -> None
     assert here.versions() == before
 
 
+@pytest.mark.slow
+def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Lived) -> None:
+    here, _ = lived
+    before = here.versions()
+    days = {f"{NAME}__batch_scoring__from_day": "2015-03-01", f"{NAME}__batch_scoring__to_day": "2015-03-03"}
+
+    done = here.run("--pipelines", "batch_scoring,monitoring", results_table="trial", **days)
+    assert done.returncode == 0, done.stderr
+    assert "in batch 2015-03-03 of trial; " in done.stdout
+    assert f"07_model_output/{NAME}/trial_actions.csv" in done.stdout
+    assert {name: here_now for name, here_now in here.versions().items() if name in before} == before
+    trial = here.frame("trial")
+    assert trial.groupby("batch").size().to_dict() == {f"2015-03-0{day}": MACHINES * 4 for day in (1, 2, 3)}
+    assert here.commits("trial_actions")[-1]["scope"] == ["2015-03-03"]
+    reports = here.lake / "08_reporting" / NAME / "of_trial"
+    # These days are over: what monitoring tells of them is told of the trial.
+    assert DeltaTable(reports / "metrics_live").to_pandas()["batch"].tolist() == sorted(set(trial["batch"]))
+    assert "<html" in (reports / "report.html").read_text(encoding="utf-8")
+    scores = here.commits("trial_actions")[-1]["inputs"][f"{NAME}.score_machines"]
+    assert scores == f"v2 of {str(here.table('trial').metadata().id)[:8]}"
+
+    again = here.run("--pipelines", "batch_scoring,monitoring", results_table="trial", **days)
+    assert "nothing was new, so nothing was done" in again.stdout
+    assert here.run("--pipelines", "batch_scoring", results_table="second", **days).returncode == 0
+    columns = ["machine_id", "predicted_at", "probability", "model_version"]
+    second, trial = (frame[columns].sort_values(columns, ignore_index=True) for frame in (here.frame("second"), trial))
+    pd.testing.assert_frame_equal(second, trial)
+    # With the usual table there is still nothing to do.
+    assert "nothing was new, so nothing was done" in here.run().stdout
+
+
 @pytest.fixture(scope="module")
 def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, int]]:
     """A copy of that lake after the files of two more days, and the versions of its tables before."""

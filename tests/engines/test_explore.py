@@ -12,7 +12,7 @@ from kedro.io import DataCatalog
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.explore import holdout_curves, importance, register_views, sql, stored
+from lakehouse_ml.explore import course, holdout_curves, importance, register_views, sql, stored
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -42,9 +42,30 @@ def test_a_view_shows_the_newest_version_once_it_is_registered_again(spark: Any,
         assert sql("select count(*) as n from churn_metrics_trials")["n"].item() == trials
 
 
+def test_a_value_of_a_query_is_never_taken_for_sql(spark: Any, catalog: DataCatalog) -> None:
+    catalog.save("churn.metrics_trials", pd.DataFrame({"trial": [1, 2], "estimator": ["a' or 'b' = 'b", "c"]}))
+    register_views(catalog, spark)
+    asked = sql(
+        "select trial from churn_metrics_trials where estimator = :name and trial < :n", name="a' or 'b' = 'b", n=5
+    )
+    assert asked["trial"].tolist() == [1]
+
+
 def test_an_empty_lake_is_told_in_a_sentence(spark: Any, catalog: DataCatalog) -> None:
     with pytest.raises(LakehouseError, match="There are no tables in this lake yet: make run writes them"):
         register_views(catalog, spark)
+
+
+def test_a_course_of_time_has_a_line_per_target_and_names_what_happened_at_once_together() -> None:
+    at = pd.to_datetime(["2024-01-01T03:00Z", "2024-01-01T00:00Z"] * 2)
+    scores = pd.DataFrame({"at": at, "target": ["comp1", "comp1", "comp2", "comp2"], "probability": [0.1, 0.9, 0.2, 0]})
+    events = pd.DataFrame({"at": at[[0, 0, 1]], "target": ["comp1", "comp2", "comp2"]})
+    svg = course(scores, events, 0.68)._repr_svg_()
+    counts = {">comp1<": 1, ">comp2<": 2, ">comp1, comp2<": 1, ">threshold 0.68<": 1}
+    assert {told: svg.count(told) for told in counts} == counts
+    assert ">comp1, comp2<" not in course(scores, events.head(0), 0.68).svg
+    with pytest.raises(LakehouseError, match="no row is scored"):
+        course(scores.head(0), events, 0.68)
 
 
 def test_pictures_are_shown_by_a_notebook_as_pictures() -> None:

@@ -422,6 +422,24 @@ def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> 
     assert "of 300 customers" not in read().text
 
 
+def test_what_is_asked_of_the_model_is_none_of_the_features_that_it_looks_at() -> None:
+    asked = replace(GIVEN.card, target="contract", targets=("a", "b"))
+    told = section("features", replace(MACHINES, card=asked))
+    assert "contract" in [row[0] for row in section("features").grids[0].rows]
+    assert "contract" not in [row[0] for row in told.grids[0].rows]
+    assert "contract" not in told.pictures[0].svg
+
+
+def test_names_from_conf_are_set_as_such_and_no_day_or_time_is_broken_into_lines() -> None:
+    landed = replace(SOURCE, files=files(name="customers_2025-01-31.csv"))
+    html = render(page(replace(MACHINES, sources={**MACHINES.sources, "errors": landed})))
+    assert "<code>capacity</code> in parameters.yml" in html
+    assert "`" not in read(MACHINES).text
+    assert '<span class="moment">2025-01-31 21:00</span>' in html
+    assert 'of 100 machines as of <span class="moment">2025-01-31</span>' in html
+    assert ">customers_2025-01-31.csv<" in html
+
+
 def test_of_many_files_those_with_refused_lines_and_the_newest_are_shown() -> None:
     many = pd.concat(
         [files(name=f"{day:03}.csv").assign(ingested_at=AT + pd.Timedelta(days=day)) for day in range(120)],
@@ -505,6 +523,26 @@ def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture() -> 
     (section,) = [section for section in told.sections if section.key == "drift"]
     assert not section.pictures
     assert len(section.grids[0].rows) == 3
+
+
+def test_levels_beside_much_longer_bars_are_named_in_rows_of_their_own() -> None:
+    def heights(longest: float) -> list[float]:
+        svg = charts.levels(["a", "b"], [longest, 0.1], {"warning": 0.1, "alarm": 0.2}, "PSI")
+        return [float(at) for at in re.findall(r'y="([\d.]+)"[^>]*>(?:warning|alarm) ', svg)]
+
+    together, apart = heights(0.3), heights(1.0)
+    assert len(together) == len(apart) == 2
+    assert together[0] == together[1]
+    assert abs(apart[0] - apart[1]) > 10
+
+
+def test_the_legend_of_two_groups_lies_on_the_side_of_the_threshold_without_its_line() -> None:
+    def side(mark: float) -> float:
+        svg = charts.two_histograms({"stayed": np.full(5, 0.1), "left": np.full(5, 0.9)}, mark, "probability")
+        (found,) = re.findall(r'x="([\d.]+)"[^>]*>stayed', svg)
+        return float(found)
+
+    assert side(0.7) < side(0.3)
 
 
 def test_the_levels_of_drift_are_those_of_conf() -> None:

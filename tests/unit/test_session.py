@@ -355,6 +355,27 @@ def test_a_mistake_in_conf_is_named_before_anything_runs(
 
 
 @pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({"results_table": "Trial"}, "results_table can't be 'Trial', as this run is told (--params): a table's name"),
+        ({"results_table": "score_actions"}, "scores or actions of score_{table}, the table that conf names, lie"),
+        ({"churn": {"batch_scoring": {"from_day": "2024-12-01"}}}, "Name that day instead: batch."),
+        ({"churn": {"batch_scoring": {"batch": "2024-02-30"}}}, "batch_scoring.batch can't be '2024-02-30'"),
+        ({"predictive_maintenance": {"batch_scoring": {"from_day": "soon"}}}, "batch_scoring.from_day can't be 'soon'"),
+        ({"predictive_maintenance": {"batch_scoring": {"to_day": "2015-01-01"}}}, "ends a range that from_day has to"),
+    ],
+    ids=[
+        "no name of a table", "another table's name", "a range where there are none", "no day", "no first day",
+        "an end without a beginning",
+    ],
+)  # fmt: skip
+def test_what_scoring_cannot_be_told_is_named_before_anything_runs(
+    start: Callable[..., Any], conf: dict[str, Any], named: str
+) -> None:
+    assert named in sentence(start, conf=conf, pipeline_names=["batch_scoring"], runner=failing(AssertionError()))
+
+
+@pytest.mark.parametrize(
     ("how", "named"),
     [
         ({"pipeline_names": ["trainig"]}, "trainig"),

@@ -109,6 +109,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         standing: Standing | None = None,
         seconds: dict[str, float] | None = None,
         lake: str | None = None,
+        scores: str | None = None,
         **changed: Any,
     ) -> str:
         tables = TABLES | changed
@@ -116,6 +117,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             if frame is not None:
                 DeltaTable(filepath=str(tmp_path / name)).save(frame)
         stored = {f"churn.{name}": DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in tables}
+        if scores:
+            stored["churn.score_customers"] = DeltaTable(filepath=str(tmp_path / scores), frame="pandas")
         others = {
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
             "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
@@ -206,6 +209,13 @@ def test_a_list_of_another_day_than_the_newest_batch_says_so(told: Told, tmp_pat
     assert lines(told("batch_scoring"), "scores") == [
         "2 customers in batch 2024-12-31; whom to make an offer of 2024-11-30: actions.csv"
     ]
+
+
+def test_scores_in_another_table_than_usual_are_told_with_its_name(told: Told) -> None:
+    trial = TABLES["score_customers"].tail(1)
+
+    (line,) = lines(told("batch_scoring", trial=trial, scores="trial"), "scores")
+    assert line.startswith("1 customers in batch 2024-12-31 of trial; whom")
 
 
 def test_a_table_of_drift_without_rows_is_told_like_none(told: Told) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Moments = NDArray[np.datetime64]
 
 # Colours are drawn as these marks and become variables: name, mark, on light paper, on dark paper.
 _INK, _SOFT, _GRID, _FIRST, _SECOND, _ALARM = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
@@ -85,12 +86,17 @@ def levels(
         axes.barh(places, values, color=colours, height=0.7)
         axes.set_yticks(places, names)
         axes.grid(visible=False, axis="y")
-        # Side by side they would cover each other, where a bar is several times as long.
+        # Side by side they would cover each other, where a bar is several times as long: each has a row of its own.
         crowded = max(values) > 3 * highest
-        for place, (name, level) in enumerate(marks.items()):
-            side = "center" if not crowded else "left" if place else "right"
-            axes.axvline(level, color=_SOFT, linestyle="--", linewidth=1)
-            axes.text(level, len(names) - 0.45, f"{name} {level:g}", color=_SOFT, fontsize=9, va="bottom", ha=side)
+        top = len(names) - 0.45
+        for row, (name, level) in enumerate(sorted(marks.items(), key=lambda mark: -mark[1])):
+            end = top + 0.75 * (row if crowded else 0)
+            axes.vlines(level, -0.9, end + (0.65 if crowded else 0), color=_SOFT, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"{name} {level:g}", (level, end), (3 if crowded else 0, 0), textcoords="offset points", color=_SOFT,
+                fontsize=9, va="bottom", ha="left" if crowded else "center",
+            )  # fmt: skip
+        axes.set_ylim(-0.9, top + (1.6 if crowded else 0.7))
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 
@@ -162,7 +168,11 @@ def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
         axes.set_xlim(0, 1)
         axes.set_xlabel(x)
         axes.set_ylabel("share of the group")
-        axes.legend(fontsize=9)
+        # On the side of the threshold where its line doesn't run through the words, and off the bar at 0.
+        if mark <= 0.5:
+            axes.legend(fontsize=9, loc="upper right")
+        else:
+            axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0.06, 1.0))
 
     return drawn(draw)
 
@@ -189,6 +199,41 @@ def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], 
         axes.legend(fontsize=9, ncols=len(parts))
 
     return drawn(draw, width=8.0)
+
+
+def course(
+    lines: Mapping[str, tuple[Moments, Floats]], events: Sequence[tuple[np.datetime64, str]], mark: float, y: str
+) -> str:
+    """Lines by name over time, from 0 to 1, and what happened meanwhile.
+
+    Args:
+        lines: Moments (UTC) and values of each; of more than four lines the others aren't drawn.
+        events: Moments and what happened then.
+        mark: A value that a horizontal line marks as the threshold.
+        y: Label of the axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        strokes = [*_strokes(), (_SOFT, ":")]
+        for (name, (at, values)), (colour, stroke) in zip(lines.items(), strokes, strict=False):
+            axes.plot(_days(at), values, color=colour, linestyle=stroke, linewidth=2, label=name)
+        axes.axhline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
+        for moment in sorted({when for when, _ in events}):
+            (when,) = _days(np.array([moment]))
+            axes.axvline(when, color=_ALARM, linewidth=1)
+            told = ", ".join(what for at, what in events if at == moment)
+            axes.text(when, 1.03, told, color=_ALARM, fontsize=9, va="bottom", ha="center")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel(y)
+        axes.xaxis_date()
+        axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5)
+
+    return drawn(draw, width=9.0, height=3.5)
+
+
+def _days(at: Moments) -> Floats:
+    """Days since 1970."""
+    return at.astype("datetime64[s]").astype(np.float64) / 86_400
 
 
 def _usual_step(days: Sequence[date]) -> float:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 Tone = Literal["good", "neutral", "bad"]
+# A day, or a day and a time, by itself: not as a part of a file's name.
+_MOMENT = re.compile(r"(?<![\w-])\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?(?![\w-])")
 
 
 @dataclass(frozen=True)
@@ -87,4 +93,29 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters |= {"whole": _whole, "marked": _marked}
     return templates.get_template("page.html.j2").render(page=page) + "\n"
+
+
+def _whole(text: str) -> Markup:
+    """A text whose days and times are not broken into lines, for a browser would break after each hyphen."""
+    return _set(text, _MOMENT)
+
+
+def _marked(text: str) -> Markup:
+    """The same of a sentence of ours, with what stands in backticks as a name from conf or code."""
+    return _set(text, re.compile(rf"`[^`]+`|{_MOMENT.pattern}"))
+
+
+def _set(text: str, pattern: re.Pattern[str]) -> Markup:
+    """Names and moments in elements of their own; every part of the text is escaped."""
+    from markupsafe import Markup, escape
+
+    name, moment = Markup("<code>{}</code>"), Markup('<span class="moment">{}</span>')
+    parts, end = [], 0
+    for found in pattern.finditer(text):
+        part = found[0]
+        parts.append(escape(text[end : found.start()]))
+        parts.append(name.format(part.strip("`")) if part.startswith("`") else moment.format(part))
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])

@@ -243,7 +243,7 @@ def _steps(given: Material) -> Iterator[str]:
         yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
     if len(given.actions):
         listed = _count(len(given.actions), words.entity)
-        yield f"Hand on the list of actions, actions.csv beside the scores: {listed}, best first."
+        yield f"Hand on the list of actions, the CSV file beside the scores: {listed}, best first."
     status = given.drift_verdict["status"] if given.drift_verdict else None
     if status == "drift":
         yield "The batch differs from what the champion learned from: look at its columns, and train on newer rows."
@@ -365,7 +365,9 @@ def _column_grid(name: str, columns: pd.DataFrame) -> Grid:
 
 
 def _features(given: Material) -> Section:
-    ranked = sorted(given.card.importance.items(), key=lambda item: -item[1])
+    # A target is what is asked, not what the answer is taken from.
+    told = {name: value for name, value in given.card.importance.items() if name != given.card.target}
+    ranked = sorted(told.items(), key=lambda item: -item[1])
     top = ranked[:_SHOWN_FEATURES]
     names, values = [name for name, _ in top], [value for _, value in top]
     picture = Picture(
