@@ -65,6 +65,8 @@ def _environment(copy: Path, installed: Path) -> None:
     (copy / ".make").mkdir()
     for stamp in (".make/uv", ".venv/made", ".venv/run", ".venv/dev"):
         (copy / stamp).touch()
+    if (installed / "spark").exists():
+        (copy / ".venv" / "spark").touch()
 
 
 def _variables() -> dict[str, str]:

@@ -13,6 +13,7 @@ DOCS = PROJECT / "docs"
 SERVERS = {"make ui"}
 # Pages about machines, which need a lake of theirs.
 OF_MACHINES = {"how-to/score-a-range.md"}
+OF_SPARK = {"how-to/spark.md"}
 
 # What the runnable blocks of each page show when they work, in order: a pattern of the output.
 SHOWS = {
@@ -61,6 +62,7 @@ SHOWS = {
     ],
     "how-to/score-another-day.md": [r"customers in batch 2025-06-30"],
     "how-to/search.md": [r"verdict +version 2 (promoted|refused)", r"gradient_boosting[^$]+(True|False)"],
+    "how-to/spark.md": [r"Delta's jars are in [^$]+churn\n[^$]+champion +version"],
     "how-to/start-over.md": [r"champion +version 1\n", r"", r"", r""],
 }
 
@@ -99,8 +101,11 @@ def run(block: Block, folder: Path) -> str:
     return first_page(command, folder) if command in SERVERS else shown(f"set -e\n{command}", folder)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", list(SHOWS))
+def _each() -> list[object]:
+    return [pytest.param(page, marks=pytest.mark.jvm if page in OF_SPARK else pytest.mark.slow) for page in SHOWS]
+
+
+@pytest.mark.parametrize("page", _each())
 def test_what_a_page_tells_people_to_do_works(page: str, lived: Path, request: pytest.FixtureRequest) -> None:
     if page in OF_MACHINES:
         request.getfixturevalue("plant")

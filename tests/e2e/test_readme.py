@@ -32,15 +32,19 @@ SHOWS = {
         r"churn\n  drift .+\n  report .+\n  time .+nothing was new"
     ),
     "make -C <project> run": r"nothing was new",
+    "make jars": r"Delta's jars are in ",
+    "make run ENV=spark": r"nothing was new",
     "make ui": r"<title>MLflow</title>",
     "make viz": r"<title>Kedro-Viz</title>",
 }
 SERVERS = {"make ui", "make viz"}
 QUICK = {".venv/bin/kedro registry list"}
+OF_SPARK = {"make jars", "make run ENV=spark"}
 
 
 def _each() -> list[object]:
-    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in commands(README)]
+    marks = dict.fromkeys(QUICK, []) | dict.fromkeys(OF_SPARK, [pytest.mark.jvm])
+    return [pytest.param(name, marks=marks.get(name, [pytest.mark.slow])) for name in commands(README)]
 
 
 @pytest.fixture(scope="module")

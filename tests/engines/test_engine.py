@@ -39,6 +39,24 @@ def test_only_engines_that_the_project_has_can_be_chosen() -> None:
         EngineSpec.model_validate({"engine": "something"})
 
 
+def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyspark
+
+    from lakehouse_ml import jars
+
+    monkeypatch.setattr(jars, "FOLDER", Path("/nowhere"))
+    whole = (Path(pyspark.__file__).parent / "jars").is_dir()
+    told = (
+        r"delta-spark_4\.1_2\.13-4\.4\.0\.jar .+ in /nowhere: make jars"
+        if whole
+        else r"only its client is installed here\. "
+    )
+    engine = Engine()
+    engine.choose(EngineSpec(engine="spark"))
+    with pytest.raises(EngineError, match=told):
+        engine.session()
+
+
 def test_times_are_in_utc(spark: Any) -> None:
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
 

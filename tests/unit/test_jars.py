@@ -1,0 +1,76 @@
+"""Delta's jars: fetched once, whole or not at all, and of the version that Spark has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lakehouse_ml import jars
+from lakehouse_ml.errors import EngineError
+
+NAMES = ["delta-spark_4.1_2.13-4.4.0.jar", "delta-storage-4.4.0.jar"]
+# Maven as far as it is used here: it writes the file that it is asked for, and into which folder.
+MAVEN = """#!/bin/sh
+for given in "$@"; do case $given in
+  -Dartifact=*) artifact=$(echo "$given" | cut -d: -f2); version=$(echo "$given" | cut -d: -f3);;
+  -DoutputDirectory=*) folder=${given#*=};;
+esac; done
+echo "$artifact" >> "$SEEN"
+echo jar > "$folder/$artifact-$version.jar"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for the jars, and a Maven on PATH that writes down what it was asked."""
+    monkeypatch.setattr(jars, "FOLDER", tmp_path / "jars")
+    _maven(tmp_path, MAVEN)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    return tmp_path
+
+
+def _maven(folder: Path, script: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "mvn").write_text(script, encoding="utf-8")
+    (folder / "bin" / "mvn").chmod(0o755)
+
+
+def test_what_is_missing_is_fetched_and_nothing_is_fetched_twice(folder: Path) -> None:
+    jars.fetch()
+    (folder / "jars" / NAMES[1]).unlink()
+    jars.fetch()
+    assert sorted(path.name for path in (folder / "jars").iterdir()) == NAMES
+    assert (folder / "seen").read_text().split() == ["delta-spark_4.1_2.13", "delta-storage", "delta-storage"]
+
+
+def test_a_jar_that_can_not_be_fetched_is_told_with_mavens_last_words(folder: Path) -> None:
+    _maven(folder, "#!/bin/sh\necho 'no such host'\nexit 1\n")
+    with pytest.raises(
+        EngineError, match=r"io\.delta:delta-spark_4\.1_2\.13:4\.4\.0 could not be fetched by mvn: no such"
+    ):
+        jars.fetch()
+    assert list((folder / "jars").iterdir()) == []
+
+
+def test_a_missing_jar_is_named_with_the_way_to_get_it(folder: Path) -> None:
+    jars.fetch()
+    jars.check()
+    (folder / "jars" / NAMES[0]).unlink()
+    with pytest.raises(EngineError, match=rf"{NAMES[0]} in .+: make jars"):
+        jars.check()
+
+
+def test_jars_of_another_spark_are_refused_with_both_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jars.fetch()
+    monkeypatch.setattr("pyspark.__version__", "4.2.0")
+    with pytest.raises(EngineError, match=r"Delta's jars are for Spark 4\.1, and pyspark is 4\.2\.0"):
+        jars.check()
+
+
+def test_spark_and_its_client_are_locked_in_the_same_version() -> None:
+    locks = Path(jars.__file__).resolve().parents[2] / "requirements"
+    client = next(line for line in (locks / "run.lock").read_text().splitlines() if line.startswith("pyspark-client=="))
+    assert client.replace("pyspark-client", "pyspark") in (locks / "spark.lock").read_text().splitlines()
