@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkouts import PROJECT, commands, copied, first_page, shown
@@ -43,8 +44,8 @@ OF_SPARK = {"make jars", "make run ENV=spark"}
 
 
 def _each() -> list[object]:
-    marks = dict.fromkeys(QUICK, []) | dict.fromkeys(OF_SPARK, [pytest.mark.jvm])
-    return [pytest.param(name, marks=marks.get(name, [pytest.mark.slow])) for name in commands(README)]
+    marks: dict[str, Any] = dict.fromkeys(QUICK, ()) | dict.fromkeys(OF_SPARK, pytest.mark.jvm)
+    return [pytest.param(name, marks=marks.get(name, pytest.mark.slow)) for name in commands(README)]
 
 
 @pytest.fixture(scope="module")
