@@ -221,6 +221,13 @@ def test_a_machine_without_any_event_has_rows_that_say_so_and_machines_do_not_mi
     assert (found[1, 24]["model"], found[1, 24]["age_years"], found[1, 24]["days_since_comp1"]) == ("model1", 7, 1.0)
 
 
+def test_rows_come_in_the_order_of_time_so_that_those_of_a_day_lie_together(spark: Any) -> None:
+    history = tables(spark, machines=[(n, "model1", 7) for n in range(1, 9)], telemetry=hourly([1.0] * 96))
+    times = [row.predicted_at for row in build(history, spec()).collect()]
+    assert len(times) == 8 * 8
+    assert times == sorted(times)
+
+
 def test_events_of_a_machine_that_the_table_of_machines_does_not_name_are_left_out(spark: Any) -> None:
     history = tables(spark, errors=[(at(12), 1, "error1"), (at(12), 9, "error1")], telemetry=hourly([1.0] * 24, 9))
     assert {machine for machine, _ in features(history, spec())} == {1}

@@ -382,6 +382,25 @@ def test_of_too_many_rows_each_label_keeps_its_share_in_whatever_order_they_come
     assert len(set(one.entity)) > 15
 
 
+def test_of_too_many_rows_those_are_assembled_that_the_search_takes_and_the_whole_hold_out(spark: Any) -> None:
+    from lakehouse_ml.pipelines.training import nodes
+
+    key, rows = [*KEY, "component"], long_rows()
+    most = dict.fromkeys(("train", "calibration"), 100)
+    full, few = (assembled(spark, rows, max_rows=max_rows) for max_rows in (10_000, 100))
+    counts = {(name, label): n for (name, label), n in full.groupby(["part", "label"]).size().items()}
+    assert all(counts[part, 0] + counts[part, 1] > n for part, n in most.items())
+    columns = nodes.Columns.of(full.columns, KEY, ("model",), "component")
+    for part in most:
+        taken = nodes._rows(frame(spark, full), part, counts, training(max_rows=100), columns)
+        kept = few[few.part == part].sort_values(key, ignore_index=True)
+        assert kept.label.tolist() == taken.label.tolist()
+        assert kept[["machine_id"]].to_numpy().ravel().tolist() == taken.entity.tolist()
+        assert kept.heat.tolist() == taken.predictors.heat.tolist()
+    held = [table[table.part == "holdout"].sort_values(key, ignore_index=True) for table in (full, few)]
+    pd.testing.assert_frame_equal(*held)
+
+
 # The calibrated model
 
 

@@ -33,6 +33,8 @@ _TRIMMED = "trim(both ' \t\r\n\u00a0' from `{name}`)"
 # Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't.
 _FINITE = "case when abs(try_cast({text} as double)) < double('infinity') then {cast} end"
 
+_NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:string>>)"
+
 
 class IngestionSpec(Spec):
     """How files tell the day that their rows describe.
@@ -105,9 +107,10 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
 
 def type_records(records: DataFrame, contract: Table, clock: datetime) -> DataFrame:
     """Cast the text of each column to its declared type; what doesn't parse becomes a problem, not a null."""
-    problems = F.expr(
-        f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)"
-    )
+    found = f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)"
+    # Most records have every value: they aren't searched for problems.
+    lacks = ["line_fault is not null", *(f"({_value(column)}) is null" for column in contract.columns)]
+    problems = F.expr(f"case when {' or '.join(lacks)} then {found} else {_NO_PROBLEMS} end")
     typed = [F.expr(_value(column)).alias(column.name) for column in contract.columns]
     text = F.coalesce("line_text", F.to_json(F.struct(*[F.col(name) for name in contract.names])))
     return records.withColumn("_problems", problems).select(

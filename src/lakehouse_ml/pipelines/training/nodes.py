@@ -124,7 +124,8 @@ def assemble_rows(
 
     Returns:
         One row per entity, or per key, and target: all feature columns, the target, `label`, and `part` (train,
-        calibration or holdout). Rows of no part are left out.
+        calibration or holdout). Rows of no part are left out, and of a part with more than `max_rows` rows, but the
+        hold-out, those that the sample of `search` leaves out.
 
     Raises:
         TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
@@ -132,26 +133,50 @@ def assemble_rows(
     """
     further = [target] if target else []
     known = [KNOWN] if KNOWN in labels.columns else []
-    rows = features.join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
+    # Predictors come last: who is in which part is found out of keys and labels, which are a small part of the bytes.
+    rows = features.select(*key).join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
     if not recurring:
         newest = Window.partitionBy(key[0], *further).orderBy(F.desc(key[1]))
         rows = rows.withColumn("_rank", F.row_number().over(newest)).where(F.col("_rank") == 1)
-    part = _part(rows, spec.split, key)
-    return rows.select(*features.columns, *further, "label", part.alias("part")).where(F.col("part").isNotNull())
+    part, told = _part(rows, spec.split, key)
+    rows = rows.select(*key, *further, "label", part.alias("part")).where(F.col("part").isNotNull())
+    counts = _part_counts(rows)
+    if told:
+        check_parts(counts, spec.split, told)
+    rows = _sampled(rows, counts, spec, [*key, *further])
+    return rows.join(features, on=list(key), how="inner").select(*features.columns, *further, "label", "part")
 
 
-def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> Column:
+def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> tuple[Column, Mapping[str, str] | None]:
+    """The part of each row; where rows are split in time, from when to when each part goes, too."""
     entity, moment = key
     if isinstance(split, HashSplit):
-        return F.when(held_out(entity, split.salt, split.holdout_share), "holdout").otherwise("train")
+        return F.when(held_out(entity, split.salt, split.holdout_share), "holdout").otherwise("train"), None
     at = microseconds(moment)
     span = collect(rows.agg(F.min(at).alias("first"), F.max(at).alias("last"))).iloc[0]
     if pd.isna(span["first"]):
         raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
     cuts = cut(split, moment_of(int(span["first"])), moment_of(int(span["last"])))
-    part = part_in_time(moment, KNOWN if KNOWN in rows.columns else moment, cuts)
-    check_parts(_part_counts(rows.select("label", part.alias("part"))), split, cuts.told())
-    return part
+    return part_in_time(moment, KNOWN if KNOWN in rows.columns else moment, cuts), cuts.told()
+
+
+def _sampled(
+    rows: DataFrame, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, key: Sequence[str]
+) -> DataFrame:
+    """Parts to learn from or calibrate on, cut down to what `search` takes of them; the hold-out as it is."""
+    parts = {part: (counts.get((part, 0), 0), counts.get((part, 1), 0)) for part in ("train", "calibration")}
+    most: dict[tuple[str, int], int] = {}
+    for part, (negative, positive) in parts.items():
+        if negative + positive > spec.max_rows:
+            taken = min(max(1, round(spec.max_rows * positive / (negative + positive))), spec.max_rows - 1)
+            most |= {(part, 0): spec.max_rows - taken, (part, 1): taken}
+    if not most:
+        return rows
+    ranked = Window.partitionBy("part", "label").orderBy(key_order(spec.seed, key))
+    beyond = F.lit(0) == F.lit(1)
+    for (part, label), n in most.items():
+        beyond = beyond | ((F.col("part") == part) & (F.col("label") == label) & (F.col("_rank") > n))
+    return rows.withColumn("_rank", F.row_number().over(ranked)).where(~beyond).drop("_rank")
 
 
 def search(

@@ -80,7 +80,9 @@ def build_features(
     so_far = order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     rows = rows.withColumns({f"last_{name}": F.max(f"replaced_{name}").over(so_far) for name in spec.components})
     rows = with_windows(rows, order, spec).where(F.col(AT) >= times.first)
-    return rows.join(machines.select(MACHINE, "model", "age_years"), MACHINE).select(
+    rows = rows.join(machines.select(MACHINE, "model", "age_years"), MACHINE)
+    # In the order of time, so that whoever reads a day of the stored table skips the others.
+    return rows.orderBy(AT).select(
         MACHINE,
         F.timestamp_micros(AT).alias("predicted_at"),
         "model",
