@@ -163,7 +163,7 @@ def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> 
 def _sampled(
     rows: DataFrame, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, key: Sequence[str]
 ) -> DataFrame:
-    """Parts to learn from or calibrate on, cut down to what `search` takes of them; the hold-out as it is."""
+    """Parts to learn from or calibrate on, cut down to the sample that `search` describes; the hold-out as it is."""
     parts = {part: (counts.get((part, 0), 0), counts.get((part, 1), 0)) for part in ("train", "calibration")}
     most: dict[tuple[str, int], int] = {}
     for part, (negative, positive) in parts.items():
@@ -287,16 +287,7 @@ def _rows(
     model_input: DataFrame, part: str, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, columns: Columns
 ) -> Rows:
     """Rows of a part in memory, in the order of their key; of too many a sample, see `search`."""
-    rows = model_input.where(F.col("part") == part)
-    negative, positive = (counts[part, label] for label in (0, 1))
-    if negative + positive > spec.max_rows:
-        most = min(max(1, round(spec.max_rows * positive / (negative + positive))), spec.max_rows - 1)
-        rank = F.row_number().over(Window.partitionBy("label").orderBy(key_order(spec.seed, columns.key)))
-        rows = (
-            rows.withColumn("_rank", rank)
-            .where(F.col("_rank") <= F.when(F.col("label") == 1, most).otherwise(spec.max_rows - most))
-            .drop("_rank")
-        )
+    rows = _sampled(model_input.where(F.col("part") == part), counts, spec, columns.key)
     table = collect(rows).sort_values(list(columns.key), ignore_index=True)
     return Rows(
         predictors(table, columns.categorical, columns.numeric),
