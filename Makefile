@@ -6,6 +6,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 UV := .make/bin/uv
+# A file of tests goes to one of two processes: most of their time is one core's.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 # Compiled modules are kept: importing everything anew costs 20 s a run.
 unexport PYTHONDONTWRITEBYTECODE
 # The environment is this folder's alone, whatever is active or set outside.
@@ -25,12 +27,12 @@ run: .venv/run $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case
 	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
 
 test: .venv/dev ## the fast tests
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 test-all: test lint ## the fast tests, the linters, the slow tests, and those of Apache Spark (needs Java)
-	@$(BIN)/pytest -m slow
+	@$(PYTEST) -m slow
 	@$(MAKE) --no-print-directory jars
-	@$(BIN)/pytest --engine spark -m jvm
+	@$(PYTEST) --engine spark -m jvm
 
 lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/ruff check

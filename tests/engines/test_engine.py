@@ -88,6 +88,7 @@ def test_a_table_is_read_wherever_it_lies(spark: Any, tmp_path: Path, folder: st
 def test_links_to_such_folders_are_gone_with_the_session(tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     engine = Engine()
+    engine.choose(EngineSpec(engine="sail"))
     link = Path(engine.readable(str(tmp_path / "a b")))
     assert link.readlink() == tmp_path / "a b"
     assert engine.readable(str(tmp_path / "a b")) == str(link)

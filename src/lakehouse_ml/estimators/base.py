@@ -142,4 +142,5 @@ def predictors(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence
     """The columns that a model takes, in its order and types: categories as they are (null is None), numbers double."""
     chosen = rows[[*categorical, *numeric]]
     texts = {name: chosen[name].astype(object).where(chosen[name].notna(), None) for name in categorical}
-    return chosen.assign(**texts, **{name: chosen[name].astype("float64") for name in numeric})
+    numbers = {name: chosen[name].astype("float64") for name in numeric if chosen[name].dtype != "float64"}
+    return chosen.assign(**texts, **numbers)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FLAVOR = "mlflow.sklearn"
 ENGINES = ("sail", "spark")
+# Rows that a worker predicts for in one go.
+_AT_ONCE = 50_000
 
 # What a stored model may consist of beside what skops trusts by itself. Reviewed: each is data of a stock scikit-learn
 # class, none runs code when it is read. A model with any other type is refused, at saving and before loading.
@@ -156,12 +158,25 @@ def over(
 
         # The engine runs as many tasks as there are cores: each needs one thread.
         with threadpool_limits(1):
-            for batch in batches:
-                if batch.num_rows:
-                    given = batch.to_pandas()
-                    yield tell(batch, given, *_answers(model, card, given, explained=explained))
+            for batch in _joined(batches):
+                given = batch.to_pandas()
+                yield tell(batch, given, *_answers(model, card, given, explained=explained))
 
     return rows.mapInArrow(told, schema)
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows in greater batches: a prediction costs as much for itself as for a few thousand rows."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= _AT_ONCE:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held = []
+    if any(each.num_rows for each in held):
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
 def _answers(

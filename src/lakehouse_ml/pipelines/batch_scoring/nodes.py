@@ -24,6 +24,7 @@ from lakehouse_ml.use_cases.columns import ACTION, SCORE
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_REASON = ["feature", "value", "effect"]
 _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 
 
@@ -258,8 +259,11 @@ def _reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelCard, mo
     """The strongest effects of each row, strongest first, as lists of structs; what was asked for is no reason."""
     import pyarrow as pa
 
+    if effects is None:
+        none = pa.StructArray.from_arrays([pa.array([], pa.string())] * 2 + [pa.array([], pa.float64())], _REASON)
+        return pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, dtype=np.int32)), none)
     besides = [n for n, name in enumerate(card.predictors) if name != card.target]
-    effects = np.empty((len(rows), 0)) if effects is None else effects[:, besides]
+    effects = effects[:, besides]
     rows = predictors(rows, [name for name in card.categorical if name != card.target], card.numeric)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
     names = np.array(rows.columns, dtype=object)[strongest]
@@ -273,7 +277,7 @@ def _reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelCard, mo
             pa.array(shown, pa.string()),
             pa.array(np.take_along_axis(effects, strongest, axis=1).ravel(), pa.float64()),
         ],
-        names=["feature", "value", "effect"],
+        names=_REASON,
     )
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * strongest.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets), structs)
