@@ -8,6 +8,8 @@ BIN := .venv/bin
 UV := .make/bin/uv
 # A file of tests goes to one of two processes: most of their time is one core's.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+JAVA := test -n "$$JAVA_HOME" || command -v java >/dev/null
+NO_JAVA := It needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.
 # Compiled modules are kept: importing everything anew costs 20 s a run.
 unexport PYTHONDONTWRITEBYTECODE
 # The environment is this folder's alone, whatever is active or set outside.
@@ -29,10 +31,10 @@ run: .venv/run $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case
 test: .venv/dev ## the fast tests
 	@$(PYTEST)
 
-test-all: test lint ## the fast tests, the linters, the slow tests, and those of Apache Spark (needs Java)
+test-all: test lint ## the fast tests, the linters, the slow tests, and where there is Java those of Apache Spark
 	@$(PYTEST) -m slow
-	@$(MAKE) --no-print-directory jars
-	@$(PYTEST) --engine spark -m jvm
+	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m jvm; \
+		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi
 
 lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/ruff check
@@ -108,6 +110,7 @@ clean: ## remove environment and caches (the lake in data/ stays)
 
 # Over the client that run.lock installs: the same version, with Spark itself.
 .venv/spark: .venv/run requirements/spark.lock
+	@$(JAVA) || { echo "Apache Spark: $(NO_JAVA)" >&2; exit 1; }
 	@echo "Setting up: Apache Spark" >&2
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/spark.lock
 	@touch $@
