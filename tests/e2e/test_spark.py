@@ -72,11 +72,17 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(request.param)
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
     (conf / "spark" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    (conf / "local" / "parameters.yml").write_text(
+        QUICK.replace("library: mllib", "library: sklearn"), encoding="utf-8"
+    )
+    here = Lived(request.param, folder / "landing", folder / "lake", conf)
     if request.param == "churn":
         write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
     else:
+        # A JVM takes minutes for so many tables: features come from Sail, and Spark goes on with them.
         write(folder / "landing", simulate(24, 75, seed=1))
-    here = Lived(request.param, folder / "landing", folder / "lake", conf)
+        done = here.run("--pipelines", "data_ingestion,data_quality,feature_engineering", env="local")
+        assert done.returncode == 0, done.stderr
     done = here.run()
     assert done.returncode == 0, done.stderr
     return Lived(**{**vars(here), "said": done.stdout})
@@ -113,7 +119,9 @@ def test_a_candidate_of_scikit_learn_is_judged_against_it_on_the_same_rows(lived
     done = lived.run("--pipelines", "training,evaluation")
     parameters.write_text(QUICK, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    metrics = lived.table("metrics_holdout").to_pandas().query("segment == 'all' and metric == 'f1'")
+    # Of a small plant a dozen held-out rows are positive: their ranks say more than a threshold does.
+    metrics = lived.table("metrics_holdout").to_pandas().query("segment == 'all' and metric == 'roc_auc'")
     one, other = (metrics.set_index("model")["value"][who] for who in ("candidate", "incumbent"))
-    assert abs(one - other) < 0.15
+    assert min(one, other) > 0.75
+    assert abs(one - other) < 0.05
     assert metrics["n_rows"].nunique() == 1
