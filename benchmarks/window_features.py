@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/window_features.py [--machines 100] [--runs 3]
 
-Tables in and features out are Parquet; starting the engine isn't counted. The same features from a hand-written polars
-script (`measuring/polars_windows.py`) stand beside them where polars is installed, which the project doesn't ask for.
+Tables in and features out are Parquet; starting an engine isn't counted. The same node functions run on Apache Spark,
+`local[2]`, where `make jars` has brought it, in a process of its own. The same features from a polars script written by
+hand (`measuring/polars_windows.py`) stand beside them where polars is installed, which the project doesn't ask for.
 Values are compared with those of a second way in NumPy.
 """
 
@@ -11,11 +12,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
+import math
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machines", type=int, default=100)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--on-spark", nargs=2, type=Path, metavar=("TABLES", "INTO"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.on_spark:
+        print(json.dumps(timed(partial(by_engine, on_spark(), given.on_spark[0]), given.on_spark[1], given.runs)))
+        return
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
         sensors = write_tables(folder, given.machines)
@@ -56,6 +67,10 @@ def main() -> None:
         else:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
         found = {name: timed(way, folder / name, given.runs) for name, way in ways.items()}
+        if has_spark():
+            found["Apache Spark"] = in_its_own_process(folder, given.runs)
+        else:
+            print("Apache Spark isn't here (make jars), or Java isn't: it isn't measured.", file=sys.stderr)
         worst = {name: largest_difference(pd.read_parquet(folder / name), sensors) for name in found}
         rows = [
             {"features by": name, **told(times, found), "largest difference": f"{worst[name]:.1e}"}
@@ -101,6 +116,33 @@ def by_engine(session: Any, tables: Path, into: Path) -> None:
     build_features(**read, spec=SPEC).write.mode("overwrite").parquet(str(into))
 
 
+def has_spark() -> bool:
+    """Whether Spark itself, its jars and Java are there."""
+    import pyspark
+
+    from lakehouse_ml import jars
+
+    there = (Path(pyspark.__file__).parent / "jars").is_dir() and jars.FOLDER.is_dir()
+    return there and bool(os.environ.get("JAVA_HOME") or shutil.which("java"))
+
+
+def on_spark() -> Any:
+    """A running session of Apache Spark on two cores."""
+    from lakehouse_ml.spark import ENGINE, EngineSpec
+
+    settings = {"spark.driver.memory": "8g", "spark.sql.shuffle.partitions": 4}
+    ENGINE.choose(EngineSpec(engine="spark", master="local[2]", settings=settings))
+    ENGINE.session().range(10).count()
+    return ENGINE.session()
+
+
+def in_its_own_process(folder: Path, runs: int) -> list[tuple[float, float]]:
+    """What `timed` gives of Apache Spark; its CPU seconds lack those of the JVM, and aren't given."""
+    call = [sys.executable, __file__, "--runs", str(runs), "--on-spark", str(folder), str(folder / "Apache Spark")]
+    done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
+    return [(seconds, float("nan")) for seconds, _ in json.loads(done.stdout.splitlines()[-1])]
+
+
 def timed(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[float, float]]:
     """Seconds of each run, and CPU seconds of this process, in which both engines live."""
     seconds = []
@@ -113,11 +155,14 @@ def timed(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[floa
 
 
 def told(times: list[tuple[float, float]], found: dict[str, list[tuple[float, float]]]) -> dict[str, str]:
-    """A way's seconds, and how many times those of polars they are."""
+    """A way's seconds, and how many times those of others they are."""
     wall, used = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = f"{wall / statistics.median(run[0] for run in found['polars']):.1f}" if "polars" in found else ""
-    return {"seconds, median": f"{wall:.2f}", "fastest": f"{min(times)[0]:.2f}", "CPU seconds": f"{used:.2f}",
-            "x polars": ratio}  # fmt: skip
+    ratios = {
+        f"x {other}": f"{wall / statistics.median(run[0] for run in found[other]):.1f}" if other in found else ""
+        for other in ("Sail", "polars")
+    }
+    cpu = "" if math.isnan(used) else f"{used:.2f}"
+    return {"seconds, median": f"{wall:.2f}", "fastest": f"{min(times)[0]:.2f}", "CPU seconds": cpu, **ratios}
 
 
 def largest_difference(features: pd.DataFrame, sensors: np.ndarray) -> float:

@@ -162,6 +162,9 @@ class Engine:
         jars.check()
         if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
             raise EngineError("engine: spark needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.")
+        # What a session of another kind has left in the environment, that of a parent too, would be asked for instead.
+        for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+            os.environ.pop(left, None)
         # Workers run this very Python; what Spark logs of itself is told by conf beside this file.
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_conf"))

@@ -57,6 +57,19 @@ def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch:
         engine.session()
 
 
+@pytest.mark.jvm
+def test_spark_starts_whatever_session_a_parent_process_had() -> None:
+    code = """
+import os
+os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
+from lakehouse_ml.spark import ENGINE, EngineSpec
+ENGINE.choose(EngineSpec(engine="spark"))
+print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == "1000 pyspark.sql.session", done.stderr
+
+
 def test_times_are_in_utc(spark: Any) -> None:
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
 
