@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from measuring.processes import Usage, kedro, measure
+from measuring.processes import Usage, gib, kedro, measure, seconds_in_nodes
 from measuring.tables import markdown
 
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, telemetry, write
@@ -88,8 +87,8 @@ def _stages(machines: int, grid: dict[str, Any], kept: Path | None) -> Iterator[
             (folder / "run.yml").write_text(json.dumps({"run": {"params": params}}))
             run = ("run", "--config", str(folder / "run.yml"), "--namespaces", "predictive_maintenance")
             usage = measure(kedro(*run, "--pipelines", stage), folder)
-            measured = Measured(usage, _in_nodes(stage, usage), _count(lake / table))
-            print(f"{machines:,} machines: {stage} {usage.seconds:.1f} s, {_gib(usage.peak_bytes)} GiB, "
+            measured = Measured(usage, seconds_in_nodes(stage, usage), _count(lake / table))
+            print(f"{machines:,} machines: {stage} {usage.seconds:.1f} s, {gib(usage.peak_bytes)} GiB, "
                   f"{measured.rows:,} rows", file=sys.stderr)  # fmt: skip
             yield stage, measured
 
@@ -124,7 +123,7 @@ def _row(stage: str, machines: int, measured: Measured, before: Measured | None)
         "of them in nodes": f"{measured.in_nodes:.1f}",
         "ratio of these": f"{measured.in_nodes / before.in_nodes:.1f}" if before else "",
         "CPU seconds": f"{usage.cpu_seconds:.1f}",
-        "peak GiB": _gib(usage.peak_bytes),
+        "peak GiB": gib(usage.peak_bytes),
     }
 
 
@@ -133,21 +132,9 @@ def _sum(machines: int, stages: dict[str, Measured]) -> str:
     seconds, highest = sum(usage.seconds for usage in usages), max(usage.peak_bytes for usage in usages)
     return (
         f"{machines:,} machines: {seconds:.0f} s in all, {sum(m.in_nodes for m in stages.values()):.0f} of them in "
-        f"nodes ({'within' if seconds <= MOST_SECONDS else 'NOT within'} {MOST_SECONDS}); at most {_gib(highest)} GiB "
-        f"({'within' if highest <= MOST_BYTES else 'NOT within'} {_gib(MOST_BYTES)})."
+        f"nodes ({'within' if seconds <= MOST_SECONDS else 'NOT within'} {MOST_SECONDS}); at most {gib(highest)} GiB "
+        f"({'within' if highest <= MOST_BYTES else 'NOT within'} {gib(MOST_BYTES)})."
     )
-
-
-def _in_nodes(stage: str, usage: Usage) -> float:
-    """Seconds that the run's own summary tells of its stage."""
-    told = re.search(rf"{stage} ([\d.]+) s", usage.output)
-    if not told:
-        raise ValueError(f"The run told no seconds for {stage}: {usage.output[-500:]}")
-    return float(told.group(1))
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f}"
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ simulated customers lands under a later day in its name, and four stages take it
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring.processes import Usage, kedro, measure
+from measuring.processes import Usage, gib, kedro, measure, seconds_in_nodes
 from measuring.tables import markdown
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
@@ -42,7 +41,7 @@ def main() -> None:
     limit = f"{'below' if highest < MOST_BYTES else 'NOT below'} the 4 GiB that they may hold"
     print(f"\nSeconds and highest memory of the whole process tree, for {' and '.join(f'{size:,}' for size in sizes)} "
           f"simulated customers beside the {TRAINED_ON:,} that the champion was trained on; the ratio is that of the "
-          f"seconds in nodes to those at the smaller size. The highest is {_gib(highest)} GiB, {limit}.")  # fmt: skip
+          f"seconds in nodes to those at the smaller size. The highest is {gib(highest)} GiB, {limit}.")  # fmt: skip
 
 
 def _stages(rows: int) -> Iterator[tuple[str, Usage]]:
@@ -55,33 +54,21 @@ def _stages(rows: int) -> Iterator[tuple[str, Usage]]:
         write_csv(folder / "landing" / "customers_2025-01-31.csv", rows, seed=1)
         for stage in STAGES:
             usage = measure(kedro("run", "--pipelines", stage, "--params", params), folder)
-            print(f"{rows:,} customers: {stage} {usage.seconds:.1f} s, {_gib(usage.peak_bytes)} GiB", file=sys.stderr)
+            print(f"{rows:,} customers: {stage} {usage.seconds:.1f} s, {gib(usage.peak_bytes)} GiB", file=sys.stderr)
             yield stage, usage
 
 
 def _row(stage: str, rows: int, usage: Usage, before: Usage | None) -> dict[str, str]:
-    ratio = f"{_in_nodes(stage, usage) / _in_nodes(stage, before):.1f}" if before else ""
+    ratio = f"{seconds_in_nodes(stage, usage) / seconds_in_nodes(stage, before):.1f}" if before else ""
     return {
         "stage": stage,
         "customers": f"{rows:,}",
         "seconds": f"{usage.seconds:.1f}",
-        "of them in nodes": f"{_in_nodes(stage, usage):.1f}",
+        "of them in nodes": f"{seconds_in_nodes(stage, usage):.1f}",
         "ratio": ratio,
         "CPU seconds": f"{usage.cpu_seconds:.1f}",
-        "peak GiB": _gib(usage.peak_bytes),
+        "peak GiB": gib(usage.peak_bytes),
     }
-
-
-def _in_nodes(stage: str, usage: Usage) -> float:
-    """Seconds that the run's own summary tells of its stage."""
-    told = re.search(rf"{stage} ([\d.]+) s", usage.output)
-    if not told:
-        raise ValueError(f"The run told no seconds for {stage}: {usage.output[-500:]}")
-    return float(told.group(1))
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import deltalake
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from measuring.processes import Usage, measure
+from measuring.processes import Usage, gib, measure
 from measuring.tables import markdown
 
 from lakehouse_ml.estimators import sklearn as estimators
@@ -60,7 +60,7 @@ def main() -> None:
             {
                 "scored": {"memory": "one call in memory", "engine": "by the engine, from table to table"}[way],
                 "rows": f"{size:,}", "seconds": f"{seconds[way]:.1f}", "rows a second": f"{size / seconds[way]:,.0f}",
-                "x one call": f"{ratio if way == 'engine' else 1:.2f}", "peak GiB": f"{usage.peak_bytes / 2**30:.2f}",
+                "x one call": f"{ratio if way == 'engine' else 1:.2f}", "peak GiB": gib(usage.peak_bytes),
             }
             for way, usage in found.items()
         ]  # fmt: skip

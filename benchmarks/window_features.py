@@ -14,8 +14,6 @@ import argparse
 import importlib.util
 import json
 import math
-import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -33,6 +31,8 @@ from measuring.polars_windows import SENSORS, STEP_HOURS, WINDOWS
 from measuring.polars_windows import main as by_polars
 from measuring.tables import markdown
 
+from lakehouse_ml import jars
+from lakehouse_ml.errors import EngineError
 from lakehouse_ml.use_cases.predictive_maintenance.features import build_features
 from lakehouse_ml.use_cases.predictive_maintenance.spec import MaintenanceSpec
 
@@ -67,10 +67,11 @@ def main() -> None:
         else:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
         found = {name: timed(way, folder / name, given.runs) for name, way in ways.items()}
-        if has_spark():
+        try:
+            jars.check_machine()
             found["Apache Spark"] = in_its_own_process(folder, given.runs)
-        else:
-            print("Apache Spark isn't here (make jars), or Java isn't: it isn't measured.", file=sys.stderr)
+        except EngineError as error:
+            print(f"Apache Spark isn't measured: {error}", file=sys.stderr)
         worst = {name: largest_difference(pd.read_parquet(folder / name), sensors) for name in found}
         rows = [
             {"features by": name, **told(times, found), "largest difference": f"{worst[name]:.1e}"}
@@ -114,16 +115,6 @@ def by_engine(session: Any, tables: Path, into: Path) -> None:
     names = ("telemetry", "errors", "maintenance", "machines")
     read = {name: session.read.parquet(str(tables / f"{name}.parquet")) for name in names}
     build_features(**read, spec=SPEC).write.mode("overwrite").parquet(str(into))
-
-
-def has_spark() -> bool:
-    """Whether Spark itself, its jars and Java are there."""
-    import pyspark
-
-    from lakehouse_ml import jars
-
-    there = (Path(pyspark.__file__).parent / "jars").is_dir() and jars.FOLDER.is_dir()
-    return there and bool(os.environ.get("JAVA_HOME") or shutil.which("java"))
 
 
 def on_spark() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -59,6 +60,23 @@ def measure(command: Sequence[str], folder: Path) -> Usage:
 def kedro(*arguments: str) -> list[str]:
     """The command `kedro …` of the interpreter that runs the benchmark."""
     return [sys.executable, "-m", "kedro", *arguments]
+
+
+def seconds_in_nodes(stage: str, usage: Usage) -> float:
+    """Seconds that the summary of a `kedro run` tells of a stage.
+
+    Raises:
+        ValueError: It tells none.
+    """
+    told = re.search(rf"{stage} ([\d.]+) s", usage.output)
+    if not told:
+        raise ValueError(f"The run told no seconds for {stage}: {usage.output[-500:]}")
+    return float(told.group(1))
+
+
+def gib(size: int) -> str:
+    """Bytes as GiB."""
+    return f"{size / 2**30:.2f}"
 
 
 def _project() -> Path:

@@ -7,6 +7,7 @@ Maven fetches them where it is installed, else Ivy, which Spark brings along.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,21 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 def class_path() -> str:
     """What the JVM is to load, as it reads it."""
     return f"{FOLDER}/*"
+
+
+def check_machine() -> None:
+    """Make sure that Apache Spark can start here: itself, its jars and Java.
+
+    Raises:
+        EngineError: What is missing, and how to get it.
+    """
+    import pyspark
+
+    if not (Path(pyspark.__file__).parent / "jars").is_dir():
+        raise EngineError("engine: spark needs Apache Spark itself; only its client is installed here. make jars")
+    check()
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise EngineError("engine: spark needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.")
 
 
 def check() -> None:

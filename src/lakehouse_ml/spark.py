@@ -6,7 +6,6 @@ import atexit
 import hashlib
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -152,16 +151,11 @@ class Engine:
         Raises:
             EngineError: What is missing (Spark, its jars, Java), and how to get it.
         """
-        import pyspark
         from pyspark.sql import SparkSession
 
         from lakehouse_ml import jars
 
-        if not (Path(pyspark.__file__).parent / "jars").is_dir():
-            raise EngineError("engine: spark needs Apache Spark itself; only its client is installed here. make jars")
-        jars.check()
-        if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
-            raise EngineError("engine: spark needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.")
+        jars.check_machine()
         # What a session of another kind has left in the environment, that of a parent too, would be asked for instead.
         for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
             os.environ.pop(left, None)

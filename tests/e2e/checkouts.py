@@ -18,6 +18,19 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 # Where `make test` is typed inside of the tests, it passes a few of them: all of them are running already.
 A_FEW_TESTS = "tests/architecture/test_flow.py"
+# One quick trial instead of two, half of the prediction times, and a bar that so small a plant can reach.
+QUICK_PLANT = """\
+predictive_maintenance:
+  features: {step_hours: 6, window_hours: [6, 24]}
+  training:
+    folds: 2
+    trials:
+      - {estimator: gradient_boosting, params: {learning_rate: 0.1, max_iter: 40, max_depth: 3, min_samples_leaf: 20}}
+  evaluation:
+    floors: {f1: 0.1, roc_auc: 0.5}
+    resamples: 100
+    policy: {resamples: 200}
+"""
 
 
 def commands(markdown: str) -> list[str]:

@@ -5,28 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from checkouts import copied, shown
+from checkouts import QUICK_PLANT, copied, shown
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
 # One quick trial instead of five; of machines half of the prediction times, and a bar that a small plant can reach.
-QUICK_SEARCH = """\
+QUICK_SEARCH = (
+    """\
 churn:
   training:
     trials:
       - {estimator: logistic_regression, params: {C: 1.0}}
-predictive_maintenance:
-  features: {step_hours: 6, window_hours: [6, 24]}
-  training:
-    folds: 2
-    trials:
-      - {estimator: gradient_boosting, params: {learning_rate: 0.1, max_iter: 40, max_depth: 3, min_samples_leaf: 20}}
-  evaluation:
-    floors: {f1: 0.1, roc_auc: 0.5}
-    resamples: 100
-    policy: {resamples: 200}
 """
+    + QUICK_PLANT
+)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from checkouts import QUICK_PLANT
 from deltalake import DeltaTable
 
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
@@ -26,19 +27,6 @@ NAME = "predictive_maintenance"
 TABLES = ("telemetry", "errors", "maintenance", "failures", "machines")
 MACHINES, DAYS = 24, 75
 LAST, NEXT = date(2015, 3, 16), (date(2015, 3, 17), date(2015, 3, 18))
-# One quick trial instead of two, half of the prediction times, and a bar that so small a plant can reach.
-QUICK = """\
-predictive_maintenance:
-  features: {step_hours: 6, window_hours: [6, 24]}
-  training:
-    folds: 2
-    trials:
-      - {estimator: gradient_boosting, params: {learning_rate: 0.1, max_iter: 40, max_depth: 3, min_samples_leaf: 20}}
-  evaluation:
-    floors: {f1: 0.1, roc_auc: 0.5}
-    resamples: 100
-    policy: {resamples: 200}
-"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ class Place:
 
 def place(folder: Path, landing: Path | None = None) -> Place:
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
-    (conf / "local" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    (conf / "local" / "parameters.yml").write_text(QUICK_PLANT, encoding="utf-8")
     return Place(landing or folder / "landing", folder / "lake", conf)
 
 

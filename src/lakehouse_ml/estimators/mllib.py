@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
     from lakehouse_ml.estimators.base import EstimatorSpec, Tell
     from lakehouse_ml.models import Candidate, ModelCard
@@ -186,7 +186,7 @@ def faults(copy: Path, description: Mapping[str, Any]) -> list[str]:
     found = [
         (not files, "it holds no stages of Spark"),
         (bool(strangers), f"it has stages that aren't on the allow-list: {', '.join(strangers)}"),
-        ("model_class" in description and description["model_class"] not in _PIPELINE, "it isn't a pipeline of Spark"),
+        (description.get("model_class") not in _PIPELINE, "it isn't a pipeline of Spark"),
     ]
     return [text for is_fault, text in found if is_fault]
 
@@ -257,13 +257,9 @@ def _table(batch: pa.RecordBatch, column: str) -> np.ndarray:
 
 
 def _frame(rows: pd.DataFrame) -> DataFrame:
-    return _session().createDataFrame(rows)
-
-
-def _session() -> SparkSession:
     from pyspark.sql import SparkSession
 
-    return SparkSession.active()
+    return SparkSession.active().createDataFrame(rows)
 
 
 def _logistic_regression(params: dict[str, Any], n_rows: int, seed: int) -> Any:  # noqa: ARG001 - nothing is random
