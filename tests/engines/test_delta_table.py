@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,7 +21,7 @@ import pyarrow.dataset as pads
 import pytest
 from kedro.io import DatasetError
 
-from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.delta_table import DeltaTable, _stream
 from lakehouse_ml.errors import TableError, find
 from lakehouse_ml.provenance import Provenance, recording
 from lakehouse_ml.tables import Batch
@@ -243,6 +244,23 @@ def test_a_computation_that_fails_midway_leaves_the_table_as_it_was(
 
     assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
     assert list((lake.folder / "staging").iterdir()) == []
+
+
+def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path) -> None:
+    values = pa.record_batch({"value": pa.array(range(8_192), pa.float64())})
+    for number in range(4):
+        with pa.OSFile(str(tmp_path / f"{number}.arrow"), "wb") as file, pa.ipc.new_file(file, values.schema) as writer:
+            for _ in range(200):
+                writer.write(values)
+    rows = pads.dataset(tmp_path, format="ipc")
+    before = pa.total_allocated_bytes()
+
+    stream = _stream(rows, rows.schema)
+    stream.read_next_batch()
+    time.sleep(0.5)
+
+    assert pa.total_allocated_bytes() - before < 10 * values.nbytes
+    assert 1 + sum(1 for _ in stream) == 800
 
 
 # --- other columns than the table's
@@ -557,7 +575,7 @@ class Interrupted:
     def schema(self) -> pa.Schema:
         return self.rows.schema
 
-    def to_batches(self) -> Iterator[pa.RecordBatch]:
+    def to_batches(self, **_: object) -> Iterator[pa.RecordBatch]:
         other = threading.Thread(target=self.meanwhile)
         other.start()
         other.join()

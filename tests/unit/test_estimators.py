@@ -132,6 +132,21 @@ def test_each_parameter_reaches_the_estimator(name: str, params: dict[str, float
 # --- fitting and scoring
 
 
+@pytest.mark.parametrize(("categorical", "numeric"), [((), NUMERIC), (CATEGORICAL, ())])
+@pytest.mark.parametrize("name", SPECS)
+def test_rows_of_numbers_alone_and_of_categories_alone_are_learned_and_explained(
+    name: str, categorical: tuple[str, ...], numeric: tuple[str, ...]
+) -> None:
+    rows = predictors(ROWS, categorical, numeric)
+    spec = EstimatorSpec(estimator=name, params=SPECS[name])
+    model = fit(spec, rows, LABEL, categorical=categorical, numeric=numeric, seed=0)
+
+    effects = explain(model, rows, {column: BASELINE[column] for column in rows.columns})
+
+    assert effects.shape == rows.shape
+    assert (effects != 0).any(axis=0).all()
+
+
 def test_every_estimator_learns_and_gives_a_probability_for_each_row(model: Any) -> None:
     probability = score(model, ROWS)
 

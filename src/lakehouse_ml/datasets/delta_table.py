@@ -390,11 +390,13 @@ def _storable(schema: pa.Schema) -> pa.Schema:
 def _stream(rows: pa.dataset.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
     import pyarrow as pa
 
+    # Read ahead, the rows would all be in memory before they are written: the writer is the slower of the two.
+    read = rows.to_batches(batch_readahead=0, fragment_readahead=0, use_threads=False)
     batches = (
         pa.RecordBatch.from_arrays(
             [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
         )
-        for batch in rows.to_batches()
+        for batch in read
     )
     return pa.RecordBatchReader.from_batches(schema, batches)
 
