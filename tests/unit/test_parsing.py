@@ -299,7 +299,9 @@ def read_all(path: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("cut.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9_000)[:40]), ("no.csv.gz", b"a,b\n1,2\n")]
+    ("name", "content"),
+    [("cut.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 9_000)[:40]), ("no.csv.gz", b"a,b\n1,2\n")],
+    ids=["ends early", "is none"],
 )
 def test_a_compressed_file_that_ends_early_or_is_none_is_one_sentence(
     tmp_path: Path, name: str, content: bytes
