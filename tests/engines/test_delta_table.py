@@ -259,7 +259,8 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path) -> None:
     stream.read_next_batch()
     time.sleep(0.5)
 
-    assert pa.total_allocated_bytes() - before < 10 * values.nbytes
+    # Five batches are held; read ahead, all 800 would be.
+    assert pa.total_allocated_bytes() - before < 100 * values.nbytes
     assert 1 + sum(1 for _ in stream) == 800
 
 

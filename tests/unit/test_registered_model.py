@@ -27,10 +27,19 @@ from lakehouse_ml.estimators.base import EstimatorSpec
 from lakehouse_ml.estimators.base import predictors as as_given
 from lakehouse_ml.models import Candidate, ModelCard, Promotion
 from lakehouse_ml.provenance import Provenance, recording
+from lakehouse_ml.spark import ENGINE, EngineSpec
+
+pytestmark = pytest.mark.usefixtures("chosen")
 
 NAME = "churn"
 THRESHOLD = 0.35
 MADE = Provenance("search", {"churn.model_input": "v4", "params:churn.training": '{"folds": 5}'}, "f00d")
+
+
+@pytest.fixture(scope="module")
+def chosen() -> None:
+    """The engine that loading asks for; it isn't started."""
+    ENGINE.choose(EngineSpec(engine="sail"))
 
 
 @pytest.fixture(scope="module")
