@@ -4,11 +4,19 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
-BIN := .venv/bin
+# Databricks Connect has an environment of its own: its pyspark goes with no other.
+BIN := $(if $(filter connect,$(ENV)),.connect/bin,.venv/bin)
+# (pyenv keeps its own off PATH.)
+PYTHON312 ?= $(lastword 3.12 $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 UV := .make/bin/uv
 # A file of tests goes to one of two processes: most of their time is one core's.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 JAVA := test -n "$$JAVA_HOME" || command -v java >/dev/null
+# (Looked for by uv, which brings none.)
+PY312 = $(UV) python find -q --no-python-downloads "$(PYTHON312)" >/dev/null 2>&1
+NO_PY312 := It needs Python 3.12, and there is none: PYTHON312=<path>.
+# Asked by make parity: all three take longer than the rest together.
+PARITY := spark or cluster or connect
 NO_JAVA := It needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.
 # Compiled modules are kept: importing everything anew costs 20 s a run.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,16 +33,21 @@ export LANDING LAKE USE_CASE ENV QUIET
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: .venv/run $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
+run: $(if $(filter connect,$(ENV)),connect,.venv/run) $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
 	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
 
 test: .venv/dev ## the fast tests
 	@$(PYTEST)
 
-test-all: test lint ## the fast tests, the linters, the slow tests, and where there is Java those of Apache Spark
+test-all: test lint ## the fast tests, the linters, the slow tests, and where there are Java and Python 3.12 those of Apache Spark and Databricks Connect
 	@$(PYTEST) -m slow
-	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m jvm; \
+	@if $(PY312); then $(MAKE) --no-print-directory connect && $(PYTEST) -m 'not jvm' tests/engines/test_workspace.py tests/e2e/test_debugging.py -k 'not a_run_stops'; \
+		else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
+	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m 'jvm and not ($(PARITY))'; \
 		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi
+
+parity: .venv/dev jars connect ## docs/parity.md anew: every Spark node on every engine (needs Java 17 and Python 3.12)
+	@$(BIN)/python tests/parity/page.py docs/parity.md
 
 lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/ruff check
@@ -53,6 +66,15 @@ report: .venv/run ## the report of what is stored, written anew where something 
 
 jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)
 	@$(BIN)/python -m lakehouse_ml.jars
+
+# The time of every file in it is that of the commit: built again, it is the same to the byte.
+wheel: .make/uv ## one wheel with the shipped conf inside, and beside it what it is installed with (dist/)
+	@rm -rf dist
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) $(UV) build -q --wheel --out-dir dist
+	@rm -f dist/.gitignore && cp requirements/wheel.lock dist/requirements.txt
+	@ls dist/*
+
+connect: .connect/made ## Databricks Connect, for ENV=connect (needs Python 3.12), in an environment of its own, .connect/
 
 viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
@@ -79,9 +101,15 @@ lock: .make/uv ## resolve the requirements anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" pyproject.toml --extra spark \
 		-c requirements/run.lock -c .make/pyspark.txt -o requirements/spark.lock
+	@$(UV) pip compile -q --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml -c requirements/run.lock -o requirements/wheel.lock
+	@sed -n '/^[a-z].*==/{/^py\(arrow\|sail\|spark\)/d;s/ \\$$//p;}' requirements/run.lock > .make/connect.txt
+	@$(UV) pip compile -q --python-version 3.12 --generate-hashes \
+		--custom-compile-command "make lock" pyproject.toml requirements/connect.txt \
+		-c .make/connect.txt -o requirements/connect.lock
 
 clean: ## remove environment and caches (the lake in data/ stays)
-	@rm -rf .venv .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build site *.egg-info src/*.egg-info
+	@rm -rf .venv .connect .make .pytest_cache .mypy_cache .ruff_cache .hypothesis build site *.egg-info src/*.egg-info
 
 # --- the environment: uv brings Python packages in seconds; pip of the machine brings uv, into a folder of its own,
 # --- so that it also works where pip refuses to install outside a virtual environment, and where venv has no pip.
@@ -115,4 +143,12 @@ clean: ## remove environment and caches (the lake in data/ stays)
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/spark.lock
 	@touch $@
 
-.PHONY: help run test test-all lint ui report jars viz docs bench lock clean
+.connect/made: .make/uv requirements/connect.lock pyproject.toml
+	@echo "Setting up: Databricks Connect" >&2
+	@$(UV) venv -q --clear --python "$(PYTHON312)" .connect || \
+		{ echo "Databricks Connect needs Python 3.12: name one, make connect PYTHON312=<path>." >&2; exit 1; }
+	@VIRTUAL_ENV=.connect $(UV) pip install -q --require-hashes -r requirements/connect.lock
+	@VIRTUAL_ENV=.connect $(UV) pip install -q --no-deps -e .
+	@touch $@
+
+.PHONY: help run test test-all parity lint ui report jars connect wheel viz docs bench lock clean

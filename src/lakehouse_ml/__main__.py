@@ -5,21 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lakehouse_ml import quiet
+from lakehouse_ml import place, quiet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run as `kedro run` does; returns on success, and ends the process with a sentence on failure.
-
-    A job's platform calls this in its own process, where a `SystemExit`, even of 0, counts as a failure.
-    """
+    """Run as `kedro run` does; returns on success, and ends the process with a sentence on failure."""
     quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
     import click
-    from kedro.framework.project import configure_project
 
     from lakehouse_ml.cli import run
 
-    configure_project(__package__)
+    place.configure()
     try:
         run.main(args=list(sys.argv[1:] if argv is None else argv), prog_name=__package__, standalone_mode=False)
     except click.ClickException as error:

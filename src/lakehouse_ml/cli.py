@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, find
+from lakehouse_ml.place import INSTALLED, PROJECT
 from lakehouse_ml.quiet import say_only_the_summary
 
-PROJECT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from lakehouse_ml.session import ProjectSession
 
 
 @click.group(name="lakehouse-ml")
@@ -38,6 +42,35 @@ run = click.Command(
 cli.add_command(run)
 
 
+@cli.command()
+def package() -> None:
+    """Refused: `make wheel` builds the wheel."""
+    raise click.ClickException(
+        "make wheel builds the wheel, with the shipped conf inside. Kedro's own way would put the whole of conf/ into "
+        "an archive, conf/local and credentials too."
+    )
+
+
+@cli.command()
+@click.argument("table")
+@click.argument("at", required=False, metavar="[VERSION|KEY]")
+@click.option("--lake", help="Folder or address of another lake than the one of conf.")
+@click.option("--env", "-e", help="A folder of conf/.")
+def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> None:
+    """Say what a table was made of, down to the landing files: its newest version, another one, or one batch (KEY)."""
+    from lakehouse_ml import explore
+    from lakehouse_ml import lineage as walk
+
+    try:
+        for line in walk.lines(explore.catalog(lake, env), table, at):
+            click.echo(line)
+    except Exception as error:
+        told = find(error)
+        if told is None:
+            raise
+        raise click.ClickException(str(told)) from error
+
+
 @cli.group(name="use-case")
 def use_case() -> None:
     """Prediction problems that the pipelines serve."""
@@ -54,8 +87,60 @@ def new_use_case(name: str, file: Path, key: str, label: str, positive: str | No
     """Draft a use case from a CSV, such that its whole life runs; all of it or, on a mistake, nothing."""
     from lakehouse_ml import drafting
 
+    if INSTALLED:
+        raise click.ClickException("A use case is drafted in a checkout of the project; this is an installed wheel.")
     try:
         told = drafting.write(PROJECT, drafting.Wish(name, key, label, positive, time), file)
     except LakehouseError as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join([*told, f"Run it: make run USE_CASE={name}"]))
+
+
+def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that name an environment."""
+    env = click.option("--env", "-e", help="A folder of conf/; by default local.")
+    return env(click.option("--conf-source", help="Another folder of conf.")(command))
+
+
+@contextmanager
+def _session(env: str | None, conf_source: str | None) -> Iterator[ProjectSession]:
+    """A session that runs nothing; a user's mistake ends in its sentence."""
+    from lakehouse_ml.session import ProjectSession
+
+    try:
+        session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source)
+        yield cast("ProjectSession", session)
+    except LakehouseError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command(name="check")
+@_of_environment
+def check(env: str | None, conf_source: str | None) -> None:
+    """Say what is wrong with an environment's conf, before anything runs: no engine, no network."""
+    with _session(env, conf_source) as session:
+        faults = session.preflight()
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        raise SystemExit(1)
+    click.echo(f"{env or 'local'}: conf is sound.")
+
+
+@cli.group(name="engine")
+def engine() -> None:
+    """What an environment computes with."""
+
+
+@engine.command(name="check")
+@_of_environment
+def check_engine(env: str | None, conf_source: str | None) -> None:
+    """Say which engine, lake, registry and identity an environment uses, and what is missing; start nothing."""
+    with _session(env, conf_source) as session:
+        told = session.environment()
+    for word, what in told.lines.items():
+        click.echo(f"{word:<11}{what}")
+    for what in told.missing:
+        click.echo(f"{'missing':<11}{what}")
+    if told.missing:
+        raise SystemExit(1)

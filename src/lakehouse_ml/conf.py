@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from lakehouse_ml import results
+from lakehouse_ml import places, results
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.spark import EngineSpec
+from lakehouse_ml.places import LakeKind
+from lakehouse_ml.spark import REMOTE, EngineSpec
 from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
@@ -24,16 +25,27 @@ if TYPE_CHECKING:
 
 Key = Sequence[str | int]
 # What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
-RUNTIME = frozenset({"lake", "landing", "results_table"})
+RUNTIME = frozenset({"lake", "landing", "results_table", "job_run"})
+
+
+# Spark's settings that hold credentials.
+_SECRET = re.compile(r"secret|access\.key|session\.token|password", re.IGNORECASE)
 
 
 class Globals(Spec):
     """`conf/<env>/globals.yml`."""
 
-    lake_kind: Literal["path"]
+    lake_kind: LakeKind
     lake: str
     landing: str
     results_table: str
+    other_versions: Literal["warn", "refuse"]
+    volume: str
+    experiment: str
+    models: str
+    s3_endpoint: str | None
+    s3_encryption: Literal["aws:kms", "AES256"] | None
+    s3_kms_key: str | None
 
     @field_validator("results_table")
     @classmethod
@@ -51,23 +63,46 @@ class Conf:
     folders: tuple[Path, ...]
 
     def check(self, loader: AbstractConfigLoader) -> None:
-        """Refuse wrong keys and values before anything is opened; those within parameters are checked by their types.
+        """Refuse what is wrong before anything is opened; what is within parameters is checked by their types.
 
         Raises:
             ConfError: Names file, line, key and what is wrong with it.
         """
+        for fault in self.faults(loader):
+            raise ConfError(fault)
+
+    def faults(self, loader: AbstractConfigLoader) -> Iterator[str]:
+        """What is wrong, a sentence each: values that nobody set, keys, types, and what doesn't go together."""
         from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 
+        yield from self._check_no_credentials(loader)
         kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
+        built: dict[str, Any] = {}
+        waiting: set[str] = set()
         for kind, model in kinds.items():
+            yield from self.waiting(kind, loader[kind], waiting)
             try:
-                model.model_validate(loader[kind])
+                built[kind] = model.model_validate(loader[kind])
             except ValidationError as error:
-                raise ConfError(self._told(kind, (), error)) from error
-        self._check_results_table(loader)
-        self._check_parameters(loader["parameters"])
-        self._check_libraries(loader["parameters"], loader["spark"]["engine"])
-        self._check_ranges(loader["parameters"])
+                yield self._told(kind, (), error)
+                return  # what follows is composed of it
+        yield from self._not_together(built["globals"], built["spark"], built["mlflow"], loader)
+        yield from self._check_results_table(loader)
+        yield from self._check_parameters(loader["parameters"])
+        yield from self._check_libraries(loader["parameters"], built["spark"].engine)
+        yield from self._check_ranges(loader["parameters"])
+
+    def _check_no_credentials(self, loader: AbstractConfigLoader) -> Iterator[str]:
+        """What would be a secret in conf, without repeating it."""
+        endpoint = loader["globals"].get("s3_endpoint") or ""
+        found: list[tuple[str, Key]] = [("globals", ("s3_endpoint",))] if "@" in str(endpoint) else []
+        settings = loader["spark"].get("settings") or {}
+        found += [("spark", ("settings", name)) for name in settings if _SECRET.search(name)]
+        for kind, key in found:
+            yield (
+                f"{self.where(kind, key)}: {'.'.join(map(str, key))} holds credentials, which have no place in "
+                f"conf. They are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role."
+            )
 
     def explain(self, error: BaseException) -> str | None:
         """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
@@ -96,7 +131,7 @@ class Conf:
         """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere."""
         for length in range(len(key), 0, -1):
             for file in self._files(kind):
-                line = _line(file, key[:length])
+                line = line_of(file, key[:length])
                 if line:
                     return f"{_shown(file)}, line {line}"
         return " or ".join(_shown(file) for file in self._files(kind)) or _shown(self.folders[-1] / f"{kind}.yml")
@@ -123,12 +158,64 @@ class Conf:
             clauses.append(f"{self.where(kind, key)}: {what}")
         return "; ".join(clauses) + "."
 
-    def _check_parameters(self, given: Mapping[str, Any]) -> None:
+    def waiting(self, kind: str, values: Mapping[str, Any], told: set[str]) -> Iterator[str]:
+        """Values that name a variable which isn't set; each variable once, so those in `told` not again."""
+        for key, value in leaves(values):
+            for name in places.unset(value):
+                if name not in told:
+                    told.add(name)
+                    yield (
+                        f"{self.where(kind, key)}: {'.'.join(map(str, key))} waits for {name}: set this environment "
+                        f"variable, or write the value in its place."
+                    )
+
+    def _not_together(
+        self, own: Globals, engine: EngineSpec, mlflow: Any, loader: AbstractConfigLoader
+    ) -> Iterator[str]:
+        """Lake, engine and registry that don't fit each other."""
+        lake = (loader.runtime_params or {}).get("lake", own.lake)
+        remote = engine.engine in REMOTE
+        tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
+        at = self.where("globals", ("lake",))
+        if own.lake_kind == "schema" and engine.engine == "sail":
+            yield (
+                f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
+                f"engine sail doesn't reach: connect and databricks do."
+            )
+        if own.lake_kind == "schema" and not places.unset(lake) and not places.is_schema(lake):
+            yield f"{at}: with lake_kind schema, lake is catalog.schema, and {lake!r} can't be that in Unity Catalog."
+        if own.lake_kind == "path" and remote and places.is_local(lake):
+            yield f"{at}: lake is {lake!r}, a folder of one machine: other tasks and the cluster don't see it."
+        if own.lake_kind == "path" and not places.is_local(lake) and tracking.startswith("sqlite:"):
+            yield (
+                f"{self.where('mlflow', ('server', 'mlflow_tracking_uri'))}: the tracking store of a lake at an "
+                f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
+                f"an environment that asks for it (--env s3)."
+            )
+        if remote and places.is_local(own.landing) and not places.unset(own.landing):
+            yield (
+                f"{self.where('globals', ('landing',))}: landing is {own.landing!r}, a folder of one machine: name a "
+                f"Volume's (/Volumes/…) or an address."
+            )
+        if remote and not (tracking.split(":")[0] == "databricks" and registry.split(":")[0] == "databricks-uc"):
+            yield (
+                f"{self.where('mlflow', ('server',))}: in a workspace mlflow_tracking_uri is databricks and "
+                f"mlflow_registry_uri databricks-uc, and here they are {tracking!r} and {registry!r}."
+            )
+        if tracking.startswith("databricks") and not own.experiment.startswith(("/", "<")):
+            yield (
+                f"{self.where('globals', ('experiment',))}: experiment is {own.experiment!r}, and in a workspace it is "
+                f"an absolute path: /Users/<you>/…, /Shared/…."
+            )
+        if registry.startswith("databricks-uc") and not places.unset(own.models) and not places.is_schema(own.models):
+            yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
+
+    def _check_parameters(self, given: Mapping[str, Any]) -> Iterator[str]:
         known = {tuple(name.split(".")) for name in _parameters()}
         for key in _unknown((), given, known):
             if key[0] not in RUNTIME:
                 siblings = sorted({name[len(key) - 1] for name in known if name[: len(key) - 1] == key[:-1]})
-                raise ConfError(
+                yield (
                     f"{self.where('parameters', key)}: {'.'.join(map(str, key))} is not a known key; there are "
                     f"{', '.join(siblings)}."
                 )
@@ -137,10 +224,10 @@ class Conf:
             for part in key:
                 value = value.get(part) if isinstance(value, Mapping) else None
             if value is None and not _may_be_absent(given, key):
-                raise ConfError(f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing.")
+                yield f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing."
 
-    def _check_libraries(self, given: Mapping[str, Any], engine: str) -> None:
-        """Refuse a library of estimators that the environment's engine can't compute with."""
+    def _check_libraries(self, given: Mapping[str, Any], engine: str) -> Iterator[str]:
+        """A library of estimators that the environment's engine can't compute with."""
         for use_case, parameters in given.items():
             training = parameters.get("training") if isinstance(parameters, Mapping) else None
             name = training.get("library") if isinstance(training, Mapping) else None
@@ -149,23 +236,25 @@ class Conf:
             engines = library(cast("LibraryName", name)).ENGINES
             if engine not in engines:
                 key = (use_case, "training", "library")
-                raise ConfError(
+                yield (
                     f"{self.where('parameters', key)}: {'.'.join(key)} is {name}, which computes with the engine "
                     f"{' or '.join(engines)}, and this environment's is {engine}: use --env spark."
                 )
 
-    def _check_results_table(self, loader: AbstractConfigLoader) -> None:
+    def _check_results_table(self, loader: AbstractConfigLoader) -> Iterator[str]:
         from lakehouse_ml.use_cases import USE_CASES
 
         given = loader.runtime_params or {}
         if "results_table" not in given:
             return
-        table, usual = given["results_table"], loader["globals"]["results_table"]
-        fault = results.fault(table, usual, [use_case.noun for use_case in USE_CASES])
+        table, own = given["results_table"], loader["globals"]
+        fault = results.fault(table, own["results_table"], [use_case.noun for use_case in USE_CASES])
+        if not fault and own["lake_kind"] == "schema" and not table.startswith("score_"):
+            fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
-            raise ConfError(f"results_table can't be {table!r}, as this run is told (--params): {fault}.")
+            yield f"results_table can't be {table!r}, as this run is told (--params): {fault}."
 
-    def _check_ranges(self, given: Mapping[str, Any]) -> None:
+    def _check_ranges(self, given: Mapping[str, Any]) -> Iterator[str]:
         """Where a batch holds everybody as of one day, there are no ranges of days."""
         from lakehouse_ml.use_cases import USE_CASES
 
@@ -173,7 +262,7 @@ class Conf:
             scoring = (given.get(use_case.name) or {}).get("batch_scoring") or {}
             if scoring.get("from_day") and not use_case.recurring:
                 key = (use_case.name, "batch_scoring", "from_day")
-                raise ConfError(
+                yield (
                     f"{self.where('parameters', key)}: {'.'.join(key)} ({scoring['from_day']}) begins a range of days, "
                     f"and here a batch holds everybody as of one day. Name that day instead: batch."
                 )
@@ -215,7 +304,7 @@ class Conf:
         for kind in ("catalog", "mlflow", "parameters", "globals", "spark") if key else ():
             for length in (1, 2, 3, 4):
                 parts = _parts(key[1], length) if key else []
-                if parts and any(_line(file, parts) for file in self._files(kind)):
+                if parts and any(line_of(file, parts) for file in self._files(kind)):
                     return f"{self.where(kind, parts)}: {key[1] if key else ''}: {first}"
         return f"{_shown(self.folders[-1])}: {first}"
 
@@ -234,6 +323,16 @@ class Conf:
 # What Kedro says of an entry that it can't make a dataset of.
 _CATALOG = re.compile(r"parsing config|must only contain arguments|Failed to instantiate|Failed to load|validator")
 _FAULT = re.compile(r"^(\S+)\n  (.+?) \[type=(\w+), input_value=(.*), input_type=\w+\]$", re.MULTILINE)
+
+
+def leaves(values: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every value within mappings and lists, with its key."""
+    inner = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else None
+    if inner is None:
+        yield above, values
+        return
+    for name, value in inner:
+        yield from leaves(value, (*above, name))
 
 
 def _parameters() -> set[str]:
@@ -262,7 +361,7 @@ def _may_be_absent(given: Mapping[str, Any], key: Key) -> bool:
     return isinstance(value, Mapping) and key[-1] in value
 
 
-def _line(file: Path, key: Key) -> int | None:
+def line_of(file: Path, key: Key) -> int | None:
     """The line on which a key stands in a YAML file, from 1."""
     node = yaml.compose(file.read_text(encoding="utf-8"))
     line = None

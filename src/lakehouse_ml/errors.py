@@ -48,6 +48,10 @@ class EngineError(LakehouseError):
     """The chosen engine can't be had in this environment."""
 
 
+class BusyError(LakehouseError):
+    """Another run works on the same lake."""
+
+
 def refusal(message: str) -> ValueError:
     """An exception for code that runs inside an engine's task; `find` recovers the sentence from its text."""
     return ValueError(f"lakehouse_ml.refused: {message} (end of message)")

@@ -1,22 +1,24 @@
-"""For notebooks and shells: the project's catalog, its tables by name in SQL, and pictures that a notebook shows."""
+"""For notebooks and shells: the catalog, tables by name in SQL, one node as a call, and pictures for a notebook."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.place import PROJECT, configure
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
 
 if TYPE_CHECKING:
+    from pdb import Pdb
+
     import pandas as pd
     from kedro.io import DataCatalog
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from lakehouse_ml.datasets.delta_table import DeltaTable
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,9 +45,8 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
     # Before Kedro, whose own choice of what is logged changes how a notebook shows values.
     hide_what_nobody_can_act_on()
     from kedro.framework.project import settings
-    from kedro.framework.startup import bootstrap_project
 
-    bootstrap_project(PROJECT)
+    configure()
     session = settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params={"lake": lake} if lake else {})
     found: DataCatalog = session.load_context().catalog
     return found
@@ -71,14 +72,11 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     Raises:
         LakehouseError: The lake holds no table yet.
     """
-    from lakehouse_ml.spark import ENGINE
-
-    session = spark or ENGINE.session()
     tables = _tables(catalog)
     if not tables:
         raise LakehouseError("There are no tables in this lake yet: make run writes them.")
     for name, table in tables.items():
-        session.read.format("delta").load(ENGINE.readable(table.address)).createOrReplaceTempView(_view(name))
+        table.frame(spark).createOrReplaceTempView(_view(name))
     return [_view(name) for name in tables]
 
 
@@ -93,6 +91,65 @@ def sql(query: str, **values: Any) -> pd.DataFrame:
     from lakehouse_ml.tables import collect
 
     return collect(ENGINE.session().sql(query, args=values))
+
+
+def node(catalog: DataCatalog, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What a run would call for a node, and what it would give it, by argument; calling the one saves nothing.
+
+    Args:
+        catalog: See `catalog`; the inputs are loaded from it, tables as Spark frames that nothing has computed yet.
+        name: In full, `<use case>.<stage>.<node>`.
+
+    Raises:
+        LakehouseError: There is no such node, or one of its inputs isn't stored yet.
+    """
+    from kedro.framework.project import pipelines
+
+    nodes = {node.name: node for node in pipelines["__default__"].nodes}
+    if name not in nodes:
+        raise LakehouseError(f"There is no node {name}: docs/flow.md has them all, <use case>.<stage>.<node>.")
+    inputs: Any = nodes[name]._inputs  # noqa: SLF001 - it alone tells which argument each is
+    return nodes[name].func, {argument: catalog.load(dataset) for argument, dataset in inputs.items()}
+
+
+@contextmanager
+def without_workers() -> Iterator[None]:
+    """Within it, what `mapInArrow` is given runs here and at once, on rows that are brought from the engine.
+
+    So a debugger stops inside of it, which it never does in the engine's Python workers. Every row that the function
+    takes or gives is held in memory: take a sample first.
+    """
+    import pyarrow as pa
+
+    from lakehouse_ml.spark import ENGINE
+
+    frame: Any = type(ENGINE.session().range(0))
+    by_workers = frame.mapInArrow
+
+    def here(rows: Any, function: Callable[..., Any], schema: Any, *_: Any, **__: Any) -> DataFrame:
+        told = list(function(iter(rows.toArrow().to_batches())))
+        session = rows.sparkSession
+        made: DataFrame = session.createDataFrame(pa.Table.from_batches(told) if told else [], schema)
+        return made
+
+    frame.mapInArrow = here
+    try:
+        yield
+    finally:
+        frame.mapInArrow = by_workers
+
+
+def debugger(*answers: str) -> Pdb:
+    """A debugger whose `runcall` stops on the first line of what it calls, and asks what to do.
+
+    Args:
+        answers: What it is told instead of asking, one after the other; the last is `continue`.
+    """
+    import sys
+    from io import StringIO
+    from pdb import Pdb
+
+    return Pdb(stdin=StringIO("\n".join([*answers, ""])), stdout=sys.stdout, nosigint=True) if answers else Pdb()
 
 
 def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:

@@ -13,13 +13,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.place import configure
 from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
-PROJECT = Path(__file__).resolve().parents[2]
 _HEAD = """\
 # How data flows
 
@@ -51,9 +51,8 @@ def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
 def registered() -> dict[str, Pipeline]:
     """The project's stages by name, in the order in which data flows."""
     from kedro.framework.project import pipelines
-    from kedro.framework.startup import bootstrap_project
 
-    bootstrap_project(PROJECT)
+    configure()
     return {name: pipelines[name] for name in STAGES}
 
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
+from lakehouse_ml import machine, place
+from lakehouse_ml.errors import EngineError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import ENGINE, EngineSpec
 
@@ -37,9 +40,12 @@ class ProjectHooks:
         self._node_started = 0.0
         self._may_search = False
         self._env = ""
+        self._lake: str | None = None
         self._catalog: DataCatalog | None = None
         self._run_id: str | None = None
         self._run_is_ours = True
+        self._job_run = ""
+        self._joined = False
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -49,6 +55,8 @@ class ProjectHooks:
         # A run that was open before belongs to whoever opened it: it is tagged and filled, and left open.
         self._run_is_ours = mlflow.active_run() is None
         self._env = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
+        lake = (context.config_loader.runtime_params or {}).get("lake") or context.config_loader["globals"]["lake"]
+        self._lake = lake if "://" in lake else None
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
     @hook_impl
@@ -56,33 +64,43 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
-        from lakehouse_ml import tracking
+        from lakehouse_ml import provenance, tracking
 
         for name in sorted(pipeline.datasets()):
-            catalog.get(name)  # a wrong entry is told before the first node runs
+            _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
+        _check_volumes(pipeline, catalog)
+        computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
         self._catalog, self._seconds, self._run_id = catalog, {}, None
         searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
-        active = mlflow.active_run()
+        active, code = mlflow.active_run(), _code(run_params["project_path"])
+        provenance.begin(str(active.info.run_id) if active else None, code["git_sha"])
         if active is None:
             return
         self._run_id = active.info.run_id
-        tracking.end_abandoned(active)
+        tracking.end_abandoned(active, self._lake)
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
         tags = {
             "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",
             "use_case": ",".join(use_cases),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "engine": ENGINE.kind,
+            **computes,
             "environment": self._env,
-            **_git(run_params["project_path"]),
+            **({"lake": self._lake} if self._lake else {}),
+            **code,
         }
         mlflow.set_tags(tags)
+        self._job_run, self._joined = str((run_params.get("runtime_params") or {}).get("job_run") or ""), False
 
     @hook_impl
     def before_node_run(self) -> None:
-        """Start the clock of a node, and before the first that has something new, what a search will need."""
+        """Start the clock of a node, and before the first that has something new, join the job and start workers."""
         self._node_started = time.perf_counter()
+        if self._job_run and self._run_id and not self._joined:
+            from lakehouse_ml import job_run
+
+            job_run.join(self._job_run, self._run_id)
+            self._joined = True
         if self._may_search:
             self._may_search = False
             from lakehouse_ml.estimators import sklearn as estimators
@@ -101,14 +119,53 @@ class ProjectHooks:
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
-        from lakehouse_ml import summary, tracking
+        from lakehouse_ml import job_run, summary, tracking
 
         if self._run_id and self._run_is_ours:
             tracking.end(self._run_id, did_something=bool(self._seconds))
+        if self._run_id and self._joined:
+            job_run.left(self._run_id)
+        elif self._run_id and self._job_run:
+            job_run.confirm(self._job_run, self._run_id)
         total = time.perf_counter() - self._started
         lake = (run_params.get("runtime_params") or {}).get("lake")
-        click.echo(summary.of_run(pipeline, catalog, self._seconds, total, lake), color=_coloured())
+        told = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, lake))
+        click.echo(told, color=_coloured())
         self._started = time.perf_counter()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Tell the run of the job, once kedro-mlflow has told the task's, that it failed."""
+        from lakehouse_ml import job_run
+
+        if self._run_id and self._joined:
+            with suppress(Exception):  # the store may be what failed
+                job_run.left(self._run_id)
+
+
+def _document(name: str, dataset: Any, catalog: DataCatalog) -> None:
+    """Let a table tell by SQL what the contract says that its entry is bound to."""
+    spec = catalog.validator_specs.get(name)
+    if spec is not None and hasattr(dataset, "document"):
+        from kedro.validation.core import resolve_validator
+
+        dataset.document(resolve_validator(spec))
+
+
+def _check_volumes(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Where no Volume is mounted, its path would be a folder of this machine.
+
+    Raises:
+        EngineError: Names what can't be read or written here.
+    """
+    known = catalog.config_resolver
+    entries = {name: known.config.get(name) or known.resolve_pattern(name) for name in pipeline.datasets()}
+    held = sorted(name for name, entry in entries.items() if str(entry.get("filepath", "")).startswith("/Volumes/"))
+    if held and not Path("/Volumes").is_dir():
+        raise EngineError(
+            f"{', '.join(held)} lie in a Volume, and none is mounted on this machine: run the stages that read or "
+            f"write them as a job, and here the others (--pipelines)."
+        )
 
 
 def _coloured() -> bool:
@@ -121,11 +178,10 @@ def _stages(pipeline: Pipeline) -> str:
     return "whole life" if len(stages) == len(STAGES) else ", ".join(stages)
 
 
-def _git(project_path: str) -> dict[str, str]:
-    """Commit of the checkout, or the one that a job was given (`LAKEHOUSE_ML_GIT_SHA`: a cluster has no git)."""
-    given = os.environ.get("LAKEHOUSE_ML_GIT_SHA")
-    if given:
-        return {"git_sha": given}
+def _code(project_path: str) -> dict[str, str]:
+    """Commit of the checkout, or that of the wheel and what it holds: a cluster has no git."""
+    if place.INSTALLED:
+        return {"git_sha": place.built()["git_sha"], "wheel_sha256": place.built()["sha256"]}
     call = ["git", "-C", project_path, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return {"git_sha": subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()}

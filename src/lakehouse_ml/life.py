@@ -6,13 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 from lakehouse_ml import quiet
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.place import PROJECT, configure
 from lakehouse_ml.use_cases import USE_CASES
 
-PROJECT = Path(__file__).resolve().parents[2]
 LANDING = PROJECT / "data" / "landing"
 NAMES = tuple(use_case.name for use_case in USE_CASES)
 
@@ -22,10 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import settings
-    from kedro.framework.startup import bootstrap_project
 
     given = _arguments(argv)
-    bootstrap_project(PROJECT)
+    configure()
     if given.quiet:
         quiet.say_only_the_summary()
     names = list(NAMES) if given.use_case == "all" else [given.use_case]

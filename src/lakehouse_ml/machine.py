@@ -6,19 +6,47 @@ state is recognised, wherever it came up.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from lakehouse_ml.errors import LakehouseError, chain
+from lakehouse_ml import places
+from lakehouse_ml.errors import BusyError, LakehouseError, chain
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 # What delta-rs, which takes a path for an address, can't write to; each was tried.
 _ALIEN = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
 _STORE = "the tracking store {lake}/mlflow.db"
+# What an object store says of itself, in the words of delta-rs, Sail and Hadoop.
+_NO_BUCKET = r"NoSuchBucket|bucket does not exist"
+_NOT_ALLOWED = (
+    r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|[Nn]o credentials|Status Code: 403|"
+    r"Unable to load credentials|CredentialsNotLoaded|latest/(api/token|meta-data)|403 Forbidden"
+)
+_BROKEN_OFF = (
+    r"SlowDown|Service Unavailable|Generic S3 error|HTTP error|error sending request|response body error|"
+    r"Unable to execute HTTP request|AWSServiceIOException|AWSClientIOException|AWSServiceThrottled|"
+    r"Premature end of Content-Length"
+)
+_TRIES = 6
 _STATES = {
+    _NO_BUCKET: "There is no bucket at {place}: name another address, or create it.",
+    _NOT_ALLOWED: (
+        "The store refuses {place}: credentials are missing, expired, or don't allow it (a policy may ask for "
+        "encryption, too). They are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role."
+    ),
+    _BROKEN_OFF: (
+        "The store of {place} doesn't answer as it should, although it was asked again and again. What was finished "
+        "is kept; run again later."
+    ),
     r"No space left on device|database or disk is full|Disk quota exceeded": (
         "The disk is full: {place} could not be written. What was finished is kept; free some space, then run again."
     ),
@@ -45,7 +73,8 @@ _STATES = {
         "Another version of MLflow wrote " + _STORE + " (its schema is {found}, this MLflow's {expected}). Use that "
         "version; if it was an older one, copy the file and run: mlflow db upgrade sqlite:///{lake}/mlflow.db"
     ),
-    r"Missing commit file|Object at location \S+ not found|Parquet error|Parquet file size is|Invalid Parquet file": (
+    r"Missing commit file|Object at location \S+ not found|FAILED_READ_FILE|Parquet error|"
+    r"Parquet file size is|Invalid Parquet file": (
         "A table's file is damaged or gone: {place}. Restore the table's folder from a copy, or start a new lake from "
         "the same files: LAKE=<folder>."
     ),
@@ -60,10 +89,6 @@ _PLACES = (
 )
 
 
-class BusyError(LakehouseError):
-    """Another run works on the same lake."""
-
-
 def explain(error: BaseException, lake: str) -> str | None:
     """The sentence for a state of the machine that an exception tells of; None for any other exception."""
     for seen in chain(error):
@@ -75,17 +100,46 @@ def explain(error: BaseException, lake: str) -> str | None:
     return None
 
 
+def is_the_stores(error: BaseException) -> bool:
+    """Whether something failed by how an object store answered, and not by what lies there."""
+    return any(re.search(f"{_NO_BUCKET}|{_NOT_ALLOWED}|{_BROKEN_OFF}", str(seen)) for seen in chain(error))
+
+
+def asked_again(work: Callable[[], T]) -> T:
+    """What `work` gives, which is done anew where an object store's answer broke off.
+
+    The libraries' own retries repeat a request that wasn't answered, and not one whose answer began.
+    """
+    for pause in range(1, _TRIES):
+        try:
+            return work()
+        except Exception as error:
+            told = " ".join(str(seen) for seen in chain(error))
+            if re.search(f"{_NO_BUCKET}|{_NOT_ALLOWED}", told) or not re.search(_BROKEN_OFF, told):
+                raise
+            log.info("  the store's answer broke off: asked again")
+            time.sleep(pause)
+    return work()
+
+
 @contextmanager
 def held(lake: str) -> Iterator[None]:
     """Have a lake for oneself: of two runs at once, the second is refused. The system lets go of it when a run dies.
 
-    A lake at an address (`s3://…`) can't be held: there the tables' own commits decide.
+    At an address (`s3://…`) there is no such system: see `object_store.held`; a Volume can't be held, there the
+    tables' own commits decide.
 
     Raises:
         BusyError: Another run has it.
         LakehouseError: No lake can be there.
     """
     if "://" in lake:
+        from lakehouse_ml import object_store
+
+        with object_store.held(lake):
+            yield
+        return
+    if not places.is_local(lake):
         yield
         return
     import fcntl
@@ -123,5 +177,7 @@ def _place(error: BaseException, lake: str) -> str:
         for text in texts:
             found = re.search(words, text)
             if found:
-                return found[1] if found[1].startswith("/") or "/" not in found[1] else "/" + found[1]
+                return (
+                    found[1] if found[1].startswith("/") or "://" in found[1] or "/" not in found[1] else "/" + found[1]
+                )
     return lake

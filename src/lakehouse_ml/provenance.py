@@ -18,15 +18,20 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who made a result, and of what: node, input versions by dataset name, and their fingerprint."""
+    """Who made a result, and of what: node, input versions by dataset name, and their fingerprint.
+
+    The run (MLflow's id of it) and the git commit tell who else to ask; they don't make a result another one.
+    """
 
     node: str
     inputs: Mapping[str, str]
     fingerprint: str
+    run: str | None = None
+    git: str | None = None
 
     def to_json(self) -> str:
         """One line for a commit's metadata or a tag."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, sort_keys=True)
 
 
 @runtime_checkable
@@ -48,6 +53,14 @@ class Recorded(Protocol):
 _current: ContextVar[Provenance | None] = ContextVar("lakehouse_ml_provenance", default=None)
 
 
+_run: ContextVar[tuple[str | None, str | None]] = ContextVar("lakehouse_ml_run", default=(None, None))
+
+
+def begin(run: str | None, git: str | None) -> None:
+    """Let all that is described from now on be of this run and this git commit."""
+    _run.set((run, git))
+
+
 def current() -> Provenance | None:
     """The provenance of the node that is running, if the runner told it."""
     return _current.get()
@@ -66,7 +79,7 @@ def recording(provenance: Provenance | None) -> Iterator[None]:
 def describe(node: str, inputs: Mapping[str, str]) -> Provenance:
     """The provenance of a node's results from the tokens of its inputs (parameters included)."""
     basis = json.dumps([node, sorted(inputs.items()), code_hash()])
-    return Provenance(node, dict(inputs), hashlib.sha256(basis.encode()).hexdigest()[:32])
+    return Provenance(node, dict(inputs), hashlib.sha256(basis.encode()).hexdigest()[:32], *_run.get())
 
 
 @cache

@@ -6,8 +6,9 @@ import logging
 import os
 import warnings
 from functools import cache
-from pathlib import Path
 from typing import Any
+
+from lakehouse_ml.place import CONF
 
 _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprecated")
 
@@ -22,6 +23,8 @@ def hide_what_nobody_can_act_on() -> None:
         warnings.showwarning = _show
     # MLflow sets the level of its loggers itself, from here.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # Where a server keeps the runs, each would be told with its address as often as it is left.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     _log_as_conf_says()
     # Neither Kedro's nor MLflow's usage statistics leave the machine.
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -45,11 +48,10 @@ def _log_as_conf_says() -> None:
     """
     import yaml
 
-    found = Path(__file__).resolve().parents[2] / "conf"
-    ours = found / "base" / "logging.yml"
+    ours = CONF / "base" / "logging.yml"
     if not ours.is_file():
         return
-    if os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(found / "logging.yml")) != str(found / "logging.yml"):
+    if os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(CONF / "logging.yml")) != str(CONF / "logging.yml"):
         return
     from kedro.framework.project import LOGGING
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
+import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from lakehouse_ml.flow import PROJECT, first_line, registered, write_or_print
+from lakehouse_ml.flow import first_line, registered, write_or_print
+from lakehouse_ml.place import CONF, PROJECT
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.base import Table
 
@@ -41,7 +43,8 @@ def page() -> str:
     """The page of this project: make's targets, pipelines, conf, datasets and columns."""
     stages = registered()
     conf = _conf()
-    parts = [_HEAD, _targets((PROJECT / "Makefile").read_text(encoding="utf-8")), _pipelines(stages)]
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    parts = [_HEAD, _targets(makefile), _commands(), _pipelines(stages)]
     for use_case in USE_CASES:
         parts += [
             parameters(use_case.name, specs(use_case.name, stages), conf["parameters"][use_case.name]),
@@ -145,7 +148,7 @@ def _conf() -> dict[str, Any]:
     from kedro.framework.project import settings
 
     given = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
-    loader = OmegaConfigLoader(str(PROJECT / "conf"), **given)
+    loader = OmegaConfigLoader(str(CONF), **given)
     names = ("parameters", "catalog", "globals", "spark", "mlflow")
     read: dict[str, Any] = json.loads(
         json.dumps({name: loader[name] for name in names}, default=str).replace(f"{PROJECT}/", "")
@@ -157,6 +160,25 @@ def _targets(makefile: str) -> str:
     rows = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
     table = [f"| `make {name}` | {_escaped(told)} |" for name, told in rows]
     return "\n".join(["## Commands", "", "| command | what it does |", "|---|---|", *table, ""])
+
+
+def _commands() -> str:
+    """The project's own words on Kedro's command line."""
+    from lakehouse_ml.cli import cli
+
+    rows = []
+    for name, command in cli.commands.items():
+        for path, each in _subcommands(name, command):
+            rows.append(f"| `kedro {path}` | {_escaped(str(each.help).splitlines()[0])} |")
+    return "\n".join(["Beside Kedro's own commands:", "", "| command | what it does |", "|---|---|", *rows, ""])
+
+
+def _subcommands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    for name, each in command.commands.items():
+        yield from _subcommands(f"{path} {name}", each)
 
 
 def _pipelines(stages: Mapping[str, Pipeline]) -> str:
@@ -209,7 +231,7 @@ def _columns(use_case: UseCase) -> str:
 def _other_conf(conf: Mapping[str, Any]) -> str:
     parts = ["## Other conf", ""]
     for name in ("globals", "spark", "mlflow"):
-        text = (PROJECT / "conf" / "base" / f"{name}.yml").read_text(encoding="utf-8")
+        text = (CONF / "base" / f"{name}.yml").read_text(encoding="utf-8")
         told = dict(re.findall(r"^\s*(\w+):.*?\s# (.+)$", text, re.MULTILINE))
         parts += [f"### {name}.yml", "", "| key | base | meaning |", "|---|---|---|"]
         for key, value in _leaves(conf[name]):

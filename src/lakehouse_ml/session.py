@@ -6,22 +6,25 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
-from kedro.framework.project import settings
+from kedro.framework.project import pipelines, settings
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, machine, provenance
+from lakehouse_ml import errors, machine, provenance, s3
 from lakehouse_ml.conf import Conf
+from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.preflight import Preflight
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
 from lakehouse_ml.spark import ENGINE
 
@@ -61,17 +64,27 @@ class UpToDateRunner(SequentialRunner):
     ) -> None:
         loads = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
         for number, node in enumerate(pipeline.nodes, 1):
-            told = self._provenance(node, catalog)
-            if told and self._is_current(node, catalog, told.fingerprint):
-                self.skipped.append(node.name)
-            else:
-                log.info("[%2d/%d] %s", number, len(pipeline.nodes), node.name)
-                started = time.perf_counter()
-                # No hint from where to resume: the same command does what is left.
-                with provenance.recording(told), _heartbeat(node.name):
-                    Task(node, catalog, self._is_async, hook_manager, run_id).execute()
-                self.seconds[node.name] = time.perf_counter() - started
+            task = Task(node, catalog, self._is_async, hook_manager, run_id)
+            machine.asked_again(partial(self._do, task, f"[{number:2d}/{len(pipeline.nodes)}] {node.name}", catalog))
             self._release_datasets(node, catalog, loads, pipeline)
+
+    def _do(self, task: Task, progress: str, catalog: CatalogProtocol[Any, Any]) -> None:
+        """Run a node whose results aren't there; whoever repeats that does what is left."""
+        node = task.node
+        told = self._provenance(node, catalog)
+        if told and self._is_current(node, catalog, told.fingerprint):
+            self.skipped.append(node.name)
+            return
+        log.info("%s", progress)
+        started = time.perf_counter()
+        # No hint from where to resume: the same command does what is left.
+        try:
+            with provenance.recording(told), _heartbeat(node.name):
+                task.execute()
+        except Exception as error:
+            error.add_note(f"Node {node.name} failed.")
+            raise
+        self.seconds[node.name] = time.perf_counter() - started
 
     def _provenance(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> Provenance | None:
         tokens = {name: _token(catalog, name) for name in node.inputs}
@@ -126,8 +139,14 @@ class ProjectSession(KedroSession):
     """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
 
     def load_context(self) -> KedroContext:
-        """The project's context; an environment that has no folder in conf is refused by name."""
+        """The project's context; an environment that isn't there, or waits for a variable, is refused by name."""
         self._check_folders()
+        conf, loader = Conf(self._folders()), self._get_config_loader()
+        told: set[str] = set()
+        for kind in ("globals", "spark", "mlflow"):
+            for fault in conf.waiting(kind, loader[kind], told):
+                raise errors.ConfError(fault)
+        self._lake(loader)
         return super().load_context()
 
     def run(self, *args: Any, **given: Any) -> dict[str, Any]:
@@ -145,8 +164,8 @@ class ProjectSession(KedroSession):
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
-            lake = self._address("lake", loader)
-            with machine.held(lake):
+            lake = self._lake(loader)
+            with nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
             # Ctrl-C ends the engine's server too, and MLflow asks the session where the registry is.
@@ -159,6 +178,39 @@ class ProjectSession(KedroSession):
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
+
+    def preflight(self) -> list[str]:
+        """What is wrong with the environment, judged by conf alone; a sentence each.
+
+        Raises:
+            LakehouseError: There is no such environment.
+        """
+        self._check_folders()
+        args = settings.CONFIG_LOADER_ARGS
+
+        def load(env: str) -> AbstractConfigLoader:
+            loader: AbstractConfigLoader = settings.CONFIG_LOADER_CLASS(conf_source=self._conf_source, env=env, **args)
+            return loader
+
+        env = self.store.get("env") or args["default_run_env"]
+        return Preflight(Path(self._conf_source), env, load, {name: pipelines[name] for name in STAGES}).faults()
+
+    def environment(self) -> Environment:
+        """What the environment would compute with; nothing is started.
+
+        Raises:
+            LakehouseError: There is no such environment, or its conf can't be read.
+        """
+        self._check_folders()
+        conf = Conf(self._folders())
+        try:
+            loader = self._get_config_loader()
+            return described(conf, loader, self._address("lake", loader))
+        except Exception as error:
+            told = _sentence(error, conf)
+            if told is None:
+                raise
+            raise errors.ConfError(str(told)) from error
 
     def landing(self) -> Path:
         """The landing folder that conf names, above those of the use cases.
@@ -175,10 +227,17 @@ class ProjectSession(KedroSession):
                 raise
             raise click.ClickException(str(told)) from error
 
+    def _lake(self, loader: AbstractConfigLoader) -> str:
+        """The lake's address, after everything that opens it was told how."""
+        s3.tell(loader["globals"])
+        return self._address("lake", loader)
+
     def _address(self, name: str, loader: AbstractConfigLoader) -> str:
         """A global that is an address: the one that the run was given, or conf's."""
         given = (self.store.get("runtime_params") or {}).get(name)
-        address: str = settings.CONFIG_LOADER_ARGS["custom_resolvers"]["address"](given or loader["globals"][name])
+        own, resolvers = loader["globals"], settings.CONFIG_LOADER_ARGS["custom_resolvers"]
+        kind = own["lake_kind"] if name == "lake" else "path"
+        address: str = resolvers["lake"](kind, given or own[name])
         return address
 
     def _folders(self) -> tuple[Path, ...]:
@@ -219,9 +278,12 @@ def _end_runs(status: str, outer: str | None) -> None:
     """Close what was opened in MLflow, as far as that is possible: the store may be what failed."""
     import mlflow
 
+    from lakehouse_ml import job_run
+
     with suppress(Exception):
         while (active := mlflow.active_run()) is not None and active.info.run_id != outer:
             mlflow.end_run(status)
+            job_run.left(active.info.run_id)
 
 
 def _check_names(pipelines: Sequence[str]) -> None:

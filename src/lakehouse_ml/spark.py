@@ -8,11 +8,14 @@ import logging
 import os
 import sys
 import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from lakehouse_ml import s3, workspace
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.spec import Spec
 
@@ -22,20 +25,58 @@ if TYPE_CHECKING:
     from pyspark.sql.connect.client.retries import RetryPolicy
 
 log = logging.getLogger(__name__)
+# They compute in a workspace of Databricks: folders of this machine are none of theirs.
+REMOTE = ("connect", "databricks")
 
 
 class EngineSpec(Spec):
     """`conf/<env>/spark.yml`: which engine an environment computes with.
 
     Attributes:
-        engine: `sail` is Spark Connect without a JVM; `spark` is Apache Spark with Delta's jars, on a JVM.
-        master: Where `spark` computes: `local[*]`, or `spark://host:port`.
+        engine: `sail` is Spark Connect without a JVM; `spark` is Apache Spark with Delta's jars, on a JVM; `connect` is
+            remote compute of Databricks; `databricks` is the session of the Databricks job that the run is.
+        master: Where `spark` computes: `local[*]`, a cluster's `spark://host:port`, or `sc://host:port`, the Spark
+            Connect server of a cluster, which has Delta's jars itself.
+        compute: What `databricks` has to find, `classic` or `serverless`; what `connect` asks for, `serverless`, the id
+            of a cluster, or a Spark Connect server (`sc://host:port`).
         settings: Spark's own, by their names.
     """
 
-    engine: Literal["sail", "spark"]
+    engine: Literal["sail", "spark", "connect", "databricks"]
     master: str = "local[*]"
+    compute: str | None = Field(default=None, validate_default=True)
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @property
+    def serves(self) -> bool:
+        """Whether `spark` is a server elsewhere, and no JVM of this process."""
+        return self.master.startswith("sc://")
+
+    @field_validator("compute")
+    @classmethod
+    def _is_of_the_engine(cls, given: str | None, info: ValidationInfo) -> str | None:
+        engine = info.data.get("engine")
+        if engine == "databricks" and given not in ("classic", "serverless"):
+            raise ValueError("for the engine databricks it is classic or serverless")
+        if engine == "connect" and not given:
+            raise ValueError("for the engine connect it is serverless, the id of a cluster, or sc://host:port")
+        if engine in ("sail", "spark") and given:
+            raise ValueError(f"the engine {engine} computes here")
+        return given
+
+
+def missing(spec: EngineSpec) -> list[str]:
+    """What keeps an engine from starting here, each with the way to get it; nothing is started or contacted."""
+    if spec.engine == "sail":
+        lacks = [name for name in ("pysail", "pyspark") if not find_spec(name)]
+        return [f"engine: sail needs {' and '.join(lacks)}, not installed here: make run sets that up"] if lacks else []
+    if spec.engine == "spark":
+        from lakehouse_ml import jars
+
+        return [] if spec.serves else jars.missing()
+    if spec.engine == "connect":
+        return list(workspace.missing_for_connect(str(spec.compute)))
+    return list(workspace.missing_for_job(str(spec.compute)))
 
 
 class Engine:
@@ -45,6 +86,7 @@ class Engine:
         """No engine is chosen yet."""
         self._spec: EngineSpec | None = None
         self._session: SparkSession | None = None
+        self._given: SparkSession | None = None
         self._server: Any = None
         self._links: tempfile.TemporaryDirectory[str] | None = None
 
@@ -52,6 +94,11 @@ class Engine:
     def kind(self) -> str:
         """Name of the chosen engine."""
         return self._chosen().engine
+
+    @property
+    def commits(self) -> bool:
+        """Whether it writes Delta tables itself, and has a catalog; Sail's writer can't be trusted with a batch."""
+        return self._spec is not None and self._spec.engine != "sail"
 
     def choose(self, spec: EngineSpec) -> None:
         """Fix the engine of this process.
@@ -66,10 +113,20 @@ class Engine:
     def session(self) -> SparkSession:
         """The running session, started at the first call."""
         if self._session is None:
-            self._chosen()
-            self._session = self._start_sail() if self.kind == "sail" else self._start_spark(self._chosen())
+            self._session = self._started(self._chosen())
             self._session.conf.set("spark.sql.session.timeZone", "UTC")
         return self._session
+
+    def facts(self) -> dict[str, str]:
+        """What computes, as a run's tags; a session of Databricks is started for it, so that it can be what it says."""
+        spec = self._chosen()
+        for fault in missing(spec):
+            raise EngineError(fault)
+        if spec.engine == "sail":
+            return {"engine": "sail", "engine.version": version("pysail")}
+        if spec.engine == "spark":
+            return {"engine": "spark", "engine.version": version("pyspark"), "engine.compute": spec.master}
+        return {"engine": spec.engine, "engine.version": self.session().version, "engine.compute": str(spec.compute)}
 
     def readable(self, path: str) -> str:
         """Where the engine finds a table: Sail's Delta reader looks in vain where a URL would need escapes.
@@ -79,6 +136,10 @@ class Engine:
         """
         from urllib.parse import quote
 
+        if self.kind == "spark" and path.startswith("s3://"):
+            from lakehouse_ml import jars
+
+            jars.check_s3()
         if self.kind != "sail" or "://" in path or quote(path) == path:
             return path
         if self._links is None:
@@ -103,13 +164,14 @@ class Engine:
 
     def stop(self) -> None:
         """End the session and what was started for it; the next call of `session` starts anew."""
-        if self._session is not None:
+        # A session that was there before is its owner's.
+        if self._session is not None and self._session is not self._given and self.kind != "databricks":
             # Ctrl-C ends the server as well: its client would try for minutes to say goodbye to it.
             if self.kind == "sail":
                 session: Any = self._session
                 session.client.set_retry_policies([])
             self._session.stop()
-            self._session = None
+        self._session = None
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -122,7 +184,21 @@ class Engine:
             raise EngineError("No engine is chosen: load the project through Kedro, which reads conf/<env>/spark.yml.")
         return self._spec
 
+    def _started(self, spec: EngineSpec) -> SparkSession:
+        for fault in missing(spec):
+            raise EngineError(fault)
+        if spec.engine == "sail":
+            return self._start_sail()
+        if spec.engine == "spark":
+            return _served(spec) if spec.serves else self._start_spark(spec)
+        if spec.engine == "connect":
+            return workspace.connect_session(str(spec.compute))
+        return workspace.job_session()
+
     def _start_sail(self) -> SparkSession:
+        self._given = _given("sail")
+        if self._given is not None:
+            return self._given
         # Sail logs its start and its stop to stderr unless told before it loads; neither is news to anybody.
         os.environ.setdefault("RUST_LOG", "error")
         from pysail.spark import SparkConnectServer
@@ -144,31 +220,33 @@ class Engine:
         started: SparkSession = session
         return started
 
-    @staticmethod
-    def _start_spark(spec: EngineSpec) -> SparkSession:
+    def _start_spark(self, spec: EngineSpec) -> SparkSession:
         """Apache Spark in a JVM of its own.
 
         Raises:
-            EngineError: What is missing (Spark, its jars, Java), and how to get it.
+            EngineError: Spark doesn't start.
         """
         from pyspark.sql import SparkSession
 
         from lakehouse_ml import jars
 
-        jars.check_machine()
+        self._given = _given("spark")
+        if self._given is not None:
+            return self._given
         # What a session of another kind has left in the environment, that of a parent too, would be asked for instead.
         for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
             os.environ.pop(left, None)
         # Workers run this very Python; what Spark logs of itself is told by conf beside this file.
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_conf"))
-        settings = _SPARK | {"spark.driver.extraClassPath": jars.class_path()}
+        paths = {f"spark.{who}.extraClassPath": jars.class_path() for who in ("driver", "executor")}
+        settings = DELTA | _SPARK | s3.spark_settings() | paths
         if spec.master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         builder = SparkSession.builder.master(spec.master).appName("lakehouse-ml")
         for name, value in (settings | spec.settings).items():
-            builder = builder.config(name, str(value).lower() if isinstance(value, bool) else str(value))
+            builder = builder.config(name, _spelt(value))
         log.info("  Apache Spark starts on %s", spec.master)
         try:
             return builder.getOrCreate()
@@ -180,14 +258,69 @@ class Engine:
             ) from error
 
 
-_SPARK: dict[str, str] = {
+# What makes Spark know Delta.
+DELTA: dict[str, str] = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+_SPARK: dict[str, str] = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
+
+
+def _spelt(value: object) -> str:
+    """A setting as Spark reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _served(spec: EngineSpec) -> SparkSession:
+    """A session on the Spark Connect server of a cluster.
+
+    Raises:
+        EngineError: It doesn't answer, or is none of Apache Spark.
+    """
+    from pyspark.sql import SparkSession
+
+    try:
+        session: SparkSession = SparkSession.builder.remote(spec.master).getOrCreate()
+        actual = _kind(session)
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EngineError(f"No Spark Connect server answers at {spec.master} ({first}).") from error
+    if actual != "Spark Connect":
+        raise EngineError(f"conf says engine: spark, and {spec.master} is {actual}.")
+    for name, value in spec.settings.items():
+        if session.conf.isModifiable(name):
+            session.conf.set(name, _spelt(value))
+    return session
+
+
+def _given(kind: str) -> SparkSession | None:
+    """The session that this process had before, as a job's has: it is used as it is, and left to whoever made it.
+
+    Raises:
+        EngineError: It is of another kind.
+    """
+    from pyspark.sql import SparkSession
+
+    found = SparkSession.getActiveSession()
+    if found is None:
+        return None
+    actual = _kind(found)
+    if actual != kind:
+        raise EngineError(f"conf says engine: {kind}, and this process has a session of {actual} already.")
+    return found
+
+
+def _kind(session: SparkSession) -> str:
+    """What computes. Asked for its version, Sail tells its own, and Spark that of the session."""
+    told = str(session.sql("SELECT version()").collect()[0][0])
+    if not told.startswith(session.version):
+        return "sail"
+    return "Spark Connect" if "connect" in type(session).__module__ else "spark"
 
 
 def _ask_again() -> RetryPolicy:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakehouse_ml import places
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.place import INSTALLED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +78,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
         report = catalog.to_config()[0].get(f"{use_case.name}.report_page", {}).get("filepath")
         lines += [_line("report", _shown(report))] if report else []
     lines.append(_line("time", _times(use_case.name, run)))
-    if run.stages >= set(STAGES):
+    if run.stages >= set(STAGES) and not INSTALLED:  # there is no make beside a wheel
         lines += _next(run.lake)
     return "\n".join(lines)
 
@@ -190,7 +192,7 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     handed = _stored(catalog, f"{use_case.name}.report_actions")
     day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
     words = use_case.wording
-    named = Path(scores.address).name if isinstance(scores, DeltaTable) else table
+    named = places.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
     return [_line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}{day}: {_shown(actions)}")]
 
@@ -216,9 +218,14 @@ def _times(name: str, run: Run) -> str:
 
 
 def _next(lake: str | None) -> list[str]:
+    import mlflow
+
     same_lake = f" LAKE={shlex.quote(lake)}" if lake else ""
+    store = mlflow.get_tracking_uri()
     commands = {
-        f"make ui{same_lake}": "the runs, the trials and the registered model, in MLflow",
+        store
+        if store.startswith("http")
+        else f"make ui{same_lake}": "the runs, the trials and the registered model, in MLflow",
         "make viz": "the pipelines as a picture",
         "make run LANDING=<folder> LAKE=data/mine": "the same on your own files",
     }

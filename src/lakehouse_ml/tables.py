@@ -38,6 +38,26 @@ class Batch:
         return f"{self.column} IN ({listed})"
 
 
+@dataclass(frozen=True)
+class Once:
+    """Rows that are appended unless they were: a writer numbers what it appends, each time higher.
+
+    Attributes:
+        rows: The frame.
+        writer: Who appends, by a name of its own in the table.
+        number: Of these rows; they and all that have a lower one are there already if it is known.
+    """
+
+    rows: Any
+    writer: str
+    number: int
+
+
+def rows_of(data: Any) -> Any:
+    """The frame itself, or that of a batch; on Databricks any name is an attribute of a frame, so none is asked for."""
+    return data.rows if isinstance(data, Batch | Once) else data
+
+
 def shown(address: str, parts: int = 3) -> str:
     """An address as it may be shown to others: without the folders of this machine that it lies in.
 

@@ -55,15 +55,27 @@ def end(run_id: str, *, did_something: bool) -> None:
         mlflow.delete_run(run_id)
 
 
-def end_abandoned(active: Run) -> None:
+def end_abandoned(active: Run, lake: str | None = None) -> None:
     """End as killed what a dead process left open in the experiment of the active run.
 
-    Only whoever holds the lake may call this: then no other run of ours is alive.
+    Only whoever holds the lake may call this: then no other run of ours is alive, in a store that lies in the lake, or
+    among a server's runs of that lake. Of a server's other runs others may be at work.
+
+    Args:
+        active: The run that is open now.
+        lake: An address whose server knows the runs of other lakes, too: only those with this tag are meant.
     """
     import mlflow
 
+    if lake is None and not mlflow.get_tracking_uri().startswith("sqlite:"):
+        return
     client = mlflow.MlflowClient()
-    for run in client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'"):
+    alive = client.search_runs([active.info.experiment_id], "attributes.status = 'RUNNING'")
+    lakes = {run.info.run_id: run.data.tags.get("lake") for run in alive}
+    for run in alive:
+        # A trial is of the lake of the run that it stands below.
+        if lakes.get(run.data.tags.get("mlflow.parentRunId"), lakes[run.info.run_id]) != lake:
+            continue
         # Kedro's tags, and the trials' one: a run that somebody opened by hand stays as it is.
         if run.info.run_id != active.info.run_id and run.data.tags.keys() & {"use_case", "project_path"}:
             client.set_terminated(run.info.run_id, "KILLED")
@@ -89,16 +101,17 @@ def _log_candidate(candidate: Candidate, catalog: DataCatalog) -> None:
     made = current()
     for name, token in (made.inputs if made else {}).items():
         if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
-            _log_input(candidate, name, table.address, int(token.split()[0].removeprefix("v")))
+            _log_input(candidate, name, table, int(token.split()[0].removeprefix("v")))
 
 
-def _log_input(candidate: Candidate, name: str, address: str, version: int) -> None:
+def _log_input(candidate: Candidate, name: str, table: DeltaTable, version: int) -> None:
     """The table that the model was trained on, with its Delta version."""
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
 
-    source = DeltaDatasetSource(path=address, delta_table_version=version)
+    where = "delta_table_name" if table.kind == "schema" else "path"
+    source = DeltaDatasetSource(**{where: table.address}, delta_table_version=version)
     dataset = from_pandas(candidate.example, source=source, name=f"{name}@v{version}")
     mlflow.log_input(dataset, context="training")
 

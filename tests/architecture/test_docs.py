@@ -143,4 +143,4 @@ def test_a_notebook_is_stored_without_results_and_defines_nothing(notebook: Path
 
 
 def test_the_notebooks_are_there() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]

@@ -75,7 +75,8 @@ def _environment(copy: Path, installed: Path) -> None:
         else:
             target.write_text(program.read_text(encoding="utf-8").replace(f"{installed}", f"{copy / '.venv'}"))
             target.chmod(0o755)
-    (copy / ".make").mkdir()
+    (copy / ".make" / "bin").mkdir(parents=True)
+    (copy / ".make" / "bin" / "uv").symlink_to(installed.parent / ".make" / "bin" / "uv")
     for stamp in (".make/uv", ".venv/made", ".venv/run", ".venv/dev"):
         (copy / stamp).touch()
     if (installed / "spark").exists():

@@ -131,51 +131,51 @@ CONF = [
     conf(
         "catalog, wrong key",
         "base/catalog.yml",
-        "filepth: ${_lake}/01_raw/{use_case}/raw",
-        "base/catalog.yml, line 25: {{use_case}}.raw_{{table}}.filepth is not",
-        "filepath: ${_lake}/01_raw/{use_case}/raw",
+        'filepth: ${table:"01_raw/{use_case}/raw',
+        "base/catalog.yml, line 28: {{use_case}}.raw_{{table}}.filepth is not",
+        'filepath: ${table:"01_raw/{use_case}/raw',
     ),
     conf(
         "catalog, wrong value",
         "base/catalog.yml",
-        "manifest_{table}\n  frame: polars",
-        "base/catalog.yml, line 36: {{use_case}}.manifest_{{table}}.frame can't be 'polars'",
-        "manifest_{table}\n  frame: pandas",
+        'manifest_{table}"}\n  frame: polars',
+        "base/catalog.yml, line 39: {{use_case}}.manifest_{{table}}.frame can't be 'polars'",
+        'manifest_{table}"}\n  frame: pandas',
     ),
-    conf("catalog, unknown class", "base/catalog.yml", "DeltaTabel", "base/catalog.yml, line ", "DeltaTable"),
+    conf("catalog, unknown class", "base/catalog.yml", "DeltaTabel,", "base/catalog.yml, line ", "DeltaTable,"),
     conf(
         "catalog, a name that nothing has",
         "base/catalog.yml",
-        "${_laek}/01_raw/{use_case}/raw",
-        "base/catalog.yml, line 25: ",
-        "${_lake}/01_raw/{use_case}/raw",
+        "${_fiels}/${_reports}/drift",
+        "base/catalog.yml, line 169: ",
+        "${_files}/${_reports}/drift",
     ),
     conf(
         "catalog, not YAML",
         "base/catalog.yml",
         "keys: [[model",
-        "base/catalog.yml, line 121: this is not valid YAML",
+        "base/catalog.yml, line 128: this is not valid YAML",
         "keys: [model",
     ),
     conf(
         "churn's catalog, wrong key",
         "base/churn/catalog.yml",
         "fromat: csv  ",
-        "base/churn/catalog.yml, line 9: churn.landing_customers.fromat is not",
+        "base/churn/catalog.yml, line 8: churn.landing_customers.fromat is not",
         "format: csv  ",
     ),
     conf(
         "churn's catalog, wrong value",
         "base/churn/catalog.yml",
         "format: xlsx  ",
-        "base/churn/catalog.yml, line 9: churn.landing_customers.format can't be 'xlsx'",
+        "base/churn/catalog.yml, line 8: churn.landing_customers.format can't be 'xlsx'",
         "format: csv  ",
     ),
     conf(
         "churn's catalog, not YAML",
         "base/churn/catalog.yml",
         "format: [csv  ",
-        "base/churn/catalog.yml, line 10: this is not valid YAML",
+        "base/churn/catalog.yml, line 9: this is not valid YAML",
         "format: csv  ",
     ),
     conf(
@@ -538,8 +538,8 @@ def test_a_mistake_in_what_is_logged_is_told_before_anything_else(tmp_path: Path
         file.write(case.given.split("`")[1] + "\n")
     # The file is looked for beside the package, whichever conf a run is given.
     code = (
-        "from lakehouse_ml import quiet\n"
-        f"quiet.__file__ = {str(tmp_path / 'src' / 'lakehouse_ml' / 'quiet.py')!r}\n"
+        "from pathlib import Path; from lakehouse_ml import quiet\n"
+        f"quiet.CONF = Path({str(copied)!r})\n"
         "quiet.hide_what_nobody_can_act_on()\n"
     )
 

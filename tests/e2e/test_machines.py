@@ -65,7 +65,7 @@ class Place:
 
     def commits(self, name: str) -> list[dict[str, Any]]:
         """What each commit says of itself, oldest first."""
-        return [json.loads(commit["lakehouse_ml"]) for commit in reversed(self.table(name).history())]
+        return [json.loads(commit["userMetadata"]) for commit in reversed(self.table(name).history())]
 
 
 def place(folder: Path, landing: Path | None = None) -> Place:

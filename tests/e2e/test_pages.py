@@ -32,10 +32,19 @@ SHOWS = {
         r"awaiting approval[^$]+champion +none yet[^$]+scoring was skipped",
         r"version 1 promoted[^$]+champion +version 1\n[^$]+customers in batch 2024-12-31",
     ],
+    "how-to/debug-a-node.md": [
+        r"customer_id +snapshot_on[^$]+tenure_group[^$]+\n2 ",
+        r"customer_id +probability +reasons\n0 [^$]+feature[^$]+\n2 ",
+    ],
+    "how-to/environments.md": [r"local: conf is sound\.\nengine +sail[^$]+registry +sqlite"],
     "how-to/every-night.md": [
         r"^\nchurn\n[^$]+champion +version 1\n",
         r"stable 1\d of 2\d columns",
         r"approve +There is no champion yet",
+    ],
+    "how-to/lineage.md": [
+        r"score_customers v\d+, batch 2024-12-31\n[^$]+of churn.raw_customers v\d[^$]+of file \w+\.csv of ",
+        r"\d+ 20\d\d-[^$]+ churn\.batch_scoring\.score_rows\n\d+",
     ],
     "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no champion yet"],
     "how-to/notebooks.md": [r""],
@@ -67,6 +76,7 @@ SHOWS = {
         r"verdict +version \d (promoted|refused)",
     ],
     "how-to/start-over.md": [r"champion +version 1\n", r"", r"", r""],
+    "how-to/wheel.md": [r"dist/lakehouse_ml-.+-py3-none-any\.whl\ndist/requirements\.txt\n"],
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,15 +22,20 @@ import pyarrow.dataset as pads
 import pytest
 from kedro.io import DatasetError
 
-from lakehouse_ml.datasets.delta_table import DeltaTable, _stream
+from lakehouse_ml.datasets.committers import Layout, Write, storable
+from lakehouse_ml.datasets.committers.delta_rs import Committer, stream
+from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import TableError, find
 from lakehouse_ml.provenance import Provenance, recording
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.spark import ENGINE
+from lakehouse_ml.tables import Batch, Once
+from lakehouse_ml.use_cases.base import Column, Table
 
 Row = tuple[str | None, int | None, float | None]
 
 NAMES = ["part", "id", "value"]
 DDL = "part string, id bigint, value double"
+TYPES = pa.schema([("part", pa.string()), ("id", pa.int64()), ("value", pa.float64())])
 EVERY_TYPE = (
     "k string, at timestamp, day date, n int, big bigint, x double, ok boolean, price decimal(10,2), "
     "tags array<string>, reasons array<struct<feature:string,value:string,effect:double>>, "
@@ -41,25 +47,53 @@ EVERY_TYPE = (
 class Lake:
     """Tables under a folder, written and read by one kind of frame."""
 
-    kind: Literal["spark", "pandas"]
+    kind: Literal["spark", "pandas", "schema"]
     folder: Path
     spark: Any
 
     def table(self, name: str = "table", **how: Any) -> DeltaTable:
+        if self.kind == "schema":
+            return DeltaTable(filepath=f"spark_catalog.{self.folder.name}.{name}", kind="schema", **how)
         return DeltaTable(filepath=str(self.folder / name), frame=self.kind, **how)
 
     def frame(self, *rows: Row) -> Any:
-        if self.kind == "spark":
-            return self.spark.createDataFrame(list(rows), DDL)
+        if self.kind != "pandas":
+            return of_engine(self.spark, *rows)
         return pd.DataFrame(list(rows), columns=NAMES).astype({"id": "Int64", "value": "float64"})
+
+    def remove(self, table: DeltaTable) -> None:
+        if self.kind == "schema":
+            self.spark.sql(f"DROP TABLE {table.address}")
+        else:
+            shutil.rmtree(table.address)
 
     def batch(self, *rows: Row, values: tuple[str, ...]) -> Batch:
         return Batch(self.frame(*rows), "part", values)
 
 
-@pytest.fixture(params=["spark", "pandas"])
-def lake(request: pytest.FixtureRequest, spark: Any, tmp_path: Path) -> Lake:
-    return Lake(request.param, tmp_path, spark)
+def of_engine(spark: Any, *rows: Row) -> Any:
+    """Rows that a JVM has at hand: of a list of tuples each use would ask a Python worker for them."""
+    columns = [pa.array([row[at] for row in rows], field.type) for at, field in enumerate(TYPES)]
+    return spark.createDataFrame(pa.Table.from_arrays(columns, schema=TYPES), DDL)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """On Sail delta-rs commits, to paths; Apache Spark commits itself, to paths and under names of its catalog."""
+    if "lake" in metafunc.fixturenames:
+        kinds = {"sail": ["spark", "pandas"], "spark": ["spark", "schema"]}[metafunc.config.getoption("engine")]
+        metafunc.parametrize("lake", kinds, indirect=True)
+
+
+@pytest.fixture
+def lake(request: pytest.FixtureRequest, spark: Any, tmp_path: Path) -> Iterator[Lake]:
+    here = Lake(request.param, tmp_path, spark)
+    if here.kind != "schema":
+        yield here
+        return
+    named = re.sub(r"\W", "_", tmp_path.name)
+    spark.sql(f"CREATE SCHEMA {named} LOCATION '{tmp_path}'")
+    yield replace(here, folder=tmp_path.with_name(named))
+    spark.sql(f"DROP SCHEMA {named} CASCADE")
 
 
 @pytest.fixture
@@ -255,13 +289,13 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path) -> None:
     rows = pads.dataset(tmp_path, format="ipc")
     before = pa.total_allocated_bytes()
 
-    stream = _stream(rows, rows.schema)
-    stream.read_next_batch()
+    read = stream(rows, rows.schema)
+    read.read_next_batch()
     time.sleep(0.5)
 
     # Five batches are held; read ahead, all 800 would be.
     assert pa.total_allocated_bytes() - before < 100 * values.nbytes
-    assert 1 + sum(1 for _ in stream) == 800
+    assert 1 + sum(1 for _ in read) == 800
 
 
 # --- other columns than the table's
@@ -365,7 +399,7 @@ def test_a_version_that_was_never_written_is_a_sentence(numbers: DeltaTable) -> 
 
 def test_a_loaded_frame_stays_at_its_version_while_the_table_moves_on(spark: Any, tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "table"))
-    table.save(spark.createDataFrame([("old", 1, 1.0)], DDL))
+    table.save(of_engine(spark, ("old", 1, 1.0)))
     loaded = table.load()
 
     table.save(loaded.selectExpr("'new' AS part", "id + 1 AS id", "value"))
@@ -393,7 +427,7 @@ def test_a_table_that_was_deleted_and_made_anew_has_another_token(lake: Lake) ->
     table.save(lake.frame(("a", 1, 1.0)))
     before = table.token()
 
-    shutil.rmtree(table.address)
+    lake.remove(table)
     table.save(lake.frame(("b", 2, 2.0)))
 
     assert table.token() != before
@@ -457,7 +491,9 @@ def test_a_table_that_would_be_misread_is_refused(
     assert refused(numbers.load) == f"The table at {numbers.address} uses {told}, which this engine would misread."
 
 
-def written_otherwise(table: DeltaTable, protocol: dict[str, Any], configuration: dict[str, str]) -> None:
+def written_otherwise(
+    table: DeltaTable, protocol: dict[str, Any], configuration: dict[str, str], *, mapped: bool = True
+) -> None:
     """Change the log as if another writer had made the table."""
     log = Path(table.address) / "_delta_log" / "00000000000000000000.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
@@ -466,7 +502,7 @@ def written_otherwise(table: DeltaTable, protocol: dict[str, Any], configuration
             action["protocol"] = protocol
         if "metaData" in action:
             schema = json.loads(action["metaData"]["schemaString"])
-            for number, field in enumerate(schema["fields"], 1):
+            for number, field in enumerate(schema["fields"] if mapped else [], 1):
                 field["metadata"] = {"delta.columnMapping.id": number, "delta.columnMapping.physicalName": "col-1"}
             action["metaData"] |= {"schemaString": json.dumps(schema), "configuration": configuration}
     log.write_text("\n".join(map(json.dumps, actions)))
@@ -481,7 +517,7 @@ def test_a_commit_says_which_node_made_it_of_what(lake: Lake) -> None:
     with recording(made):
         table.save(lake.batch(("a", 1, 1.0), values=("a",)))
 
-    commit = json.loads(deltalake.DeltaTable(table.address).history(1)[0]["lakehouse_ml"])
+    commit = json.loads(opened(table).history(1)[0]["userMetadata"])
 
     assert commit == {
         "node": "churn.scoring.score",
@@ -576,6 +612,9 @@ class Interrupted:
     def schema(self) -> pa.Schema:
         return self.rows.schema
 
+    def count_rows(self, **_: object) -> int:
+        return 0
+
     def to_batches(self, **_: object) -> Iterator[pa.RecordBatch]:
         other = threading.Thread(target=self.meanwhile)
         other.start()
@@ -591,12 +630,20 @@ def part(name: str, number: int) -> Batch:
     return Batch(pd.DataFrame({"part": [name], "id": [number]}), "part", (name,))
 
 
+def late(table: DeltaTable, mode: Any, rows: Interrupted, part: str = "") -> None:
+    """Commit what was begun before somebody else committed."""
+    batch = Batch(None, "part", (part,)) if mode == "replace" else None
+    says = json.dumps({"scope": [part] if part else []})
+    write = Write(mode, storable(rows.schema), says, Layout(), makes=False, batch=batch)
+    Committer(table.address).write(rows, write)
+
+
 def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
     table.save(part("a", 0))
-    late = interrupted("a", 2, lambda: table.save(part("a", 1)))
+    second = interrupted("a", 2, lambda: table.save(part("a", 1)))
 
-    sentence = refused(lambda: table._write(late, {"scope": ["a"]}, mode="overwrite", predicate="part IN ('a')"))
+    sentence = refused(lambda: late(table, "replace", second, "a"))
 
     assert sentence.startswith(f"Another run wrote to {table.address} at the same time and was first")
     assert stored(table) == [("a", 1)]
@@ -605,9 +652,9 @@ def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_pat
 def test_who_overwrites_a_table_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
     table.save(part("a", 0))
-    late = interrupted("z", 2, lambda: table.save(pd.DataFrame({"part": ["b"], "id": [1]})))
+    second = interrupted("z", 2, lambda: table.save(pd.DataFrame({"part": ["b"], "id": [1]})))
 
-    sentence = refused(lambda: table._write(late, mode="overwrite", schema_mode="overwrite"))
+    sentence = refused(lambda: late(table, "overwrite", second))
 
     assert table.address in sentence
     assert stored(table) == [("b", 1)]
@@ -617,9 +664,8 @@ def test_batches_of_their_own_do_not_get_into_each_others_way(tmp_path: Path) ->
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
     table.save(part("a", 0))
     table.save(part("b", 0))
-    late = interrupted("a", 1, lambda: table.save(part("b", 1)))
 
-    table._write(late, {"scope": ["a"]}, mode="overwrite", predicate="part IN ('a')")
+    late(table, "replace", interrupted("a", 1, lambda: table.save(part("b", 1))), "a")
 
     assert stored(table) == [("a", 1), ("b", 1)]
 
@@ -649,6 +695,77 @@ def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) 
     assert stored(DeltaTable(filepath=address, frame="pandas")) == sorted(written)
     assert len(written) + len(refusals) == 7
     assert all(address in str(find(error)) for error in refusals)
+
+
+@pytest.fixture
+def meanwhile(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
+    """Save rows in whose middle somebody else saves; on Apache Spark, where the commit itself computes the rows."""
+    if not ENGINE.commits:
+        pytest.skip("delta-rs commits what was computed before: its second writers are above")
+    begun, go = str(tmp_path / "begun"), str(tmp_path / "go")
+
+    def waits(batches: Any) -> Any:
+        Path(begun).touch()
+        while not Path(go).exists():
+            time.sleep(0.05)
+        yield from batches
+
+    def race(save: Callable[[Any], None], row: Row, other: Callable[[], None]) -> list[str]:
+        late = lake.frame(row).coalesce(1).mapInArrow(waits, DDL)
+        said: list[str] = []
+        second = threading.Thread(target=lambda: said.extend(_sentence(save, late)))
+        second.start()
+        while not Path(begun).exists() and second.is_alive():
+            time.sleep(0.05)
+        other()
+        Path(go).touch()
+        second.join()
+        return said
+
+    return race
+
+
+def _sentence(save: Callable[[Any], None], rows: Any) -> list[str]:
+    try:
+        save(rows)
+    except DatasetError as error:
+        return [str(find(error))]
+    return []
+
+
+@pytest.mark.parametrize("mode", ["replace", "overwrite"])
+def test_on_spark_who_comes_second_is_told_so_and_writes_nothing(
+    lake: Lake, meanwhile: Callable[..., list[str]], mode: str
+) -> None:
+    table, other = lake.table(), lake.table()
+    table.save(lake.batch(("a", 0, 0.0), values=("a",)))
+    save = table.save if mode == "overwrite" else lambda rows: table.save(Batch(rows, "part", ("a",)))
+
+    said = meanwhile(save, ("a", 2, 2.0), lambda: other.save(lake.batch(("a", 1, 1.0), values=("a",))))
+
+    assert [one.partition(" (")[0] for one in said] == [
+        f"Another run wrote to {table.address} at the same time and was first; nothing of this one was written. "
+        f"Run again."
+    ]
+    assert stored(table) == [("a", 1, 1.0)]
+
+
+def test_on_spark_two_who_append_at_once_are_both_in(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
+    table, other = lake.table(mode="append"), lake.table(mode="append")
+    table.save(lake.frame(("a", 0, 0.0)))
+
+    assert meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0)))) == []
+
+    assert stored(table) == [("a", 0, 0.0), ("a", 1, 1.0), ("a", 2, 2.0)]
+
+
+def test_on_spark_who_makes_a_table_second_is_told_so(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
+    table, other = lake.table(), lake.table()
+
+    said = meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0))))
+
+    assert "was first; nothing of this one was written. Run again." in said[0]
+    assert stored(table) == [("a", 1, 1.0)]
 
 
 # --- types
@@ -711,3 +828,288 @@ def test_the_newest_batch_is_counted_without_the_engine(lake: Lake) -> None:
 
     table.save(lake.frame())
     assert table.newest("part") is None
+
+
+# --- appended once
+
+
+def test_what_was_appended_once_is_not_appended_again(lake: Lake) -> None:
+    table = lake.table()
+    for number, row in ((1, ("a", 1, 1.0)), (1, ("a", 1, 1.0)), (2, ("b", 2, 2.0)), (1, ("c", 3, 3.0))):
+        table.save(Once(lake.frame(row), "ledger", number))
+
+    assert stored(table) == [("a", 1, 1.0), ("b", 2, 2.0)]
+
+
+def test_writers_number_what_they_append_each_for_itself(lake: Lake) -> None:
+    table = lake.table()
+    for writer in ("one", "other", "one"):
+        table.save(Once(lake.frame((writer, 1, 1.0)), writer, 1))
+
+    assert stored(table) == [("one", 1, 1.0), ("other", 1, 1.0)]
+
+
+# --- columns that are added
+
+
+@pytest.mark.parametrize("mode", ["append", "replace", "merge"])
+def test_columns_are_added_where_the_catalog_says_so_and_older_rows_hold_null_there(lake: Lake, mode: str) -> None:
+    how: dict[str, Any] = {"append": {"mode": "append"}, "merge": {"mode": "merge", "keys": ["part"]}}.get(mode, {})
+    lake.table().save(lake.frame(("a", 1, 1.0)))
+    table = lake.table(new_columns=True, **how)
+    rows = with_extra(lake.frame(("b", 2, 2.0)))
+
+    table.save(Batch(rows, "part", ("b",)) if mode == "replace" else rows)
+
+    assert stored(table) == [("a", 1, 1.0, None), ("b", 2, 2.0, "new")]
+
+
+def test_no_column_goes_and_none_changes_where_columns_may_be_added(lake: Lake) -> None:
+    table = lake.table(mode="append", new_columns=True)
+    table.save(lake.frame(("a", 1, 1.0)))
+
+    sentence = refused(table.save, with_extra(lake.frame(("b", 2, 2.0)))[["part", "id", "extra"]])
+
+    assert "column value is missing" in sentence
+    assert "extra" not in sentence
+    assert stored(table) == [("a", 1, 1.0)]
+
+
+def with_extra(frame: Any) -> Any:
+    return frame.assign(extra="new") if isinstance(frame, pd.DataFrame) else frame.selectExpr("*", "'new' AS extra")
+
+
+# --- what a table is made with
+
+
+def test_a_table_is_parted_by_its_columns_whatever_is_saved_into_it(lake: Lake) -> None:
+    table = lake.table(partition_by=["part"])
+    table.save(lake.batch(("a", 1, 1.0), ("b", 2, 2.0), values=("a", "b")))
+    table.save(lake.batch(("a", 3, 3.0), values=("a",)))
+
+    assert stored(table) == [("a", 3, 3.0), ("b", 2, 2.0)]
+    assert opened(table).metadata().partition_columns == ["part"]
+
+
+def test_a_table_keeps_its_properties_while_it_is_overwritten(lake: Lake) -> None:
+    table = lake.table(properties={"delta.logRetentionDuration": "interval 60 days"})
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.save(lake.frame(("b", 2, 2.0)))
+
+    assert opened(table).metadata().configuration == {"delta.logRetentionDuration": "interval 60 days"}
+
+
+@pytest.mark.parametrize("mode", ["append", "replace", "overwrite", "merge"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_rows_that_break_a_condition_are_refused_in_a_sentence(lake: Lake, mode: str, exists: bool) -> None:
+    how: dict[str, Any] = {"mode": "merge", "keys": ["part"]} if mode == "merge" else {}
+    how |= {"mode": "append"} if mode == "append" else {}
+    table = lake.table(constraints={"counted": "id > 0"}, **how)
+    good, bad = lake.frame(("a", 1, 1.0)), lake.frame(("b", -1, 1.0), ("c", 2, 2.0))
+    if exists:
+        table.save(good)
+
+    sentence = refused(table.save, Batch(bad, "part", ("b", "c")) if mode == "replace" else bad)
+
+    assert sentence.startswith(f"Some rows for {table.address} break what holds for each of its rows (counted: id > 0)")
+    assert stored(table) == ([("a", 1, 1.0)] if exists else [])
+
+
+def test_a_null_where_the_table_has_none_is_refused_in_a_sentence(lake: Lake) -> None:
+    table = lake.table(mode="append", constraints={"id_is_known": "id IS NOT NULL"})
+    table.save(lake.frame(("a", 1, 1.0)))
+
+    assert "id_is_known: id IS NOT NULL" in refused(table.save, lake.frame(("b", None, 2.0)))
+
+
+GRAIN = Table(
+    "wines", "one row per bottle's label", ("part",),
+    (Column("part", "string", doc="Where it's from."), Column("id", "bigint"),
+     Column("value", "double", doc="In euros.")),
+)  # fmt: skip
+
+
+OTHER_WORDS = replace(
+    GRAIN, columns=tuple(replace(column, doc=column.doc and "Other words.") for column in GRAIN.columns)
+)
+
+
+def test_what_a_contract_says_stands_with_the_table_for_whoever_reads_sql(lake: Lake) -> None:
+    table = lake.table()
+    table.document(GRAIN)
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.save(lake.frame(("b", 2, 2.0)))
+    table.save(lake.batch(("b", 3, 3.0), values=("b",)))
+
+    here = opened(table)
+    comments = {field.name: field.metadata.get("comment") for field in here.schema().fields}
+    assert comments == {"part": "Where it's from.", "id": None, "value": "In euros."}
+    assert here.metadata().description == "one row per bottle's label"
+    assert stored(table) == [("b", 3, 3.0)]
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "replace"])
+def test_a_table_that_said_nothing_says_it_from_its_next_overwriting_on(lake: Lake, mode: str) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.document(GRAIN)
+    rows = lake.frame(("b", 2, 2.0))
+    table.save(Batch(rows, "part", ("b",)) if mode == "replace" else rows)
+
+    here = opened(table)
+    said = {field.metadata.get("comment") for field in here.schema().fields}
+    assert (here.metadata().description, said) == (
+        (GRAIN.grain, {"Where it's from.", None, "In euros."}) if mode == "overwrite" else (None, {None})
+    )
+
+
+def test_a_table_that_says_other_words_gets_columns_and_keeps_its_words(lake: Lake) -> None:
+    table = lake.table(mode="append", new_columns=True)
+    table.document(OTHER_WORDS)
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.document(GRAIN)
+    table.save(with_extra(lake.frame(("b", 2, 2.0))))
+
+    said = {field.name: field.metadata.get("comment") for field in opened(table).schema().fields}
+    assert said == {"part": "Other words.", "id": None, "value": "Other words.", "extra": None}
+    assert stored(table) == [("a", 1, 1.0, None), ("b", 2, 2.0, "new")]
+
+
+# --- time, restoring, upkeep
+
+
+def test_a_table_is_loaded_as_it_was_at_a_time(lake: Lake) -> None:
+    table = lake.table()
+    for number in range(2):
+        table.save(lake.frame(("a", number, 1.0)))
+        time.sleep(1.1)
+    first, second = (commit["at"] for commit in reversed(list(table.commits())))
+
+    between = lake.table(at_time=first + (second - first) / 2)
+
+    assert stored(between) == [("a", 0, 1.0)]
+    assert stored(lake.table(at_time=datetime(2999, 1, 1))) == [("a", 1, 1.0)]  # noqa: DTZ001 - means UTC
+    assert "is pinned to" in refused(between.save, lake.frame(("c", 3, 3.0)))
+    sentence = refused(lake.table(at_time=datetime(2020, 1, 1, tzinfo=UTC)).load)
+    assert "has no version of 2020-01-01 00:00:00 or before: the oldest that is known is 0" in sentence
+
+
+def test_a_restored_version_is_the_newest_and_another_one_than_those_after_it(lake: Lake) -> None:
+    table = lake.table()
+    made_with("one", table, lake.frame(("a", 1, 1.0)))
+    made_with("two", table, lake.frame(("b", 2, 2.0)))
+    before = table.token()
+
+    table.restore(0)
+
+    assert stored(table) == [("a", 1, 1.0)]
+    assert table.token() != before
+    assert not table.holds("two")
+    assert "can't be read" in refused(table.restore, 99)
+
+
+def test_upkeep_leaves_the_rows_and_what_is_known_of_them(lake: Lake) -> None:
+    table = lake.table(mode="append")
+    for number in range(3):
+        made_with("one", table, lake.frame(("a", number, 1.0)))
+    before = (stored(table), table.token())
+
+    table.optimise()
+    table.vacuum()
+
+    assert opened(table).version() > 2
+    assert (stored(table), table.token()) == before
+    assert table.holds("one")
+    assert stored(lake.table(at_version=0)) == [("a", 0, 1.0)]
+
+
+def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.frame(("a", 1, 1.0)))
+    table.save(lake.frame(("b", 2, 2.0)))
+    held = len(opened(table, 0).file_uris())
+
+    sentence = refused(lambda: table.vacuum(hours=0))
+    assert sentence.endswith("If nobody does: vacuum(0, even_young=True).")
+    assert stored(lake.table(at_version=0)) == [("a", 1, 1.0)]
+
+    table.vacuum(hours=0, even_young=True)
+    assert stored(table) == [("b", 2, 2.0)]
+    assert held
+    assert not any(Path(uri.removeprefix("file://")).exists() for uri in opened(table, 0).file_uris())
+
+
+def opened(table: DeltaTable, version: int | None = None) -> deltalake.DeltaTable:
+    """The table as another reader finds it, whoever wrote it."""
+    at = table.address
+    if table.address.startswith("spark_catalog."):
+        detail = ENGINE.session().sql(f"DESCRIBE DETAIL {table.address}").collect()[0]
+        at = detail["location"].removeprefix("file:")
+    return deltalake.DeltaTable(at, version=version)
+
+
+# --- features of Delta that other writers use
+
+
+@pytest.mark.parametrize(
+    "uses",
+    [
+        pytest.param("'delta.columnMapping.mode' = 'name'", id="column mapping"),
+        pytest.param("'delta.enableDeletionVectors' = 'true'", id="deletion vectors"),
+    ],
+)
+def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
+    spark: Any, tmp_path: Path, uses: str
+) -> None:
+    if not ENGINE.commits:
+        pytest.skip("Sail can't write such a table")
+    spark.sql(f"CREATE TABLE delta.`{tmp_path}/t` ({DDL}) USING delta TBLPROPERTIES ({uses})")
+    table = DeltaTable(filepath=f"{tmp_path}/t", mode="append")
+    table.save(of_engine(spark, ("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, 3.0)).coalesce(1))
+    spark.sql(f"DELETE FROM delta.`{tmp_path}/t` WHERE part = 'b'")
+
+    assert stored(table) == [("a", 1, 1.0), ("c", 3, 3.0)]
+    sentence = refused(DeltaTable(filepath=f"{tmp_path}/t", frame="pandas").load)
+    assert sentence.endswith("which this engine would misread.")
+
+
+# --- names
+
+
+def test_a_name_in_a_catalog_is_refused_where_the_engine_has_none(spark: Any) -> None:
+    table = DeltaTable(filepath="main.churn.scores", kind="schema")
+    told = "Table main.churn.scores is a name in a catalog, which this engine has not"
+    if ENGINE.commits:
+        told = "Table main.churn.scores: this engine has no catalog main"
+    for act in (table.exists, table.load, table.token, lambda: table.save(spark.range(1))):
+        assert told in refused(act)
+
+
+@pytest.mark.parametrize("name", ["scores", "a.b.c.d", "folder/scores.delta", "a.`b`"])
+def test_what_is_no_name_is_refused_before_anything_runs(name: str) -> None:
+    assert "`[catalog.]schema.table`" in refused(lambda: DeltaTable(filepath=name, kind="schema"))
+
+
+# --- one engine's tables in another's hands
+
+
+def test_a_table_that_delta_rs_wrote_is_read_and_written_by_the_engine_and_the_other_way_round(
+    spark: Any, tmp_path: Path
+) -> None:
+    ours, others = (DeltaTable(filepath=str(tmp_path / "t"), frame=kind, mode="append") for kind in ("spark", "pandas"))
+    made_with("theirs", others, pd.DataFrame([("a", 1, 1.0)], columns=NAMES))
+    assert ours.holds("theirs")
+    made_with("ours", ours, of_engine(spark, ("b", 2, 2.0)))
+    assert others.holds("ours")
+    made_with("theirs", others, pd.DataFrame([("c", 3, None)], columns=NAMES))
+
+    assert stored(ours) == stored(others) == [("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, None)]
+    assert ours.token() == others.token()
+
+
+def test_an_unknown_feature_is_refused_by_name(numbers: DeltaTable) -> None:
+    newer = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["aging"], "writerFeatures": ["aging"]}
+    written_otherwise(numbers, newer, {}, mapped=False)
+    sentence = refused(numbers.load)
+    assert numbers.address in sentence
+    assert "aging" in sentence

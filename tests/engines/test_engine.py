@@ -12,7 +12,7 @@ import pytest
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import EngineError
-from lakehouse_ml.spark import Engine, EngineSpec
+from lakehouse_ml.spark import ENGINE, Engine, EngineSpec, _given
 
 # Each of these processes has an engine to itself: the tests' own goes on.
 _START = """
@@ -57,6 +57,21 @@ def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch:
         engine.session()
 
 
+def test_a_server_that_is_none_of_apache_spark_does_not_stand_in_for_it() -> None:
+    done = _python("""
+from pysail.spark import SparkConnectServer
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+from lakehouse_ml.spark import Engine
+asked = Engine()
+asked.choose(EngineSpec(engine="spark", master="sc://{}:{}".format(*server.listening_address)))
+try: asked.session()
+except Exception as error: print(error)
+""")
+    assert done.stdout.startswith("conf says engine: spark, and sc://127.0.0.1:"), done.stderr
+    assert done.stdout.endswith(" is sail.\n")
+
+
 @pytest.mark.jvm
 def test_spark_starts_whatever_session_a_parent_process_had() -> None:
     code = """
@@ -68,6 +83,31 @@ print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "1000 pyspark.sql.session", done.stderr
+
+
+def test_a_session_that_was_there_is_used_and_left_to_whoever_made_it() -> None:
+    done = _python("""
+from pysail.spark import SparkConnectServer
+from pyspark.sql import SparkSession
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+host, port = server.listening_address
+given = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+assert ENGINE.session() is given
+assert ENGINE._server is None
+ENGINE.stop()
+print(given.range(1000).count())
+given.stop()
+server.stop()
+""")
+    assert (done.returncode, done.stdout.strip()) == (0, "1000"), done.stderr
+
+
+def test_a_session_of_another_kind_is_refused(spark: Any) -> None:
+    other = "sail" if ENGINE.kind == "spark" else "spark"
+    assert _given(ENGINE.kind) is spark
+    with pytest.raises(EngineError, match=rf"conf says engine: {other}, and this process has a session of "):
+        _given(other)
 
 
 def test_times_are_in_utc(spark: Any) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.explore import course, holdout_curves, importance, register_views, sql, stored
+from lakehouse_ml.explore import (
+    course,
+    holdout_curves,
+    importance,
+    node,
+    register_views,
+    sql,
+    stored,
+    without_workers,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +60,30 @@ def test_a_value_of_a_query_is_never_taken_for_sql(spark: Any, catalog: DataCata
         "select trial from churn_metrics_trials where estimator = :name and trial < :n", name="a' or 'b' = 'b", n=5
     )
     assert asked["trial"].tolist() == [1]
+
+
+def test_a_node_that_is_not_there_is_told_with_where_they_all_are(catalog: DataCatalog) -> None:
+    with pytest.raises(LakehouseError, match=r"There is no node churn\.train: docs/flow\.md has them all"):
+        node(catalog, "churn.train")
+
+
+def test_without_workers_a_mapped_function_runs_in_this_process_and_afterwards_in_theirs_again(spark: Any) -> None:
+    seen = []
+
+    def doubled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            seen.append(batch.num_rows)
+            yield pa.RecordBatch.from_pydict({"n": [2 * n for n in batch["n"].to_pylist()]})
+
+    rows = spark.createDataFrame([(1,), (2,)], "n int")
+    with without_workers():
+        here = rows.mapInArrow(doubled, "n int")
+        none = rows.where("n > 5").mapInArrow(doubled, "n int")
+    assert (sum(seen), none.count(), none.columns) == (2, 0, ["n"])
+    assert sorted(row.n for row in here.collect()) == [2, 4]
+    with pytest.raises(RuntimeError), without_workers():
+        raise RuntimeError
+    assert rows.mapInArrow.__name__ == "mapInArrow"
 
 
 def test_an_empty_lake_is_told_in_a_sentence(spark: Any, catalog: DataCatalog) -> None:

@@ -30,6 +30,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
     record_files,
     refuse_lines,
     snapshot_of,
+    type_records,
 )
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
@@ -259,11 +260,28 @@ def test_a_value_that_does_not_parse_is_told_with_its_text_column_and_reason_and
 
 
 def test_a_number_that_is_not_finite_or_not_plain_is_a_problem(place: Place) -> None:
-    texts = ["1,234.5", "1 234", "inf", "-Infinity", "1e999", "NaN", "12 EUR", "0x10", "--1"]
+    texts = ["1,234.5", "1 234", "inf", "-Infinity", "1e999", "NaN", "12 EUR", "0x10", "--1", "1d", "2f", "0x1p3"]
     place.put("t.csv", HEADER + "".join(f'A,1,"{text}",,red\n' for text in texts))
     rows = place.parse()
     assert [problems(row) for row in rows] == [[("price", text, NOT_DOUBLE)] for text in texts]
     assert {row["price"] for row in rows} == {None}
+
+
+def test_a_day_may_stand_in_a_moment(place: Place) -> None:
+    moments = ["2024-01-31T23:30:00-05:00", "2024-01-31 23:30:00", " 2024-01-31T", "2024-1-31"]
+    place.put("t.csv", HEADER + "".join(f"A,1,1,{moment},red\n" for moment in moments))
+    assert [values(row)[3] for row in place.parse()] == [date(2024, 1, 31)] * 4
+
+
+def test_a_time_without_its_day_is_no_moment(spark: Any) -> None:
+    texts = ["12:30", "T12:30:00", "12:30:00-05:00", "2024-01-31 12:30", "2024-01-31"]
+    names = "told_at string, line_fault string, line_text string, snapshot_on date, source_file string, "
+    rows = [(text, None, None, date(2024, 1, 31), "t.csv", "1", line) for line, text in enumerate(texts, 2)]
+    records = spark.createDataFrame(rows, names + "file_sha256 string, line_number bigint")
+    contract = Table("landing_told", "one row per moment", ("told_at",), (Column("told_at", "timestamp"),))
+    told = type_records(records, contract, FIRST).orderBy("line_number").collect()
+    assert [row.told_at is None for row in told] == [True, True, True, False, False]
+    assert [len(row.problems) for row in told] == [1, 1, 1, 0, 0]
 
 
 def test_a_count_that_is_not_a_whole_number_is_a_problem(place: Place) -> None:

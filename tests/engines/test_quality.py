@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import QualityError
+from lakehouse_ml.pipelines.data_quality import nodes
 from lakehouse_ml.pipelines.data_quality.nodes import (
     check_rows,
     describe_columns,
@@ -323,6 +324,17 @@ def test_quartiles_are_those_of_the_values_to_a_hundredth_of_their_range(spark: 
     frame = spark.range(1001).selectExpr("'T' as thing_id", "cast(1000 - id as int) as size")
     told = describe_columns(frame, spec(), LANDING).set_index("column")
     assert told.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=10)
+
+
+def test_of_many_rows_the_quantiles_are_those_of_an_even_sample(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "_SAMPLE", 2_000)
+    frame = raw(spark, *({"size": n % 1_000, "colour": f"c{n % 4_000}"} for n in range(20_000)))
+    told = describe_columns(check(frame, spec()), spec(), contract=LANDING).set_index("column")
+    assert told.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=40)
+    assert told.loc["size", "p50"] != 499.5
+    assert told.loc[["thing_id", "colour", "size"], "n_distinct"].tolist() == pytest.approx(
+        [20_000, 4_000, 1_000], rel=0.01
+    )
 
 
 def test_equally_frequent_values_are_listed_by_the_alphabet_and_null_is_one_of_them(spark: Any) -> None:

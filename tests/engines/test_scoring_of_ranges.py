@@ -110,7 +110,7 @@ class Lake:
     def commits(self) -> list[dict[str, Any]]:
         """What each commit says of itself, oldest first."""
         history = deltalake.DeltaTable(self.table.address).history()
-        return [json.loads(commit["lakehouse_ml"]) for commit in reversed(history)]
+        return [json.loads(commit["userMetadata"]) for commit in reversed(history)]
 
     def days(self) -> list[tuple[str, list[int] | None]]:
         return [(commit["scope"][0], commit.get("part")) for commit in self.commits()]

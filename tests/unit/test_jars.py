@@ -1,4 +1,4 @@
-"""Delta's jars: fetched once, whole or not at all, and of the version that Spark has."""
+"""Delta's jars and those of S3: fetched once, whole or not at all, and of the version that Spark has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lakehouse_ml import jars
 from lakehouse_ml.errors import EngineError
 
 NAMES = ["delta-spark_4.1_2.13-4.4.0.jar", "delta-storage-4.4.0.jar"]
-# Maven as far as it is used here: it writes the file that it is asked for, and into which folder.
-MAVEN = """#!/bin/sh
-for given in "$@"; do case $given in
-  -Dartifact=*) artifact=$(echo "$given" | cut -d: -f2); version=$(echo "$given" | cut -d: -f3);;
-  -DoutputDirectory=*) folder=${given#*=};;
-esac; done
-echo "$artifact" >> "$SEEN"
-echo jar > "$folder/$artifact-$version.jar"
+# Maven as far as it is used here: it writes the files that its project lists, and into which folder.
+MAVEN = r"""#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in
+  -f) project=$2; shift;;
+  -DoutputDirectory=*) folder=${1#*=};;
+esac; shift; done
+sed -n 's#.*<artifactId>\(.*\)</artifactId><version>\(.*\)</version></artifactItem>#\1-\2#p' "$project" |
+while read jar; do echo "$jar" >> "$SEEN"; echo jar > "$folder/$jar.jar"; done
 """
 
 
@@ -40,16 +40,19 @@ def _maven(folder: Path, script: str) -> None:
 
 def test_what_is_missing_is_fetched_and_nothing_is_fetched_twice(folder: Path) -> None:
     jars.fetch()
+    fetched = sorted(path.name for path in (folder / "jars").iterdir())
+    assert {*NAMES, "hadoop-aws-3.4.2.jar", "s3-2.29.52.jar"} < set(fetched)
+    (folder / "seen").unlink()
     (folder / "jars" / NAMES[1]).unlink()
     jars.fetch()
-    assert sorted(path.name for path in (folder / "jars").iterdir()) == NAMES
-    assert (folder / "seen").read_text().split() == ["delta-spark_4.1_2.13", "delta-storage", "delta-storage"]
+    assert sorted(path.name for path in (folder / "jars").iterdir()) == fetched
+    assert (folder / "seen").read_text().split() == ["delta-storage-4.4.0"]
 
 
 def test_a_jar_that_can_not_be_fetched_is_told_with_mavens_last_words(folder: Path) -> None:
     _maven(folder, "#!/bin/sh\necho 'no such host'\nexit 1\n")
     with pytest.raises(
-        EngineError, match=r"io\.delta:delta-spark_4\.1_2\.13:4\.4\.0 could not be fetched by mvn: no such"
+        EngineError, match=r"io\.delta:delta-spark_4\.1_2\.13:4\.4\.0, .+ could not be fetched by mvn: no such"
     ):
         jars.fetch()
     assert list((folder / "jars").iterdir()) == []
@@ -61,6 +64,14 @@ def test_a_missing_jar_is_named_with_the_way_to_get_it(folder: Path) -> None:
     (folder / "jars" / NAMES[0]).unlink()
     with pytest.raises(EngineError, match=rf"{NAMES[0]} in .+: make jars"):
         jars.check()
+
+
+def test_jars_of_s3_are_missed_only_where_a_table_lies_there(folder: Path) -> None:
+    jars.fetch()
+    (folder / "jars" / "hadoop-aws-3.4.2.jar").unlink()
+    jars.check()
+    with pytest.raises(EngineError, match=r"spark on S3 needs 1 more jars in .+, hadoop-aws-3\.4\.2\.jar first: make"):
+        jars.check_s3()
 
 
 def test_jars_of_another_spark_are_refused_with_both_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from kedro.io import DatasetError
 
+from lakehouse_ml.datasets import registered_model
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel, digest
 from lakehouse_ml.errors import RegistryError, find
@@ -154,7 +156,7 @@ def test_a_version_is_tagged_with_what_it_is_and_was_made_of(registered: Path) -
 
 
 def test_the_digest_is_recorded_outside_the_registry_with_its_provenance(registered: Path) -> None:
-    commit = json.loads(deltalake.DeltaTable(str(registered / "digests")).history(1)[0]["lakehouse_ml"])
+    commit = json.loads(deltalake.DeltaTable(str(registered / "digests")).history(1)[0]["userMetadata"])
 
     assert digests(registered) == {(NAME, "1"): digest(artefacts(registered))}
     assert commit["node"] == "search"
@@ -182,6 +184,33 @@ def test_a_model_is_stored_as_skops_with_the_reviewed_types(registered: Path) ->
     assert flavour["serialization_format"] == "skops"
     assert set(flavour["skops_trusted_types"]) == set(estimators.TRUSTED_TYPES)
     assert not list(artefacts(registered).glob("*.pkl"))
+
+
+def test_what_an_attempt_has_registered_a_repair_does_not_register_again(
+    registered: Path, candidate: Candidate
+) -> None:
+    import mlflow
+
+    with mlflow.start_run(), recording(MADE):
+        role("challenger", registered).save(candidate)
+
+    assert [str(version.version) for version in client().search_model_versions(f"name = '{NAME}'")] == ["1"]
+
+
+def test_a_version_that_a_broken_off_run_left_half_registered_makes_way(store: Path, candidate: Candidate) -> None:
+    import mlflow
+
+    client().create_registered_model("halves")
+    for status, tags in (("FAILED", {}), ("RUNNING", {}), ("FAILED", {"fingerprint": "an older one's"})):
+        run = client().create_run(mlflow.get_experiment_by_name("tests").experiment_id, tags={"use_case": "halves"})
+        client().create_model_version("halves", source="file:///nowhere", run_id=run.info.run_id, tags=tags)
+        client().set_terminated(run.info.run_id, status) if status != "RUNNING" else None
+
+    with mlflow.start_run(), recording(MADE):
+        role("challenger", store, "halves").save(candidate)
+
+    left = sorted(str(version.version) for version in client().search_model_versions("name = 'halves'"))
+    assert left == ["2", "3", "4"]
 
 
 @pytest.mark.parametrize("name", ["champion", "incumbent"])
@@ -237,7 +266,9 @@ def test_nobody_is_champion_or_incumbent_at_first_and_a_missing_challenger_is_a_
 
 def artefacts(store: Path) -> Path:
     """The folder in which the registered model's files lie."""
-    return next((store / "artifacts").rglob("MLmodel")).parent
+    model = client().get_model_version(NAME, "1").source.rsplit("/", 1)[-1]
+    (described,) = (path for path in (store / "artifacts").rglob("MLmodel") if model in path.parts)
+    return described.parent
 
 
 def description(store: Path) -> dict[str, Any]:
@@ -499,3 +530,64 @@ def test_a_promotion_is_held_until_there_is_another_candidate(store: Path) -> No
     client().set_registered_model_alias("held", "challenger", "2")
 
     assert not edge.holds("f00d")
+
+
+# --- other versions of the libraries
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Another environment: what it says is installed there."""
+
+    def install(package: str, other: str) -> None:
+        monkeypatch.setattr(registered_model, "version_of", lambda name: other if name == package else version(name))
+
+    return install
+
+
+def test_a_model_says_what_it_was_made_with(registered: Path) -> None:
+    import mlflow
+    from mlflow.models import get_model_info
+
+    made_with = get_model_info(f"models:/{NAME}/1").metadata["lakehouse_ml.made_with"]
+    assert made_with["python"] == platform.python_version()
+    packages = ("scikit-learn", "skops", "pandas", "numpy")
+    assert made_with["packages"] == {package: version(package) for package in packages}
+    assert mlflow.active_run() is None
+
+
+def test_a_model_of_another_scikit_learn_is_loaded_with_a_warning(
+    registered: Path, elsewhere: Callable[[str, str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere("scikit-learn", "2.1.0")
+    assert role("challenger", registered).load() is not None
+    assert f"was made with scikit-learn {version('scikit-learn')} (here is 2.1.0): its scores may differ" in caplog.text
+
+
+def test_where_conf_says_so_it_is_refused(registered: Path, elsewhere: Callable[[str, str], None]) -> None:
+    elsewhere("numpy", "9.0.0")
+    strict = RegisteredModel(name=NAME, role="challenger", digests=str(registered / "digests"), other_versions="refuse")
+    assert refused(strict.load).startswith(
+        f"models:/{NAME}/1 was made with numpy {version('numpy')} (here is 9.0.0), and is not loaded: "
+    )
+
+
+def test_another_patch_of_a_library_is_no_other_version(
+    registered: Path, elsewhere: Callable[[str, str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere("pandas", ".".join([*version("pandas").split(".")[:2], "99"]))
+    assert role("challenger", registered).load() is not None
+    assert "was made with" not in caplog.text
+
+
+def test_a_model_with_a_catalog_and_a_schema_is_registered_by_its_full_name(store: Path, candidate: Candidate) -> None:
+    import mlflow
+
+    full = f"main.lakehouse_ml_dev.{NAME}"
+    with mlflow.start_run(), recording(MADE):
+        role("challenger", store, full).save(candidate)
+    version = client().get_model_version_by_alias(full, "challenger")
+    assert version.tags["use_case"] == NAME
+    loaded = role("challenger", store, full).load()
+    assert loaded is not None
+    assert (loaded.name, loaded.version) == (full, "1")

@@ -253,7 +253,7 @@ def test_a_node_runs_again_when_one_of_its_tables_was_changed_by_another(folder:
 def test_each_commit_names_node_inputs_and_fingerprint(folder: Path) -> None:
     run(folder)
 
-    made = json.loads(deltalake.DeltaTable(str(folder / "product")).history(1)[0]["lakehouse_ml"])
+    made = json.loads(deltalake.DeltaTable(str(folder / "product")).history(1)[0]["userMetadata"])
 
     assert made["node"] == "multiply"
     assert made["inputs"] == {"source": table(folder, "source").token(), "params:factor": "2"}

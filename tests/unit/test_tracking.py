@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from kedro.io import DataCatalog
 
 from lakehouse_ml import tracking
+from lakehouse_ml.cli import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+from lakehouse_ml.use_cases.churn.contracts import clean_customers
 
 # MLflow hooks into the import of scikit-learn by an old protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:_ImportHookChainedLoader:ImportWarning")
@@ -47,13 +51,13 @@ class Tracked:
 
     lake: Path
 
-    def again(self, **how: Any) -> None:
-        """Run the same over the same."""
+    def again(self, other: dict[str, Any] | None = None, only: list[str] | None = None) -> None:
+        """Run the same over the same, or with other parameters."""
         from kedro.framework.project import settings
 
-        given = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL}
+        given = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL, **(other or {})}
         with settings.SESSION_CLASS.create(PROJECT, runtime_params=given) as session:
-            session.run(pipeline_names=JUDGED, namespaces=["churn"], **how)
+            session.run(pipeline_names=only or JUDGED, namespaces=["churn"])
 
     def runs(self) -> list[Any]:
         """All runs that weren't deleted, newest first."""
@@ -208,6 +212,29 @@ def test_the_run_carries_the_verdict_and_so_does_the_version(tracked: Tracked) -
     assert json.loads(verdict["made_of"])["churn.model_input_customers"] == read
 
 
+def test_a_stored_table_names_its_run_and_code_and_tells_what_its_contract_says(tracked: Tracked) -> None:
+    address = tracked.lake / "03_primary" / "churn" / "clean_customers"
+    commit = next(DeltaTable(filepath=str(address)).commits())
+    assert (commit["run"], commit["git"]) == (tracked.parent.info.run_id, tracked.parent.data.tags["git_sha"])
+    assert commit["node"] == "churn.data_quality.release_customers"
+
+    stored = deltalake.DeltaTable(address)
+    comments = {field.name: field.metadata.get("comment") for field in stored.schema().fields}
+    assert stored.metadata().description == clean_customers.grain
+    assert comments == {column.name: column.doc for column in clean_customers.columns}
+
+
+def test_a_score_of_a_lake_is_traced_to_its_file_by_a_command(tracked: Tracked) -> None:
+    done = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "--lake", str(tracked.lake)])
+    assert done.exit_code == 0, done.output
+    assert f"by churn.training.assemble_rows, run {tracked.parent.info.run_id}, git " in done.output
+    assert f" of file customers.csv of {tracked.lake / 'landing'}, SHA-256 " in done.output
+
+    wrong = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "9", "--lake", str(tracked.lake)])
+    assert (wrong.exit_code, wrong.output.count("\n")) == (1, 1)
+    assert "has no version 9; its newest version is 0" in wrong.output
+
+
 def test_a_run_in_which_nothing_was_new_leaves_no_trace(tracked: Tracked) -> None:
     before = [run.info.run_id for run in tracked.runs()]
 
@@ -317,3 +344,60 @@ def test_other_datasets_are_not_logged(store: Path) -> None:
     run = logged(store, "churn.metrics_live", pd.DataFrame({"f1": [0.5]}))
 
     assert (run.data.metrics, run.data.params) == ({}, {})
+
+
+def test_on_a_server_that_lakes_share_only_runs_of_the_same_lake_are_ended(store: Path) -> None:
+    import mlflow
+
+    from lakehouse_ml.tracking import end_abandoned
+
+    client = mlflow.MlflowClient()
+    shared = client.create_experiment("shared")
+
+    def left_open(lake: str | None, **tags: str) -> str:
+        told = {"use_case": "churn"} | ({"lake": lake} if lake else {}) | tags
+        return str(client.create_run(shared, tags=told).info.run_id)
+
+    mine, theirs, unnamed = (left_open(lake) for lake in ("s3://a/lake", "s3://b/lake", None))
+    trials = {run: left_open(None, **{"mlflow.parentRunId": run}) for run in (mine, theirs)}
+    active = client.create_run(shared, tags={"use_case": "churn", "lake": "s3://a/lake"})
+    end_abandoned(active, "s3://a/lake")
+
+    told = {run: client.get_run(run).info.status for run in (mine, trials[mine], theirs, trials[theirs], unnamed)}
+    assert list(told.values()) == ["KILLED", "KILLED", "RUNNING", "RUNNING", "RUNNING"]
+    assert client.get_run(active.info.run_id).info.status == "RUNNING"
+
+
+# --- a task of a job, broken off and repaired
+
+
+def test_a_repaired_task_registers_nothing_twice_and_stands_for_its_first_attempt(tracked: Tracked) -> None:
+    """It breaks off after its model was registered: the table that comes next can't be written."""
+    import click
+    import mlflow
+
+    trials = tracked.lake / "06_models" / "churn" / "metrics_trials"
+    kept = trials.rename(trials.with_name("kept"))
+    trials.write_text("in the way", encoding="utf-8")
+    other = {"churn": SMALL | {"training": SMALL["training"] | {"folds": 3}}, "job_run": "4711"}
+    try:
+        with pytest.raises(click.ClickException, match="metrics_trials"):
+            tracked.again(other, only=["training"])
+        broken_off = tracked.runs()
+    finally:
+        trials.unlink()
+        kept.rename(trials)
+    tracked.again(other, only=["training"])
+
+    job = next(run for run in tracked.runs() if run.data.tags.get("job_run") == "4711")
+    tasks = [run for run in tracked.runs() if run.data.tags.get("mlflow.parentRunId") == job.info.run_id]
+    repair, first = tasks
+    assert [run.info.status for run in (repair, first, job)] == ["FINISHED", "FAILED", "FINISHED"]
+    assert first.data.tags["superseded_by"] == repair.info.run_id
+    assert "superseded_by" not in repair.data.tags
+    assert next(run for run in broken_off if run.info.run_id == job.info.run_id).info.status == "FAILED"
+    versions = mlflow.MlflowClient().search_model_versions("name = 'churn'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+    tracked.again(other, only=["evaluation"])
+    assert mlflow.MlflowClient().get_model_version("churn", "2").tags["verdict"]
+    assert not tracked.table("06_models/churn/verdict_model").duplicated(["model", "version"]).any()

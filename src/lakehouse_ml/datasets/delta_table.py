@@ -1,45 +1,56 @@
-"""Delta tables: read by the engine, committed by delta-rs, each commit with the provenance of its rows."""
+"""Delta tables with one contract: committed by Spark where Spark is the engine, else by delta-rs."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from math import isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from kedro.io import AbstractDataset
 from pydantic import validate_call
 
-from lakehouse_ml import delta
+from lakehouse_ml.datasets import committers
+from lakehouse_ml.datasets.committers import Committer, Layout, Log, Snapshot, Write, delta_rs, spark, storable
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
 from lakehouse_ml.spark import ENGINE
-from lakehouse_ml.tables import Batch, shown
+from lakehouse_ml.tables import Batch, Once, shown
 
 if TYPE_CHECKING:
-    import deltalake
     import pyarrow as pa
     from kedro_datasets._typing import TablePreview
+    from pyspark.sql import DataFrame, SparkSession
+
+    from lakehouse_ml.use_cases.base import Table
 
 log = logging.getLogger(__name__)
 
-_COMMIT_KEY = "lakehouse_ml"
+Mode = Literal["append", "overwrite", "replace"]
+
 # How far back a commit is looked for that a node made, at first and at most: beyond, the node simply runs again. A
 # range of days has a commit a day.
 _HISTORY = (200, 2_000)
-# What this reader would misread: with column mapping delta-rs gives NULL for every value, silently.
-_UNREADABLE = {"columnMapping", "deletionVectors"}
+# What readers have to know of a table, and delta-rs and Sail do. Whatever else there is, they might misread: with
+# column mapping delta-rs gives NULL for every value, silently.
+_KNOWN = frozenset({"timestampNtz"})
+# Commits that leave every row as it is; a catalog makes some of them by itself.
+_UPKEEP = frozenset({
+    "OPTIMIZE", "VACUUM START", "VACUUM END", "ADD CONSTRAINT", "DROP CONSTRAINT", "SET TBLPROPERTIES",
+    "UNSET TBLPROPERTIES", "CHANGE COLUMN", "UPDATE COLUMN METADATA", "UPDATE TABLE METADATA", "COMPUTE STATS",
+    "UPGRADE PROTOCOL", "ADD FEATURE", "CREATE TABLE",
+})  # fmt: skip
+_WEEK = 7 * 24
 
 
 class DeltaTable(AbstractDataset[Any, Any]):
-    """A Delta table at a location. Loads as a Spark frame (pinned to one version) or as a pandas frame.
+    """A Delta table. Loads as a Spark frame (pinned to one version) or as a pandas frame.
 
-    Saving a `Batch` replaces the rows of that batch and nothing else; any other frame is written by `mode`.
+    Saving a `Batch` replaces the rows of that batch and nothing else, `Once` appends rows unless they were; any other
+    frame is written by `mode`.
 
     Example:
         ```yaml
@@ -54,40 +65,69 @@ class DeltaTable(AbstractDataset[Any, Any]):
         self,
         *,
         filepath: str,
+        kind: Literal["path", "schema"] = "path",
         mode: Literal["overwrite", "append", "merge"] = "overwrite",
         keys: Sequence[str] = (),
         at_version: int | None = None,
+        at_time: datetime | None = None,
         frame: Literal["spark", "pandas"] = "spark",
         made_of: str | None = None,
+        new_columns: bool = False,
+        partition_by: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
+        constraints: Mapping[str, str] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Nothing is opened before `load` or `save`.
 
         Args:
-            filepath: Folder of the table.
+            filepath: Folder or address of the table, or its name.
+            kind: What that is: a `path`, or a name in a `schema` of the engine's catalog, `[catalog.]schema.table`.
             mode: What saving a plain frame does. `merge` updates rows with equal `keys` (null equals null) and
                 inserts the others.
             keys: Columns that identify a row, for `merge`.
             at_version: Version to load instead of the newest; such an entry can't be saved to.
+            at_time: Time whose newest version is loaded, UTC unless it says otherwise; can't be saved to either.
             frame: What `load` gives.
             made_of: Column of a saved pandas frame that is to hold the inputs' versions (JSON), for tables whose rows
                 must name them.
+            new_columns: Whether saved rows may bring columns that the table doesn't have; its other rows then hold
+                null there. No column goes, and none changes its type.
+            partition_by: Columns whose values part the files of a table that is made.
+            properties: Delta's table properties, of a table that is made.
+            constraints: Conditions in SQL by name, of a table that is made: rows that one isn't true of are refused.
             metadata: For kedro-viz.
         """
         if mode == "merge" and not keys:
             raise TableError(f"Table {filepath}: mode `merge` needs `keys` in the catalog.")
+        if kind == "schema" and filepath.startswith("/"):
+            # Kedro takes each relative `filepath` for a file's, and has put the project's folder before the name.
+            filepath = filepath.rpartition("/")[2]
+        if kind == "schema" and (filepath.count(".") not in (1, 2) or "/" in filepath or "`" in filepath):
+            raise TableError(f"Table {filepath}: of kind `schema` it needs a name, `[catalog.]schema.table`.")
         self._path = filepath
+        self.kind = kind
         self._mode = mode
         self._keys = tuple(keys)
         self._at_version = at_version
+        self._at_time = at_time and (at_time if at_time.tzinfo else at_time.replace(tzinfo=UTC))
         self._frame = frame
         self._made_of = made_of
+        self._new_columns = new_columns
+        self._layout = Layout(
+            partition_by=tuple(partition_by), properties=properties or {}, constraints=constraints or {}
+        )
         self.metadata = metadata
 
     @property
     def address(self) -> str:
-        """Where the table lies."""
+        """Where the table lies, or its name."""
         return self._path
+
+    def document(self, contract: Table) -> None:
+        """Let a table that is made or overwritten tell what a contract says of its rows and columns."""
+        comments = {column.name: column.doc for column in contract.columns}
+        self._layout = replace(self._layout, comment=contract.grain, comments=comments)
 
     def load(self) -> Any:
         """The rows of the newest (or the pinned) version.
@@ -95,34 +135,127 @@ class DeltaTable(AbstractDataset[Any, Any]):
         Raises:
             TableError: No table there, or one with features that would be misread.
         """
-        table = self._open()
-        if self._frame == "pandas":
-            with self._read():
-                return delta.rows(table).read_pandas()
-        reader = ENGINE.session().read.format("delta").option("versionAsOf", table.version())
+        if self._frame == "spark":
+            return self.frame()
+        return self._log.rows(self._snapshot().version).to_pandas()
+
+    def frame(self, session: SparkSession | None = None) -> DataFrame:
+        """The rows that `load` reads, as a frame of a session, by default the project's own.
+
+        Raises:
+            TableError: As of `load`.
+        """
+        version = self._snapshot().version
+        if self.kind == "schema":
+            return spark.frame(spark.named(self._path), version, session)
+        reader = (session or ENGINE.session()).read.format("delta").option("versionAsOf", version)
         return reader.load(ENGINE.readable(self._path))
 
     def save(self, data: Any) -> None:
-        """Commit a frame, or a batch of one, in one atomic step.
+        """Commit a frame, a batch of one, or rows that are to be there once, in one atomic step.
 
         Raises:
-            TableError: Rows outside the batch, duplicate keys, other columns than the table's, a lost race.
+            TableError: Rows outside the batch, duplicate keys, other columns than the table's, rows that break one of
+                its constraints, a lost race.
         """
-        if self._at_version is not None:
-            raise TableError(f"Table {self._path} is pinned to version {self._at_version} and can't be written.")
+        pinned = f"version {self._at_version}" if self._at_version is not None else self._at_time
+        if pinned is not None:
+            raise TableError(f"Table {self._path} is pinned to {pinned} and can't be written.")
         if isinstance(data, Batch):
             self._save_batch(data)
-            return
+        elif isinstance(data, Once):
+            self._save_once(data)
+        else:
+            self._save_plain(data)
+
+    def restore(self, version: int) -> None:
+        """Make an older version the newest; what came after stays in the table's history.
+
+        Raises:
+            TableError: There is no such version any more.
+        """
+        self._log.snapshot(version)
+        self._committer.restore(version, _says({"restored": version}))
+
+    def optimise(self) -> None:
+        """Put small files together; rows and `token` stay."""
+        self._committer.optimise(_says())
+
+    def vacuum(self, hours: int = _WEEK, *, even_young: bool = False) -> None:
+        """Remove files that no version of the last so many hours needs: older versions can't be read afterwards.
+
+        Raises:
+            TableError: Less than a week, and not said explicitly.
+        """
+        if hours < _WEEK and not even_young:
+            raise TableError(
+                f"Table {self._path}: files of the last {_WEEK} hours stay, for a run may still read or write them, "
+                f"and {hours} are fewer. If nobody does: vacuum({hours}, even_young=True)."
+            )
+        self._committer.vacuum(hours)
+
+    def commits(self) -> Iterator[dict[str, Any]]:
+        """What commits say of themselves, `version`, `operation` and `at` (UTC) among it, newest first.
+
+        Of the version that `load` reads and of older ones; many are read only if few don't suffice.
+        """
+        pinned = self._at_version is not None or self._at_time is not None
+        newest = self._snapshot().version if pinned else None
+        if newest is None:
+            self._check_there()
+        read = 0
+        for most in _HISTORY:
+            found = self._log.commits(most)
+            for commit in found[read:]:
+                if newest is None or commit.version <= newest:
+                    own = {"version": commit.version, "operation": commit.operation, "at": commit.at}
+                    yield {**_said(commit.says), **own}
+            read = len(found)
+            if read < most:
+                return
+
+    def makers(self, version: int | None = None, batch: str | None = None) -> list[dict[str, Any]]:
+        """The commits that the rows of a version come from, newest first; of one batch, the one that stored it.
+
+        As in `commits`. Of a batch that an overwrite may have brought, that overwrite.
+        """
+        found: list[dict[str, Any]] = []
+        covered: set[str] = set()
+        for commit in self._changes():
+            scope = set(commit.get("scope", []))
+            newer = version is not None and commit["version"] > version
+            if newer or commit.get("nothing") or (scope and (scope <= covered or batch not in {None, *scope})):
+                continue
+            if "restored" in commit:
+                return found + self.makers(commit["restored"], batch)
+            found.append(commit)
+            covered |= scope
+            if batch is not None or (not scope and self._mode == "overwrite"):
+                break
+        return found
+
+    def _save_plain(self, data: Any) -> None:
         if self._made_of:
             made = current()
             data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
-        with _arrow(data) as rows:
+        with self._committer.taken(data) as rows:
+            if self._keys and (extra := self._committer.repeats(rows, self._keys)):
+                raise TableError(
+                    f"{extra} rows for {self._path} repeat the key ({', '.join(self._keys)}): nothing was written."
+                )
             if self._mode == "merge" and self._exists():
-                self._merge(rows)
+                self._committer.merge(rows, self._keys, self._how("append", rows))
             else:
-                _unique(rows, self._keys, self._path)
-                mode = "append" if self._mode == "append" else "overwrite"
-                self._write(rows, mode=mode, schema_mode="overwrite" if mode == "overwrite" else None)
+                mode: Mode = "append" if self._mode == "append" else "overwrite"
+                self._committer.write(rows, self._how(mode, rows))
+
+    def _save_once(self, data: Once) -> None:
+        if self._exists():
+            before = self._log.appended(data.writer)
+            if before is not None and before >= data.number:
+                return
+        with self._committer.taken(data.rows) as rows:
+            self._committer.write(rows, self._how("append", rows, once=(data.writer, data.number)))
 
     def _save_batch(self, batch: Batch) -> None:
         """Replace a batch; one of several that an interrupted run of the same node left complete stays."""
@@ -132,8 +265,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if batch.of > 1 and self._keeps(batch):
             log.info("%s: there already", of_how_many)
             return
-        with _arrow(batch.rows) as rows:
-            self._replace(rows, batch)
+        told: dict[str, Any] = {"scope": list(batch.values)}
+        if not batch.values:
+            told["nothing"] = True
+        if batch.of > 1:
+            told["part"] = [batch.number, batch.of]
+        with self._committer.taken(batch.rows) as rows:
+            # A batch of nothing appends nothing: the table is there to be read, the commit tells what was looked at.
+            mode: Mode = "replace" if batch.values else "append"
+            self._committer.write(rows, self._how(mode, rows, told, batch=batch))
         if batch.of > 1:
             log.info("%s", of_how_many)
 
@@ -142,17 +282,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
         made = current()
         if made is None or not self._exists():
             return False
-        for commit in _commits(self._open()):
+        for commit in self._changes():
             scope = set(commit.get("scope", []))
             if not scope or scope & set(batch.values):
                 return commit.get("fingerprint") == made.fingerprint and scope == set(batch.values)
         return False
 
     def preview(self, nrows: int = 10) -> TablePreview:
-        """The first rows as kedro-viz shows them, read without the engine."""
-        table = self._open()
-        with self._read():
-            rows = delta.rows(table, limit=nrows).read_all()
+        """The first rows as kedro-viz shows them, read without the engine where the table lies at a path."""
+        rows = self._log.rows(self._snapshot().version, limit=nrows)
         cells = [
             [value if isinstance(value, int | str) else _cell(value) for value in row.values()]
             for row in rows.to_pylist()
@@ -163,17 +301,21 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """The version that `load` would read, and of which table."""
         if not self._exists():
             return None
-        table = self._open()
+        found = self._present()
         # A table that was removed and made anew begins at version 0 again: its id tells them apart.
-        return f"v{self._changed(table)} of {str(table.metadata().id)[:8]}"
+        return f"v{self._changed(found)} of {found.id[:8]}"
 
-    def _changed(self, table: deltalake.DeltaTable) -> int:
+    def _changed(self, found: Snapshot) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""
         if self._at_version is None:
-            for commit in _commits(table):
+            for commit in self._changes():
                 if not commit.get("nothing"):
                     return int(commit["version"])
-        return int(table.version())
+        return found.version
+
+    def _changes(self) -> Iterator[dict[str, Any]]:
+        """Commits that may have changed rows."""
+        return (commit for commit in self.commits() if commit["operation"] not in _UPKEEP)
 
     def holds(self, fingerprint: str, *, last: bool = False) -> bool:
         """Whether the newest commit (on its batch, for a batch, unless it is to be the last) has this fingerprint."""
@@ -181,7 +323,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return False
         newer: set[str] = set()
         parts: set[int] = set()
-        for commit in _commits(self._open()):
+        for commit in self._changes():
             scope = set(commit.get("scope", []))
             if commit.get("fingerprint") == fingerprint:
                 # The parts of a result may be stored in any order, by several runs: each has to be what is there.
@@ -198,232 +340,127 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return False
 
     def newest(self, column: str) -> tuple[str, int] | None:
-        """The greatest value of a column and how many rows have it, read without the engine; None without rows."""
-        table = self._open()
-        with self._read():
-            return delta.newest(table, column)
+        """The greatest value of a column and how many rows have it; None without rows."""
+        return self._log.newest(self._snapshot().version, column)
 
     def _exists(self) -> bool:
-        import deltalake
-
-        try:
-            return bool(deltalake.DeltaTable.is_deltatable(self._path))
-        except Exception as error:
-            first = str(error).strip().splitlines()[0]
-            raise TableError(f"There can be no table at {self._path}: {first}") from error
+        return self._log.exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": shown(self._path), "mode": self._mode, "at_version": self._at_version}
 
-    def _open(self) -> deltalake.DeltaTable:
-        import deltalake
+    @property
+    def _by_spark(self) -> bool:
+        """Whether Spark reads and commits; a pandas frame at a path needs no engine."""
+        return self.kind == "schema" or (self._frame == "spark" and ENGINE.commits)
 
-        if not self._exists():
-            raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
-        with self._read():
-            table = deltalake.DeltaTable(self._path, version=self._at_version)
-            # Without its first commit a log that has no checkpoint is read here, and not by the engine.
-            log = Path(self._path) / "_delta_log"
-            if log.is_dir() and not ((log / f"{0:020}.json").exists() or any(log.glob("*.checkpoint*"))):
-                raise FileNotFoundError("its log lacks its first commit")
-        unreadable = _UNREADABLE.intersection(table.protocol().reader_features or ())
-        if unreadable or table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
-            raise TableError(f"The table at {self._path} uses {', '.join(unreadable) or 'column mapping'}, "
-                             f"which this engine would misread.")  # fmt: skip
-        return table
-
-    @contextmanager
-    def _read(self) -> Iterator[None]:
-        """What goes wrong while the table is read, as a sentence."""
-        try:
-            yield
-        except Exception as error:
-            why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0]
-            why = re.sub(r"^((External|Kernel|Parquet) error: )+", "", why)
+    @property
+    def _log(self) -> Log:
+        # A log at a path is read in milliseconds without a JVM, whoever wrote it.
+        if self.kind == "path":
+            return delta_rs.Log(self._path)
+        if not ENGINE.commits:
             raise TableError(
-                f"The table at {self._path} is damaged and can't be read ({why}). Restore this folder from a copy, or "
-                f"start a new lake from the same files: LAKE=<folder>."
-            ) from error
-
-    def _replace(self, rows: pa.dataset.Dataset, batch: Batch) -> None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        inside = pc.field(batch.column).cast(pa.string()).isin(pa.array(batch.values, pa.string()))
-        strangers = rows.count_rows(filter=~inside)
-        if strangers:
-            raise TableError(
-                f"{strangers} rows lie outside the batch {batch.predicate} that is to be replaced in {self._path}: "
-                f"nothing was written."
+                f"Table {self._path} is a name in a catalog, which this engine has not: name a folder or an address "
+                f"(lake_kind: path), or run with Apache Spark (--env spark)."
             )
-        # A batch of nothing appends nothing: the table is there to be read, and the commit tells what was looked at.
-        in_place = self._exists() and batch.values
-        replacing = {"mode": "overwrite", "predicate": batch.predicate} if in_place else {"mode": "append"}
-        told: dict[str, Any] = {"scope": list(batch.values)}
-        if not batch.values:
-            told["nothing"] = True
-        if batch.of > 1:
-            told["part"] = [batch.number, batch.of]
-        self._write(rows, told, **replacing)
+        return spark.Log(self._path)
 
-    def _write(self, rows: pa.dataset.Dataset, told: Mapping[str, Any] | None = None, **how: Any) -> None:
-        import deltalake
+    @property
+    def _committer(self) -> Committer:
+        if not self._by_spark:
+            return delta_rs.Committer(self._path)
+        name = spark.named(self._path) if self.kind == "schema" else spark.at_path(self._path)
+        return spark.Committer(self._path, name, self._log)
 
-        overwrites_all = how.get("schema_mode") == "overwrite"
-        schema = _storable(rows.schema) if overwrites_all else self._fitting(rows)
-        how = {name: value for name, value in how.items() if value is not None}
-        with self._told():
-            deltalake.write_deltalake(
-                self._path, _stream(rows, schema), commit_properties=_properties(told),
-                writer_properties=_encoding(schema), **how,
-            )  # fmt: skip
-
-    def _merge(self, rows: pa.dataset.Dataset) -> None:
-        _unique(rows, self._keys, self._path)
-        # `<=>` isn't known to delta-rs: null equals null has to be spelt out.
-        same = " AND ".join(f"(s.{k} = t.{k} OR (s.{k} IS NULL AND t.{k} IS NULL))" for k in self._keys)
-        with self._told():
-            (
-                self._open()
-                .merge(
-                    _stream(rows, self._fitting(rows)).read_all(), predicate=same, source_alias="s",
-                    target_alias="t", commit_properties=_properties(),
-                )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute()
-            )  # fmt: skip
-
-    def _fitting(self, rows: pa.dataset.Dataset) -> pa.Schema:
-        """The schema to write rows with: the table's, if there is one and they have its columns and types.
+    def _snapshot(self) -> Snapshot:
+        """The version that is loaded.
 
         Raises:
-            TableError: Names each column that differs; delta-rs would fill, cast or drop it silently.
+            TableError: No table there, none at that time, or one with features that would be misread.
         """
-        given = _storable(rows.schema)
-        if not self._exists():
-            return given
-        import pyarrow as pa
+        self._check_there()
+        return self._present()
 
-        stored = {field.name: field.type for field in _storable(delta.schema(self._open()))}
-        faults = [f"column {name} is missing" for name in stored if name not in given.names]
-        faults += [f"column {name} is not the table's" for name in given.names if name not in stored]
-        faults += [
-            f"column {field.name} is {field.type}, the table's is {stored[field.name]}"
-            for field in given
-            if field.name in stored and field.type != stored[field.name]
-            and not pa.types.is_null(rows.schema.field(field.name).type)
-        ]  # fmt: skip
+    def _check_there(self) -> None:
+        if not self._exists():
+            raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
+
+    def _present(self) -> Snapshot:
+        """As `_snapshot`, of a table that is known to be there: in a catalog each look is a query."""
+        found = self._log.snapshot(self._at_version if self._at_time is None else self._version_at(self._at_time))
+        unknown = found.features - _KNOWN
+        if unknown and not self._by_spark:
+            raise committers.misread(self._path, ", ".join(sorted(unknown)))
+        return found
+
+    def _version_at(self, time: datetime) -> int:
+        found = self._log.commits(_HISTORY[-1])
+        for commit in found:
+            if commit.at <= time:
+                return commit.version
+        raise TableError(
+            f"The table at {self._path} has no version of {time:%Y-%m-%d %H:%M:%S} or before: the oldest that is known "
+            f"is {found[-1].version}, of {found[-1].at:%Y-%m-%d %H:%M:%S} UTC."
+        )
+
+    def _how(
+        self, mode: Mode, rows: committers.Rows,
+        told: Mapping[str, Any] | None = None, **given: Any,
+    ) -> Write:  # fmt: skip
+        """How rows go in: as they are into a new table or in place of all, else with the table's columns and types.
+
+        Raises:
+            TableError: Names each column that differs; a committer would fill, cast or drop it silently.
+        """
+        schema = storable(rows.schema, self._layout.comments)
+        makes = not self._exists()
+        if makes or mode == "overwrite":
+            return Write(mode, schema, _says(told), self._layout, makes, **given)
+        stored = {field.name: field for field in storable(self._present().schema)}
+        new = [name for name in schema.names if name not in stored]
+        faults = _faults(rows.schema, schema, stored) + (
+            [] if self._new_columns else [f"column {name} is not the table's" for name in new]
+        )
         if faults:
             raise TableError(
                 f"The rows don't fit the table at {self._path}: {'; '.join(faults)}. Nothing was written. If its "
                 f"columns changed with the code, start a new lake: LAKE=<folder>."
             )
-        return pa.schema([pa.field(name, stored[name]) for name in given.names])
+        import pyarrow as pa
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
-
-        try:
-            yield
-        except CommitFailedError as error:
-            raise TableError(
-                f"Another run wrote to {self._path} at the same time and was first; nothing of this one was "
-                f"written. Run again. ({error})"
-            ) from error
-        except (SchemaMismatchError, DeltaError) as error:
-            raise TableError(
-                f"Table {self._path} could not be written ({error}). If its columns changed with the code, "
-                f"start a new lake: LAKE=<folder>."
-            ) from error
+        fitting = pa.schema([stored.get(field.name, field) for field in schema])
+        return Write(mode, fitting, _says(told), self._layout, makes, adds=bool(new), **given)
 
 
-def _commits(table: deltalake.DeltaTable) -> Iterator[dict[str, Any]]:
-    """What commits say of themselves, and their versions, newest first; many are read only if few don't suffice."""
-    read = 0
-    for most in _HISTORY:
-        for commit in table.history(most)[read:]:
-            read += 1
-            yield {**json.loads(commit.get(_COMMIT_KEY, "{}")), "version": commit["version"]}
-        if read < most:
-            return
+def _faults(given: pa.Schema, schema: pa.Schema, stored: Mapping[str, pa.Field]) -> list[str]:
+    """What keeps columns from being written as those of the table."""
+    import pyarrow as pa
+
+    return [f"column {name} is missing" for name in stored if name not in schema.names] + [
+        f"column {field.name} is {field.type}, the table's is {stored[field.name].type}"
+        for field in schema
+        if field.name in stored and field.type != stored[field.name].type
+        and not pa.types.is_null(given.field(field.name).type)
+    ]  # fmt: skip
+
+
+def _says(told: Mapping[str, Any] | None = None) -> str:
+    """What a commit says of itself: which batch it is of, if it is, and what its rows were made of."""
+    made = current()
+    return json.dumps({"scope": [], **(told or {}), **(json.loads(made.to_json()) if made else {})})
+
+
+def _said(text: str | None) -> dict[str, Any]:
+    """What a commit of ours says of itself; others may say what they like."""
+    try:
+        said = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if isnan(value) else f"{value:.6g}"
     return "" if value is None else str(value)
-
-
-@contextmanager
-def _arrow(data: Any) -> Iterator[pa.dataset.Dataset]:
-    """The rows as an Arrow dataset: a Spark frame is computed once, into files that are streamed from there."""
-    import pyarrow as pa
-    import pyarrow.dataset as pads
-
-    if not hasattr(data, "sparkSession"):
-        yield pads.dataset(pa.Table.from_pandas(data, preserve_index=False))
-        return
-    with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
-        yield ENGINE.stage(data, Path(folder))
-
-
-def _storable(schema: pa.Schema) -> pa.Schema:
-    """Timestamps in UTC and every column nullable, so that the same rows always have the same schema."""
-    import pyarrow as pa
-
-    def stored(kind: pa.DataType) -> pa.DataType:
-        if pa.types.is_timestamp(kind):
-            return pa.timestamp("us", tz="UTC")
-        if pa.types.is_null(kind) or pa.types.is_large_string(kind):
-            return pa.string()
-        if pa.types.is_list(kind):
-            return pa.list_(stored(kind.value_type))
-        if pa.types.is_struct(kind):
-            return pa.struct([pa.field(field.name, stored(field.type)) for field in kind.fields])
-        return kind
-
-    return pa.schema([pa.field(field.name, stored(field.type)) for field in schema])
-
-
-def _stream(rows: pa.dataset.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
-    import pyarrow as pa
-
-    # Read ahead, the rows would all be in memory before they are written: the writer is the slower of the two.
-    read = rows.to_batches(batch_readahead=0, fragment_readahead=0, use_threads=False)
-    batches = (
-        pa.RecordBatch.from_arrays(
-            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
-        )
-        for batch in read
-    )
-    return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def _encoding(schema: pa.Schema) -> deltalake.WriterProperties:
-    """Measurements hardly repeat: a dictionary of each column's is built for nothing, in half of the time to write."""
-    import deltalake
-    import pyarrow as pa
-
-    plain = deltalake.ColumnProperties(dictionary_enabled=False)
-    names = [field.name for field in schema if pa.types.is_floating(field.type)]
-    return deltalake.WriterProperties(column_properties=dict.fromkeys(names, plain))
-
-
-def _unique(rows: pa.dataset.Dataset, keys: Sequence[str], path: str) -> None:
-    if not keys:
-        return
-    table = rows.to_table(columns=list(keys))
-    extra = table.num_rows - table.group_by(list(keys)).aggregate([]).num_rows
-    if extra:
-        raise TableError(f"{extra} rows for {path} repeat the key ({', '.join(keys)}): nothing was written.")
-
-
-def _properties(told: Mapping[str, Any] | None = None) -> deltalake.CommitProperties:
-    """What a commit says of itself: which batch it is of, if it is, and what its rows were made of."""
-    import deltalake
-
-    made = current()
-    text = json.dumps({"scope": [], **(told or {}), **(json.loads(made.to_json()) if made else {})})
-    return deltalake.CommitProperties(custom_metadata={_COMMIT_KEY: text})

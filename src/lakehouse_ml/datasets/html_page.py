@@ -48,10 +48,12 @@ class HtmlPage(AbstractDataset[str, str]):
     def save(self, data: str) -> None:
         """Write the document; what stood there stays until the new one is whole."""
         made = current()
+        # Made before the file is opened: an object store takes what was written until then for the whole.
+        whole = data + _MADE.format(made.fingerprint if made else "")
         fs, path = fsspec.core.url_to_fs(self._filepath)
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         with fs.transaction, fs.open(path, "w", encoding="utf-8") as stream:
-            stream.write(data + _MADE.format(made.fingerprint if made else ""))
+            stream.write(whole)
 
     def preview(self) -> HTMLPreview:
         """The document itself: kedro-viz shows it as it is."""

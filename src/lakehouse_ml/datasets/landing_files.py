@@ -15,6 +15,7 @@ from pydantic import validate_call
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LandingError
 from lakehouse_ml.landing import Landing, LandingFile
+from lakehouse_ml.places import LakeKind
 from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.tables import shown
 
@@ -41,6 +42,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         *,
         filepath: str,
         manifest: str,
+        lake_kind: LakeKind = "path",
         files: str | list[str] = "*",
         format: Format = "csv",
         delimiter: str = ",",
@@ -52,6 +54,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         Args:
             filepath: The folder; for `delta`, the table.
             manifest: The Delta table that ingestion records its files in.
+            lake_kind: What `manifest` is: an address or a table's name.
             files: Pattern, or patterns, of the names that belong to this table, below the folder.
             format: How a file is to be read.
             delimiter: Of CSV.
@@ -59,7 +62,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
             metadata: For kedro-viz.
         """
         self._address = filepath.rstrip("/")
-        self._manifest = DeltaTable(filepath=manifest, frame="pandas")
+        self._manifest = DeltaTable(filepath=manifest, kind=lake_kind, frame="pandas")
         self._patterns = [files] if isinstance(files, str) else files
         self._format = format
         self._delimiter = delimiter
@@ -88,6 +91,10 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """Hash over the names and hashes of what lies in the folder."""
         listing = json.dumps([self._address, [(file.name, file.sha256) for file in self._files()]])
         return hashlib.sha256(listing.encode()).hexdigest()
+
+    def recorded(self) -> tuple[dict[str, str], str | None]:
+        """Hash of each file that was read, by name, and the folder that they came from."""
+        return self._known()
 
     def vanished(self) -> list[str]:
         """Names that were read once and lie there no more; their rows stay."""

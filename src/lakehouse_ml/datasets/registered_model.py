@@ -5,7 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
+import os
+import platform
 import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +24,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import RegistryError, chain
 from lakehouse_ml.estimators.base import library
 from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
+from lakehouse_ml.places import LakeKind
 from lakehouse_ml.provenance import current
 from lakehouse_ml.spark import ENGINE
 
@@ -23,7 +32,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+log = logging.getLogger(__name__)
+
 _CARD = "lakehouse_ml.card"
+_MADE_WITH = "lakehouse_ml.made_with"
 _FINGERPRINT = "fingerprint"
 # How many predictors a version's description names.
 _NAMED = 5
@@ -45,6 +57,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
           name: "{use_case}"
           role: challenger
           digests: data/06_models/{use_case}/digests
+          other_versions: refuse
         ```
     """
 
@@ -55,26 +68,35 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         name: str,
         role: Literal["challenger", "champion", "incumbent"],
         digests: str,
+        other_versions: Literal["warn", "refuse"] = "warn",
+        lake_kind: LakeKind = "path",
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Nothing is contacted before `load` or `save`.
 
         Args:
-            name: Of the registered model.
+            name: Of the registered model; its last part, after a catalog and a schema, is the use case.
             role: Which version is meant.
             digests: Delta table outside the registry that holds each version's digest.
+            other_versions: What `load` does where libraries differ, by their first two numbers, from those that the
+                model was made with.
+            lake_kind: What `digests` is: an address or a table's name.
             metadata: For kedro-viz.
         """
         self._name = name
         self._role = role
-        self._digests = DeltaTable(filepath=digests, mode="merge", keys=("model", "version"), frame="pandas")
+        self._other_versions = other_versions
+        self._digests = DeltaTable(
+            filepath=digests, kind=lake_kind, mode="merge", keys=("model", "version"), frame="pandas"
+        )
         self.metadata = metadata
 
     def load(self) -> Model | None:
         """The version, resolved once; None while nobody has the role of champion or incumbent.
 
         Raises:
-            RegistryError: No challenger, a digest that isn't the recorded one, or types outside the allow-list.
+            RegistryError: No challenger, a digest that isn't the recorded one, types outside the allow-list, or made
+                with other versions where those are refused.
         """
         version = self._version()
         if version is None:
@@ -89,10 +111,13 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
             self._check_digest(copy, version)
             card = _check_description(copy, uri)
+            self._check_versions(copy, uri)
             return Model(self._name, version, _read(copy, uri, card), card)
 
     def save(self, data: Candidate) -> None:
         """Log the candidate to the active run, register it, record its digest, and make it the challenger.
+
+        The challenger of the same fingerprint is the same model: an attempt registered it that broke off afterwards.
 
         Raises:
             RegistryError: The role isn't `challenger`.
@@ -102,17 +127,19 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         import mlflow
         import pandas as pd
 
+        made = current()
+        if made and self.holds(made.fingerprint):
+            return
+        _drop_half_registered(self._name)
         version = _register(self._name, data)
         copy = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}"))
         row = {"model": self._name, "version": version, "sha256": digest(copy)}
         self._digests.save(pd.DataFrame([row]))
-        made = current()
         tags = {
-            "use_case": self._name,
+            "use_case": _use_case(self._name),
             "estimator": data.card.estimator,
             "threshold": f"{data.card.threshold:.4f}",
             "sha256": row["sha256"],
-            _FINGERPRINT: made.fingerprint if made else "",
             **{f"input.{name}": token for name, token in (made.inputs if made else {}).items() if "params" not in name},
         }
         client = mlflow.MlflowClient()
@@ -120,10 +147,30 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             client.set_model_version_tag(self._name, version, key, value)
         client.update_model_version(self._name, version, _described(data.card))
         client.set_registered_model_alias(self._name, "challenger", version)
+        # Last: a version without it was left half registered.
+        client.set_model_version_tag(self._name, version, _FINGERPRINT, made.fingerprint if made else "")
 
     def token(self) -> str:
         """The version that has the role now."""
         return f"version {self._version()}"
+
+    def maker(self, version: str) -> dict[str, Any]:
+        """What made a version: `inputs` (versions by dataset name), `run`, `git` and `at` (UTC).
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        import mlflow
+
+        client = mlflow.MlflowClient()
+        try:
+            found = client.get_model_version(self._name, version)
+        except mlflow.MlflowException as error:
+            raise RegistryError(f"The registry has no version {version} of {self._name}.") from error
+        inputs = {key.removeprefix("input."): value for key, value in found.tags.items() if key.startswith("input.")}
+        tags = client.get_run(found.run_id).data.tags if found.run_id else {}
+        at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+        return {"inputs": inputs, "run": found.run_id, "git": tags.get("git_sha"), "at": at}
 
     def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
         """Whether the challenger was made with this fingerprint, and is still what was registered."""
@@ -170,6 +217,20 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
                 f"Version {version} of {self._name} is not what was registered: its files have another digest. "
                 f"It is not loaded; train again, or restore the files."
             )
+
+    def _check_versions(self, copy: Path, uri: str) -> None:
+        from mlflow.models import Model as Description
+
+        made_with = (Description.load(str(copy)).metadata or {}).get(_MADE_WITH, {})
+        other = differing(made_with.get("packages", {}))
+        if not other:
+            return
+        told = f"{uri} was made with {', '.join(f'{name} {was} (here is {now})' for name, was, now in other)}"
+        if self._other_versions == "refuse":
+            raise RegistryError(
+                f"{told}, and is not loaded: install those, train again, or set other_versions: warn in globals.yml."
+            )
+        log.warning("%s: its scores may differ from those that it was judged by.", told)
 
 
 class ChampionAlias(AbstractDataset[Promotion, Standing]):
@@ -258,6 +319,31 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
+def differing(packages: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Packages of which other versions are installed, by the first two numbers: name, given and installed version."""
+    known = [(name, was, _installed(name)) for name, was in packages.items()]
+    return [each for each in known if each[1].split(".")[:2] != each[2].split(".")[:2]]
+
+
+def _installed(package: str) -> str:
+    """Version of a package; a platform's own Spark is no package, and imported in any case."""
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return str(getattr(import_module(package), "__version__", "unknown"))
+
+
+def _made_with(packages: Mapping[str, str]) -> dict[str, Any]:
+    """What a model was made with: Python, the platform's runtime (empty where there is none), and its libraries."""
+    runtime = os.environ.get("DATABRICKS_RUNTIME_VERSION", "")
+    return {"python": platform.python_version(), "runtime": runtime, "packages": dict(packages)}
+
+
+def _use_case(name: str) -> str:
+    """The last part of a model's full name."""
+    return name.rsplit(".", 1)[-1]
+
+
 def _described(card: ModelCard) -> str:
     """What MLflow's page of a version says of it in words."""
     params = ", ".join(f"{name} {value}" for name, value in card.params.items())
@@ -275,24 +361,44 @@ def _client() -> MlflowClient:
     return mlflow.MlflowClient()
 
 
+def _drop_half_registered(name: str) -> None:
+    """Delete versions whose run broke off before it had finished with them: nobody can load them."""
+    from mlflow.exceptions import MlflowException
+
+    client = _client()
+    try:
+        versions = client.search_model_versions(f"name = '{name}'")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # no model of the name yet
+            raise
+        return
+    for version in versions:
+        run = client.get_run(version.run_id) if version.run_id else None
+        if run is None or "use_case" not in run.data.tags or run.info.status not in ("FAILED", "KILLED"):
+            continue
+        # Unity Catalog tells tags of a single version only.
+        if _FINGERPRINT not in client.get_model_version(name, version.version).tags:
+            client.delete_model_version(name, version.version)
+            log.warning("Version %s of %s, half registered by a run that broke off, is gone.", version.version, name)
+
+
 def _register(name: str, candidate: Candidate) -> str:
     """Log and register through kedro-mlflow; everything that MLflow would otherwise guess is said."""
-    from importlib.metadata import version
-
     from kedro_mlflow.io.models import MlflowModelTrackingDataset
     from mlflow.models import infer_signature
 
     estimators = library(candidate.card.library)
     given = estimators.save_args(candidate)
+    packages = {package: _installed(package) for package in given["pip_requirements"]}
     logged = MlflowModelTrackingDataset(
         flavor=estimators.FLAVOR,
         save_args=given
         | {
-            "name": f"{name}_model",
+            "name": f"{_use_case(name)}_model",
             "registered_model_name": name,
             "signature": infer_signature(candidate.example, estimators.decide(candidate.model, candidate.example)),
-            "pip_requirements": [f"{package}=={version(package)}" for package in given["pip_requirements"]],
-            "metadata": {_CARD: candidate.card.to_json()},
+            "pip_requirements": [f"{package}=={installed}" for package, installed in packages.items()],
+            "metadata": {_CARD: candidate.card.to_json(), _MADE_WITH: _made_with(packages)},
         },
     )
     # MLflow prints that it registered; the run's summary says so.

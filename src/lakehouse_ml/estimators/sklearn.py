@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lakehouse_ml.models import Candidate, ModelCard
 
 FLAVOR = "mlflow.sklearn"
-ENGINES = ("sail", "spark")
+ENGINES = ("sail", "spark", "connect", "databricks")
 # Rows that a worker predicts for in one go.
 _AT_ONCE = 50_000
 
@@ -41,13 +41,17 @@ def start_workers() -> None:
 
     Importing scikit-learn takes longer than most fits, and the other core idles until a search begins.
     """
-    from importlib import import_module
     from threading import Thread
 
     from joblib import Parallel, cpu_count, delayed
 
-    importing = [delayed(import_module)("sklearn.ensemble")] * cpu_count()
+    importing = [delayed(_import)()] * cpu_count()
     Thread(target=Parallel(n_jobs=-1), args=(importing,), daemon=True).start()
+
+
+def _import() -> None:
+    """Nothing is given back: a module would be imported once more by whoever gets it, while it imports it itself."""
+    import sklearn.ensemble  # noqa: F401
 
 
 def fit(

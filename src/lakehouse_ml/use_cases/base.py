@@ -9,6 +9,7 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import ContractError
+from lakehouse_ml.tables import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class Table:
         Raises:
             ContractError: Names each missing, unexpected or differently typed column.
         """
-        frame: Any = getattr(data, "rows", data)
+        frame = rows_of(data)
         if frame is None:
             return data
         declared = {column.name: column.type for column in self.columns}

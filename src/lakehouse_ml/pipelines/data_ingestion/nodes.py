@@ -30,8 +30,17 @@ _MANIFEST = {
 }  # fmt: skip
 # What stands around a value without being part of it; plain `trim` takes spaces only.
 _TRIMMED = "trim(both ' \t\r\n\u00a0' from `{name}`)"
-# Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't.
-_FINITE = "case when abs(try_cast({text} as double)) < double('infinity') then {cast} end"
+# Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't. So do Java's, 1d,
+# 2f and 0x1p3, which no engine but a JVM knows.
+_FINITE = (
+    "case when translate({text}, 'dDfFxX', '') = {text} and abs(try_cast({text} as double)) < double('infinity') "
+    "then {cast} end"
+)
+# A time alone would be one of the day on which it is read.
+_DATED = "case when {text} not like '%:%' or substring_index({text}, ':', 1) like '%-%' then {cast} end"
+# Of a moment its day; behind a T not every engine looks for one.
+_DAY = "substring_index({text}, 'T', 1)"
+_ONLY = {"double": _FINITE, "float": _FINITE, "timestamp": _DATED}
 
 _NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:string>>)"
 
@@ -226,8 +235,8 @@ def _value(column: Column) -> str:
     text = _TRIMMED.format(name=column.name)
     if column.type == "string":
         return f"nullif({text}, '')"
-    cast = f"try_cast({text} as {column.type})"
-    return _FINITE.format(text=text, cast=cast) if column.type in ("double", "float") else cast
+    cast = f"try_cast({_DAY.format(text=text) if column.type == 'date' else text} as {column.type})"
+    return _ONLY.get(column.type, "{cast}").format(text=text, cast=cast)
 
 
 def _problem(column: Column) -> str:

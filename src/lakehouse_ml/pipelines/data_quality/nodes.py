@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ REASONS = "quarantine_reasons"
 WARNINGS = "warnings"
 _NUMBERS = ("int", "bigint", "double", "float")
 _QUANTILES = (0.25, 0.5, 0.75)
+_SAMPLE = 100_000
+_BUCKETS = 2**20
 
 
 def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str], **references: DataFrame) -> DataFrame:
@@ -56,13 +59,16 @@ def describe_columns(checked: DataFrame, spec: QualitySpec, contract: Table) -> 
 
     Returns:
         One row per column: column, type, n_rows, n_null, null_share, n_distinct (approximate), min, max, mean, p25,
-        p50, p75 (numbers only, else NaN), top_values (JSON of value and count, text only).
+        p50, p75 (numbers only, else NaN; of more than 100,000 rows those of an even sample), top_values (JSON of value
+        and count, text only).
     """
     columns = [column for column in contract.columns if column.name in checked.columns]
     wanted = [F.count(F.lit(1)).alias("n_rows")]
     for column in columns:
         wanted += _statistics(column.name, column.type)
     found = collect(checked.agg(*wanted)).iloc[0].to_dict()
+    numbers = [column.name for column in columns if column.type in _NUMBERS]
+    found |= _quantiles(_sample(checked, int(found["n_rows"])), numbers)
     texts = [column.name for column in columns if column.type == "string" and column.name not in contract.key]
     tops = _top_values(checked, texts, spec.top_values)
     return pd.DataFrame([_described(column.name, column.type, found, tops) for column in columns])
@@ -121,20 +127,50 @@ def _statistics(name: str, kind: str) -> list[Column]:
     column = F.col(name)
     always = [
         F.count(F.when(column.isNull(), 1)).alias(f"{name}|n_null"),
-        # Sail counts distinct texts only.
-        F.approx_count_distinct(column.cast("string")).alias(f"{name}|n_distinct"),
+        F.count_distinct(F.pmod(F.xxhash64(column.cast("string")), F.lit(_BUCKETS))).alias(f"{name}|n_buckets"),
     ]
     if kind not in _NUMBERS:
         return always
-    number = column.cast("double")
-    quantiles = [F.percentile_approx(number, q).alias(f"{name}|p{int(q * 100)}") for q in _QUANTILES]
+    number = _number(name)
     return [
         *always,
         F.min(number).alias(f"{name}|min"),
         F.max(number).alias(f"{name}|max"),
         F.avg(number).alias(f"{name}|mean"),
-        *quantiles,
     ]
+
+
+def _number(name: str) -> Column:
+    """A column's numbers; NaN is none, for engines put it in different places."""
+    number = F.col(name).cast("double")
+    return F.when(~F.isnan(number), number)
+
+
+def _n_distinct(buckets: int, nulls: int) -> int:
+    """How many values fill so many of the buckets (Whang, 1990); each engine's own sketch would say something else.
+
+    NULL has a bucket as well.
+    """
+    empty = max(1.0 - buckets / _BUCKETS, 0.5 / _BUCKETS)
+    return round(-_BUCKETS * math.log(empty)) - (1 if nulls else 0)
+
+
+def _sample(checked: DataFrame, rows: int) -> DataFrame:
+    """All rows or, of too many, an even sample by hash, the same one on every engine."""
+    if rows <= _SAMPLE:
+        return checked
+    place = F.pmod(F.xxhash64("source_file", "line_number"), F.lit(_BUCKETS))
+    return checked.where(place < F.lit(int(_BUCKETS * _SAMPLE / rows)))
+
+
+def _quantiles(rows: DataFrame, names: Sequence[str]) -> dict[str, float]:
+    if not names:
+        return {}
+    wanted = [
+        F.percentile(_number(name), F.lit(q)).alias(f"{name}|p{int(q * 100)}") for name in names for q in _QUANTILES
+    ]
+    found: dict[str, float] = collect(rows.agg(*wanted)).iloc[0].to_dict()
+    return found
 
 
 def _top_values(checked: DataFrame, names: Sequence[str], most: int) -> dict[str, list[list[object]]]:
@@ -168,7 +204,7 @@ def _described(name: str, kind: str, found: dict[str, float], tops: dict[str, li
         "n_rows": rows,
         "n_null": nulls,
         "null_share": nulls / rows if rows else 0.0,
-        "n_distinct": int(found[f"{name}|n_distinct"]),
+        "n_distinct": _n_distinct(int(found[f"{name}|n_buckets"]), nulls),
         **numbers,
         "top_values": json.dumps(tops.get(name, [])),
     }

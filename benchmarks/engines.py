@@ -1,0 +1,170 @@
+"""What each stage costs on each engine, and what a run costs before its first node.
+
+    .venv/bin/python benchmarks/engines.py [--customers 5000] [--repeat 3] [--engines sail spark]
+
+Every engine lives the whole life of churn on the same customers, in one process and on a lake of its own; the engines
+take turns. Apache Spark (`local[*]`) is one of them where Java and `make jars` are. Start-up is taken apart in other
+processes, on the lakes that are there then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from measuring.processes import Usage, gib, kedro, measure, seconds_in_nodes
+from measuring.tables import markdown
+
+from lakehouse_ml.pipelines import STAGES
+
+if TYPE_CHECKING:
+    from kedro.io import DataCatalog
+
+ENV = {"sail": "local", "spark": "spark"}
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--customers", type=int, default=5_000)
+    parser.add_argument("--repeat", type=int, default=3, help="lives of each engine")
+    parser.add_argument("--engines", nargs="+", choices=list(ENV), help="the first is compared with")
+    parser.add_argument("--phases", help=argparse.SUPPRESS)
+    parser.add_argument("--lake", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.phases:
+        print(json.dumps(phases(given.phases, given.lake)))
+        return
+    # Not above: what they import would be missing from the steps.
+    from lakehouse_ml import jars
+    from lakehouse_ml.use_cases.churn.synthetic import write_csv
+
+    given.engines = given.engines or (["sail"] if jars.missing() else list(ENV))
+
+    with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
+        folder = Path(temporary)
+        write_csv(folder / "landing" / "customers_simulated.csv", n=given.customers)
+        goes = [(engine, folder / f"{engine}-{number}") for number in range(given.repeat) for engine in given.engines]
+        lives = [(engine, _lived(engine, folder, lake)) for engine, lake in goes]
+        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes]
+    used = {engine: [usage for who, usage in lives if who == engine] for engine in given.engines}
+    print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
+    print()
+    begun = {engine: [found for who, found in starts if who == engine] for engine in given.engines}
+    print(markdown([row for name in begun[given.engines[0]][0] for row in _phase_rows(name, begun)]))
+    print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on {given.customers:,} "
+          f"simulated customers; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds of a step "
+          f"are those of Python's process alone.")  # fmt: skip
+
+
+def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
+    """Wall and CPU seconds of each step of a start-up, in the order of `kedro run`, in this process."""
+    took: dict[str, tuple[float, float]] = {}
+
+    def step(name: str, do: Callable[[], object]) -> Any:
+        inner = sum(wall for wall, _ in took.values()), sum(cpu for _, cpu in took.values())
+        started = time.perf_counter(), time.process_time()
+        done = do()
+        # What a step within it took is its own, and not counted twice.
+        within = [sum(each[n] for each in took.values()) - inner[n] for n in (0, 1)]
+        took[name] = time.perf_counter() - started[0] - within[0], time.process_time() - started[1] - within[1]
+        return done
+
+    def of_kedro() -> None:
+        import kedro.framework.cli.cli  # noqa: F401 - its import is what is measured
+
+    def of_mlflow() -> None:
+        import kedro_mlflow.framework.cli.cli
+        import kedro_mlflow.framework.hooks.mlflow_hook  # noqa: F401 - as above
+
+    def of_the_project() -> None:
+        from kedro.framework.project import pipelines
+
+        from lakehouse_ml.place import configure
+
+        configure()
+        list(pipelines["__default__"].nodes)
+
+    def read() -> DataCatalog:
+        from lakehouse_ml.explore import catalog
+
+        return catalog(lake=lake, env=env)
+
+    def compute() -> None:
+        from lakehouse_ml.spark import ENGINE
+
+        ENGINE.session().range(1).count()
+
+    step("import Kedro", of_kedro)
+    step("import MLflow and its plugin", of_mlflow)
+    step("import the project and its pipelines", of_the_project)
+    from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+
+    own = KedroMlflowConfig.setup
+    KedroMlflowConfig.setup = lambda *given: step("open MLflow's store", lambda: own(*given))
+    found = step("read conf, build the catalog", read)
+    step("start the engine, first query", compute)
+    step("read a first table", lambda: found.load("churn.clean_customers").count())
+    return took
+
+
+def _lived(engine: str, folder: Path, lake: Path) -> Usage:
+    params = ",".join([f"landing={folder / 'landing'}", f"lake={lake}"])
+    usage = measure(kedro("run", "--namespaces", "churn", "--env", ENV[engine], "--params", params), folder)
+    print(f"{engine}: {usage.seconds:.1f} s", file=sys.stderr)
+    return usage
+
+
+def _started(engine: str, folder: Path, lake: Path) -> dict[str, tuple[float, float]]:
+    usage = measure([sys.executable, __file__, "--phases", ENV[engine], "--lake", str(lake)], folder)
+    told: dict[str, tuple[float, float]] = json.loads(usage.output.splitlines()[-1])
+    rest = [
+        whole - sum(each[n] for each in told.values()) for n, whole in enumerate((usage.seconds, usage.cpu_seconds))
+    ]
+    return {**told, "the interpreter, its start and its end": (rest[0], rest[1])}
+
+
+def _stage_row(stage: str, used: dict[str, list[Usage]]) -> dict[str, str]:
+    return _row(stage, {engine: [seconds_in_nodes(stage, usage) for usage in each] for engine, each in used.items()})
+
+
+def _nodes_row(used: dict[str, list[Usage]]) -> dict[str, str]:
+    return _row(
+        "all nodes",
+        {engine: [sum(seconds_in_nodes(s, u) for s in STAGES) for u in each] for engine, each in used.items()},
+    )
+
+
+def _whole_rows(used: dict[str, list[Usage]]) -> list[dict[str, str]]:
+    whole = {"the run, start-up included": "seconds", "CPU seconds of it": "cpu_seconds"}
+    rows = [
+        _row(name, {e: [getattr(u, what) for u in each] for e, each in used.items()}) for name, what in whole.items()
+    ]
+    peaks = {engine: gib(max(usage.peak_bytes for usage in each)) for engine, each in used.items()}
+    return [*rows, {"stage": "peak GiB", **{name: peaks.get(name, "") for name in list(rows[0])[1:]}}]
+
+
+def _phase_rows(name: str, begun: dict[str, list[dict[str, tuple[float, float]]]]) -> list[dict[str, str]]:
+    kinds = enumerate((name, f"{name}, CPU"))
+    return [_row(told, {e: [found[name][n] for found in each] for e, each in begun.items()}) for n, told in kinds]
+
+
+def _row(name: str, seconds: dict[str, Sequence[float]]) -> dict[str, str]:
+    first, *_ = middle = {engine: statistics.median(each) for engine, each in seconds.items()}
+    row = {"stage": name}
+    for engine, each in seconds.items():
+        row[engine] = f"{middle[engine]:.2f} ({min(each):.2f} to {max(each):.2f})"
+        if engine != first:
+            row[f"{engine} x"] = f"{middle[engine] / middle[first]:.1f}" if middle[first] else ""
+    return row
+
+
+if __name__ == "__main__":
+    main()

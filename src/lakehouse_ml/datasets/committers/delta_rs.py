@@ -1,0 +1,277 @@
+"""Tables at a path by delta-rs, which needs no engine: it reads any log of a path, and commits what Sail computes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_ml import delta, machine
+from lakehouse_ml.datasets import committers
+from lakehouse_ml.datasets.committers import SAYS, Commit, Layout, Snapshot, Write
+from lakehouse_ml.errors import TableError
+from lakehouse_ml.spark import ENGINE
+
+if TYPE_CHECKING:
+    import deltalake
+    import pyarrow as pa
+
+
+class Log:
+    """The log of a table at a path."""
+
+    def __init__(self, path: str) -> None:
+        """Nothing is opened yet."""
+        self._path = path
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        import deltalake
+
+        try:
+            return machine.asked_again(lambda: bool(deltalake.DeltaTable.is_deltatable(self._path)))
+        except Exception as error:
+            if machine.is_the_stores(error):
+                raise
+            first = str(error).strip().splitlines()[0]
+            raise TableError(f"There can be no table at {self._path}: {first}") from error
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """The newest version, or another one."""
+        table = self.opened(version)
+        metadata, protocol = table.metadata(), table.protocol()
+        features = {*(protocol.reader_features or ())}
+        if metadata.configuration.get("delta.columnMapping.mode", "none") != "none" and not features:
+            features = {"column mapping"}
+        return Snapshot(
+            table.version(), str(metadata.id), delta.schema(table), frozenset(features), metadata.configuration,
+            metadata.description or "",
+        )  # fmt: skip
+
+    def commits(self, most: int) -> list[Commit]:
+        """The last so many, newest first."""
+        with self._read():
+            found = machine.asked_again(lambda: self._opened().history(most))
+        return [
+            Commit(
+                commit["version"], datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
+                str(commit.get("operation", "")), commit.get(SAYS),
+            )
+            for commit in found
+        ]  # fmt: skip
+
+    def rows(self, version: int | None, limit: int | None = None) -> pa.Table:
+        """Rows of a version, in memory."""
+        with self._read():
+            return machine.asked_again(lambda: delta.rows(self._opened(version), limit=limit).read_all())
+
+    def newest(self, version: int | None, column: str) -> tuple[Any, int] | None:
+        """The greatest value of a column and how many rows have it."""
+        with self._read():
+            return machine.asked_again(lambda: delta.newest(self._opened(version), column))
+
+    def appended(self, writer: str) -> int | None:
+        """The number of what a writer appended last."""
+        return self.opened().transaction_version(writer)
+
+    def opened(self, version: int | None = None) -> deltalake.DeltaTable:
+        """The table as delta-rs knows it."""
+        with self._read():
+            return machine.asked_again(lambda: self._opened(version))
+
+    def _opened(self, version: int | None = None) -> deltalake.DeltaTable:
+        import deltalake
+
+        table = deltalake.DeltaTable(self._path, version=version)
+        # Without its first commit a log that has no checkpoint is read here, and not by the engine.
+        if not _is_whole(self._path):
+            raise FileNotFoundError("its log lacks its first commit")
+        return table
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """What goes wrong while the table is read, as a sentence."""
+        try:
+            yield
+        except TableError:
+            raise
+        except Exception as error:
+            if machine.is_the_stores(error):
+                raise
+            why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0]
+            why = re.sub(r"^((External|Kernel|Parquet) error: )+", "", why)
+            raise committers.damaged(self._path, why) from error
+
+
+class Committer:
+    """Commits to a table at a path."""
+
+    def __init__(self, path: str) -> None:
+        """Nothing is opened yet."""
+        self._path = path
+        self._log = Log(path)
+
+    @contextmanager
+    def taken(self, data: Any) -> Iterator[pa.dataset.Dataset]:
+        """The rows as an Arrow dataset: a Spark frame is computed once, into files that are streamed from there."""
+        import pyarrow as pa
+        import pyarrow.dataset as pads
+
+        if not hasattr(data, "sparkSession"):
+            yield pads.dataset(pa.Table.from_pandas(data, preserve_index=False))
+            return
+        with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
+            yield ENGINE.stage(data, Path(folder))
+
+    def repeats(self, rows: pa.dataset.Dataset, keys: Sequence[str]) -> int:
+        """How many rows have a key that another row has."""
+        table = rows.to_table(columns=list(keys))
+        return int(table.num_rows - table.group_by(list(keys)).aggregate([]).num_rows)
+
+    def write(self, rows: pa.dataset.Dataset, how: Write) -> None:
+        """Append, overwrite or replace."""
+        import deltalake
+
+        self._refuse_strangers(rows, how)
+        mode = "overwrite" if how.mode == "replace" else how.mode
+        given: dict[str, Any] = {"schema_mode": "overwrite"} if how.mode == "overwrite" else {}
+        with self._refusing():
+            if how.makes and how.layout.constraints:
+                self._make(how)
+                mode, given = "append", {}
+            elif how.makes:
+                mode, given = "append", _made_with(how.layout)
+            elif how.mode == "replace" and how.batch:
+                given["predicate"] = how.batch.predicate
+            elif how.mode == "overwrite" and how.layout.comment not in ("", self._log.snapshot().comment):
+                # Overwriting changes what columns say, and not what the table does.
+                self._log.opened().alter.set_table_description(how.layout.comment)
+            if how.adds:
+                given["schema_mode"] = "merge"
+            deltalake.write_deltalake(
+                self._path, stream(rows, how.schema), mode=mode,
+                commit_properties=_properties(how.says, how.once), writer_properties=_encoding(how.schema), **given,
+            )  # fmt: skip
+
+    def merge(self, rows: pa.dataset.Dataset, keys: Sequence[str], how: Write) -> None:
+        """Update rows of equal keys, insert the others."""
+        # `<=>` isn't known to delta-rs: null equals null has to be spelt out.
+        same = " AND ".join(f"(s.{k} = t.{k} OR (s.{k} IS NULL AND t.{k} IS NULL))" for k in keys)
+        with self._refusing():
+            (
+                self._log.opened()
+                .merge(
+                    stream(rows, how.schema).read_all(), predicate=same, source_alias="s", target_alias="t",
+                    merge_schema=how.adds, commit_properties=_properties(how.says),
+                )
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute()
+            )  # fmt: skip
+
+    def restore(self, version: int, says: str) -> None:
+        """Make an older version the newest."""
+        with self._refusing():
+            self._log.opened().restore(version, commit_properties=_properties(says))
+
+    def optimise(self, says: str) -> None:
+        """Put small files together."""
+        with self._refusing():
+            self._log.opened().optimize.compact(commit_properties=_properties(says))
+
+    def vacuum(self, hours: int) -> None:
+        """Remove files that no version of the last so many hours needs."""
+        with self._refusing():
+            self._log.opened().vacuum(hours, dry_run=False, enforce_retention_duration=False)
+
+    def _make(self, how: Write) -> None:
+        """A table without rows whose conditions hold before the first row comes."""
+        import deltalake
+
+        deltalake.write_deltalake(self._path, how.schema.empty_table(), mode="error", **_made_with(how.layout))
+        for name, condition in how.layout.constraints.items():
+            self._log.opened().alter.add_constraint({name: condition})
+
+    def _refuse_strangers(self, rows: pa.dataset.Dataset, how: Write) -> None:
+        if how.batch is None:
+            return
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        inside = pc.field(how.batch.column).cast(pa.string()).isin(pa.array(how.batch.values, pa.string()))
+        strangers = rows.count_rows(filter=~inside)
+        if strangers:
+            raise committers.outside(strangers, how.batch, self._path)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            yield
+        except CommitFailedError as error:
+            raise committers.lost_race(self._path, error) from error
+        except DeltaError as error:
+            if machine.is_the_stores(error):
+                raise
+            if "failed validation check" in str(error) and self._log.exists():
+                raise committers.violated(self._path, self._log.snapshot(), error) from error
+            raise committers.unwritten(self._path, error) from error
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a log has its first commit, or a checkpoint in its place."""
+    import fsspec
+
+    files, folder = fsspec.core.url_to_fs(path)
+    try:
+        files.info(f"{folder}/_delta_log/{0:020}.json")
+    except FileNotFoundError:
+        return any(".checkpoint" in name for name in files.ls(f"{folder}/_delta_log", detail=False))
+    return True
+
+
+def stream(rows: pa.dataset.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
+    """The rows with these types, one batch after another as the writer asks for them."""
+    import pyarrow as pa
+
+    # Read ahead, the rows would all be in memory before they are written: the writer is the slower of the two.
+    read = rows.to_batches(batch_readahead=0, fragment_readahead=0, use_threads=False)
+    batches = (
+        pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
+        )
+        for batch in read
+    )
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _made_with(layout: Layout) -> dict[str, Any]:
+    given = {
+        "description": layout.comment,
+        "partition_by": list(layout.partition_by),
+        "configuration": dict(layout.properties),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _encoding(schema: pa.Schema) -> deltalake.WriterProperties:
+    """Measurements hardly repeat: a dictionary of each column's is built for nothing, in half of the time to write."""
+    import deltalake
+    import pyarrow as pa
+
+    plain = deltalake.ColumnProperties(dictionary_enabled=False)
+    names = [field.name for field in schema if pa.types.is_floating(field.type)]
+    return deltalake.WriterProperties(column_properties=dict.fromkeys(names, plain))
+
+
+def _properties(says: str, once: tuple[str, int] | None = None) -> deltalake.CommitProperties:
+    import deltalake
+
+    return deltalake.CommitProperties(
+        custom_metadata={SAYS: says}, app_transactions=[deltalake.Transaction(*once)] if once else None
+    )

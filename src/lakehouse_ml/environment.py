@@ -1,0 +1,118 @@
+"""What an environment would compute with, where it would read and write and as whom: told without starting anything."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse_ml import places, workspace
+from lakehouse_ml.errors import EngineError
+from lakehouse_ml.spark import REMOTE, EngineSpec, missing
+
+if TYPE_CHECKING:
+    from kedro.config import AbstractConfigLoader
+
+    from lakehouse_ml.conf import Conf
+
+_PACKAGE = {"sail": "pysail", "spark": "pyspark", "connect": "databricks-connect", "databricks": "pyspark"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment as its conf describes it.
+
+    Attributes:
+        lines: What it uses, by the word for it.
+        missing: What keeps a run from starting, a sentence each.
+    """
+
+    lines: dict[str, str]
+    missing: tuple[str, ...]
+
+
+def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environment:
+    """What an environment's conf makes of this machine.
+
+    Args:
+        conf: The environment's files.
+        loader: Reads them.
+        address: Of the lake.
+
+    Raises:
+        Exception: Conf can't be read; `conf.explain` tells why.
+    """
+    faults = list(conf.faults(loader))
+    if any(fault.startswith(conf.where("spark", ("engine",))) for fault in faults):
+        return Environment({}, tuple(faults))
+    own, server = loader["globals"], loader["mlflow"]["server"]
+    spec = EngineSpec.model_validate(loader["spark"])
+    kind, tracking = own["lake_kind"], str(server["mlflow_tracking_uri"])
+    lines = {
+        "engine": spec.engine,
+        "computes": "here" if spec.engine == "sail" else spec.master if spec.engine == "spark" else str(spec.compute),
+        "version": _version(spec.engine),
+        "lake": address + (" (a schema of Unity Catalog)" if kind == "schema" else ""),
+        "files": places.files(kind, address, own["volume"]),
+        "landing": own["landing"],
+        "tracking": tracking,
+        "registry": str(server.get("mlflow_registry_uri") or tracking),
+        "experiment": own["experiment"],
+        "models": places.model(own["models"], "<use case>"),
+        "identity": _identity(spec.engine, address),
+    }
+    if _unmounted(lines["files"]):
+        lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"
+    addresses = (lines["files"], lines["landing"])
+    return Environment(lines, (*faults, *missing(spec), *_jars_of_s3(spec, *addresses), *_file_systems(*addresses)))
+
+
+def _version(engine: str) -> str:
+    runtime = os.environ.get("DATABRICKS_RUNTIME_VERSION")
+    try:
+        found = f"{_PACKAGE[engine]} {version(_PACKAGE[engine])}"
+    except PackageNotFoundError:
+        found = f"{_PACKAGE[engine]} as the platform has it" if workspace.compute() else "not installed"
+    return f"Databricks Runtime {runtime}, {found}" if engine == "databricks" and runtime else found
+
+
+def _identity(engine: str, lake: str) -> str:
+    if engine in REMOTE:
+        return workspace.identity(engine)
+    if not lake.startswith("s3"):
+        return f"{getpass.getuser()}, on this machine"
+    if os.environ.get("AWS_PROFILE"):
+        return f"AWS profile {os.environ['AWS_PROFILE']}"
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return "the AWS access key of the environment"
+    return "whom the AWS tools find: neither AWS_PROFILE nor AWS_ACCESS_KEY_ID is set"
+
+
+def _unmounted(folder: str) -> bool:
+    return folder.startswith("/Volumes/") and not Path("/Volumes").is_dir()
+
+
+def _jars_of_s3(spec: EngineSpec, *addresses: str) -> Iterator[str]:
+    """Jars that Apache Spark lacks for an address of S3."""
+    from lakehouse_ml import jars
+
+    if spec.engine == "spark" and any(address.startswith("s3://") for address in addresses):
+        try:
+            jars.check_s3()
+        except EngineError as error:
+            yield str(error)
+
+
+def _file_systems(*addresses: str) -> Iterator[str]:
+    """Packages that fsspec lacks for an address."""
+    import fsspec
+
+    for protocol in sorted({address.split("://")[0] for address in addresses if "://" in address}):
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except (ImportError, ValueError) as error:
+            yield f"{protocol}://… can't be read as files here: {str(error).splitlines()[0]}"

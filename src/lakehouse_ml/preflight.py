@@ -1,0 +1,243 @@
+"""Whether an environment can be run as it is, judged by its conf alone: no engine, no network, nothing opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lakehouse_ml import places
+from lakehouse_ml.conf import Conf, leaves, line_of
+from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.spark import REMOTE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kedro.config import AbstractConfigLoader
+    from kedro.io import CatalogConfigResolver
+    from kedro.pipeline import Pipeline
+
+_SECRET_KEY = re.compile(r"(?i)(passw(or)?d|secret|token|api_?key|access_?key|private_?key)$")
+# What says where a secret is, instead of being one.
+_REFERENCE = re.compile(r"\$\{oc\.env:|\{\{secrets/")
+_SECRET_VALUE = re.compile(
+    r"\bdapi[0-9a-f]{32}|\bdose[0-9a-f]{32}|\bA(?:KIA|SIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|"
+    r"\bgh[pousr]_\w{36}|://[^\s/:@$]+:[^\s/@$]+@|\beyJ[\w-]{20,}\.eyJ|"
+    r"\$\{variable:\s*\w*(?:TOKEN|SECRET|PASSWORD|KEY)\b"
+)
+_SUFFIXES = (".yml", ".yaml", ".json")
+_IN_MEMORY = ("MemoryDataset", "SharedMemoryDataset")
+# What another engine writes by these properties, delta-rs, which commits for Sail, would misread.
+_MISREAD = {"delta.enableDeletionVectors": "true", "delta.columnMapping.mode": "name"}
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """One environment's conf, beside the others'.
+
+    Attributes:
+        source: Conf's folder.
+        env: Its environment.
+        load: Makes the loader of an environment.
+        stages: The pipelines of the stages, each a task of a job.
+    """
+
+    source: Path
+    env: str
+    load: Callable[[str], AbstractConfigLoader]
+    stages: Mapping[str, Pipeline]
+
+    def faults(self) -> list[str]:
+        """What is wrong with the environment, a sentence each, with file and line."""
+        found = list(self._secrets())
+        try:
+            found += self._conf.faults(self._loader)
+            found += self._untyped()
+            found += self._lost_between_tasks()
+            found += self._misnamed()
+            found += self._misfit()
+            found += self._shared()
+        except Exception as error:
+            told = self._conf.explain(error)
+            if told is None:
+                raise
+            found.append(told)
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def _conf(self) -> Conf:
+        return Conf((self.source / self.env, self.source / "base"))
+
+    @cached_property
+    def _loader(self) -> AbstractConfigLoader:
+        return self.load(self.env)
+
+    @cached_property
+    def _catalog(self) -> CatalogConfigResolver:
+        from kedro.io import CatalogConfigResolver
+
+        in_memory = {"{default}": {"type": "MemoryDataset"}}
+        return CatalogConfigResolver(config=self._loader["catalog"], default_runtime_patterns=in_memory)
+
+    @cached_property
+    def _datasets(self) -> dict[str, dict[str, Any]]:
+        """What Kedro makes every dataset of the stages of."""
+        names = {name for stage in self.stages.values() for name in stage.datasets() if not name.startswith("params:")}
+        entries = {name: self._catalog.config.get(name) or self._catalog.resolve_pattern(name) for name in names}
+        return dict(sorted(entries.items()))
+
+    def _at(self, dataset: str, key: str) -> str:
+        pattern = None if dataset in self._catalog.config else self._catalog.match_dataset_pattern(dataset)
+        return self._conf.where("catalog", (pattern or dataset, key))
+
+    def _untyped(self) -> Iterator[str]:
+        """Parameters that their types refuse."""
+        from kedro.validation.parameter_validator import ParameterValidator
+
+        try:
+            ParameterValidator(dict(self.stages)).validate_raw_params(self._loader["parameters"])
+        except Exception as error:
+            yield self._conf.explain(error) or str(error)
+
+    def _lost_between_tasks(self) -> Iterator[str]:
+        """Datasets that one task writes and another reads, kept where only the first sees them."""
+        remote = self._loader["spark"]["engine"] in REMOTE
+        for name in sorted({name for stage in self.stages.values() for name in stage.all_outputs()}):
+            entry = self._datasets[name]
+            readers = [stage for stage in STAGES if stage in self.stages and name in self.stages[stage].inputs()]
+            if readers and str(entry["type"]).endswith(_IN_MEMORY):
+                yield (
+                    f"{self._conf.where('catalog', (name,))}: {name}, which {' and '.join(readers)} reads in a task of "
+                    f"its own, is kept in memory: give it a place in the catalog."
+                )
+            for key, address in _addresses(entry):
+                if remote and entry.get("kind", "path") == "path" and places.is_local(address):
+                    yield (
+                        f"{self._at(name, key)}: {name} lies in {address}, a folder of one machine: other tasks don't "
+                        f"see it."
+                    )
+
+    def _misnamed(self) -> Iterator[str]:
+        """Tables and models whose name nobody has filled in, or Unity Catalog doesn't take."""
+        registry = self._loader["mlflow"]["server"].get("mlflow_registry_uri") or ""
+        known = {name for _, value in leaves(self._loader["globals"]) for name in places.unset(value)}
+        for name, entry in self._datasets.items():
+            path = str(entry.get("filepath", ""))
+            waits = [variable for variable in places.unset(path) if variable not in known]
+            if waits:
+                yield f"{self._at(name, 'filepath')}: {name} waits for {', '.join(waits)}: set this variable."
+            if entry.get("kind") == "schema" and not places.unset(path) and not places.is_table(path):
+                yield f"{self._at(name, 'filepath')}: {name} can't be called {path} in Unity Catalog."
+            model = str(entry["name"]) if "role" in entry and registry.startswith("databricks-uc") else ""
+            if model and not places.unset(model) and not places.is_table(model):
+                yield f"{self._at(name, 'name')}: Unity Catalog takes catalog.schema.model, not {model}."
+
+    def _misfit(self) -> Iterator[str]:
+        """Tables that the engine can't reach or would misread, and two datasets in one place."""
+        engine = self._loader["spark"]["engine"]
+        taken: dict[str, str] = {}
+        for name, entry in self._datasets.items():
+            if engine == "sail" and entry.get("kind") == "schema":
+                yield f"{self._at(name, 'kind')}: {name} is a table of a catalog, which sail doesn't reach."
+            for key, value in leaves(entry) if engine == "sail" else ():
+                if str(value).lower() == _MISREAD.get(str(key[-1])):
+                    yield f"{self._at(name, str(key[0]))}: {name} has {key[-1]}, which sail would misread."
+            strange = [column for column in entry.get("partition_by", ()) if column not in _columns(name, entry)]
+            if strange:
+                yield (
+                    f"{self._at(name, 'partition_by')}: {name} is parted by {', '.join(strange)}, which its contract "
+                    f"doesn't have."
+                )
+            place = str(entry.get("filepath", "")).lower()
+            if place and ".landing_" not in name and taken.setdefault(place, name) != name:
+                yield f"{self._at(name, 'filepath')}: {name} and {taken[place]} both lie in {place}."
+
+    def _shared(self) -> Iterator[str]:
+        """Places of another environment that this one writes to."""
+        own = self._places_of(self.env)
+        written = {name for stage in self.stages.values() for name in stage.all_outputs()}
+        for other in sorted(path.name for path in self.source.iterdir() if (path / "globals.yml").is_file()):
+            if other in (self.env, "base"):
+                continue
+            theirs = self._places_of(other)
+            for key in sorted(own.keys() & theirs.keys()):
+                if _overlap(own[key], theirs[key]):
+                    yield (
+                        f"{self._conf.where('globals', (key,))}: {key} is {own[key]}, and that of the environment "
+                        f"{other} is {theirs[key]}: each writes to its own."
+                    )
+            for name in sorted(written):
+                path = str(self._datasets[name].get("filepath", ""))
+                if (
+                    "lake" in theirs
+                    and not _overlap(own.get("lake", ""), theirs["lake"])
+                    and _within(path, theirs["lake"])
+                ):
+                    yield f"{self._at(name, 'filepath')}: {name} is written to {path}, in the lake of {other}."
+
+    def _places_of(self, env: str) -> dict[str, str]:
+        """Lake, models and experiment that an environment names itself; the others share those of base."""
+        file = self.source / env / "globals.yml"
+        named = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+        values = self.load(env)["globals"]
+        return {key: str(values[key]) for key in ("lake", "models", "experiment") if named.get(key)}
+
+    def _secrets(self) -> Iterator[str]:
+        """Values in the files of conf that are secrets, or are read as if they were none; they are never shown."""
+        folders = (self.source / "base", self.source / self.env)
+        for file in sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES):
+            for line in sorted({*_telling_lines(file), *_telling_keys(file)}):
+                yield (
+                    f"{file}, line {line}: this is a secret, or read like none: secrets come from the environment "
+                    f"(${{oc.env:NAME}} in credentials.yml) or from a secret scope ({{{{secrets/<scope>/<key>}}}})."
+                )
+
+
+def _telling_lines(file: Path) -> Iterator[int]:
+    """Lines of a file that hold what looks like a secret."""
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if _SECRET_VALUE.search(line):
+            yield number
+
+
+def _telling_keys(file: Path) -> Iterator[int]:
+    """Lines of a file on which a key that names a secret has a value, and not where the secret is."""
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return  # told as such
+    for key, value in leaves(values):
+        named = key and _SECRET_KEY.search(str(key[-1]))
+        if named and isinstance(value, str) and value and not _REFERENCE.search(value):
+            yield line_of(file, key) or 1
+
+
+def _columns(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of the contract that an entry is bound to."""
+    from kedro.validation.core import ValidatorSpec, resolve_validator
+
+    if "validator" not in entry:
+        return ()
+    contract: Any = resolve_validator(ValidatorSpec.from_dataset_config(name, entry["validator"]))
+    return tuple(contract.names)
+
+
+def _addresses(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("filepath", "digests"):
+        if key in entry and entry.get("lake_kind", "path") == "path":
+            yield key, str(entry[key])
+
+
+def _overlap(one: str, other: str) -> bool:
+    return bool(one and other) and (_within(one, other) or _within(other, one))
+
+
+def _within(place: str, other: str) -> bool:
+    """Whether a place is another one or lies in it."""
+    return place.lower() == other.lower() or place.lower().startswith((f"{other}/".lower(), f"{other}.".lower()))

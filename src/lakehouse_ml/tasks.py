@@ -1,0 +1,83 @@
+"""What the tasks of a job call, by the entry points of the installed wheel: `run` and `command`.
+
+A platform calls them in a process of its own, where a session may be running already, with the task's parameters in
+`sys.argv`. To return is success; whatever is raised is failure, a `SystemExit` of 0 too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_ml import errors, place, quiet
+
+if TYPE_CHECKING:
+    import click
+
+
+class TaskError(Exception):
+    """A task has failed; the message says why, and in which node."""
+
+
+def run() -> None:
+    """Run pipelines: arguments as those of `kedro run`; a job's parameters may be named too, as in `--lake=<address>`.
+
+    Raises:
+        TaskError: An argument is unknown, or a mistake, a state of the world or a defect has stopped a node.
+    """
+    _call(_run)
+
+
+def command() -> None:
+    """Run one of the project's commands: arguments as those that follow the word `kedro`.
+
+    Raises:
+        TaskError: There is no such command, or it has failed.
+    """
+    _call(_commands)
+
+
+def _call(chosen: Callable[[], click.Command]) -> None:
+    # What a job logs is read as text: no colours, and no bars that move.
+    os.environ |= {"NO_COLOR": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
+    place.configure()
+    try:
+        chosen().main(args=sys.argv[1:], prog_name=__package__, standalone_mode=False)
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise TaskError(str(error.code)) from error
+    except Exception as error:
+        raise TaskError(_told(error)) from error
+
+
+def _run() -> click.Command:
+    """The command `run`, with an option for each address that a run may be told; an empty one counts as not given."""
+    import click
+
+    from lakehouse_ml.cli import run
+    from lakehouse_ml.conf import RUNTIME
+
+    def with_named(**given: Any) -> None:
+        told = given["params"] | {name: value for name in RUNTIME if (value := given.pop(name))}
+        given["params"] = {name: value for name, value in told.items() if value or name not in RUNTIME}
+        click.get_current_context().invoke(run, **given)
+
+    named = [click.Option([f"--{name}"], help="As in --params.") for name in sorted(RUNTIME)]
+    return click.Command("run", callback=with_named, help=run.help, params=[*run.params, *named])
+
+
+def _commands() -> click.Command:
+    from lakehouse_ml.cli import cli
+
+    return cli
+
+
+def _told(error: Exception) -> str:
+    """Sentence and place of an error; of one that nobody foresaw also its kind, which may be all that it says."""
+    import click
+
+    what = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
+    return " ".join([what, *(note for seen in errors.chain(error) for note in getattr(seen, "__notes__", ()))])

@@ -1,0 +1,227 @@
+"""Sessions of Databricks: a job's is used and never made, Connect's is asked for by name, and nothing replaces them.
+
+There is no workspace here: a job is this process, with the variables that the platform sets and a session that is there
+before; Databricks Connect is the real client, in its own environment, against a real Spark Connect server.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+from kedro.pipeline import Node, Pipeline
+
+from lakehouse_ml.cli import cli
+from lakehouse_ml.errors import EngineError
+from lakehouse_ml.hooks import _check_volumes
+from lakehouse_ml.spark import Engine, EngineSpec
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONNECT = PROJECT / ".connect" / "bin" / "python"
+PLATFORM = ("DATABRICKS_RUNTIME_VERSION", "DATABRICKS_ENV_VERSION", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_TOKEN")
+# The session that a job finds: another engine of the same process made it.
+_THERE = """
+from lakehouse_ml.spark import Engine, EngineSpec
+from lakehouse_ml.errors import EngineError
+there = Engine()
+there.choose(EngineSpec(engine="sail"))
+found = there.session()
+job = Engine()
+job.choose(EngineSpec(engine="databricks", compute="{compute}"))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No job, no profile, no credentials of whoever runs the tests."""
+    for name in PLATFORM:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "databrickscfg"))
+
+
+def engine(**spec: str) -> Engine:
+    chosen = Engine()
+    chosen.choose(EngineSpec.model_validate(spec))
+    return chosen
+
+
+def python(code: str, program: str = sys.executable, **variables: str) -> str:
+    given = {**os.environ, **variables, "PYTHONPATH": str(PROJECT / "src")}
+    done = subprocess.run(
+        [program, "-c", code], capture_output=True, text=True, timeout=180, check=False, env=given, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# --- a job
+
+
+@pytest.mark.parametrize(
+    ("compute", "platform"),
+    [
+        ("classic", {"DATABRICKS_RUNTIME_VERSION": "18.0"}),
+        ("serverless", {"DATABRICKS_RUNTIME_VERSION": "client.5.1"}),
+        ("serverless", {"DATABRICKS_ENV_VERSION": "5"}),
+    ],
+)
+def test_a_job_computes_with_the_session_that_is_there_and_leaves_it_to_its_owner(
+    compute: str, platform: dict[str, str]
+) -> None:
+    code = _THERE.format(compute=compute) + (
+        "assert job.session() is found\nprint(job.facts())\njob.stop()\nprint(found.range(3).count())\n"
+    )
+    facts, rows = python(code, **platform).splitlines()
+    assert "'engine': 'databricks', 'engine.version': '4.1" in facts
+    assert f"'engine.compute': '{compute}'" in facts
+    assert rows == "3"
+
+
+@pytest.mark.parametrize(
+    ("conf", "platform", "told"),
+    [
+        ("serverless", {"DATABRICKS_RUNTIME_VERSION": "18.0"}, "serverless, and this job runs on classic compute"),
+        ("classic", {"DATABRICKS_RUNTIME_VERSION": "client.5.1"}, "classic, and this job runs on serverless compute"),
+    ],
+)  # fmt: skip
+def test_a_job_on_other_compute_than_conf_says_is_refused(conf: str, platform: dict[str, str], told: str) -> None:
+    code = _THERE.format(compute=conf) + "try: job.session()\nexcept EngineError as error: print(error)\n"
+    assert told in python(code, **platform)
+
+
+def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from lakehouse_ml.spark import Engine, EngineSpec\njob = Engine()\n"
+        "job.choose(EngineSpec(engine='databricks', compute='classic'))\n"
+        "try: job.session()\nexcept Exception as error: print(error)\n"
+        "from pyspark.sql import SparkSession\nprint(SparkSession.getActiveSession())\n"
+    )
+    told, left = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
+    assert told.startswith("This Databricks job has no Spark session, and none is made in its place")
+    assert left == "None"
+
+
+def test_outside_of_a_job_the_engine_of_a_job_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"this process is none: run it there"):
+        engine(engine="databricks", compute="classic").session()
+
+
+# --- Databricks Connect
+
+
+def test_without_its_package_connect_says_how_to_get_it() -> None:
+    with pytest.raises(EngineError, match=r"make connect .+ \.connect/bin/kedro run --env connect"):
+        engine(engine="connect", compute="serverless").session()
+
+
+@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+def test_the_client_of_databricks_connect_computes_on_a_server(server: str) -> None:
+    code = f"""
+from lakehouse_ml.spark import Engine, EngineSpec
+engine = Engine()
+engine.choose(EngineSpec(engine="connect", compute="{server}"))
+print(engine.session().range(1000).count(), engine.session().conf.get("spark.sql.session.timeZone"))
+print(engine.facts()["engine.compute"] == "{server}", engine.facts()["engine.version"][:3])
+from importlib.util import find_spec
+import pyspark
+print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.__version__[:4])
+"""
+    assert python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines() == [
+        "1000 UTC", "True 4.1", "True None 4.1.",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+def test_a_server_that_does_not_answer_is_a_sentence_and_no_other_engine_computes() -> None:
+    code = """
+from lakehouse_ml.spark import Engine, EngineSpec
+engine = Engine()
+engine.choose(EngineSpec(engine="connect", compute="sc://127.0.0.1:9/;use_ssl=false"))
+try: engine.session()
+except Exception as error: print(type(error).__name__, str(error)[:60], engine._session)
+"""
+    told = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1")
+    assert told.startswith("EngineError Databricks Connect doesn't reach sc://127.0.0.1:9")
+    assert told.endswith("None")
+
+
+# --- what is missing, told without starting anything
+
+
+def checked(env: str) -> Result:
+    bootstrap_project(PROJECT)
+    return CliRunner().invoke(cli, ["engine", "check", "--env", env])
+
+
+def test_a_complete_environment_is_told_line_by_line() -> None:
+    done = checked("local")
+    assert done.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in done.output.splitlines())
+    assert lines["engine"] == "sail"
+    assert lines["version"].startswith("pysail 0.")
+    assert lines["tracking"].startswith("sqlite:///")
+    assert "missing" not in lines
+
+
+def test_what_connect_lacks_is_told_at_once_and_no_token_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\ntoken = dapi-of-somebody\n")
+    for profile, told in {
+        "": ["Which workspace is meant? Set DATABRICKS_CONFIG_PROFILE"],
+        "play": ["has no profile play", "databricks auth login --profile play"],
+        "work": ["profile work of ", "(https://x.example, personal token)"],
+    }.items():
+        monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", profile)
+        done = checked("connect")
+        assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+        for part in [*told, "make connect sets up an environment", "lake waits for LAKEHOUSE_CATALOG"]:
+            assert part in done.output
+        assert "dapi-of-somebody" not in done.output
+
+
+def test_a_token_beside_a_profile_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\nauth_type = databricks-cli\n")
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-somebody")
+    done = checked("connect")
+    assert "Beside DATABRICKS_CONFIG_PROFILE, DATABRICKS_TOKEN is set" in done.output
+    assert "(https://x.example, databricks-cli)" in done.output
+
+
+def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = checked("prod")
+    assert "this process is none" in outside.output
+    assert outside.exit_code == 1
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.5.1")
+    monkeypatch.setenv("LAKEHOUSE_CATALOG", "main")
+    monkeypatch.setenv("LAKEHOUSE_LANDING", "/Volumes/main/landing/files")
+    monkeypatch.setenv("LAKEHOUSE_EXPERIMENTS", "/Users/somebody")
+    inside = checked("prod")
+    assert inside.exit_code == 0, inside.output
+    for part in ("serverless", "main.lakehouse_ml_prod (a schema of Unity Catalog)", "databricks-uc",
+                 "main.lakehouse_ml_prod.<use case>", "/Users/somebody/lakehouse-ml-prod"):  # fmt: skip
+        assert part in inside.output
+
+
+def test_an_environment_that_does_not_exist_is_a_sentence() -> None:
+    done = checked("prodd")
+    assert done.exit_code == 1
+    assert "There is no environment prodd" in done.output
+
+
+def test_a_volume_that_is_not_mounted_is_no_folder_of_this_machine() -> None:
+    if Path("/Volumes").is_dir():
+        pytest.skip("this machine has a folder /Volumes")
+    page = {"type": "lakehouse_ml.datasets.html_page.HtmlPage", "filepath": "/Volumes/main/x/files/{name}.html"}
+    catalog = DataCatalog.from_config({"{name}_page": page})
+    with pytest.raises(EngineError, match=r"^a_page lie in a Volume, and none is mounted on this machine"):
+        _check_volumes(Pipeline([Node(len, "a_page", "n", name="n")]), catalog)
+    _check_volumes(Pipeline([Node(len, "a", "n", name="n")]), catalog)

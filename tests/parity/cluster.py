@@ -1,0 +1,125 @@
+"""A standalone cluster of this machine, and Spark Connect servers: what they consist of comes with pip's pyspark."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from lakehouse_ml import jars
+from lakehouse_ml.spark import DELTA
+
+# Neither the zone of whoever wrote the files nor that of the session.
+ELSEWHERE = "Pacific/Chatham"
+_STARTS_WITHIN_SECONDS = 180
+# Of a few rows a task each; nothing runs long enough to be worth the second compiler.
+SMALL = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "1",
+    "spark.ui.enabled": "false",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}
+
+
+@contextmanager
+def standalone(folder: Path, python: str) -> Iterator[str]:
+    """A master and two workers of one core each.
+
+    Args:
+        folder: Where they keep their files.
+        python: What the workers' tasks run.
+
+    Yields:
+        The master's address, `spark://host:port`.
+    """
+    port = _free_port()
+    address = f"spark://127.0.0.1:{port}"
+    deploy = "org.apache.spark.deploy"
+    with ExitStack() as started:
+        master = ["spark-class", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", str(port),
+                  "--webui-port", "0"]  # fmt: skip
+        started.enter_context(_process(master, folder / "master.log", python))
+        _await(port, folder / "master.log")
+        for name in ("one", "two"):
+            worker = ["spark-class", f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "2g",
+                      "--webui-port", "0", "-d", str(folder / name), address]  # fmt: skip
+            started.enter_context(_process(worker, folder / f"{name}.log", python))
+        yield address
+
+
+@contextmanager
+def connect_server(master: str, folder: Path, python: str) -> Iterator[str]:
+    """A Spark Connect server with Delta.
+
+    Args:
+        master: Where it computes, `local[2]` or `spark://host:port`.
+        folder: Where it keeps its files; a warehouse and a log.
+        python: What its tasks run: that of the client.
+
+    Yields:
+        Its address, `sc://host:port`.
+    """
+    port = _free_port()
+    settings = SMALL | DELTA | {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraClassPath": jars.class_path(),
+        "spark.executor.extraClassPath": jars.class_path(),
+        "spark.executor.memory": "1g",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }  # fmt: skip
+    command = ["spark-submit", "--master", master, "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+    command += [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    log = folder / f"connect-{port}.log"
+    with _process([*command, "--driver-memory", "1g", "spark-internal"], log, python):
+        _await(port, log)
+        yield f"sc://127.0.0.1:{port}"
+
+
+@contextmanager
+def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    home = Path(str(find_spec("pyspark").origin)).parent
+    quiet = Path(jars.__file__).parent / "spark_conf"
+    own = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(quiet),
+           "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TZ": ELSEWHERE}  # fmt: skip
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    with (
+        log.open("w") as told,
+        subprocess.Popen(
+            [home / "bin" / command[0], *command[1:]], stdout=told, stderr=told, env=kept | own, cwd=log.parent
+        ) as started,
+    ):
+        try:
+            yield
+        finally:
+            started.terminate()
+            try:
+                started.wait(20)
+            except subprocess.TimeoutExpired:
+                started.kill()
+
+
+def _await(port: int, log: Path) -> None:
+    until = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while time.monotonic() < until:
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"Nothing answers on port {port}: {log.read_text(encoding='utf-8')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])

@@ -1,0 +1,51 @@
+"""What differs between two engines' answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+RELATIVE = 1e-9
+# Below, two fractions are the same nothing: a mean of deviations that cancel out.
+ABSOLUTE = 1e-12
+
+
+def differences(expected: Any, found: Any, most: int = 5) -> list[str]:
+    """The first few places where answers differ: kinds, names, types, nulls, numbers beyond the bounds, text."""
+    return list(islice(_differences(expected, found, ""), most))
+
+
+def _differences(expected: Any, found: Any, place: str) -> Iterator[str]:
+    if type(expected) is not type(found):
+        yield f"{place}: {_short(expected)} here, {_short(found)} there"
+    elif isinstance(expected, dict):
+        if expected.keys() != found.keys():
+            yield f"{place}: {sorted(expected)} here, {sorted(found)} there"
+        else:
+            for name in expected:
+                yield from _differences(expected[name], found[name], f"{place}.{name}")
+    elif isinstance(expected, list):
+        if len(expected) != len(found):
+            yield f"{place}: {len(expected)} here, {len(found)} there"
+        for number, pair in enumerate(zip(expected, found, strict=False)):
+            yield from _differences(*pair, f"{place}[{number}]")
+    elif isinstance(expected, float):
+        if not _same(expected, found):
+            yield f"{place}: {expected!r} here, {found!r} there"
+    elif expected != found:
+        yield f"{place}: {_short(expected, found)} here, {_short(found, expected)} there"
+
+
+def _same(one: float, other: float) -> bool:
+    both_nan = math.isnan(one) and math.isnan(other)
+    return both_nan or math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+
+
+def _short(value: Any, other: Any = "") -> str:
+    """A value, of a long text the part from where it differs."""
+    if not isinstance(value, str) or len(value) < 200:
+        return repr(value)[:200]
+    same = next((n for n, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), 0)
+    return repr(value[max(0, same - 40) : same + 80])

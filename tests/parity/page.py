@@ -1,0 +1,112 @@
+"""The page that says where every Spark node answered alike: `python tests/parity/page.py docs/parity.md`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from parity.cases import VARIANTS
+from parity.compared import ABSOLUTE, RELATIVE, differences
+from parity.engines import ENGINES, PROJECT, ask, missing
+
+_HEAD = """\
+# The same on every engine
+
+Written by `make parity`, on commit {commit} of {day}. The tests of `tests/parity` ask the same in `make test-all`.
+
+Every node that takes or gives a frame of Spark's is asked on each engine, in one session, with the same inputs, built
+from code:
+
+{variants}
+
+An answer is all that a node gives: tables with the types of their columns, batches, a model's card, a page; or the
+sentence with which it refuses. Numbers agree to {relative:g} of their size (and below {absolute:g}); nulls, NaN, types,
+whole numbers, moments (to the microsecond), texts and refusals are the same. Sail's answers are made in UTC; whoever
+asks the others has the zone of the Chatham Islands (UTC+12:45), server and workers too.
+
+| engine | what computes | asked by | equal | seconds |
+|---|---|---|--:|--:|
+{engines}
+
+Sail's answers are what the others are compared with. {equal}
+
+| node | {heads} |
+|---|{bars}
+{rows}
+"""
+
+
+def main(target: Path) -> int:
+    """Ask all engines and write the page; 1 if one differs or is missing."""
+    for engine in ENGINES:
+        if lacks := missing(engine):
+            print(f"{engine}: {lacks}", file=sys.stderr)
+            return 1
+    with tempfile.TemporaryDirectory() as folder:
+        told = {engine: ask(engine, Path(folder) / engine) for engine in ENGINES}
+    target.write_text(page(told), encoding="utf-8")
+    return any("differ" in line for line in target.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
+
+
+def page(answered: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of what each engine told."""
+    expected = answered["sail"]["answers"]
+    others = [engine for engine in ENGINES if engine != "sail"]
+    equal = {
+        engine: {node: _equal(expected[node], answered[engine]["answers"][node]) for node in expected}
+        for engine in others
+    }
+    cases = sum(map(len, expected.values()))
+    rows = [_row(node, len(told), [equal[engine][node] for engine in others]) for node, told in expected.items()]
+    lines = []
+    for engine, name in ENGINES.items():
+        facts, n = answered[engine]["facts"], sum(equal[engine].values()) if engine in equal else cases
+        cells = (name, _computes(engine, facts), _client(engine, facts), f"{n} of {cases}", f"{facts['seconds']:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return _HEAD.format(
+        commit=_git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
+        day=_git("log", "-1", "--format=%cs"),
+        variants="\n".join(f"- **{name}**: {says}." for name, says in VARIANTS.items()),
+        relative=RELATIVE,
+        absolute=ABSOLUTE,
+        engines="\n".join(lines),
+        equal=f"{len(expected)} nodes, with as many cases each as are equal:",
+        heads=" | ".join(ENGINES[engine] for engine in others),
+        bars="--:|" * len(others),
+        rows="\n".join(rows),
+    )
+
+
+def _equal(expected: Mapping[str, Any], found: Mapping[str, Any]) -> int:
+    return sum(not differences(expected[variant], found[variant]) for variant in expected)
+
+
+def _row(node: str, cases: int, equal: list[int]) -> str:
+    told = " | ".join(str(n) if n == cases else f"{cases - n} differ" for n in equal)
+    return f"| `{node}` | {told} |"
+
+
+def _computes(engine: str, facts: Mapping[str, str]) -> str:
+    if engine == "sail":
+        return f"pysail {facts['engine.version']}"
+    return f"Apache Spark {version('pyspark')}" + (", standalone, by Spark Connect" if engine == "cluster" else "")
+
+
+def _client(engine: str, facts: Mapping[str, str]) -> str:
+    client = f"databricks-connect {facts['client']}" if engine == "connect" else f"pyspark {facts['client']}"
+    return f"{client}, Python {facts['python']}"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

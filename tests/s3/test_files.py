@@ -1,0 +1,211 @@
+"""Files in a bucket: found, read and written as in a folder, and an error where they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import fsspec
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+from stores import Store
+
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.handed_list import HandedList
+from lakehouse_ml.datasets.html_page import HtmlPage
+from lakehouse_ml.datasets.json_file import JsonFile
+from lakehouse_ml.datasets.landing_files import LandingFiles
+from lakehouse_ml.errors import LandingError, find
+from lakehouse_ml.machine import asked_again, explain
+from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec, parse_files
+from lakehouse_ml.tables import Batch
+from lakehouse_ml.use_cases.churn import contracts
+from lakehouse_ml.use_cases.churn.synthetic import write_csv
+
+obstore = pytest.importorskip("obstore")
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, store: Store) -> str:
+    return f"s3://{store.bucket}/{request.node.name}"
+
+
+@pytest.fixture
+def landed(address: str, tmp_path: Path) -> str:
+    """A landing folder with one file of customers."""
+    write_csv(tmp_path / "customers.csv", n=50, seed=1)
+    obstore.put(obstore.store.from_url(address), "raw/customers.csv", tmp_path / "customers.csv")
+    return f"{address}/raw"
+
+
+def landing(folder: str, **how: Any) -> LandingFiles:
+    return LandingFiles(filepath=folder, files="*.csv", manifest=f"{folder}-books", **how)
+
+
+def parsed(spark: Any, files: LandingFiles) -> int:
+    from datetime import UTC, datetime
+
+    spec = IngestionSpec(snapshot_pattern=r"_(\d{4}-\d\d-\d\d)", snapshot_default="2024-12-31")
+    return parse_files(files.load(), datetime(2025, 1, 1, tzinfo=UTC), spec, contracts.landing_customers).count()
+
+
+def test_a_landing_folder_is_listed_and_its_files_are_parsed(spark: Any, landed: str) -> None:
+    files = landing(landed)
+    assert [file.path for file in files.load().files] == [f"{landed}/customers.csv"]
+    assert parsed(spark, files) == 50
+
+
+def test_a_file_that_is_gone_when_it_is_read_is_an_error(spark: Any, landed: str) -> None:
+    files = landing(landed)
+    files.load()  # what was listed is what is read
+    obstore.delete(obstore.store.from_url(landed), "customers.csv")
+    with pytest.raises(Exception, match=r"customers\.csv") as caught:
+        parsed(spark, files)
+    assert isinstance(find(caught.value), LandingError)
+
+
+def test_a_folder_that_is_missing_is_an_error_unless_it_may_be(spark: Any, address: str) -> None:
+    with pytest.raises(DatasetError, match=f"No file named .+ lies in {address}/nothing"):
+        landing(f"{address}/nothing").load()
+    assert landing(f"{address}/nothing", optional=True).load().files == ()
+
+
+def test_a_table_is_written_and_read_in_place(spark: Any, address: str) -> None:
+    table = DeltaTable(filepath=f"{address}/numbers")
+    for n in (1, 2):
+        table.save(spark.createDataFrame([(n,)], "n long"))
+        assert [row.n for row in table.load().collect()] == [n]
+
+
+def test_a_table_without_one_of_its_files_is_an_error(spark: Any, address: str) -> None:
+    table = DeltaTable(filepath=f"{address}/numbers", mode="append")
+    for n in (1, 2):
+        table.save(spark.createDataFrame([(n,)], "n long"))
+    file = deltalake.DeltaTable(f"{address}/numbers").file_uris()[0]
+    obstore.delete(obstore.store.from_url(address), file.removeprefix(f"{address}/"))
+    with pytest.raises(Exception, match=r"[Nn]ot found|FILE_NOT_EXIST") as caught:
+        table.load().collect()
+    assert "damaged or gone" in str(explain(caught.value, address))
+
+
+def test_a_table_without_its_first_commit_is_an_error(spark: Any, address: str) -> None:
+    table = DeltaTable(filepath=f"{address}/numbers")
+    for name in ("n", "m", "n"):
+        table.save(pd.DataFrame({name: [1]}))  # each commit tells its columns
+    obstore.delete(obstore.store.from_url(f"{address}/numbers"), f"_delta_log/{0:020}.json")
+    with pytest.raises(DatasetError, match="damaged and can't be read"):
+        table.load()
+
+
+def test_a_missing_table_is_an_error_and_a_missing_bucket_one_of_its_own(spark: Any, address: str) -> None:
+    with pytest.raises(DatasetError, match="There is no table"):
+        DeltaTable(filepath=f"{address}/nothing").load()
+    with pytest.raises(Exception, match=r"NoSuchBucket|does not exist") as caught:
+        DeltaTable(filepath="s3://nowhere/nothing").load()
+    assert explain(caught.value, "s3://nowhere") == (
+        "There is no bucket at s3://nowhere/nothing: name another address, or create it."
+    )
+
+
+def test_files_for_people_are_whole_and_what_was_there_stays_until_they_are(address: str) -> None:
+    page = HtmlPage(filepath=f"{address}/page.html")
+    page.save("<p>one</p>\n")
+    with pytest.raises(DatasetError):
+        page.save(3)  # type: ignore[arg-type]
+    assert page.load().startswith("<p>one</p>")
+    assert page.exists()
+    assert not HtmlPage(filepath=f"{address}/other.html").exists()
+    rows = pd.DataFrame({"rank": [1, 2], "who": ["a", "=b"]})
+    handed, told = HandedList(filepath=f"{address}/actions.csv"), JsonFile(filepath=f"{address}/drift.json")
+    handed.save(rows)
+    told.save({"status": "stable"})
+    assert handed.load()["who"].tolist() == ["a", "'=b"]
+    assert told.load() == {"status": "stable"}
+    assert handed.exists()
+    assert told.exists()
+
+
+def test_of_two_who_append_at_once_both_are_in(address: str) -> None:
+    def append(who: int) -> None:
+        for n in range(6):
+            DeltaTable(filepath=f"{address}/numbers", mode="append").save(pd.DataFrame({"who": [who], "n": [n]}))
+
+    append(0)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(append, (1, 2)))
+    stored = DeltaTable(filepath=f"{address}/numbers", frame="pandas").load()
+    assert sorted(zip(stored["who"], stored["n"], strict=True)) == [(who, n) for who in range(3) for n in range(6)]
+
+
+def test_of_two_who_replace_a_batch_at_once_one_is_told_to_run_again(address: str) -> None:
+    def replace(who: int) -> str:
+        rows = pd.DataFrame({"day": ["a"], "who": [who]})
+        try:
+            DeltaTable(filepath=f"{address}/days").save(Batch(rows, "day", ("a",)))
+        except DatasetError as error:
+            return str(find(error))
+        return "written"
+
+    replace(0)
+    for _ in range(10):
+        with ThreadPoolExecutor(2) as pool:
+            said = sorted(pool.map(replace, (1, 2)))
+        if said != ["written", "written"]:
+            break
+    told, done = said
+    assert done == "written"
+    assert f"{address}/days" in told
+    assert "Run again" in told
+    assert len(DeltaTable(filepath=f"{address}/days", frame="pandas").load()) == 1
+
+
+@pytest.mark.parametrize("address", ["abfss://box@account.dfs.core.windows.net/lake", "gs://box/lake", "s3://box/lake"])
+def test_other_stores_have_addresses_like_any_other(address: str) -> None:
+    files, path = fsspec.core.url_to_fs(address)
+    box, inside = files._split_path(path)
+    assert inside == "lake"
+    assert "box" in str(files._construct_store(box))
+
+
+def test_what_a_policy_refuses_is_told_with_the_way_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_SERVER_SIDE_ENCRYPTION")
+    with pytest.raises(Exception, match=r"AccessDenied") as caught:
+        DeltaTable(filepath=f"{address}/numbers").save(pd.DataFrame({"n": [1]}))
+    told = str(explain(caught.value, address))
+    assert told.startswith("The store refuses ")
+    assert "AWS_ACCESS_KEY_ID" in told
+
+
+def test_work_is_done_again_where_the_store_broke_off_and_not_where_it_refused() -> None:
+    def fail_with(*errors: str) -> Callable[[], int]:
+        left = list(errors)
+
+        def work() -> int:
+            done.append(len(left))
+            if left:
+                raise OSError(left.pop())
+            return len(done)
+
+        return work
+
+    done: list[int] = []
+    assert asked_again(fail_with("Generic S3 error: response body error")) == 2
+    for refusal in ("Generic S3 error: 403 Forbidden", "Generic S3 error: NoSuchBucket", "a mistake of ours"):
+        done.clear()
+        with pytest.raises(OSError, match=refusal):
+            asked_again(fail_with(refusal))
+        assert done == [1]
+
+
+def test_only_tables_are_read_by_an_engines_own_reader() -> None:
+    # Sail reads a file that isn't there as no rows, if it is asked for a CSV or Parquet file at s3://.
+    sources = Path(__file__).resolve().parents[2] / "src"
+    for path in sources.rglob("*.py"):
+        for reader in (".read.csv", ".read.parquet", ".read.json", ".read.text", ".read.load", ".readStream"):
+            assert reader not in path.read_text(encoding="utf-8"), path
+        read = [line for line in path.read_text(encoding="utf-8").splitlines() if ".read.format(" in line]
+        assert all('.read.format("delta")' in line for line in read), path
