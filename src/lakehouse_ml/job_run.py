@@ -33,14 +33,13 @@ def join(job_run: str, run_id: str) -> None:
     experiment = task.info.experiment_id
     if not _named(client, experiment, job_run):
         client.create_run(experiment, run_name=f"job run {job_run}", tags={_NAME: job_run})
-    job = _gathered(client, experiment, job_run)
-    client.set_tag(run_id, _PARENT, job.info.run_id)
+    job = _adopted(client, task, job_run)
     for attempt in _attempts(client, job, task):
         for run in (attempt, *_children(client, attempt)):
             client.set_tag(run.info.run_id, _SUPERSEDED, run_id)
         if attempt.info.status == "RUNNING":  # a process that was killed couldn't say so
             client.set_terminated(attempt.info.run_id, "KILLED")
-    client.update_run(job.info.run_id, "RUNNING")
+    _tell(client, job, "RUNNING")
 
 
 def left(run_id: str) -> None:
@@ -54,7 +53,7 @@ def left(run_id: str) -> None:
     parent = task.data.tags.get(_PARENT)
     name = client.get_run(parent).data.tags.get(_NAME) if parent else None
     if name is not None:
-        _settle(client, _gathered(client, task.info.experiment_id, name))
+        _settle(client, task.info.experiment_id, name)
 
 
 def confirm(job_run: str, run_id: str) -> None:
@@ -72,7 +71,20 @@ def confirm(job_run: str, run_id: str) -> None:
     for attempt in _attempts(client, job, task)[-1:]:
         if attempt.info.status != "FINISHED":
             client.set_terminated(attempt.info.run_id)
-    _settle(client, job)
+    _settle(client, task.info.experiment_id, job_run)
+
+
+def _adopted(client: MlflowClient, task: Run, job_run: str) -> Run:
+    """The job's run, whose child the task's is now.
+
+    Another task may take the place of that run between a look and the tag: whoever looks last sees the other's.
+    """
+    parent, job = None, _gathered(client, task.info.experiment_id, job_run)
+    while job.info.run_id != parent:
+        parent = job.info.run_id
+        client.set_tag(task.info.run_id, _PARENT, parent)
+        job = _gathered(client, task.info.experiment_id, job_run)
+    return job
 
 
 def _gathered(client: MlflowClient, experiment: str, job_run: str) -> Run:
@@ -85,15 +97,30 @@ def _gathered(client: MlflowClient, experiment: str, job_run: str) -> Run:
     return first
 
 
-def _settle(client: MlflowClient, job: Run) -> None:
+def _settle(client: MlflowClient, experiment: str, job_run: str) -> None:
     """Tell on the job's run how its tasks stand, until none has begun or ended meanwhile."""
-    told, now = None, _status(_children(client, job))
-    while now != told:
-        if now == "RUNNING":
-            client.update_run(job.info.run_id, now)
+    told = None
+    while True:
+        job = _gathered(client, experiment, job_run)
+        now = (job.info.run_id, _status(_children(client, job)))
+        if now == told:
+            return
+        _tell(client, job, now[1])
+        told = now
+
+
+def _tell(client: MlflowClient, job: Run, status: str) -> None:
+    """Set the status of the job's run; where another one has just taken its place, that one's is another task's."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if status == "RUNNING":
+            client.update_run(job.info.run_id, status)
         else:
-            client.set_terminated(job.info.run_id, now)
-        told, now = now, _status(_children(client, job))
+            client.set_terminated(job.info.run_id, status)
+    except MlflowException:
+        if client.get_run(job.info.run_id).info.lifecycle_stage == "active":
+            raise
 
 
 def _status(children: Sequence[Run]) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyspark
 import yaml
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -292,8 +293,9 @@ def main(spec: str, folder: Path) -> None:
     ENGINE.session()
     ready = time.perf_counter()
     answers, seconds = answered(folder)
-    client = "databricks-connect" if ENGINE.kind == "connect" else "pyspark"
-    facts = ENGINE.facts() | {"client": version(client), "python": platform.python_version()}
+    # Spark's client is of one version, whether it came with Spark or alone.
+    client = version("databricks-connect") if ENGINE.kind == "connect" else pyspark.__version__
+    facts = ENGINE.facts() | {"client": client, "python": platform.python_version()}
     facts |= {"start": ready - started, "seconds": time.perf_counter() - ready}
     told = {"facts": facts, "answers": answers, "seconds": seconds}
     (folder / "answers.json").write_text(json.dumps(told), encoding="utf-8")

@@ -190,6 +190,32 @@ def test_of_two_runs_that_were_made_for_one_job_the_first_gets_the_children_of_b
     assert job.run.info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("moment", ["set_tag", "update_run", "set_terminated"])
+def test_a_task_whose_jobs_run_is_replaced_under_its_hands_has_the_one_that_took_its_place(
+    job: Job, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task's, made a little earlier, came into the store a little later."""
+    older = []
+
+    class Overtaken(MlflowClient):
+        def __getattribute__(self, name: str) -> Any:
+            if name == moment and not older:
+                older.append(client().create_run(job.experiment, tags={"job_run": job.name}, start_time=1).info.run_id)
+                monkeypatch.setattr(job_run, "_client", client)
+                other = client().create_run(job.experiment, tags={"mlflow.runName": "other"}).info.run_id
+                job_run.join(job.name, other)
+                job.ends(other)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(job_run, "_client", Overtaken)
+
+    job.ends(job.begins("train"))
+
+    assert [job.run.info.run_id] == older
+    assert Counter(run.info.run_name for run in job.children()) == {"other": 1, "train": 1}
+    assert job.run.info.status == "FINISHED"
+
+
 @pytest.fixture(scope="module", params=["sqlite", "server"])
 def shared(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a store that several processes use at once."""
