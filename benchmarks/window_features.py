@@ -68,7 +68,8 @@ def main() -> None:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
         found = {name: timed(way, folder / name, given.runs) for name, way in ways.items()}
         try:
-            jars.check_machine()
+            for fault in jars.missing():
+                raise EngineError(fault)
             found["Apache Spark"] = in_its_own_process(folder, given.runs)
         except EngineError as error:
             print(f"Apache Spark isn't measured: {error}", file=sys.stderr)

@@ -5,5 +5,6 @@ import fsspec
 __version__ = "0.1.0"
 
 # Wherever our code runs, in an engine's workers too, and imported only where such an address is opened.
-for protocol, files in {"s3": "S3Files", "abfss": "AzureFiles", "gs": "GoogleFiles"}.items():
-    fsspec.register_implementation(protocol, f"lakehouse_ml.object_store.{files}", clobber=True)
+fsspec.register_implementation("s3", "lakehouse_ml.object_store.S3Files", clobber=True)
+fsspec.register_implementation("abfss", "lakehouse_ml.object_store.AzureFiles", clobber=True)
+fsspec.register_implementation("gs", "lakehouse_ml.object_store.GoogleFiles", clobber=True)

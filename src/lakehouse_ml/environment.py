@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_ml import places, workspace
-from lakehouse_ml.errors import EngineError
+from lakehouse_ml.errors import first_line
 from lakehouse_ml.spark import REMOTE, EngineSpec, missing
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environ
     if _unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"
     addresses = (lines["files"], lines["landing"])
-    return Environment(lines, (*faults, *missing(spec), *_jars_of_s3(spec, *addresses), *_file_systems(*addresses)))
+    return Environment(lines, (*faults, *missing(spec), *_file_systems(*addresses)))
 
 
 def _version(engine: str) -> str:
@@ -96,17 +96,6 @@ def _unmounted(folder: str) -> bool:
     return folder.startswith("/Volumes/") and not Path("/Volumes").is_dir()
 
 
-def _jars_of_s3(spec: EngineSpec, *addresses: str) -> Iterator[str]:
-    """Jars that Apache Spark lacks for an address of S3."""
-    from lakehouse_ml import jars
-
-    if spec.engine == "spark" and any(address.startswith("s3://") for address in addresses):
-        try:
-            jars.check_s3()
-        except EngineError as error:
-            yield str(error)
-
-
 def _file_systems(*addresses: str) -> Iterator[str]:
     """Packages that fsspec lacks for an address."""
     import fsspec
@@ -115,4 +104,4 @@ def _file_systems(*addresses: str) -> Iterator[str]:
         try:
             fsspec.get_filesystem_class(protocol)
         except (ImportError, ValueError) as error:
-            yield f"{protocol}://… can't be read as files here: {str(error).splitlines()[0]}"
+            yield f"{protocol}://… can't be read as files here: {first_line(error)}"

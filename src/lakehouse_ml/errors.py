@@ -65,6 +65,13 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
+def first_line(error: BaseException) -> str:
+    """What a library said, in a line: of Spark the first with a name of its own, which others may come before."""
+    told = str(error).strip() or type(error).__name__
+    named = re.search(r"\[[A-Z_.]+\] [^\n]*", told)
+    return named[0] if named else told.splitlines()[0]
+
+
 def find(error: BaseException) -> LakehouseError | None:
     """The user's mistake behind an exception, however deep a framework or an engine has wrapped it."""
     for seen in chain(error):

@@ -80,25 +80,13 @@ def check() -> None:
     """
     import pyspark
 
-    missing = _missing(DELTA)
+    missing = _missing((*DELTA, *S3))
     if missing:
-        raise EngineError(f"engine: spark needs {' and '.join(map(_file, missing))} in {FOLDER}: make jars")
+        others = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise EngineError(f"engine: spark needs {_file(missing[0])}{others} in {FOLDER}: make jars")
     if not pyspark.__version__.startswith(f"{SPARK}."):
         raise EngineError(
             f"Delta's jars are for Spark {SPARK}, and pyspark is {pyspark.__version__}: install pyspark {SPARK}."
-        )
-
-
-def check_s3() -> None:
-    """Make sure that Apache Spark can read and write addresses of S3.
-
-    Raises:
-        EngineError: Jars are missing, and how to get them.
-    """
-    missing = _missing(S3)
-    if missing:
-        raise EngineError(
-            f"engine: spark on S3 needs {len(missing)} more jars in {FOLDER}, {_file(missing[0])} first: make jars"
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from lakehouse_ml import s3, workspace
-from lakehouse_ml.errors import EngineError
+from lakehouse_ml.errors import EngineError, first_line
 from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
@@ -136,10 +136,6 @@ class Engine:
         """
         from urllib.parse import quote
 
-        if self.kind == "spark" and path.startswith("s3://"):
-            from lakehouse_ml import jars
-
-            jars.check_s3()
         if self.kind != "sail" or "://" in path or quote(path) == path:
             return path
         if self._links is None:
@@ -251,10 +247,9 @@ class Engine:
         try:
             return builder.getOrCreate()
         except Exception as error:
-            first = str(error).strip().splitlines()[0]
             raise EngineError(
-                f"Apache Spark doesn't start on {spec.master} ({first}). It needs Java 17 or newer, and a master that "
-                f"answers; its own words stand above."
+                f"Apache Spark doesn't start on {spec.master} ({first_line(error)}). It needs Java 17 or newer, and a "
+                f"master that answers; its own words stand above."
             ) from error
 
 
@@ -288,8 +283,7 @@ def _served(spec: EngineSpec) -> SparkSession:
         session: SparkSession = SparkSession.builder.remote(spec.master).getOrCreate()
         actual = _kind(session)
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"No Spark Connect server answers at {spec.master} ({first}).") from error
+        raise EngineError(f"No Spark Connect server answers at {spec.master} ({first_line(error)}).") from error
     if actual != "Spark Connect":
         raise EngineError(f"conf says engine: spark, and {spec.master} is {actual}.")
     for name, value in spec.settings.items():

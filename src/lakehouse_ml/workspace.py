@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml.errors import EngineError
+from lakehouse_ml.errors import EngineError, first_line
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -112,10 +112,9 @@ def connect_session(where: str) -> SparkSession:
             # Apache Spark tells this size with its unit, and Databricks' client reads a number.
             session.conf.set("spark.sql.session.localRelationSizeLimit", _LARGEST_LOCAL_BYTES)
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EngineError(
-            f"Databricks Connect doesn't reach {where} ({first}). kedro engine check --env connect tells how it is "
-            f"configured; databricks auth login signs in again."
+            f"Databricks Connect doesn't reach {where} ({first_line(error)}). kedro engine check --env connect tells "
+            f"how it is configured; databricks auth login signs in again."
         ) from error
     return session
 

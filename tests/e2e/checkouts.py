@@ -31,6 +31,13 @@ predictive_maintenance:
     resamples: 100
     policy: {resamples: 200}
 """
+# The same for both use cases: one quick trial of churn, too.
+QUICK_SEARCH = f"""\
+churn:
+  training:
+    trials:
+      - {{estimator: logistic_regression, params: {{C: 1.0}}}}
+{QUICK_PLANT}"""
 
 
 def commands(markdown: str) -> list[str]:

@@ -5,21 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from checkouts import QUICK_PLANT, copied, shown
+from checkouts import QUICK_SEARCH, copied, shown
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
-
-# One quick trial instead of five; of machines half of the prediction times, and a bar that a small plant can reach.
-QUICK_SEARCH = (
-    """\
-churn:
-  training:
-    trials:
-      - {estimator: logistic_regression, params: {C: 1.0}}
-"""
-    + QUICK_PLANT
-)
 
 
 @pytest.fixture(scope="session")

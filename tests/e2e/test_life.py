@@ -6,12 +6,14 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from checkouts import QUICK_SEARCH
 from deltalake import DeltaTable
 
 from lakehouse_ml.use_cases.churn.synthetic import customers, write_csv
@@ -217,19 +219,52 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> 
         assert str(missing) in done.stderr
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Quick:
+    """A landing folder that is added to, with one quick trial; after its first run, for whose end approval is asked."""
+    folder = tmp_path_factory.mktemp("quick")
+    conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
+    (conf / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
+    here = place(folder)
+    parameters = conf / "base" / "churn" / "parameters.yml"
+    text = parameters.read_text(encoding="utf-8")
+    assert "approval_required: false" in text
+    parameters.write_text(text.replace("approval_required: false", "approval_required: true"), encoding="utf-8")
+    waiting = here.kedro("run", "--conf-source", str(conf))
+    parameters.write_text(text, encoding="utf-8")
+    return here, conf, waiting
+
+
+Quick = tuple[Place, Path, subprocess.CompletedProcess[str]]
+
+
 @pytest.mark.slow
-def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_clean_as_it_was(
-    tmp_path: Path,
-) -> None:
-    here = place(tmp_path, n=1_500)
-    assert here.run().returncode == 0
+def test_where_approval_is_required_a_first_run_ends_well_and_says_what_it_waits_for(quick: Quick) -> None:
+    here, conf, waiting = quick
+    assert waiting.returncode == 0, waiting.stderr
+    assert "awaiting approval" in waiting.stdout
+    assert "scoring was skipped" in waiting.stdout
+    assert here.models()[:2] == (1, None)
+    # No longer required, the next run promotes it and scores.
+    done = here.kedro("run", "--conf-source", str(conf))
+    assert done.returncode == 0, done.stderr
+    assert here.models()[:2] == (1, "1")
+    assert here.table("score_customers").to_pyarrow_table().num_rows > 0
+
+
+@pytest.mark.slow
+def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_clean_as_it_was(quick: Quick) -> None:
+    here, conf, _ = quick
+    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
     before = here.versions()
-    rows = (here.landing / "customers.csv").read_text(encoding="utf-8").splitlines()
-    header, body = rows[0], rows[1:]
+    file = here.landing / "customers.csv"
+    sound = file.read_text(encoding="utf-8")
+    header, *body = sound.splitlines()
     tenure = header.split(",").index("tenure")
     broken = [",".join([*(v := line.split(","))[:tenure], "-3", *v[tenure + 1 :]]) for line in body[:600]] + body[600:]
-    (here.landing / "customers.csv").write_text("\n".join([header, *broken]) + "\n", encoding="utf-8")
-    stopped = here.run()
+    file.write_text("\n".join([header, *broken]) + "\n", encoding="utf-8")
+    stopped = here.kedro("run", "--conf-source", str(conf))
+    file.write_text(sound, encoding="utf-8")
     assert stopped.returncode == 1
     assert "tenure_is_mostly_sound" in stopped.stderr
     assert "600 of 1500" in stopped.stderr
@@ -243,12 +278,12 @@ def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_
 
 
 @pytest.mark.slow
-def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(tmp_path: Path) -> None:
-    here = place(tmp_path, n=1_500)
-    assert here.run().returncode == 0
+def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(quick: Quick) -> None:
+    here, conf, _ = quick
+    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
     first = here.table("score_customers").to_pandas().sort_values("customer_id", ignore_index=True)
     write_csv(here.landing / "customers_2025-01-31.csv", n=1_600, seed=1)
-    done = here.run()
+    done = here.kedro("run", "--conf-source", str(conf))
     assert done.returncode == 0, done.stderr
     scores = here.table("score_customers").to_pandas()
     assert set(scores["batch"]) == {"2024-12-31", "2025-01-31"}
@@ -264,27 +299,10 @@ def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(tmp
         *(f"{row.customer_id},{'Yes' if row.Index % 3 == 0 else 'No'}" for row in known.itertuples()),
     ]
     (here.landing / "outcomes" / "outcomes_2025-01-31.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert here.run().returncode == 0
+    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
     live = here.table("metrics_live").to_pandas()
     assert live["n_rows"].tolist() == [200]
     assert live["batch"].tolist() == ["2025-01-31"]
-
-
-@pytest.mark.slow
-def test_where_approval_is_required_a_first_run_ends_well_and_says_what_it_waits_for(tmp_path: Path) -> None:
-    import shutil
-
-    here = place(tmp_path)
-    conf = shutil.copytree(PROJECT / "conf", tmp_path / "conf")
-    parameters = conf / "base" / "churn" / "parameters.yml"
-    text = parameters.read_text(encoding="utf-8")
-    assert "approval_required: false" in text
-    parameters.write_text(text.replace("approval_required: false", "approval_required: true"), encoding="utf-8")
-    done = here.kedro("run", "--conf-source", str(conf))
-    assert done.returncode == 0, done.stderr
-    assert "awaiting approval" in done.stdout
-    assert "scoring was skipped" in done.stdout
-    assert here.models()[:2] == (1, None)
 
 
 @pytest.mark.slow

@@ -168,6 +168,30 @@ def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Live
     assert "nothing was new, so nothing was done" in here.run().stdout
 
 
+@pytest.mark.slow
+def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: Lived) -> None:
+    here, _ = lived
+    days = {f"{NAME}__batch_scoring__from_day": "2015-02-25", f"{NAME}__batch_scoring__to_day": "2015-03-16"}
+    given = {"results_table": "resumed", **days}
+    call = here.call("--pipelines", "batch_scoring", **given)
+    with subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while len(list(here.lake.glob(f"*/{NAME}/resumed/_delta_log/*.json"))) < 4:
+            assert running.poll() is None, "the run ended before it was killed"
+            time.sleep(0.02)
+        running.send_signal(signal.SIGKILL)
+    there = here.commits("resumed")
+    assert there[-1]["part"][0] < there[-1]["part"][1] == 20
+    done = here.run("--pipelines", "batch_scoring", **given)
+    assert done.returncode == 0, done.stderr
+    commits = here.commits("resumed")
+    assert commits[: len(there)] == there
+    assert [commit["part"] for commit in commits] == [[n, 20] for n in range(1, 21)]
+    assert here.frame("resumed").groupby("batch").size().tolist() == [MACHINES * 4] * 20
+    before = here.versions()
+    assert "nothing was new" in here.run("--pipelines", "batch_scoring", **given).stdout
+    assert here.versions() == before
+
+
 @pytest.fixture(scope="module")
 def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, int]]:
     """A copy of that lake after the files of two more days, and the versions of its tables before."""
@@ -225,31 +249,6 @@ def test_a_corrected_day_takes_the_place_of_its_rows(later: tuple[Place, dict[st
     assert 123.0 not in set(clean[~of_file]["volt"])
     balance(here, "telemetry")
     assert here.table("raw_errors").version() == versions["raw_errors"]
-
-
-@pytest.mark.slow
-def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(tmp_path: Path) -> None:
-    here = place(tmp_path)
-    write(here.landing, simulate(MACHINES, DAYS, seed=1))
-    assert here.run().returncode == 0
-    given = {f"{NAME}__batch_scoring__from_day": "2015-02-25"}
-    call = here.call("--pipelines", "batch_scoring", **given)
-    with subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        while here.table("score_machines").version() < 4:
-            assert running.poll() is None, "the run ended before it was killed"
-            time.sleep(0.02)
-        running.send_signal(signal.SIGKILL)
-    there = here.commits("score_machines")
-    assert there[-1]["part"][0] < there[-1]["part"][1] == 20
-    done = here.run("--pipelines", "batch_scoring", **given)
-    assert done.returncode == 0, done.stderr
-    commits = here.commits("score_machines")
-    assert commits[: len(there)] == there
-    assert [commit["part"] for commit in commits[1:]] == [[n, 20] for n in range(1, 21)]
-    assert here.frame("score_machines").groupby("batch").size().tolist() == [MACHINES * 4] * 20
-    before = here.versions()
-    assert "nothing was new" in here.run("--pipelines", "batch_scoring", **given).stdout
-    assert here.versions() == before
 
 
 def real(name: str) -> Path:

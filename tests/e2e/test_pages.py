@@ -1,7 +1,8 @@
-"""Everything that a page of docs tells people to type or to change, typed and changed in a copy of the checkout."""
+"""What pages of docs tell people to type or to change, and notebooks to execute, in a copy of the checkout."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,21 @@ SERVERS = {"make ui"}
 # Pages about machines, which need a lake of theirs.
 OF_MACHINES = {"how-to/score-a-range.md"}
 OF_SPARK = {"how-to/spark.md"}
+NOTEBOOKS = sorted(path.name for path in (PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS_OF_MACHINES = {"04_machines.ipynb"}
+PICTURES = {"03_the_model.ipynb": 3, "04_machines.ipynb": 1}
+# In the copy's own environment, so that the kernel's code is the copy's; the kernel's folder is notebooks/, as usual.
+EXECUTE = """
+import json
+
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read("notebooks/{name}", as_version=4)
+NotebookClient(notebook, timeout=300, resources={{"metadata": {{"path": "notebooks"}}}}).execute()
+cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+print(json.dumps([[cell.source, [dict(output) for output in cell.outputs]] for cell in cells]))
+"""
 
 # What the runnable blocks of each page show when they work, in order: a pattern of the output.
 SHOWS = {
@@ -75,8 +91,9 @@ SHOWS = {
         r"Delta's jars are in [^$]+churn\n[^$]+champion +version",
         r"verdict +version \d (promoted|refused)",
     ],
-    "how-to/start-over.md": [r"champion +version 1\n", r"", r"", r""],
     "how-to/wheel.md": [r"dist/lakehouse_ml-.+-py3-none-any\.whl\ndist/requirements\.txt\n"],
+    # Last, for it leaves nothing that the others could share.
+    "how-to/start-over.md": [r"champion +version 1\n", r"", r"", r""],
 }
 
 
@@ -112,6 +129,24 @@ def run(block: Block, folder: Path) -> str:
         return python(block.text, folder)
     command = block.text.strip()
     return first_page(command, folder) if command in SERVERS else shown(f"set -e\n{command}", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_from_top_to_bottom_and_every_cell_shows_something(
+    name: str, lived: Path, request: pytest.FixtureRequest
+) -> None:
+    if name in NOTEBOOKS_OF_MACHINES:
+        request.getfixturevalue("plant")
+    cells = json.loads(python(EXECUTE.format(name=name), lived).splitlines()[-1])
+    assert len(cells) >= 5
+    for source, outputs in cells:
+        kinds = {kind for output in outputs for kind in output.get("data", {})}
+        imports_only = "import" in source and not kinds
+        assert imports_only or kinds & {"text/html", "text/plain", "image/svg+xml"}, f"{source} shows nothing"
+        assert [output for output in outputs if output["output_type"] in ("error", "stream")
+                and output.get("name") != "stdout"] == [], f"{source} says what nobody asked for"  # fmt: skip
+    assert sum("image/svg+xml" in str(outputs) for _, outputs in cells) == PICTURES.get(name, 0)
 
 
 def _each() -> list[object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkouts import PROJECT, commands, copied, first_page, shown
+from checkouts import PROJECT, QUICK_SEARCH, commands, copied, first_page, shown
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
@@ -50,8 +50,10 @@ def _each() -> list[object]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of this checkout as they are now, with an environment that sees the packages of this one's."""
-    return copied(tmp_path_factory.mktemp("readme") / "project")
+    """The files of this checkout as they are now, with an environment that sees this one's packages; a quick search."""
+    copy = copied(tmp_path_factory.mktemp("readme") / "project")
+    (copy / "conf" / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
+    return copy
 
 
 @pytest.fixture(scope="module")

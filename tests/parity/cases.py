@@ -180,7 +180,7 @@ def _plant() -> dict[str, list[list[object]]]:
     for machine in range(1, _MACHINES + 1):
         step = 15 if machine == 1 else 180
         for minutes in range(0, _DAYS * 24 * 60, step):
-            row = [round(dice.gauss(170 - machine, 12), 6) for _ in range(4)]
+            row = [round(dice.gauss(170 - machine, 12) * 64) / 64 for _ in range(4)]  # their sums are exact
             told["telemetry"].append([_time(minutes / 60), machine, *row])
         for number, hour in enumerate(range(20 + 5 * machine, _DAYS * 24, 60 if machine % 2 else 90)):
             component = f"comp{1 + (number + machine) % 4}"

@@ -66,12 +66,12 @@ def test_a_missing_jar_is_named_with_the_way_to_get_it(folder: Path) -> None:
         jars.check()
 
 
-def test_jars_of_s3_are_missed_only_where_a_table_lies_there(folder: Path) -> None:
+def test_of_many_missing_jars_one_is_named_and_the_others_are_counted(folder: Path) -> None:
     jars.fetch()
-    (folder / "jars" / "hadoop-aws-3.4.2.jar").unlink()
-    jars.check()
-    with pytest.raises(EngineError, match=r"spark on S3 needs 1 more jars in .+, hadoop-aws-3\.4\.2\.jar first: make"):
-        jars.check_s3()
+    for name in ("hadoop-aws-3.4.2.jar", "s3-2.29.52.jar", "sts-2.29.52.jar"):
+        (folder / "jars" / name).unlink()
+    with pytest.raises(EngineError, match=r"engine: spark needs hadoop-aws-3\.4\.2\.jar and 2 more in .+: make jars"):
+        jars.check()
 
 
 def test_jars_of_another_spark_are_refused_with_both_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -236,7 +237,7 @@ def shared(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.
             _wait_for(f"http://127.0.0.1:{port}/health")
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(server.pid, 15)
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def _wait_for(address: str, seconds: float = 60) -> None:

@@ -504,9 +504,22 @@ def test_the_value_curve_pays_for_every_action_and_earns_by_those_who_would_leav
     assert (shares.tolist(), values.tolist()) == ([0, 0.5, 1], [0, 20.0, 15.0])
 
 
+_MONEY = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
+
+
+@pytest.mark.parametrize("curve", [
+    sections._gain, sections._calibrated, lambda label, p: sections._value_curve(label, p, _MONEY),
+], ids=["gain", "calibration", "value"])  # fmt: skip
+def test_in_which_order_equally_probable_rows_are_stored_is_not_seen(curve: Any) -> None:
+    label, probability = np.repeat([1.0, 0.0], [12, 28]), np.array([0.7, 0.7, 0.2, 0.2] * 10)
+    backwards = curve(label[::-1], probability[::-1])
+    for one, other in zip(curve(label, probability), backwards, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_calibration_has_wilsons_interval() -> None:
-    promised, _, low, high = sections._calibrated(np.repeat([1.0, 0.0], [20, 80]), np.repeat(0.2, 100))
-    assert promised.tolist() == pytest.approx([0.2] * 10)
+    promised, _, low, high = sections._calibrated(np.repeat([1.0, 0.0], [20, 80]), np.linspace(0.2, 0.2001, 100))
+    assert promised.tolist() == pytest.approx([0.2] * 10, abs=1e-3)
     # Wilson (1927) for 10 of 10: 0.7225 to 1.
     assert (low[0], high[0]) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))
 

@@ -787,12 +787,18 @@ def precision_recall(label: Floats, probability: Floats) -> tuple[Floats, Floats
     return recall[::-1], precision[::-1]
 
 
+def _evened(label: Floats, probability: Floats) -> Floats:
+    """Labels, of rows with the same probability their mean: which of these comes first would be chance."""
+    _, group, n = np.unique(probability, return_inverse=True, return_counts=True)
+    return (np.bincount(group, weights=label) / n)[group]
+
+
 def _calibrated(label: Floats, probability: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Mean promise and observed share per tenth of the rows, with Wilson's interval (1927) of the share.
 
     Where outcomes are rare, per tenth of the probability: nine tenths of the rows would be promised nearly nothing.
     """
-    order = np.argsort(probability, kind="stable")
+    order, label = np.argsort(probability, kind="stable"), _evened(label, probability)
     if label.mean() < _RARE:
         cuts = np.searchsorted(probability[order], np.arange(1, _CALIBRATION_BINS) / _CALIBRATION_BINS)
     else:
@@ -827,7 +833,7 @@ def _by_threshold(label: Floats, probability: Floats) -> dict[str, tuple[Floats,
 
 
 def _gain(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
-    order = np.argsort(-probability, kind="stable")
+    order, label = np.argsort(-probability, kind="stable"), _evened(label, probability)
     found = np.concatenate([[0.0], np.cumsum(label[order])]) / label.sum()
     return np.linspace(0, 1, len(found)), found
 
@@ -844,7 +850,7 @@ def _found_in(label: Floats, probability: Floats, share: float) -> float:
 
 def _value_curve(label: Floats, probability: Floats, money: Economics) -> tuple[Floats, Floats]:
     """Value per row if the riskiest first k rows get an action, by k / n."""
-    order = np.argsort(-probability, kind="stable")
+    order, label = np.argsort(-probability, kind="stable"), _evened(label, probability)
     n = len(label)
     kept = np.concatenate([[0.0], np.cumsum(label[order])]) * money.success_share * money.averted_value
     return np.linspace(0, 1, n + 1), (kept - money.action_cost * np.arange(n + 1)) / n

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lakehouse_ml.errors import TableError
+from lakehouse_ml.errors import TableError, first_line
 from lakehouse_ml.tables import Batch
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def lost_race(address: str, error: BaseException) -> TableError:
     """The refusal of whoever comes second."""
     return TableError(
         f"Another run wrote to {address} at the same time and was first; nothing of this one was written. Run again. "
-        f"({first(error)})"
+        f"({first_line(error)})"
     )
 
 
@@ -172,15 +171,15 @@ def violated(address: str, snapshot: Snapshot, error: BaseException) -> TableErr
     held += [f"{one.name} is not null" for one in snapshot.schema if not one.nullable]
     return TableError(
         f"Some rows for {address} break what holds for each of its rows ({'; '.join(held)}): nothing was written. "
-        f"({first(error)})"
+        f"({first_line(error)})"
     )
 
 
 def unwritten(address: str, error: BaseException) -> TableError:
     """Any other reason for which a commit wasn't made."""
     return TableError(
-        f"Table {address} could not be written ({first(error)}). If its columns changed with the code, start a new "
-        f"lake: LAKE=<folder>."
+        f"Table {address} could not be written ({first_line(error)}). If its columns changed with the code, start a "
+        f"new lake: LAKE=<folder>."
     )
 
 
@@ -228,10 +227,3 @@ def storable(schema: pa.Schema, comments: Mapping[str, str] | None = None) -> pa
             for one in schema
         ]
     )
-
-
-def first(error: BaseException) -> str:
-    """What an engine said, in a line: of Spark the first with a name of its own, which others may come before."""
-    told = str(error).strip()
-    named = re.search(r"\[[A-Z_.]+\] [^\n]*", told)
-    return named[0] if named else told.split("\n")[0]

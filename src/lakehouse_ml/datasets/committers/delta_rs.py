@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml import delta, machine
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import SAYS, Commit, Layout, Snapshot, Write
-from lakehouse_ml.errors import TableError
+from lakehouse_ml.errors import TableError, first_line
 from lakehouse_ml.spark import ENGINE
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class Log:
         except Exception as error:
             if machine.is_the_stores(error):
                 raise
-            first = str(error).strip().splitlines()[0]
-            raise TableError(f"There can be no table at {self._path}: {first}") from error
+            raise TableError(f"There can be no table at {self._path}: {first_line(error)}") from error
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The newest version, or another one."""

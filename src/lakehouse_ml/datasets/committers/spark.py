@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml import machine
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import Commit, Snapshot, Write, storable
-from lakehouse_ml.errors import TableError
+from lakehouse_ml.errors import TableError, first_line
 from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.tables import Batch
 
@@ -104,10 +104,10 @@ class Log:
             if machine.is_the_stores(error):
                 raise
             if "DELTA_UNSUPPORTED_FEATURES" in str(error):
-                raise committers.misread(self._address, committers.first(error)) from error
+                raise committers.misread(self._address, first_line(error)) from error
             if _NO_CATALOG.search(str(error)):
-                raise committers.nowhere(self._address, committers.first(error)) from error
-            raise committers.damaged(self._address, committers.first(error)) from error
+                raise committers.nowhere(self._address, first_line(error)) from error
+            raise committers.damaged(self._address, first_line(error)) from error
 
 
 class Committer:

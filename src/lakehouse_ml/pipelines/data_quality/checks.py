@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from lakehouse_ml.errors import QualityError
+from lakehouse_ml.errors import QualityError, first_line
 from lakehouse_ml.pipelines.data_quality.rules import GapRule, ReferenceRule, RowRule, Rule, StuckRule
 
 REPEATED = "_repeated"
@@ -160,7 +160,7 @@ def _check_predicate(raw: DataFrame, rule: RowRule, table: str) -> None:
     try:
         kind = dict(raw.select(F.expr(rule.predicate).alias("fulfilled")).dtypes)["fulfilled"]
     except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise QualityError(f"Rule {rule.name} of {table} can't be evaluated ({rule.predicate}): {first}") from error
+        told = f"Rule {rule.name} of {table} can't be evaluated ({rule.predicate}): {first_line(error)}"
+        raise QualityError(told) from error
     if kind != "boolean":
         raise QualityError(f"Rule {rule.name} of {table} is {kind}, not true or false: {rule.predicate}")
