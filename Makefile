@@ -15,8 +15,6 @@ JAVA := test -n "$$JAVA_HOME" || command -v java >/dev/null
 # (Looked for by uv, which brings none.)
 PY312 = $(UV) python find -q --no-python-downloads "$(PYTHON312)" >/dev/null 2>&1
 NO_PY312 := It needs Python 3.12, and there is none: PYTHON312=<path>.
-# Asked by make parity: all three take longer than the rest together.
-PARITY := spark or cluster or connect
 NO_JAVA := It needs Java 17 or newer, and there is none on PATH nor in JAVA_HOME.
 # Compiled modules are kept: importing everything anew costs 20 s a run.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,7 +41,8 @@ test-all: test lint ## the fast tests, the linters, the slow tests, and where th
 	@$(PYTEST) -m slow
 	@if $(PY312); then $(MAKE) --no-print-directory connect && $(PYTEST) -m 'not jvm' tests/engines/test_workspace.py tests/e2e/test_debugging.py -k 'not a_run_stops'; \
 		else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
-	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m 'jvm and not ($(PARITY))'; \
+	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m jvm --ignore tests/s3 \
+		&& $(PYTEST) --engine spark -m jvm tests/s3; \
 		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi
 
 parity: .venv/dev jars connect ## docs/parity.md anew: every Spark node on every engine (needs Java 17 and Python 3.12)

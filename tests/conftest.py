@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from few_rows import SETTINGS
+
 PROJECT = Path(__file__).resolve().parents[1]
 TELCO = PROJECT.parent / "shared" / "data" / "telco"
 
@@ -32,20 +34,7 @@ def spark(request: pytest.FixtureRequest) -> Any:
     """The chosen engine's session, in UTC."""
     from lakehouse_ml.spark import ENGINE, EngineSpec
 
-    settings = {
-        "spark.driver.memory": "2g",
-        "spark.sql.shuffle.partitions": 1,
-        # Of a few rows a task each: the defaults, 50 and 10,000, take seconds a table and minutes a vacuum.
-        "spark.databricks.delta.snapshotPartitions": 1,
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": 1,
-        # Code that is generated, compiled and loaded for each plan is worth it for millions of rows, and so is planning
-        # anew while a query runs; nothing runs long enough for the second compiler of the JVM either.
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.codegen.wholeStage": False,
-        "spark.sql.adaptive.enabled": False,
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    }
-    chosen = {"sail": {"engine": "sail"}, "spark": {"engine": "spark", "settings": settings}}
+    chosen = {"sail": {"engine": "sail"}, "spark": {"engine": "spark", "settings": SETTINGS}}
     ENGINE.choose(EngineSpec.model_validate(chosen[request.config.getoption("engine")]))
     return ENGINE.session()
 

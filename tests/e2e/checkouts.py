@@ -88,6 +88,8 @@ def _environment(copy: Path, installed: Path) -> None:
         (copy / stamp).touch()
     if (installed / "spark").exists():
         (copy / ".venv" / "spark").touch()
+    if (PROJECT / ".jars").is_dir():
+        (copy / ".jars").symlink_to(PROJECT / ".jars", target_is_directory=True)
 
 
 def _variables() -> dict[str, str]:

@@ -88,7 +88,7 @@ SHOWS = {
     "how-to/score-another-day.md": [r"customers in batch 2025-06-30"],
     "how-to/search.md": [r"verdict +version 2 (promoted|refused)", r"gradient_boosting[^$]+(True|False)"],
     "how-to/spark.md": [
-        r"Delta's jars are in [^$]+churn\n[^$]+champion +version",
+        r"Delta's jars and those of S3 are in [^$]+churn\n[^$]+champion +version",
         r"verdict +version \d (promoted|refused)",
     ],
     "how-to/wheel.md": [r"dist/lakehouse_ml-.+-py3-none-any\.whl\ndist/requirements\.txt\n"],

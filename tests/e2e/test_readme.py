@@ -33,7 +33,7 @@ SHOWS = {
         r"churn\n  drift .+\n  report .+\n  time .+nothing was new"
     ),
     "make -C <project> run": r"nothing was new",
-    "make jars": r"Delta's jars are in ",
+    "make jars": r"Delta's jars and those of S3 are in ",
     "make run ENV=spark": r"nothing was new",
     "make ui": r"<title>MLflow</title>",
     "make viz": r"<title>Kedro-Viz</title>",
@@ -52,7 +52,8 @@ def _each() -> list[object]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of this checkout as they are now, with an environment that sees this one's packages; a quick search."""
     copy = copied(tmp_path_factory.mktemp("readme") / "project")
-    (copy / "conf" / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
+    for env in ("local", "spark"):
+        (copy / "conf" / env / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
     return copy
 
 

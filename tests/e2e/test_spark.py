@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
@@ -72,6 +73,8 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(request.param)
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
     (conf / "spark" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    engine = conf / "spark" / "spark.yml"
+    engine.write_text(told_in_conf(engine.read_text(encoding="utf-8")), encoding="utf-8")
     (conf / "local" / "parameters.yml").write_text(
         QUICK.replace("library: mllib", "library: sklearn"), encoding="utf-8"
     )

@@ -188,9 +188,13 @@ def _frame(table: Any, variant: str) -> DataFrame:
 
 
 def _plan(*, simply: bool) -> None:
-    """Let Spark compile a plan and change it on the way, as it does by itself, or do neither."""
+    """Let Spark compile a plan and change it on the way, as it does by itself, or do neither.
+
+    A server compiles as a process does, and takes as long for it: the process alone is asked to.
+    """
     if ENGINE.kind != "sail":
         conf = ENGINE.session().conf
+        simply = simply or "connect" in type(ENGINE.session()).__module__
         conf.set("spark.sql.adaptive.enabled", not simply)
         conf.set("spark.sql.codegen.wholeStage", not simply)
         conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if simply else "FALLBACK")

@@ -20,7 +20,8 @@ from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 # Every node answers each of these, from the same inputs but for what is told here.
 VARIANTS = {
-    "many": "rows of all kinds, most of them of one entity, in more partitions than there are cores; Spark compiles",
+    "many": "rows of all kinds, most of them of one entity, in more partitions than there are cores; in one process "
+    "Spark compiles what it computes",
     "odd": "the same rows in one partition, with nulls, NaN, -0.0, great and tiny numbers; Spark interprets",
     "one": "one row of each table; a landing file is Parquet, with decimals, instants and integers",
     "none": "no row in any table; a landing file is a header",
@@ -180,7 +181,7 @@ def _plant() -> dict[str, list[list[object]]]:
     for machine in range(1, _MACHINES + 1):
         step = 15 if machine == 1 else 180
         for minutes in range(0, _DAYS * 24 * 60, step):
-            row = [round(dice.gauss(170 - machine, 12) * 64) / 64 for _ in range(4)]  # their sums are exact
+            row = [round(dice.lognormvariate(3, 0.5) * 64 + machine) / 64 for _ in range(4)]  # sums are exact
             told["telemetry"].append([_time(minutes / 60), machine, *row])
         for number, hour in enumerate(range(20 + 5 * machine, _DAYS * 24, 60 if machine % 2 else 90)):
             component = f"comp{1 + (number + machine) % 4}"

@@ -11,20 +11,17 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from few_rows import JVM, TASKS
 from lakehouse_ml import jars
 from lakehouse_ml.spark import DELTA
 
 # Neither the zone of whoever wrote the files nor that of the session.
 ELSEWHERE = "Pacific/Chatham"
 _STARTS_WITHIN_SECONDS = 180
-# Of a few rows a task each; nothing runs long enough to be worth the second compiler.
-SMALL = {
+SMALL = TASKS | {
     "spark.sql.shuffle.partitions": "2",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "1",
-    "spark.ui.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+    "spark.driver.extraJavaOptions": JVM,
+    "spark.executor.extraJavaOptions": JVM,
 }
 
 

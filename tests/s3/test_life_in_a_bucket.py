@@ -16,6 +16,7 @@ import pytest
 from obstore.store import from_url
 from stores import Store
 
+from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
@@ -93,6 +94,8 @@ def _conf(folder: Path, store: Store) -> Path:
     """Conf as it is shipped, with this server and a quick search."""
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
     (conf / "s3" / "parameters.yml").write_text(QUICK, encoding="utf-8")
+    engine = conf / "s3" / "spark.yml"
+    engine.write_text(told_in_conf(engine.read_text(encoding="utf-8")), encoding="utf-8")
     with (conf / "s3" / "globals.yml").open("a", encoding="utf-8") as stream:
         stream.write(f"s3_endpoint: {store.url}\n")
     return conf
