@@ -38,9 +38,8 @@ test: .venv/dev ## the fast tests
 	@$(PYTEST)
 
 test-all: test lint ## the fast tests, the linters, the slow tests, and where there are Java and Python 3.12 those of Apache Spark and Databricks Connect
+	@if $(PY312); then $(MAKE) --no-print-directory connect; else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
 	@$(PYTEST) -m slow
-	@if $(PY312); then $(MAKE) --no-print-directory connect && $(PYTEST) -m 'not jvm' tests/engines/test_workspace.py tests/e2e/test_debugging.py -k 'not a_run_stops'; \
-		else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
 	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m jvm --ignore tests/s3 \
 		&& $(PYTEST) --engine spark -m jvm tests/s3; \
 		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi

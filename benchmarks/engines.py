@@ -1,21 +1,25 @@
 """What each stage costs on each engine, and what a run costs before its first node.
 
-    .venv/bin/python benchmarks/engines.py [--customers 5000] [--repeat 3] [--engines sail spark]
+    .venv/bin/python benchmarks/engines.py [--use-case churn] [--repeat 3] [--engines sail spark cluster]
 
-Every engine lives the whole life of churn on the same customers, in one process and on a lake of its own; the engines
-take turns. Apache Spark (`local[*]`) is one of them where Java and `make jars` are. Start-up is taken apart in other
-processes, on the lakes that are there then.
+Every engine lives the whole life of a use case on the same generated files, in one process and on a lake of its own;
+the engines take turns. Where Java and `make jars` are, Apache Spark is among them: in one process (`local[*]`), and as
+a standalone cluster of two workers behind its Spark Connect server, which runs all the while. Start-up is taken apart
+in other processes, on the lakes that are there then.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +31,15 @@ from lakehouse_ml.pipelines import STAGES
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
-ENV = {"sail": "local", "spark": "spark"}
+ENV = {"sail": "local", "spark": "spark", "cluster": "spark"}
+USE_CASES = ("churn", "predictive_maintenance")
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--customers", type=int, default=5_000)
+    parser.add_argument("--use-case", choices=USE_CASES, default=USE_CASES[0])
     parser.add_argument("--repeat", type=int, default=3, help="lives of each engine")
     parser.add_argument("--engines", nargs="+", choices=list(ENV), help="the first is compared with")
     parser.add_argument("--phases", help=argparse.SUPPRESS)
@@ -42,26 +48,27 @@ def main() -> None:
     if given.phases:
         print(json.dumps(phases(given.phases, given.lake)))
         return
-    # Not above: what they import would be missing from the steps.
+    # Not above: what it imports would be missing from the steps.
     from lakehouse_ml import jars
-    from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
     given.engines = given.engines or (["sail"] if jars.missing() else list(ENV))
 
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
-        write_csv(folder / "landing" / "customers_simulated.csv", n=given.customers)
+        import_module(f"lakehouse_ml.use_cases.{given.use_case}.synthetic").write_sample(folder / "landing")
         goes = [(engine, folder / f"{engine}-{number}") for number in range(given.repeat) for engine in given.engines]
-        lives = [(engine, _lived(engine, folder, lake)) for engine, lake in goes]
-        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes]
+        with _confs(given.engines, folder) as confs:
+            lives = [(engine, _lived(given.use_case, engine, confs[engine], folder, lake)) for engine, lake in goes]
+        # What a server has to start isn't a run's.
+        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine != "cluster"]
     used = {engine: [usage for who, usage in lives if who == engine] for engine in given.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
     print()
-    begun = {engine: [found for who, found in starts if who == engine] for engine in given.engines}
-    print(markdown([row for name in begun[given.engines[0]][0] for row in _phase_rows(name, begun)]))
-    print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on {given.customers:,} "
-          f"simulated customers; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds of a step "
-          f"are those of Python's process alone.")  # fmt: skip
+    begun = {engine: [found for who, found in starts if who == engine] for engine in dict(starts)}
+    print(markdown([row for name in next(iter(begun.values()))[0] for row in _phase_rows(name, begun)]))
+    print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on the generated files of "
+          f"{given.use_case}; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds are those of the "
+          f"run's own processes; of a step, those of Python's alone.")  # fmt: skip
 
 
 def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
@@ -115,9 +122,27 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
     return took
 
 
-def _lived(engine: str, folder: Path, lake: Path) -> Usage:
+@contextmanager
+def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
+    """The conf of each engine: the shipped one, and one that names the cluster, which is there meanwhile."""
+    confs = dict.fromkeys(engines, PROJECT / "conf")
+    if "cluster" not in engines:
+        yield confs
+        return
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from parity.cluster import connect_server, standalone
+
+    with standalone(folder, sys.executable) as master, connect_server(master, folder, sys.executable) as address:
+        confs["cluster"] = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
+        spark = confs["cluster"] / "spark" / "spark.yml"
+        spark.write_text(spark.read_text(encoding="utf-8").replace("local[*]", address, 1), encoding="utf-8")
+        yield confs
+
+
+def _lived(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> Usage:
     params = ",".join([f"landing={folder / 'landing'}", f"lake={lake}"])
-    usage = measure(kedro("run", "--namespaces", "churn", "--env", ENV[engine], "--params", params), folder)
+    call = ("run", "--namespaces", use_case, "--env", ENV[engine], "--conf-source", str(conf), "--params", params)
+    usage = measure(kedro(*call), folder)
     print(f"{engine}: {usage.seconds:.1f} s", file=sys.stderr)
     return usage
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from checkouts import QUICK_SEARCH, copied, shown
 
+from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
@@ -23,6 +24,8 @@ def readers_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lived(readers_checkout: Path) -> Path:
     """That copy with a champion and scores in its own lake, made again if somebody has removed it."""
     (readers_checkout / "conf" / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
+    engine = readers_checkout / "conf" / "spark" / "spark.yml"
+    engine.write_text(told_in_conf(engine.read_text(encoding="utf-8")), encoding="utf-8")
     if not (readers_checkout / "data" / "mlflow.db").exists():
         shown("make run", readers_checkout)
     return readers_checkout

@@ -120,6 +120,7 @@ def test_without_its_package_connect_says_how_to_get_it() -> None:
         engine(engine="connect", compute="serverless").session()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
 def test_the_client_of_databricks_connect_computes_on_a_server(server: str) -> None:
     code = f"""

@@ -21,8 +21,9 @@ _HEAD = """\
 
 Written by `make parity`, on commit {commit} of {day}. The tests of `tests/parity` ask the same in `make test-all`.
 
-Every node that takes or gives a frame of Spark's is asked on each engine, in one session, with the same inputs, built
-from code:
+Every node that takes or gives a frame of Spark's is asked on each engine, in one session, with the same inputs: landing
+files that are built from code, and what the nodes before it gave, its fractions to nine digits and so the same to the
+bit.
 
 {variants}
 
