@@ -2,7 +2,8 @@
 
     python tests/s3/server.py      # says its port, and serves until its standard input is closed
 
-Every object that is put has to ask for encryption by KMS, else it is refused with 403, as a bucket's policy would do.
+Every object that is put has to ask for encryption by KMS (in the bucket `aes256` by S3's own keys), else it is refused
+with 403, as a bucket's policy would do.
 What goes wrong is told by a PUT of JSON to `/-/faults`, `{"share": 0.1, "seed": 1}`: of so many requests one in two is
 throttled (503 SlowDown), the others lose their connection: before anything is done, after all is done, or in the midst
 of the answer. A GET of `/-/seen` tells how many requests there were of each fate.
@@ -42,7 +43,8 @@ class Strict:
         path = environ["PATH_INFO"]
         if path.startswith("/-/"):
             return self._told(path, environ, start)
-        if _puts_an_object(environ) and environ.get(_ENCRYPTION) != "aws:kms":
+        wanted = "AES256" if path.startswith("/aes256/") else "aws:kms"
+        if _puts_an_object(environ) and environ.get(_ENCRYPTION) != wanted:
             self._seen["unencrypted " + path] += 1
             return _refused(start, HTTPStatus.FORBIDDEN, "AccessDenied")
         if _puts_an_object(environ):

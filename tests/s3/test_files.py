@@ -171,6 +171,17 @@ def test_other_stores_have_addresses_like_any_other(address: str) -> None:
     assert "box" in str(files._construct_store(box))
 
 
+def test_objects_are_encrypted_by_the_stores_own_keys_if_conf_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("/aes256")
+    monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "AES256")
+    DeltaTable(filepath="s3://aes256/numbers").save(pd.DataFrame({"n": [1, 2]}))
+    HtmlPage(filepath="s3://aes256/page.html").save("<p>Here</p>")
+    assert DeltaTable(filepath="s3://aes256/numbers", frame="pandas").load()["n"].tolist() == [1, 2]
+    assert [path for path in store.seen() if path.startswith("unencrypted /aes256")] == []
+
+
 def test_what_a_policy_refuses_is_told_with_the_way_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SERVER_SIDE_ENCRYPTION")
     with pytest.raises(Exception, match=r"AccessDenied") as caught:
