@@ -31,7 +31,7 @@ predictive_maintenance:
     library: mllib
     folds: 2
     trials:
-      - {estimator: random_forest, params: {n_estimators: 5, max_depth: 4, min_samples_split: 10}}
+      - {estimator: random_forest, params: {n_estimators: 10, max_depth: 5, min_samples_split: 10}}
   evaluation:
     floors: {f1: 0.1, roc_auc: 0.5}
     resamples: 100
