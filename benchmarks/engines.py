@@ -67,8 +67,8 @@ def main() -> None:
     begun = {engine: [found for who, found in starts if who == engine] for engine in dict(starts)}
     print(markdown([row for name in next(iter(begun.values()))[0] for row in _phase_rows(name, begun)]))
     print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on the generated files of "
-          f"{given.use_case}; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds are those of the "
-          f"run's own processes; of a step, those of Python's alone.")  # fmt: skip
+          f"{given.use_case}; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds of a step are "
+          f"those of Python's process alone; a peak is that of the run's own processes.")  # fmt: skip
 
 
 def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
@@ -168,10 +168,7 @@ def _nodes_row(used: dict[str, list[Usage]]) -> dict[str, str]:
 
 
 def _whole_rows(used: dict[str, list[Usage]]) -> list[dict[str, str]]:
-    whole = {"the run, start-up included": "seconds", "CPU seconds of it": "cpu_seconds"}
-    rows = [
-        _row(name, {e: [getattr(u, what) for u in each] for e, each in used.items()}) for name, what in whole.items()
-    ]
+    rows = [_row("the run, start-up included", {e: [u.seconds for u in each] for e, each in used.items()})]
     peaks = {engine: gib(max(usage.peak_bytes for usage in each)) for engine, each in used.items()}
     return [*rows, {"stage": "peak GiB", **{name: peaks.get(name, "") for name in list(rows[0])[1:]}}]
 
