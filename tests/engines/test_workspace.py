@@ -140,6 +140,23 @@ print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+def test_its_client_takes_rows_of_pandas_to_a_table_and_no_rows_too(server: str) -> None:
+    code = f"""
+import pandas as pd
+from lakehouse_ml.datasets.committers.spark import Committer
+from lakehouse_ml.spark import ENGINE, EngineSpec
+ENGINE.choose(EngineSpec(engine="connect", compute="{server}"))
+rows = pd.DataFrame({{"file": ["a", None], "n": [1, 2], "share": [0.5, None], "nothing": [None, None]}})
+for given in (rows, rows.head(0)):
+    with Committer("main.lake.books", "books", None).taken(given) as taken:
+        print(taken.frame.count(), taken.schema.names)
+"""
+    told = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines()
+    assert told == [f"{n} ['file', 'n', 'share', 'nothing']" for n in (2, 0)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
 def test_a_server_that_does_not_answer_is_a_sentence_and_no_other_engine_computes() -> None:
     code = """
 from lakehouse_ml.spark import Engine, EngineSpec

@@ -123,9 +123,13 @@ class Committer:
     def taken(self, data: Any) -> Iterator[Taken]:
         """The frame itself, computed once, by the commit."""
         import pyarrow as pa
+        from pyspark.sql.pandas.types import from_arrow_schema
 
         if not hasattr(data, "sparkSession"):
-            data = ENGINE.session().createDataFrame(pa.Table.from_pandas(data, preserve_index=False))
+            table = pa.Table.from_pandas(data, preserve_index=False)
+            # Without a row, the client of Databricks asks for the types.
+            empty = ([], from_arrow_schema(table.schema))
+            data = ENGINE.session().createDataFrame(*((table,) if table.num_rows else empty))
         yield Taken(data, _arrow(data))
 
     def repeats(self, rows: Taken, keys: Sequence[str]) -> int:
