@@ -128,8 +128,8 @@ class Committer:
         if not hasattr(data, "sparkSession"):
             table = pa.Table.from_pandas(data, preserve_index=False)
             # Without a row, the client of Databricks asks for the types.
-            empty = ([], from_arrow_schema(table.schema))
-            data = ENGINE.session().createDataFrame(*((table,) if table.num_rows else empty))
+            given: Any = (table,) if table.num_rows else ([], from_arrow_schema(table.schema))
+            data = ENGINE.session().createDataFrame(*given)
         yield Taken(data, _arrow(data))
 
     def repeats(self, rows: Taken, keys: Sequence[str]) -> int:
