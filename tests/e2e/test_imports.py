@@ -72,3 +72,26 @@ def test_workers_that_warm_up_let_nobody_else_import_what_they_do() -> None:
     """Two threads that import scikit-learn at once meet half of it: MLflow watches its import, and holds no lock."""
     done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.rpartition("imported:")[2].split() == ["joblib"]
+
+
+# What another thread sets up of the pool is held until the process ends, and the process until it has been told so.
+LEFT_AT_ONCE = """
+import atexit, sys, threading, time
+from lakehouse_ml.estimators import sklearn as estimators
+register = threading._register_atexit
+def register_late(*call):
+    while not threading._SHUTTING_DOWN and threading.current_thread() is not threading.main_thread():
+        time.sleep(0.01)
+    register(*call)
+threading._register_atexit = register_late
+atexit.register(time.sleep, 0.5)
+estimators.start_workers()
+sys.exit("a stage's own error")
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_while_workers_start_says_why_it_ended_and_nothing_of_them() -> None:
+    call = [sys.executable, "-c", LEFT_AT_ONCE]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (1, "a stage's own error\n")

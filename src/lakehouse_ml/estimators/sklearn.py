@@ -39,14 +39,16 @@ TRUSTED_TYPES = (
 def start_workers() -> None:
     """Start the processes that a search fits in, and let them import what they will need; returns at once.
 
-    Importing scikit-learn takes longer than most fits, and the other core idles until a search begins.
+    Importing scikit-learn takes longer than most fits, and the other core idles until a search begins. Only waiting for
+    it is another thread's: a pool can't be set up by a thread while the process ends.
     """
     from threading import Thread
 
     from joblib import Parallel, cpu_count, delayed
 
     importing = [delayed(_import)()] * cpu_count()
-    Thread(target=Parallel(n_jobs=-1), args=(importing,), daemon=True).start()
+    started = Parallel(n_jobs=-1, return_as="generator")(importing)
+    Thread(target=list, args=(started,), daemon=True).start()
 
 
 def _import() -> None:
