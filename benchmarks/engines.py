@@ -1,11 +1,12 @@
 """What each stage costs on each engine, and what a run costs before its first node.
 
-    .venv/bin/python benchmarks/engines.py [--use-case churn] [--repeat 3] [--engines sail spark cluster]
+    .venv/bin/python benchmarks/engines.py [--use-case churn] [--repeat 3] [--engines sail spark cluster connect]
 
 Every engine lives the whole life of a use case on the same generated files, in one process and on a lake of its own;
 the engines take turns. Where Java and `make jars` are, Apache Spark is among them: in one process (`local[*]`), and as
-a standalone cluster of two workers behind its Spark Connect server, which runs all the while. Start-up is taken apart
-in other processes, on the lakes that are there then.
+a standalone cluster of two workers behind its Spark Connect server; where `make connect` is too, the client of
+Databricks Connect computes on such a server of this machine (`local[*]`). Servers run all the while. Start-up is taken
+apart in other processes, on the lakes that are there then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,12 @@ from lakehouse_ml.pipelines import STAGES
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
-ENV = {"sail": "local", "spark": "spark", "cluster": "spark"}
+ENV = {"sail": "local", "spark": "spark", "cluster": "spark", "connect": "connect"}
+# What a server has to start isn't a run's.
+IN_PROCESS = ("sail", "spark")
 USE_CASES = ("churn", "predictive_maintenance")
 PROJECT = Path(__file__).resolve().parents[1]
+CONNECT = PROJECT / ".connect" / "bin" / "python"
 
 
 def main() -> None:
@@ -51,7 +55,8 @@ def main() -> None:
     # Not above: what it imports would be missing from the steps.
     from lakehouse_ml import jars
 
-    given.engines = given.engines or (["sail"] if jars.missing() else list(ENV))
+    there = ["sail"] if jars.missing() else [name for name in ENV if name != "connect" or CONNECT.exists()]
+    given.engines = given.engines or there
 
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
@@ -59,8 +64,7 @@ def main() -> None:
         goes = [(engine, folder / f"{engine}-{number}") for number in range(given.repeat) for engine in given.engines]
         with _confs(given.engines, folder) as confs:
             lives = [(engine, _lived(given.use_case, engine, confs[engine], folder, lake)) for engine, lake in goes]
-        # What a server has to start isn't a run's.
-        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine != "cluster"]
+        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
     used = {engine: [usage for who, usage in lives if who == engine] for engine in given.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
     print()
@@ -124,25 +128,33 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
 
 @contextmanager
 def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
-    """The conf of each engine: the shipped one, and one that names the cluster, which is there meanwhile."""
-    confs = dict.fromkeys(engines, PROJECT / "conf")
-    if "cluster" not in engines:
-        yield confs
-        return
+    """The conf of each engine: the shipped one, or one that names a server, which is there meanwhile."""
     sys.path.insert(0, str(PROJECT / "tests"))
     from parity.cluster import connect_server, standalone
 
-    with standalone(folder, sys.executable) as master, connect_server(master, folder, sys.executable) as address:
-        confs["cluster"] = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
-        spark = confs["cluster"] / "spark" / "spark.yml"
-        spark.write_text(spark.read_text(encoding="utf-8").replace("local[*]", address, 1), encoding="utf-8")
+    confs = dict.fromkeys(engines, PROJECT / "conf")
+    with ExitStack() as servers:
+        if "cluster" in engines:
+            master = servers.enter_context(standalone(folder, sys.executable))
+            address = servers.enter_context(connect_server(master, folder, sys.executable))
+            confs["cluster"] = Path(shutil.copytree(PROJECT / "conf", folder / "conf-cluster"))
+            spark = confs["cluster"] / "spark" / "spark.yml"
+            spark.write_text(spark.read_text(encoding="utf-8").replace("local[*]", address, 1), encoding="utf-8")
+        if "connect" in engines:
+            address = servers.enter_context(connect_server("local[*]", folder / "connect", str(CONNECT)))
+            confs["connect"] = Path(shutil.copytree(PROJECT / "conf", folder / "conf-connect"))
+            # The server is no workspace: all else is as base has it.
+            shutil.rmtree(confs["connect"] / "connect")
+            (confs["connect"] / "connect").mkdir()
+            spark = confs["connect"] / "connect" / "spark.yml"
+            spark.write_text(f"engine: connect\ncompute: {address}\n", encoding="utf-8")
         yield confs
 
 
 def _lived(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> Usage:
     params = ",".join([f"landing={folder / 'landing'}", f"lake={lake}"])
     call = ("run", "--namespaces", use_case, "--env", ENV[engine], "--conf-source", str(conf), "--params", params)
-    usage = measure(kedro(*call), folder)
+    usage = measure(kedro(*call, python=str(CONNECT) if engine == "connect" else sys.executable), folder)
     print(f"{engine}: {usage.seconds:.1f} s", file=sys.stderr)
     return usage
 

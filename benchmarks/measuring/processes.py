@@ -57,9 +57,9 @@ def measure(command: Sequence[str], folder: Path) -> Usage:
     return Usage(seconds, usage, peak, *told)
 
 
-def kedro(*arguments: str) -> list[str]:
-    """The command `kedro …` of the interpreter that runs the benchmark."""
-    return [sys.executable, "-m", "kedro", *arguments]
+def kedro(*arguments: str, python: str = sys.executable) -> list[str]:
+    """The command `kedro …` of an interpreter, the one that runs the benchmark if no other is named."""
+    return [python, "-m", "kedro", *arguments]
 
 
 def seconds_in_nodes(stage: str, usage: Usage) -> float:

@@ -17,7 +17,7 @@ from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.places import LakeKind
-from lakehouse_ml.spark import REMOTE, EngineSpec
+from lakehouse_ml.spark import EngineSpec
 from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
@@ -174,7 +174,6 @@ class Conf:
     ) -> Iterator[str]:
         """Lake, engine and registry that don't fit each other."""
         lake = (loader.runtime_params or {}).get("lake", own.lake)
-        remote = engine.engine in REMOTE
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
         at = self.where("globals", ("lake",))
         if own.lake_kind == "schema" and engine.engine == "sail":
@@ -184,7 +183,7 @@ class Conf:
             )
         if own.lake_kind == "schema" and not places.unset(lake) and not places.is_schema(lake):
             yield f"{at}: with lake_kind schema, lake is catalog.schema, and {lake!r} can't be that in Unity Catalog."
-        if own.lake_kind == "path" and remote and places.is_local(lake):
+        if own.lake_kind == "path" and engine.in_workspace and places.is_local(lake):
             yield f"{at}: lake is {lake!r}, a folder of one machine: other tasks and the cluster don't see it."
         if own.lake_kind == "path" and not places.is_local(lake) and tracking.startswith("sqlite:"):
             yield (
@@ -192,12 +191,12 @@ class Conf:
                 f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
                 f"an environment that asks for it (--env s3)."
             )
-        if remote and places.is_local(own.landing) and not places.unset(own.landing):
+        if engine.in_workspace and places.is_local(own.landing) and not places.unset(own.landing):
             yield (
                 f"{self.where('globals', ('landing',))}: landing is {own.landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
             )
-        if remote and not (tracking.split(":")[0] == "databricks" and registry.split(":")[0] == "databricks-uc"):
+        if engine.in_workspace and (tracking.split(":")[0], registry.split(":")[0]) != ("databricks", "databricks-uc"):
             yield (
                 f"{self.where('mlflow', ('server',))}: in a workspace mlflow_tracking_uri is databricks and "
                 f"mlflow_registry_uri databricks-uc, and here they are {tracking!r} and {registry!r}."

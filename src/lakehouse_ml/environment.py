@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lakehouse_ml import places, workspace
 from lakehouse_ml.errors import first_line
-from lakehouse_ml.spark import REMOTE, EngineSpec, missing
+from lakehouse_ml.spark import EngineSpec, missing
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
@@ -63,7 +63,7 @@ def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environ
         "registry": str(server.get("mlflow_registry_uri") or tracking),
         "experiment": own["experiment"],
         "models": places.model(own["models"], "<use case>"),
-        "identity": _identity(spec.engine, address),
+        "identity": _identity(spec, address),
     }
     if _unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"
@@ -80,9 +80,9 @@ def _version(engine: str) -> str:
     return f"Databricks Runtime {runtime}, {found}" if engine == "databricks" and runtime else found
 
 
-def _identity(engine: str, lake: str) -> str:
-    if engine in REMOTE:
-        return workspace.identity(engine)
+def _identity(spec: EngineSpec, lake: str) -> str:
+    if spec.in_workspace:
+        return workspace.identity(spec.engine)
     if not lake.startswith("s3"):
         return f"{getpass.getuser()}, on this machine"
     if os.environ.get("AWS_PROFILE"):

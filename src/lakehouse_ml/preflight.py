@@ -14,7 +14,7 @@ import yaml
 from lakehouse_ml import places
 from lakehouse_ml.conf import Conf, leaves, line_of
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.spark import REMOTE
+from lakehouse_ml.spark import EngineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,8 @@ class Preflight:
 
     def _lost_between_tasks(self) -> Iterator[str]:
         """Datasets that one task writes and another reads, kept where only the first sees them."""
-        remote = self._loader["spark"]["engine"] in REMOTE
+        # As it stands: what is wrong with it is told elsewhere.
+        remote = EngineSpec.model_construct(**self._loader["spark"]).in_workspace
         for name in sorted({name for stage in self.stages.values() for name in stage.all_outputs()}):
             entry = self._datasets[name]
             readers = [stage for stage in STAGES if stage in self.stages and name in self.stages[stage].inputs()]

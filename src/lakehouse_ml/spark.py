@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pyspark.sql.connect.client.retries import RetryPolicy
 
 log = logging.getLogger(__name__)
-# They compute in a workspace of Databricks: folders of this machine are none of theirs.
-REMOTE = ("connect", "databricks")
 
 
 class EngineSpec(Spec):
@@ -50,7 +48,12 @@ class EngineSpec(Spec):
     @property
     def serves(self) -> bool:
         """Whether `spark` is a server elsewhere, and no JVM of this process."""
-        return self.master.startswith("sc://")
+        return workspace.is_server(self.master)
+
+    @property
+    def in_workspace(self) -> bool:
+        """Whether it computes in a workspace of Databricks: folders of this machine are none of its own."""
+        return self.engine in ("connect", "databricks") and not workspace.is_server(str(self.compute))
 
     @field_validator("compute")
     @classmethod

@@ -69,7 +69,7 @@ def missing_for_connect(where: str) -> Iterator[str]:
             "engine: connect needs databricks-connect, which goes with no other pyspark: make connect sets up an "
             "environment for it, then .connect/bin/kedro run --env connect"
         )
-    if _is_server(where):
+    if is_server(where):
         return
     profile = os.environ.get(_PROFILE)
     if not profile:
@@ -100,7 +100,7 @@ def connect_session(where: str) -> SparkSession:
     from databricks.connect import DatabricksSession
 
     builder: Any = DatabricksSession.builder
-    if _is_server(where):
+    if is_server(where):
         builder = builder.remote(where)
     else:
         builder = builder.profile(os.environ[_PROFILE])
@@ -108,7 +108,7 @@ def connect_session(where: str) -> SparkSession:
     try:
         session: SparkSession = builder.getOrCreate()
         session.range(1).count()
-        if _is_server(where):
+        if is_server(where):
             # Apache Spark tells this size with its unit, and Databricks' client reads a number.
             session.conf.set("spark.sql.session.localRelationSizeLimit", _LARGEST_LOCAL_BYTES)
     except Exception as error:
@@ -129,7 +129,8 @@ def identity(kind: str) -> str:
     return f"profile {profile} of {_config_file()}{_profiles().get(profile, '')}"
 
 
-def _is_server(where: str) -> bool:
+def is_server(where: str) -> bool:
+    """Whether it is the address of a Spark Connect server, which may be any, and no compute of a workspace."""
     return where.startswith("sc://")
 
 

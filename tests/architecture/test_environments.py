@@ -17,7 +17,7 @@ from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver, DataCatalog
 
-from lakehouse_ml import places
+from lakehouse_ml import environment, places
 from lakehouse_ml.conf import Conf, leaves
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
@@ -237,6 +237,19 @@ def test_a_lake_of_ones_own_at_an_address_is_as_good_as_a_schema(conf: Path) -> 
         own = yaml.safe_load((conf / "prod" / "globals.yml").read_text()) | {"lake_kind": "path", "lake": address}
         (conf / "prod" / "globals.yml").write_text(yaml.safe_dump(own))
         assert faults(conf, "prod") == []
+
+
+def test_a_spark_connect_server_is_no_workspace_and_asks_for_none(conf: Path) -> None:
+    at_a_server = {
+        "spark.yml": "engine: connect\ncompute: sc://127.0.0.1:15002",
+        "globals.yml": "lake_kind: path\nlake: data\nlanding: data/landing",
+        "mlflow.yml": "server:\n  mlflow_tracking_uri: sqlite:///mlflow.db\n  mlflow_registry_uri: null",
+    }
+    for name, text in at_a_server.items():
+        (conf / "connect" / name).write_text(text, encoding="utf-8")
+    assert faults(conf, "connect") == []
+    found = environment.described(Conf((conf / "connect", conf / "base")), loader(conf)("connect"), "data")
+    assert found.lines["identity"].endswith(", on this machine")
 
 
 def test_the_check_needs_neither_engine_nor_network(conf: Path) -> None:
