@@ -130,7 +130,7 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
 def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
     """The conf of each engine: the shipped one, or one that names a server, which is there meanwhile."""
     sys.path.insert(0, str(PROJECT / "tests"))
-    from parity.cluster import connect_server, standalone
+    from parity.cluster import conf_of_a_client, connect_server, standalone
 
     confs = dict.fromkeys(engines, PROJECT / "conf")
     with ExitStack() as servers:
@@ -142,12 +142,7 @@ def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
             spark.write_text(spark.read_text(encoding="utf-8").replace("local[*]", address, 1), encoding="utf-8")
         if "connect" in engines:
             address = servers.enter_context(connect_server("local[*]", folder / "connect", str(CONNECT)))
-            confs["connect"] = Path(shutil.copytree(PROJECT / "conf", folder / "conf-connect"))
-            # The server is no workspace: all else is as base has it.
-            shutil.rmtree(confs["connect"] / "connect")
-            (confs["connect"] / "connect").mkdir()
-            spark = confs["connect"] / "connect" / "spark.yml"
-            spark.write_text(f"engine: connect\ncompute: {address}\n", encoding="utf-8")
+            confs["connect"] = conf_of_a_client(folder / "conf-connect", address)
         yield confs
 
 

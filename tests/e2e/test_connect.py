@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from checkouts import PROJECT, QUICK_SEARCH
 from deltalake import DeltaTable
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
-from parity.cluster import connect_server
+from parity.cluster import conf_of_a_client, connect_server
 
 CONNECT = PROJECT / ".connect" / "bin" / "python"
 pytestmark = [
@@ -48,14 +47,10 @@ class Lived:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     """After the first run; the server is there meanwhile."""
     folder = tmp_path_factory.mktemp("connect")
-    shutil.copytree(PROJECT / "conf" / "base", folder / "conf" / "base")
-    # The server is no workspace: all but the engine is as base has it.
-    own = folder / "conf" / "connect"
-    own.mkdir()
-    (own / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
     write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
     with connect_server("local[2]", folder, str(CONNECT)) as address:
-        (own / "spark.yml").write_text(f"engine: connect\ncompute: {address}\n", encoding="utf-8")
+        conf = conf_of_a_client(folder / "conf", address)
+        (conf / "connect" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
         here = Lived(folder)
         done = here.run()
         assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ from lakehouse_ml.spark import Engine, EngineSpec
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT = PROJECT / ".connect" / "bin" / "python"
+by_its_client = pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
 PLATFORM = ("DATABRICKS_RUNTIME_VERSION", "DATABRICKS_ENV_VERSION", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_TOKEN")
 # The session that a job finds: another engine of the same process made it.
 _THERE = """
@@ -121,7 +122,7 @@ def test_without_its_package_connect_says_how_to_get_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+@by_its_client
 def test_the_client_of_databricks_connect_computes_on_a_server(server: str) -> None:
     code = f"""
 from lakehouse_ml.spark import Engine, EngineSpec
@@ -139,7 +140,7 @@ print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+@by_its_client
 def test_its_client_takes_rows_of_pandas_to_a_table_and_no_rows_too(server: str) -> None:
     code = f"""
 import pandas as pd
@@ -156,7 +157,7 @@ for given in (rows, rows.head(0)):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
+@by_its_client
 def test_a_server_that_does_not_answer_is_a_sentence_and_no_other_engine_computes() -> None:
     code = """
 from lakehouse_ml.spark import Engine, EngineSpec

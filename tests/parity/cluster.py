@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from few_rows import JVM, TASKS
 from lakehouse_ml import jars
 from lakehouse_ml.spark import DELTA
 
+PROJECT = Path(__file__).resolve().parents[2]
 # Neither the zone of whoever wrote the files nor that of the session.
 ELSEWHERE = "Pacific/Chatham"
 _STARTS_WITHIN_SECONDS = 180
@@ -80,6 +82,14 @@ def connect_server(master: str, folder: Path, python: str) -> Iterator[str]:
     with _process([*command, "--driver-memory", "1g", "spark-internal"], log, python):
         _await(port, log)
         yield f"sc://127.0.0.1:{port}"
+
+
+def conf_of_a_client(folder: Path, address: str) -> Path:
+    """Conf whose environment `connect` computes on a server: no workspace, so that all else is as base has it."""
+    shutil.copytree(PROJECT / "conf" / "base", folder / "base")
+    (folder / "connect").mkdir()
+    (folder / "connect" / "spark.yml").write_text(f"engine: connect\ncompute: {address}\n", encoding="utf-8")
+    return folder
 
 
 @contextmanager
