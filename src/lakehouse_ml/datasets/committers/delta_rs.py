@@ -238,15 +238,33 @@ def stream(rows: pa.dataset.Dataset, schema: pa.Schema) -> pa.RecordBatchReader:
     """The rows with these types, one batch after another as the writer asks for them."""
     import pyarrow as pa
 
-    # Read ahead, the rows would all be in memory before they are written: the writer is the slower of the two.
-    read = rows.to_batches(batch_readahead=0, fragment_readahead=0, use_threads=False)
     batches = (
         pa.RecordBatch.from_arrays(
             [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)], schema=schema
         )
-        for batch in read
+        for batch in _batches(rows)
     )
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _batches(rows: pa.dataset.Dataset) -> Iterator[pa.RecordBatch]:
+    """One batch after another, and none before it is asked for."""
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+    import pyarrow.parquet as pq
+
+    if not isinstance(rows, pads.FileSystemDataset):
+        yield from rows.to_batches()
+        return
+    # A scan by Arrow reads ahead of the writer, which is the slower of the two, even when it is told not to: rows pile
+    # up with the load of the machine. Parquet's buffers would hold most of a file.
+    for path in rows.files:
+        if isinstance(rows.format, pads.ParquetFileFormat):
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                yield from file.iter_batches()
+        else:
+            with pa.OSFile(path) as source, pa.ipc.open_file(source) as file:
+                yield from (file.get_batch(number) for number in range(file.num_record_batches))
 
 
 def _made_with(layout: Layout) -> dict[str, Any]:
