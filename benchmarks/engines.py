@@ -41,7 +41,7 @@ CONNECT = PROJECT / ".connect" / "bin" / "python"
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print both tables; the second where an engine in one process is among them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--use-case", choices=USE_CASES, default=USE_CASES[0])
     parser.add_argument("--repeat", type=int, default=3, help="lives of each engine")
@@ -67,9 +67,10 @@ def main() -> None:
         starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
     used = {engine: [usage for who, usage in lives if who == engine] for engine in given.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
-    print()
     begun = {engine: [found for who, found in starts if who == engine] for engine in dict(starts)}
-    print(markdown([row for name in next(iter(begun.values()))[0] for row in _phase_rows(name, begun)]))
+    if starts:
+        _, steps = starts[0]
+        print("\n" + markdown([row for name in steps for row in _phase_rows(name, begun)]))
     print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on the generated files of "
           f"{given.use_case}; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds of a step are "
           f"those of Python's process alone; a peak is that of the run's own processes.")  # fmt: skip
