@@ -38,12 +38,11 @@ def rows(table: deltalake.DeltaTable, columns: Sequence[str] = (), limit: int | 
     return _query(table, f"SELECT {names} FROM stored{first}").cast(wanted)  # noqa: S608 - the names are quoted
 
 
-def newest(table: deltalake.DeltaTable, column: str) -> tuple[Any, int] | None:
-    """The greatest value of a column and how many rows have it; None where it has none."""
-    name = _quoted(column)
-    counted = f"SELECT {name}, count(*) FROM stored WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 1"  # noqa: S608 - the name is quoted
-    found = _query(table, counted).read_all().to_pylist()
-    return tuple(found[0].values()) if found else None
+def count(table: deltalake.DeltaTable, column: str, value: str) -> int:
+    """How many rows have a text in a column."""
+    text = "'" + value.replace("'", "''") + "'"
+    counted = f"SELECT count(*) AS n FROM stored WHERE {_quoted(column)} = {text}"  # noqa: S608 - both are quoted
+    return int(_query(table, counted).read_all()["n"][0].as_py())
 
 
 def _query(table: deltalake.DeltaTable, statement: str) -> pa.RecordBatchReader:

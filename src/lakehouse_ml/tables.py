@@ -23,6 +23,7 @@ class Batch:
         values: The batches that are replaced.
         number: Which of the batches of one node's result this is, counted from 1.
         of: How many there are. Until the last is stored, the result isn't complete.
+        keeps_stored: Whether stored rows of these batches stay as they are; then only the commit tells that they do.
     """
 
     rows: Any
@@ -30,6 +31,7 @@ class Batch:
     values: tuple[str, ...]
     number: int = 1
     of: int = 1
+    keeps_stored: bool = False
 
     @property
     def predicate(self) -> str:

@@ -450,10 +450,10 @@ def test_only_a_table_exists(numbers: DeltaTable, tmp_path: Path) -> None:
     assert not any(DeltaTable(filepath=str(tmp_path / name)).exists() for name in ("nothing", "folder", "begun"))
 
 
-@pytest.mark.parametrize("act", ["load", "newest"])
+@pytest.mark.parametrize("act", ["load", "count"])
 def test_a_missing_table_is_a_sentence_that_says_what_to_run(tmp_path: Path, act: str) -> None:
     table = DeltaTable(filepath=str(tmp_path / "missing"), frame="pandas")
-    acts = {"load": table.load, "newest": lambda: table.newest("batch")}
+    acts = {"load": table.load, "count": lambda: table.count("batch", "2024-01-31")}
 
     assert refused(acts[act]) == f"There is no table at {tmp_path / 'missing'} yet: run the stage that writes it first."
     assert (table.token(), table.holds("any")) == (None, False)
@@ -823,16 +823,96 @@ def test_a_table_says_the_same_to_other_readers(every_type: Any, tmp_path: Path)
     assert rows["place"].to_pylist() == [{"row": 7, "name": "x"}]
 
 
-# --- the newest batch, without the engine
+# --- a batch, without the engine
 
 
-def test_the_newest_batch_is_counted_without_the_engine(lake: Lake) -> None:
+def test_rows_of_a_text_are_counted_without_the_engine(lake: Lake) -> None:
     table = lake.table()
-    table.save(lake.frame(("2024-01-31", 1, 1.0), ("2024-02-29", 2, 2.0), ("2024-02-29", 3, 3.0), (None, 4, 4.0)))
-    assert table.newest("part") == ("2024-02-29", 2)
+    table.save(lake.frame(("it's", 1, 1.0), ("2024-02-29", 2, 2.0), ("2024-02-29", 3, 3.0), (None, 4, 4.0)))
+    assert [table.count("part", text) for text in ("2024-02-29", "it's", "2024-01-31", "")] == [2, 1, 0, 0]
 
-    table.save(lake.frame())
-    assert table.newest("part") is None
+
+def test_the_batch_that_was_stored_last_is_known(lake: Lake) -> None:
+    table = lake.table()
+    assert table.last_batch() is None
+    table.save(lake.batch(("b", 1, 1.0), values=("b",)))
+    table.save(lake.batch(("a", 2, 2.0), values=("a",)))
+    table.save(lake.batch(values=()))
+    assert table.last_batch() == "a"
+
+
+# --- rows that are there already
+
+
+def made_by(fingerprint: str) -> Any:
+    return recording(Provenance("some.node", {}, fingerprint))
+
+
+def test_the_same_rows_made_again_are_no_new_state_and_the_node_is_done(lake: Lake) -> None:
+    table, other = lake.table(keep_unchanged=True), lake.table("other")
+    rows = [("a", 1, 1.5), ("b", 2, None), (None, 3, 0.0)]
+    if lake.kind == "pandas":
+        pytest.skip("a pandas frame is stored as it comes: the option is for frames of the engine")
+    for one in (table, other):
+        with made_by("first"):
+            one.save(lake.frame(*rows))
+    before = table.token(), other.token()
+    for one in (table, other):
+        with made_by("second"):
+            one.save(lake.frame(*reversed(rows)))
+    assert table.token() == before[0]
+    assert other.token() != before[1]
+    assert (table.holds("second"), table.holds("first")) == (True, False)
+    assert table.load().count() == 3
+    assert [maker["fingerprint"] for maker in table.makers()] == ["first"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [("a", 1, 1.5)],
+        [("a", 1, 1.5), ("b", 2, None), ("b", 2, None)],
+        [("a", 1, 1.5), ("b", 2, 0.0)],
+        [("a", 2, 1.5), ("b", 1, None)],
+        [],
+    ],
+    ids=["fewer", "one twice", "a null that is a value", "exchanged", "none"],
+)
+def test_other_rows_are_a_new_state(lake: Lake, changed: list[Row]) -> None:
+    table = lake.table(keep_unchanged=True)
+    table.save(lake.frame(("a", 1, 1.5), ("b", 2, None)))
+    before = table.token()
+    table.save(lake.frame(*changed))
+    assert table.token() != before
+    # And back again: the rows of now count, not those of once.
+    now = table.token()
+    table.save(lake.frame(("a", 1, 1.5), ("b", 2, None)))
+    assert table.token() != now
+
+
+def test_rows_of_other_columns_are_a_new_state(spark: Any, tmp_path: Path) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "table"), keep_unchanged=True)
+    tokens = []
+    for ddl in ("a int, b int", "b int, a int", "a int, b bigint"):
+        table.save(spark.createDataFrame([(1, 1)], ddl))
+        tokens.append(table.token())
+    assert len(set(tokens)) == 3
+
+
+def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+    before = table.token()
+    with made_by("again"):
+        table.save(replace(lake.batch(("a", 9, 9.0), values=("a",)), keeps_stored=True))
+    assert (table.token(), table.count("part", "a"), table.holds("again")) == (before, 1, True)
+    # Once its rows are removed, nothing keeps them any more.
+    table.save(lake.batch(values=("a",)))
+    assert not table.holds("again")
+    table.save(lake.batch(("a", 1, 1.0), values=("a",)))
+    table.save(replace(lake.batch(("b", 2, 2.0), values=("b",)), keeps_stored=True))
+    assert [table.count("part", part) for part in "ab"] == [1, 1]
+    assert table.last_batch() == "b"
 
 
 # --- appended once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from lakehouse_ml.datasets.committers import Committer, Layout, Log, Snapshot, W
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
 from lakehouse_ml.spark import ENGINE
-from lakehouse_ml.tables import Batch, Once, shown
+from lakehouse_ml.tables import Batch, Once, collect, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +74,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         frame: Literal["spark", "pandas"] = "spark",
         made_of: str | None = None,
         new_columns: bool = False,
+        keep_unchanged: bool = False,
         partition_by: Sequence[str] = (),
         properties: Mapping[str, str] | None = None,
         constraints: Mapping[str, str] | None = None,
@@ -93,6 +95,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 must name them.
             new_columns: Whether saved rows may bring columns that the table doesn't have; its other rows then hold
                 null there. No column goes, and none changes its type.
+            keep_unchanged: Whether an overwrite by a Spark frame with the rows that are stored already, in any order,
+                leaves the table as it is for everything that reads it; only a commit says that they were made again.
             partition_by: Columns whose values part the files of a table that is made.
             properties: Delta's table properties, of a table that is made.
             constraints: Conditions in SQL by name, of a table that is made: rows that one isn't true of are refused.
@@ -114,6 +118,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         self._frame = frame
         self._made_of = made_of
         self._new_columns = new_columns
+        self._keep_unchanged = keep_unchanged
         self._layout = Layout(
             partition_by=tuple(partition_by), properties=properties or {}, constraints=constraints or {}
         )
@@ -238,6 +243,10 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self._made_of:
             made = current()
             data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
+        told = {"rows": _content(data)} if self._keep_unchanged and hasattr(data, "sparkSession") else {}
+        if told and self._stored_content() == told["rows"]:
+            self._commit_nothing(data, told)
+            return
         with self._committer.taken(data) as rows:
             if self._keys and (extra := self._committer.repeats(rows, self._keys)):
                 raise TableError(
@@ -247,7 +256,18 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 self._committer.merge(rows, self._keys, self._how("append", rows))
             else:
                 mode: Mode = "append" if self._mode == "append" else "overwrite"
-                self._committer.write(rows, self._how(mode, rows))
+                self._committer.write(rows, self._how(mode, rows, told))
+
+    def _commit_nothing(self, data: Any, told: Mapping[str, Any]) -> None:
+        """Let a commit without rows say what was found: the rows of the table stay as they are."""
+        with self._committer.taken(data.limit(0) if hasattr(data, "sparkSession") else data.head(0)) as none:
+            self._committer.write(none, self._how("append", none, {**told, "nothing": True}))
+
+    def _stored_content(self) -> str | None:
+        """What the newest commit that changed rows says of their content."""
+        if not self._exists():
+            return None
+        return next((commit.get("rows") for commit in self._changes() if not commit.get("nothing")), None)
 
     def _save_once(self, data: Once) -> None:
         if self._exists():
@@ -261,9 +281,14 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """Replace a batch; one of several that an interrupted run of the same node left complete stays."""
         if batch.rows is None:
             return
-        of_how_many = f"  {'/'.join(batch.values)} ({batch.number} of {batch.of})"
+        which = "/".join(batch.values)
+        of_how_many = f"  {which} ({batch.number} of {batch.of})"
         if batch.of > 1 and self._keeps(batch):
             log.info("%s: there already", of_how_many)
+            return
+        if batch.keeps_stored and self._has_rows_of(batch):
+            log.info("  %s: stored already, and its outcomes are known: it stays as it is", which)
+            self._commit_nothing(batch.rows, {})
             return
         told: dict[str, Any] = {"scope": list(batch.values)}
         if not batch.values:
@@ -276,6 +301,10 @@ class DeltaTable(AbstractDataset[Any, Any]):
             self._committer.write(rows, self._how(mode, rows, told, batch=batch))
         if batch.of > 1:
             log.info("%s", of_how_many)
+
+    def _has_rows_of(self, batch: Batch) -> bool:
+        """Whether rows of a batch are stored."""
+        return self._exists() and any(self.count(batch.column, value) for value in batch.values)
 
     def _keeps(self, batch: Batch) -> bool:
         """Whether this batch was stored by a run with the fingerprint of this one, and nothing replaced it since."""
@@ -328,7 +357,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
             if commit.get("fingerprint") == fingerprint:
                 # The parts of a result may be stored in any order, by several runs: each has to be what is there.
                 number, of = commit.get("part", (1, 1))
-                if number not in parts and scope & newer:
+                # A commit of all rows, or one that says that rows stayed, names no batch: any newer one changed it.
+                if number not in parts and newer and (not scope or scope & newer):
                     return False
                 parts.add(number)
                 if len(parts) == of:
@@ -339,9 +369,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
             newer |= scope
         return False
 
-    def newest(self, column: str) -> tuple[str, int] | None:
-        """The greatest value of a column and how many rows have it; None without rows."""
-        return self._log.newest(self._snapshot().version, column)
+    def count(self, column: str, value: str) -> int:
+        """How many rows have a text in a column."""
+        return self._log.count(self._snapshot().version, column, value)
+
+    def last_batch(self) -> str | None:
+        """The batch that was stored last, of several at once the last of them; None where none was."""
+        if not self._exists():
+            return None
+        return next((commit["scope"][-1] for commit in self._changes() if commit.get("scope")), None)
 
     def _exists(self) -> bool:
         return self._log.exists()
@@ -443,6 +479,21 @@ def _faults(given: pa.Schema, schema: pa.Schema, stored: Mapping[str, pa.Field])
         if field.name in stored and field.type != stored[field.name].type
         and not pa.types.is_null(given.field(field.name).type)
     ]  # fmt: skip
+
+
+def _content(frame: DataFrame) -> str:
+    """Columns and rows as a text that is the same for the same rows in any order, by any engine.
+
+    Sums of the upper and of the lower half of each row's 64-bit hash, so that no sum of hashes overflows.
+    """
+    from pyspark.sql import functions as F
+
+    row = F.xxhash64(*(F.col(f"`{name}`") for name in frame.columns))
+    low, high = row.bitwiseAND(F.lit(2**32 - 1)), F.shiftrightunsigned(row, 32)
+    sums = frame.agg(F.count(F.lit(1)).alias("n"), F.sum(low).alias("low"), F.sum(high).alias("high"))
+    n, *halves = collect(sums).iloc[0].fillna(0).astype("int64").tolist()
+    columns = ", ".join(f"{name} {kind}" for name, kind in frame.dtypes)
+    return hashlib.sha256(f"{columns}: {n} rows, {halves}".encode()).hexdigest()[:32]
 
 
 def _says(told: Mapping[str, Any] | None = None) -> str:

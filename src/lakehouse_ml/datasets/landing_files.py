@@ -70,6 +70,11 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         self.metadata = metadata
         self._listed: tuple[LandingFile, ...] | None = None
 
+    @property
+    def address(self) -> str:
+        """The folder."""
+        return self._address
+
     def load(self) -> Landing:
         """The folder beside the manifest; headers only of files that are new or changed.
 

@@ -108,8 +108,8 @@ class Log(Protocol):
     def rows(self, version: int | None, limit: int | None = None) -> pa.Table:
         """Rows of a version, in memory."""
 
-    def newest(self, version: int | None, column: str) -> tuple[Any, int] | None:
-        """The greatest value of a column and how many rows have it; None where it has none."""
+    def count(self, version: int | None, column: str, value: str) -> int:
+        """How many rows have a text in a column."""
 
     def appended(self, writer: str) -> int | None:
         """The number of what a writer appended last; None if the log can't tell it."""

@@ -68,10 +68,10 @@ class Log:
         with self._read():
             return machine.asked_again(lambda: delta.rows(self._opened(version), limit=limit).read_all())
 
-    def newest(self, version: int | None, column: str) -> tuple[Any, int] | None:
-        """The greatest value of a column and how many rows have it."""
+    def count(self, version: int | None, column: str, value: str) -> int:
+        """How many rows have a text in a column."""
         with self._read():
-            return machine.asked_again(lambda: delta.newest(self._opened(version), column))
+            return machine.asked_again(lambda: delta.count(self._opened(version), column, value))
 
     def appended(self, writer: str) -> int | None:
         """The number of what a writer appended last."""

@@ -83,12 +83,12 @@ class Log:
             found = frame(self._name, version)
             return (found if limit is None else found.limit(limit)).toArrow()
 
-    def newest(self, version: int | None, column: str) -> tuple[Any, int] | None:
-        """The greatest value of a column and how many rows have it."""
+    def count(self, version: int | None, column: str, value: str) -> int:
+        """How many rows have a text in a column."""
+        from pyspark.sql import functions as F
+
         with self._read():
-            found = frame(self._name, version).where(f"`{column}` IS NOT NULL").groupBy(column).count()
-            rows = found.orderBy(column, ascending=False).limit(1).collect()
-            return (rows[0][0], rows[0][1]) if rows else None
+            return frame(self._name, version).where(F.col(f"`{column}`") == F.lit(value)).count()
 
     def appended(self, writer: str) -> int | None:  # noqa: ARG002 - Delta asks the log itself when Spark appends
         """Not told by SQL; Spark leaves out what was appended before."""
