@@ -117,7 +117,8 @@ def in_memory(folder: Path) -> float:
 def by_engine(folder: Path) -> float:
     """Seconds from a table of features to a table of scores; the engine runs already."""
     from lakehouse_ml.datasets.delta_table import DeltaTable
-    from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
+    from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
+    from lakehouse_ml.pipelines.batch_scoring.nodes import score_rows
     from lakehouse_ml.spark import ENGINE, EngineSpec
 
     ENGINE.choose(EngineSpec(engine="sail"))
@@ -128,7 +129,7 @@ def by_engine(folder: Path) -> float:
     spec = ScoringSpec(reasons=0, actions=1)
     scores = DeltaTable(filepath=str(folder / "scores"))
     labels = features.where("1 = 0").selectExpr(*KEY, "1 as label")
-    for batch in score_rows(features, labels, Standing(champion="1"), model, spec, DAY, KEY, recurring=True):
+    for batch in score_rows(features, labels, Standing(champion="1"), model, spec, DAY, None, KEY):
         scores.save(batch)
     return time.perf_counter() - started
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import ConfError, LakehouseError, LandingError
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.use_cases.columns import ACTION, AUDIT, LINES, SCORE
+from lakehouse_ml.use_cases.columns import ACTION, AUDIT, KNOWN_AT, LEARNED_UNTIL, LINES, SCORE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,8 +48,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RESERVED_NAMES = {"all", "base", "columns", *STAGES}
 _RESERVED_STARTS = ("catalog", "parameters", "globals", "spark", "mlflow", "logging", "credentials")
 # Columns that the stages add.
-_OURS = {column.name for column in (*AUDIT, *LINES, *SCORE, *ACTION)} | {"line_fault", "label", "part", "known_at"}
-_OURS |= {"outcome", "score"}
+_OURS = {column.name for column in (*AUDIT, *LINES, *SCORE, *ACTION, KNOWN_AT, LEARNED_UNTIL)}
+_OURS |= {"line_fault", "label", "part", "outcome", "score"}
 
 
 @dataclass(frozen=True)
@@ -432,6 +432,8 @@ def _values(name: str, decided: Decided, delimiter: str) -> dict[str, Any]:
         "key": key,
         "label": label,
         "moment": time.name if time else "snapshot_on",
+        # A column of days spreads the rows of a file over many days: each of them holds a few.
+        "snapshots": "changes" if time else "full",
         "classes": decided.classes,
         "positive": positive,
         "negative": next((word for word in sorted(label.counts) if word != positive), ""),
@@ -564,7 +566,7 @@ def _imports(name: str, *, casts: bool, classes: bool) -> dict[str, list[str]]:
         "contracts": sorted(
             [
                 f"{base}.base import Column, Table",
-                f"{base}.columns import ACTION, SCORE, ingested",
+                f"{base}.columns import ACTION, KNOWN_AT, {'' if classes else 'LEARNED_UNTIL, '}SCORE, ingested",
                 f"{own}.features import KEPT{', NUMBERS_IN_TEXT' if casts else ''}",
                 *([f"{own}.labels import CLASSES"] if classes else []),
             ]

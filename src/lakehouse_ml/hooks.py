@@ -73,7 +73,7 @@ class ProjectHooks:
         self._catalog, self._seconds, self._run_id = catalog, {}, None
         searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
-        active, code = mlflow.active_run(), _code(run_params["project_path"])
+        active, code = mlflow.active_run(), code_version(run_params["project_path"])
         provenance.begin(str(active.info.run_id) if active else None, code["git_sha"])
         if active is None:
             return
@@ -178,7 +178,7 @@ def _stages(pipeline: Pipeline) -> str:
     return "whole life" if len(stages) == len(STAGES) else ", ".join(stages)
 
 
-def _code(project_path: str) -> dict[str, str]:
+def code_version(project_path: str) -> dict[str, str]:
     """Commit of the checkout, or that of the wheel and what it holds: a cluster has no git."""
     if place.INSTALLED:
         return {"git_sha": place.built()["git_sha"], "wheel_sha256": place.built()["sha256"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ def select(landing: Landing) -> Selection:
         if file.sha256 in gone and file.name not in unchanged:
             raise LandingError(
                 f"{file.name} in {landing.address} has the same content as {gone[file.sha256]}, which lay there "
-                f"before: its rows would count twice. Give it that name again."
+                f"before: its rows would count twice. Give it that name again or, if the name was wrong, take out what "
+                f"was read from it: kedro withdraw file {shlex.quote(gone[file.sha256])}"
             )
     return Selection(tuple(file for file in landing.files if file.name not in unchanged), tuple(vanished))

@@ -61,7 +61,9 @@ def specs(use_case: str, stages: Mapping[str, Pipeline]) -> dict[str, type[BaseM
 
     found = TypeExtractor(dict(stages)).extract_types_from_pipelines()
     prefix = f"{use_case}."
-    return {name.removeprefix(prefix): kind for name, kind in found.items() if name.startswith(prefix)}
+    # A node that also serves use cases without the parameter says so: its type is a union with None.
+    own = {name.removeprefix(prefix): kind for name, kind in found.items() if name.startswith(prefix)}
+    return {name: spec_within(kind) or kind for name, kind in own.items()}
 
 
 def parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapping[str, Any]) -> str:

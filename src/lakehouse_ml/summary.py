@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
     sections = {
         "data_ingestion": _ingested,
         "data_quality": _checked,
+        "feature_engineering": _labelled,
         "evaluation": _judged,
         "batch_scoring": _scored,
         "monitoring": _monitored,
@@ -73,6 +75,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
     lines = [click.style(use_case.name, bold=True)]
     for stage, section in sections.items():
         if stage in run.stages:
+            lines += _learned(use_case, run) if stage == "evaluation" else []
             lines += section(use_case, catalog)
     if "monitoring" in run.stages:
         report = catalog.to_config()[0].get(f"{use_case.name}.report_page", {}).get("filepath")
@@ -132,6 +135,34 @@ def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     return [*lines, _line("quality", f"{', '.join(quiet)}: all clean")] if quiet else lines
 
 
+def _labelled(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """What is wrong with known outcomes; nothing where nothing is."""
+    name = f"{use_case.name}.metrics_labels"
+    labels = _stored(catalog, name) if use_case.gathers_outcomes else None
+    if labels is None:
+        return []
+    from lakehouse_ml.report import outcomes
+
+    told = list(outcomes.label_sentences(labels, use_case.wording.within(_horizon(use_case, catalog))))
+    return [_line("outcomes", text) for text in told]
+
+
+def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
+    """Days within which an outcome of a day looks ahead; None where the use case has none."""
+    if use_case.recurring:
+        return None
+    days: int = catalog.load(f"params:{use_case.name}.population").horizon_days
+    return days
+
+
+def _learned(use_case: UseCase, run: Run) -> list[str]:
+    """Says that new data brought nothing to learn from; nothing where a model was fitted, or no data was new."""
+    came = any(node.startswith(f"{use_case.name}.feature_engineering.") for node in run.seconds)
+    if "training" not in run.stages or not came or f"{use_case.name}.training.search" in run.seconds:
+        return []
+    return [_line("training", "nothing new to learn from: no model was fitted")]
+
+
 def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     verdicts = _stored(catalog, f"{use_case.name}.verdict_model")
     metrics = _stored(catalog, f"{use_case.name}.metrics_holdout")
@@ -181,28 +212,63 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
     table = f"score_{use_case.noun}"
-    scores = catalog.get(f"{use_case.name}.{table}")
-    newest = scores.newest("batch") if isinstance(scores, DeltaTable) and scores.exists() else None
-    if newest is None:
+    scores, history = (catalog.get(f"{use_case.name}.{name}") for name in (table, "score_actions"))
+    batch, n = None, 0
+    if isinstance(scores, DeltaTable) and isinstance(history, DeltaTable) and scores.exists():
+        batch = history.last_batch()
+        n = scores.count("batch", batch) if batch else 0
+    if batch is None or not n:
         waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
         why = "scoring was skipped, a first model awaits approval" if waits else "the batch's day has nobody to score"
         return [_line("scores", f"none: {why}")]
-    batch, n = newest
     actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
-    handed = _stored(catalog, f"{use_case.name}.report_actions")
-    day = "" if handed is None or handed.empty or handed["batch"].iloc[0] == batch else f" of {handed['batch'].iloc[0]}"
     words = use_case.wording
     named = places.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
-    return [_line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}{day}: {_shown(actions)}")]
+    return [
+        _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions)}"),
+        *_future(batch),
+    ]
+
+
+def _future(batch: str) -> list[str]:
+    """A warning where a batch lies in the future: it stays the newest until its day has come."""
+    if batch <= f"{datetime.now(UTC):%Y-%m-%d}":
+        return []
+    told = f"batch {batch} lies in the future: if a file's name has a wrong date, correct it, then kedro withdraw file"
+    return [_line("", click.style(told, fg="red"))]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     drift = _stored(catalog, f"{use_case.name}.verdict_drift")
     if drift is None or drift.empty:
         return [_line("drift", "not assessable: nothing is scored yet")]
-    newest = drift.sort_values("batch").iloc[-1]
-    return [_line("drift", f"{click.style(newest.status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
+    batch = _monitored_batch(use_case, catalog)
+    told = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")
+    newest = told.iloc[-1]
+    lines = [_line("drift", f"{click.style(newest.status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
+    return lines + _real(use_case, catalog)
+
+
+def _monitored_batch(use_case: UseCase, catalog: DataCatalog) -> str | None:
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+
+    verdicts = catalog.get(f"{use_case.name}.verdict_drift")
+    return verdicts.last_batch() if isinstance(verdicts, DeltaTable) else None
+
+
+def _real(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """How real outcomes compare with the hold-out; nothing while none is known."""
+    if use_case.recurring:
+        return []
+    judged = _stored(catalog, f"{use_case.name}.verdict_live")
+    if judged is None or judged.empty:
+        return []
+    from lakehouse_ml.report import outcomes
+
+    row = judged.iloc[0].to_dict()
+    told = outcomes.performance_sentence(row, use_case.wording.within(_horizon(use_case, catalog)))
+    return [_line("real", click.style(told, fg="red") if row["status"] == "worse" else told)]
 
 
 def _times(name: str, run: Run) -> str:

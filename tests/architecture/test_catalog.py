@@ -162,6 +162,7 @@ def test_what_is_made_of_scores_lies_where_it_always_did_and_another_table_has_i
         "score_customers": ("07_model_output/churn/score_customers", "07_model_output/churn/trial"),
         "score_actions": ("07_model_output/churn/score_actions", "07_model_output/churn/trial_actions"),
         "report_actions": ("07_model_output/churn/actions.csv", "07_model_output/churn/trial_actions.csv"),
+        "verdict_live": ("08_reporting/churn/verdict_live", "08_reporting/churn/of_trial/verdict_live"),
         **{
             name: (f"08_reporting/churn/{path}", f"08_reporting/churn/of_trial/{path}")
             for name, path in {

@@ -37,11 +37,11 @@ SHOWS = {
         r"scores +[\d,]+ customers in batch 2024-12-31",
         r"nothing was new, so nothing was done",
         r"",
-        r"customers: 1,600 rows in 1 file[^$]+champion +version 1\n[^$]+in batch 2025-01-31",
-        r"",
-        r"rows in 2 files[^$]+champion +version 1\n[^$]+in batch 2025-02-28",
-        r"",
-        r"outcomes: 400 rows in 1 file",
+        r"customers: 2,000 rows in 1 file[^$]+champion +version 1\n[^$]+1,691 customers in batch 2024-01-31",
+        r"rows in 2 files[^$]+nothing new to learn from[^$]+champion +version 1\n[^$]+"
+        r"2,000 customers in batch 2024-02-29",
+        r"outcomes: 2,000 rows in 1 file[^$]+verdict +version 2 [^$]+in batch 2024-03-31[^$]+real +Real outcomes[^$]+"
+        r"286 customers who left within 30 days after 2024-02-29, version 1",
     ],
     "how-to/add-column.md": [r"", r"customers: 1,600 rows in 1 file[^$]+champion +version 1\n"],
     "how-to/approve.md": [
@@ -85,11 +85,17 @@ SHOWS = {
         r"6 +2015-03-07 +1 +384 ",
         r"champion +version 1\n",
     ],
-    "how-to/score-another-day.md": [r"customers in batch 2025-06-30"],
+    "how-to/score-another-day.md": [r"customers in batch 2024-12-31"],
     "how-to/search.md": [r"verdict +version 2 (promoted|refused)", r"gradient_boosting[^$]+(True|False)"],
     "how-to/spark.md": [
         r"Delta's jars and those of S3 are in [^$]+churn\n[^$]+champion +version",
         r"verdict +version \d (promoted|refused)",
+    ],
+    "how-to/withdraw.md": [
+        r"",
+        r"in batch 2052-01-31[^$]+lies in the future",
+        r"Removed\.[^$]+customers in batch 2024-12-31",
+        r"Removed\.[^$]+customers in batch 2024-12-31",
     ],
     "how-to/wheel.md": [r"dist/lakehouse_ml-.+-py3-none-any\.whl\ndist/requirements\.txt\n"],
     # Last, for it leaves nothing that the others could share.

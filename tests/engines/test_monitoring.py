@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Model, ModelCard
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
 from lakehouse_ml.pipelines.monitoring.drift import (
     ColumnProfile,
     profile_categorical,
@@ -34,8 +35,7 @@ from lakehouse_ml.pipelines.monitoring.nodes import (
 )
 from lakehouse_ml.pipelines.training.split import is_held_out
 from lakehouse_ml.use_cases.base import Column
-from lakehouse_ml.use_cases.churn.contracts import raw_outcomes, score_customers
-from lakehouse_ml.use_cases.churn.labels import build_labels
+from lakehouse_ml.use_cases.churn.contracts import label_customers, score_customers
 from lakehouse_ml.use_cases.columns import SCORE
 
 KEY = ("thing_id", "seen_on")
@@ -43,6 +43,7 @@ MARCH, APRIL = date(2024, 3, 31), date(2024, 4, 30)
 FEATURES = "thing_id string, seen_on date, colour string, size double"
 SCORES = ", ".join(f"{c.name} {c.type}" for c in (Column("thing_id", "string"), Column("seen_on", "date"), *SCORE))
 CLOCK = datetime(2024, 5, 1, tzinfo=UTC)
+NEWEST = ScoringSpec(reasons=0, actions=1)
 SHARE, SALT = 0.5, 0
 N = 600
 
@@ -149,7 +150,7 @@ def drift(
     spark: Any, rows: pd.DataFrame, champion: Model = CHAMPION, **limits: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows of the drift table by column, and the verdict."""
-    columns, _, told = measure_drift(*stored(spark, rows), champion, monitoring(**limits), KEY)
+    columns, _, told = measure_drift(*stored(spark, rows), champion, monitoring(**limits), NEWEST, KEY, states=True)
     return columns.rows.set_index("column"), told
 
 
@@ -229,9 +230,9 @@ def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_mom
 
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
     scores, features = stored(spark, things(), version="6")
-    columns, verdicts, told = measure_drift(scores, features, CHAMPION, monitoring(), KEY)
+    columns, verdicts, told = measure_drift(scores, features, CHAMPION, monitoring(), NEWEST, KEY, states=True)
     assert (told["status"], told["model_version"]) == ("not_assessable", "7")
-    assert "scored by a version before 7, which is champion now: score it first" in told["reason"]
+    assert "was scored by version 6, and version 7 is champion now" in told["reason"]
     assert len(columns.rows) == 0
     assert verdicts.rows["status"].tolist() == ["not_assessable"]
 
@@ -254,7 +255,10 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
     march, april = things(), things().assign(seen_on=APRIL, size=np.linspace(5, 6, N))
     frames = (stored(spark, march), stored(spark, april, batch="2024-04-30"))
     scores, features = (one.union(other) for one, other in zip(*frames, strict=True))
-    told = {day: measure_drift(scores, features, CHAMPION, monitoring(day), KEY)[2] for day in (None, MARCH, APRIL)}
+    told = {
+        day: measure_drift(scores, features, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2]
+        for day in (None, MARCH, APRIL)
+    }
     assert {day: (verdict["batch"], verdict["status"]) for day, verdict in told.items()} == {
         None: ("2024-04-30", "drift"), MARCH: ("2024-03-31", "stable"), APRIL: ("2024-04-30", "drift"),
     }  # fmt: skip
@@ -262,9 +266,11 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
 
 def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
     scores, features = stored(spark, things(2))
-    for scored, champion in ((scores, None), (scores.limit(0), CHAMPION)):
-        columns, verdict, told = measure_drift(scored, features, champion, monitoring(), KEY)
-        assert (len(columns.rows), columns.values, len(verdict.rows), verdict.values) == (0, (), 0, ())
+    for scored, champion, day in ((scores, None, None), (scores.limit(0), CHAMPION, None), (scores, CHAMPION, APRIL)):
+        columns, verdict, told = measure_drift(scored, features, champion, monitoring(day), NEWEST, KEY, states=True)
+        # What was said of that batch before goes.
+        batch = (str(day or MARCH),)
+        assert (len(columns.rows), columns.values, len(verdict.rows), verdict.values) == (0, batch, 0, batch)
         assert told == {"status": "not_assessable", "reason": "No scores yet."}
 
 
@@ -272,20 +278,24 @@ def test_a_batch_of_nothing_leaves_tables_that_later_batches_fit_into(spark: Any
     tables = [DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in ("drift", "verdict")]
     scores, features = stored(spark, things())
     for champion in (None, CHAMPION):
-        for table, rows in zip(tables, measure_drift(scores, features, champion, monitoring(), KEY)[:2], strict=True):
+        for table, rows in zip(
+            tables, measure_drift(scores, features, champion, monitoring(), NEWEST, KEY, states=True)[:2], strict=True
+        ):
             table.save(rows)
     assert [len(table.load()) for table in tables] == [3, 1]
 
 
 def test_a_column_that_the_features_no_longer_have_is_missing_and_no_error(spark: Any) -> None:
     scores, features = stored(spark, things())
-    columns, _, told = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), KEY)
+    columns, _, told = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), NEWEST, KEY, states=True)
     assert dict(zip(columns.rows["column"], columns.rows["status"], strict=True))["colour"] == "missing_column"
     assert told["status"] == "not_assessable"
 
 
 def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -> None:
-    _, verdict, told = measure_drift(*stored(spark, shifted(size=9.0)), CHAMPION, monitoring(), KEY)
+    _, verdict, told = measure_drift(
+        *stored(spark, shifted(size=9.0)), CHAMPION, monitoring(), NEWEST, KEY, states=True
+    )
     (row,) = verdict.rows.to_dict("records")
     assert row | {name: json.loads(row[name]) for name in ("drifted", "warned")} == told
     assert json.loads(json.dumps(told)) == told
@@ -293,8 +303,9 @@ def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -
 
 def test_a_batch_that_is_measured_twice_is_there_once_and_the_others_stay(spark: Any, tmp_path: Path) -> None:
     tables = [DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in ("drift", "verdict")]
-    for rows, batch in ((things(), "2024-03-31"), (things(), "2024-04-30"), (shifted(size=9.0), "2024-04-30")):
-        results = measure_drift(*stored(spark, rows, batch), CHAMPION, monitoring(), KEY)
+    april = things().assign(seen_on=APRIL)
+    for rows, batch in ((things(), "2024-03-31"), (april, "2024-04-30"), (april.assign(size=9.0), "2024-04-30")):
+        results = measure_drift(*stored(spark, rows, batch), CHAMPION, monitoring(), NEWEST, KEY, states=True)
         for table, result in zip(tables, results, strict=False):
             table.save(result)
     columns, verdicts = (table.load() for table in tables)
@@ -310,34 +321,67 @@ Scored = tuple[str, date, float, str, str]
 CUSTOMERS = ("customer_id", "snapshot_on")
 
 
-def scored(spark: Any, rows: Sequence[Scored]) -> Any:
+def scored(spark: Any, rows: Sequence[Scored], learned: date | None = None) -> Any:
     """Scores by customer, snapshot, probability, batch and version; decided at 0.55."""
     return spark.createDataFrame(
-        [(c, day, p, int(p >= 0.55), 0.55, [], "churn", version, batch, CLOCK) for c, day, p, batch, version in rows],
+        [
+            (c, day, p, int(p >= 0.55), 0.55, [], "churn", version, batch, CLOCK, learned)
+            for c, day, p, batch, version in rows
+        ],
         score_customers.ddl,
     )
 
 
-def arrived(spark: Any, told: Mapping[tuple[str, date], str]) -> Any:
-    rows = [(c, said, day, "outcomes/o.csv", "1", n, CLOCK) for n, ((c, day), said) in enumerate(told.items(), 2)]
-    return spark.createDataFrame(rows, raw_outcomes.ddl)
+def known(spark: Any, told: Mapping[tuple[str, date], str], days: int = 30) -> Any:
+    """Labels that became known so many days after their day."""
+    rows = [(c, day, int(said == "Yes"), day + timedelta(days=days)) for (c, day), said in told.items()]
+    return spark.createDataFrame(rows, label_customers.ddl)
 
 
-def joined(spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str]) -> Any:
-    return join_outcomes(scored(spark, scores), arrived(spark, told), CUSTOMERS, labels=build_labels)
+def joined(
+    spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str], days: int = 30,
+    learned: date | None = None,
+) -> Any:  # fmt: skip
+    return join_outcomes(scored(spark, scores, learned), known(spark, told, days), CUSTOMERS, states=True, later=True)
+
+
+M, A = "2024-03-31", "2024-04-30"
 
 
 def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: Any) -> None:
     scores = [
-        ("A", MARCH, 0.9, "m", "1"), ("A", APRIL, 0.8, "a", "2"), ("B", MARCH, 0.2, "m", "1"),
-        ("B", MARCH, 0.3, "a", "2"), ("C", MARCH, 0.4, "m", "1"),
-    ]  # fmt: skip
+        ("A", MARCH, 0.9, M, "1"),
+        ("A", APRIL, 0.8, A, "2"),
+        ("B", MARCH, 0.2, M, "1"),
+        ("C", MARCH, 0.4, M, "1"),
+    ]
     outcomes = joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "No", ("D", MARCH): "Yes"})
     assert outcomes.columns == [*CUSTOMERS, "batch", "probability", "decision", "threshold", "model_version", "label"]
     assert sorted(tuple(row) for row in outcomes.collect()) == [
-        ("A", MARCH, "m", 0.9, 1, 0.55, "1", 1), ("B", MARCH, "a", 0.3, 0, 0.55, "2", 0),
-        ("B", MARCH, "m", 0.2, 0, 0.55, "1", 0),
+        ("A", MARCH, M, 0.9, 1, 0.55, "1", 1), ("B", MARCH, M, 0.2, 0, 0.55, "1", 0),
     ]  # fmt: skip
+
+
+def test_a_batch_meets_the_outcomes_of_its_own_day_and_of_no_other(spark: Any) -> None:
+    # After snapshots of changes, April's batch scores B by the state of March.
+    scores = [("B", MARCH, 0.2, M, "1"), ("B", MARCH, 0.3, A, "2")]
+    found = joined(spark, scores, {("B", MARCH): "No", ("B", APRIL): "Yes"}).collect()
+    assert sorted((row.batch, row.probability, row.label) for row in found) == [(M, 0.2, 0), (A, 0.3, 1)]
+
+
+def test_what_was_known_on_the_day_itself_is_no_outcome_of_a_score(spark: Any) -> None:
+    scores, told = [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "No"}
+    assert [joined(spark, scores, told, days).count() for days in (0, 1)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("learned", "n"), [(None, 1), (date(2024, 2, 29), 1), (MARCH, 0), (APRIL, 0)],
+    ids=["unknown", "an earlier day", "that day", "a later day"],
+)  # fmt: skip
+def test_a_model_that_learned_from_outcomes_of_that_day_is_not_measured_by_them(
+    spark: Any, learned: date | None, n: int
+) -> None:
+    assert joined(spark, [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "No"}, learned=learned).count() == n
 
 
 def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
@@ -350,7 +394,8 @@ def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
     # Of A, B and C, who were predicted to leave, A and C left, and D as well. A outranks both who stayed, C one of
     # them, D one. By rank, those who left come first, third and fourth.
     assert first == pytest.approx(
-        {"batch": "2024-03-31", "model_version": "1", "n_rows": 5, "n_positives": 3, "accuracy": 3 / 5,
+        {"batch": "2024-03-31", "model_version": "1", "n_rows": 5, "n_positives": 3, "n_named": 3,
+         "n_hits": 2, "accuracy": 3 / 5,
          "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "roc_auc": 4 / 6,
          "average_precision": (1 / 1 + 2 / 3 + 3 / 4) / 3}
     )  # fmt: skip
@@ -360,17 +405,17 @@ def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
 
 
 def test_two_versions_that_scored_one_batch_are_told_apart(spark: Any) -> None:
-    scores = [("A", MARCH, 0.9, "m", "1"), ("B", MARCH, 0.1, "m", "2")]
+    scores = [("A", MARCH, 0.9, M, "1"), ("B", MARCH, 0.1, M, "2")]
     live = measure_live(joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "Yes"}), monitoring())
     assert live[["batch", "model_version", "n_rows", "recall"]].to_numpy().tolist() == [
-        ["m", "1", 1, 1.0],
-        ["m", "2", 1, 0.0],
+        [M, "1", 1, 1.0],
+        [M, "2", 1, 0.0],
     ]
 
 
 def test_while_no_outcome_is_known_the_table_is_empty_with_its_columns(spark: Any, tmp_path: Path) -> None:
-    nothing = measure_live(joined(spark, [("A", MARCH, 0.9, "m", "1")], {}), monitoring())
-    known = measure_live(joined(spark, [("A", MARCH, 0.9, "m", "1")], {("A", MARCH): "Yes"}), monitoring())
+    nothing = measure_live(joined(spark, [("A", MARCH, 0.9, M, "1")], {}), monitoring())
+    known = measure_live(joined(spark, [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "Yes"}), monitoring())
     assert len(nothing) == 0
     assert list(nothing.columns) == list(known.columns)
     table = DeltaTable(filepath=str(tmp_path / "live"), frame="pandas")
@@ -386,7 +431,7 @@ def test_monitoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_beyond_what_is_taken_into_memory_rows_are_counted_all_and_measured_evenly_and_alike(spark: Any) -> None:
-    scores = [(f"C{n}", MARCH, 0.9, "m", "1") for n in range(300)]
+    scores = [(f"C{n}", MARCH, 0.9, M, "1") for n in range(300)]
     told = {(f"C{n}", MARCH): "Yes" if n % 3 == 0 else "No" for n in range(300)}
     outcomes = joined(spark, scores, told)
     few = monitoring().model_copy(update={"max_rows": 120})

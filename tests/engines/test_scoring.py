@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.models import Model, ModelCard, Standing
-from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
+from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
+from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.use_cases.base import Column, Table
-from lakehouse_ml.use_cases.columns import ACTION, SCORE
+from lakehouse_ml.use_cases.columns import ACTION, LEARNED_UNTIL, SCORE
 
 KEY = ("thing_id", "seen_on")
 CATEGORICAL, NUMERIC = ("colour",), ("size", "weight")
@@ -28,11 +30,12 @@ BASELINE = {"colour": "blue", "size": 0.0, "weight": 10.0}
 MARCH, APRIL, MAY = date(2024, 3, 31), date(2024, 4, 30), date(2024, 5, 31)
 CLOCK, LATER = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 2, tzinfo=UTC)
 FEATURES = "thing_id string, seen_on date, colour string, size double, weight double, unused string"
-LABELS = "thing_id string, seen_on date, label int"
+LABELS = "thing_id string, seen_on date, label int, known_at date"
 _KEY = (Column("thing_id", "string"), Column("seen_on", "date"))
-SCORES = Table("score_things", "one row per scored thing and batch", (*KEY, "batch"), (*_KEY, *SCORE))
+SCORES = Table("score_things", "one row per scored thing and batch", (*KEY, "batch"), (*_KEY, *SCORE, LEARNED_UNTIL))
 ACTIONS = Table("score_actions", "one row per thing worth an offer", (*KEY, "batch"), (*_KEY, *ACTION))
 SPEC = ScoringSpec(reasons=2, actions=10)
+FULL, CHANGES = (PopulationSpec(snapshots=kind, horizon_days=30) for kind in ("full", "changes"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,8 @@ def champion() -> Model:
     )  # fmt: skip
     card = ModelCard(
         "sklearn", "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
-        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2}, importance={}, metrics={},
+        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-02-29"}, importance={},
+        metrics={},
     )  # fmt: skip
     return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
 
@@ -59,18 +63,27 @@ State = tuple[str, date, str | None, float | None, float | None]
 Keys = Sequence[tuple[str, date]]
 
 
-def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = ()) -> tuple[Any, Any]:
-    """Features of states, and the labels of those keys that left or stayed."""
+def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = (), days: int = 0) -> tuple[Any, Any]:
+    """Features of states, and the labels of those keys that left or stayed, known so many days later."""
     features = spark.createDataFrame([(*state, "x") for state in states], FEATURES)
-    labels = [(*key, 1) for key in left] + [(*key, 0) for key in stayed]
+    told = [(*key, 1) for key in left] + [(*key, 0) for key in stayed]
+    labels = [(thing, day, label, day + timedelta(days=days)) for thing, day, label in told]
     return features, spark.createDataFrame(labels, LABELS)
 
 
-def score(spark: Any, champion: Model, states: Sequence[State], left: Keys = (), **given: Any) -> list[Any]:
+def score(
+    spark: Any, champion: Model, states: Sequence[State], left: Keys = (), days: int = 0,
+    population: PopulationSpec = FULL, **given: Any,
+) -> list[Any]:  # fmt: skip
     """The rows of the batch, by thing."""
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    (batch,) = score_rows(*frames(spark, states, left), STANDING, champion, spec, CLOCK, KEY)
+    tables = frames(spark, states, left, days=days)
+    (batch,) = score_rows(*tables, STANDING, champion, spec, CLOCK, population, KEY)
     return batch.rows.orderBy("thing_id").collect()
+
+
+def who(rows: list[Any]) -> list[tuple[str, date]]:
+    return [(row.thing_id, row.seen_on) for row in rows]
 
 
 def plain(thing: str, day: date, size: float = 0.0) -> State:
@@ -80,46 +93,97 @@ def plain(thing: str, day: date, size: float = 0.0) -> State:
 def test_a_champion_that_needs_other_columns_is_refused_with_their_names(spark: Any, champion: Model) -> None:
     features, labels = frames(spark, [plain("a", MARCH)])
     with pytest.raises(RegistryError, match=r"Version 7 of things needs .* no longer have: size, weight\. .*LAKE="):
-        list(score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, KEY))
+        list(score_rows(features.drop("size", "weight"), labels, STANDING, champion, SPEC, CLOCK, FULL, KEY))
 
 
 # Who is scored
 
 
-def test_each_thing_is_scored_once_by_its_newest_state(spark: Any, champion: Model) -> None:
-    states = [plain("A", MARCH, 1.0), plain("A", APRIL, 2.0), plain("B", MARCH, 3.0)]
+def test_a_full_snapshot_holds_everybody_who_is_there_and_nobody_else(spark: Any, champion: Model) -> None:
+    states = [plain("A", MARCH, 1.0), plain("A", APRIL, 2.0), plain("gone without a word", MARCH, 3.0)]
     rows = score(spark, champion, states)
-    assert [(row.thing_id, row.seen_on) for row in rows] == [("A", APRIL), ("B", MARCH)]
-    chosen = pd.DataFrame({"colour": ["blue"] * 2, "size": [2.0, 3.0], "weight": [10.0] * 2})
+    assert who(rows) == [("A", APRIL)]
+    chosen = pd.DataFrame({"colour": ["blue"], "size": [2.0], "weight": [10.0]})
     assert [row.probability for row in rows] == pytest.approx(list(estimators.score(champion.model, chosen)), abs=1e-12)
 
 
-def test_who_has_left_is_not_scored_and_who_stayed_or_is_unknown_is(spark: Any, champion: Model) -> None:
+def test_after_a_snapshot_of_changes_everybody_else_keeps_their_newest_state(spark: Any, champion: Model) -> None:
+    states = [plain("A", MARCH, 1.0), plain("A", APRIL, 2.0), plain("B", MARCH, 3.0), plain("B", MAY, 4.0)]
+    rows = score(spark, champion, states, population=CHANGES, batch=APRIL)
+    assert who(rows) == [("A", APRIL), ("B", MARCH)]
+    assert {row.batch for row in rows} == {"2024-04-30"}
+
+
+@pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
+def test_who_has_left_by_the_days_own_file_is_not_scored_and_who_stayed_or_is_unknown_is(
+    spark: Any, champion: Model, population: PopulationSpec
+) -> None:
     states = [plain(thing, APRIL) for thing in ("left", "stayed", "unknown")]
     features, labels = frames(spark, states, [("left", APRIL)], [("stayed", APRIL)])
-    (batch,) = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, population, KEY)
     assert sorted(row.thing_id for row in batch.rows.collect()) == ["stayed", "unknown"]
 
 
-def test_who_left_and_is_seen_again_is_scored(spark: Any, champion: Model) -> None:
-    rows = score(spark, champion, [plain("A", MARCH), plain("A", APRIL)], [("A", MARCH)])
-    assert [(row.thing_id, row.seen_on) for row in rows] == [("A", APRIL)]
+@pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
+def test_who_left_and_is_seen_again_is_scored(spark: Any, champion: Model, population: PopulationSpec) -> None:
+    for days in (0, 30):
+        states = [plain("A", MARCH), plain("A", APRIL)]
+        assert who(score(spark, champion, states, [("A", MARCH)], days, population)) == [("A", APRIL)]
 
 
-def test_who_left_is_not_scored_by_an_older_state(spark: Any, champion: Model) -> None:
-    assert score(spark, champion, [plain("A", MARCH), plain("A", APRIL)], [("A", APRIL)]) == []
+@pytest.mark.parametrize("days", [0, 27, 30], ids=["own column", "known by then", "known a little later"])
+def test_who_left_by_an_outcome_of_an_earlier_day_is_not_scored_by_an_older_state(
+    spark: Any, champion: Model, days: int
+) -> None:
+    states = [plain("left", MARCH), plain("stays", MARCH), plain("new", APRIL)]
+    rows = score(spark, champion, states, [("left", MARCH)], days, CHANGES)
+    assert who(rows) == [("new", APRIL), ("stays", MARCH)]
+
+
+def test_an_outcome_that_is_known_later_says_nothing_on_its_own_day(spark: Any, champion: Model) -> None:
+    for population in (FULL, CHANGES):
+        assert who(score(spark, champion, [plain("A", APRIL)], [("A", APRIL)], 30, population)) == [("A", APRIL)]
 
 
 def test_a_named_batch_knows_only_what_was_known_on_its_day(spark: Any, champion: Model) -> None:
     states = [plain("A", MARCH), plain("A", APRIL), plain("A", MAY), plain("new", MAY)]
-    rows = score(spark, champion, states, [("A", MAY)], batch=APRIL)
-    assert [(row.thing_id, row.seen_on, row.batch) for row in rows] == [("A", APRIL, "2024-04-30")]
+    for population in (FULL, CHANGES):
+        rows = score(spark, champion, states, [("A", MAY)], 0, population, batch=APRIL)
+        assert [(row.thing_id, row.seen_on, row.batch) for row in rows] == [("A", APRIL, "2024-04-30")]
 
 
-def test_the_batch_is_the_newest_states_day_unless_it_is_named(spark: Any, champion: Model) -> None:
+@pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
+@pytest.mark.parametrize("day", [date(2023, 1, 1), date(2024, 4, 15), date(2052, 1, 31)])
+def test_a_day_without_rows_is_refused_with_the_days_that_there_are(
+    spark: Any, champion: Model, population: PopulationSpec, day: date
+) -> None:
+    states = [plain("A", MARCH), plain("B", APRIL)]
+    told = f"no rows to score on {day}: the days with rows are 2024-03-31, 2024-04-30\\. Name one of them"
+    with pytest.raises(LakehouseError, match=told):
+        score(spark, champion, states, population=population, batch=day)
+
+
+def test_of_many_days_the_newest_are_named(spark: Any, champion: Model) -> None:
+    states = [plain("A", date(2023, 1, 1) + timedelta(days=30 * n)) for n in range(15)]
+    with pytest.raises(LakehouseError, match=r"are 2023-04-01, .*, 2024-02-25 and 3 earlier ones"):
+        score(spark, champion, states, batch=MAY)
+
+
+def test_the_batch_is_the_newest_day_unless_one_is_named(spark: Any, champion: Model) -> None:
     states = [plain("A", MARCH), plain("B", APRIL)]
     assert {row.batch for row in score(spark, champion, states)} == {"2024-04-30"}
-    assert {row.batch for row in score(spark, champion, states, batch=MAY)} == {"2024-05-31"}
+    assert {row.batch for row in score(spark, champion, states, batch=MARCH)} == {"2024-03-31"}
+
+
+def test_a_day_on_which_everybody_is_known_to_be_gone_has_an_empty_batch(spark: Any, champion: Model) -> None:
+    features, labels = frames(spark, [plain("A", MARCH), plain("A", APRIL)], [("A", APRIL)])
+    (batch,) = score_rows(features, labels, STANDING, champion, SPEC, CLOCK, FULL, KEY)
+    assert (batch.values, batch.rows.count()) == (("2024-04-30",), 0)
+
+
+def test_a_range_of_days_is_for_rows_that_recur(spark: Any, champion: Model) -> None:
+    with pytest.raises(LakehouseError, match="here a batch holds everybody as of one day"):
+        score(spark, champion, [plain("A", MARCH)], from_day=MARCH)
 
 
 def test_without_any_state_there_is_nothing_to_score_and_a_sentence_says_so(spark: Any, champion: Model) -> None:
@@ -180,7 +244,7 @@ def test_a_row_has_as_many_reasons_as_asked_for_if_there_are_so_many(
 
 
 def test_a_score_says_by_which_model_for_which_batch_and_when(spark: Any, champion: Model) -> None:
-    (batch,) = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, FULL, KEY)
     SCORES.validate(batch)
     assert (batch.column, batch.values) == ("batch", ("2024-05-31",))
     told = {
@@ -196,7 +260,7 @@ def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spar
     states = rows.assign(thing_id=[f"{n:04d}" for n in range(3000)], seen_on=MAY, unused="x")
     features = spark.createDataFrame(states[["thing_id", "seen_on", "colour", "size", "weight", "unused"]], FEATURES)
     (batch,) = score_rows(
-        features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, KEY
+        features.repartition(4), spark.createDataFrame([], LABELS), STANDING, champion, SPEC, CLOCK, FULL, KEY
     )
     scored = batch.rows.select("thing_id", "probability").toPandas().sort_values("thing_id")
     assert scored.thing_id.tolist() == states.thing_id.tolist()
@@ -211,9 +275,9 @@ def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> Non
     with pytest.raises(
         RegistryError, match=r"no champion to score with: F1 0\.41 lies below the floor 0\.50\. Look at"
     ):
-        list(score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, KEY))
+        list(score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, FULL, KEY))
     with pytest.raises(RegistryError, match="no candidate was judged yet"):
-        list(score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, KEY))
+        list(score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, FULL, KEY))
 
 
 def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_table_to_read(
@@ -221,16 +285,16 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 ) -> None:
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    table.save(*score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, KEY))
+    table.save(*score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, FULL, KEY))
     assert table.load().count() == 0
     SCORES.validate(table.load())
-    ranked, listed = rank_actions(table.load(), SPEC, ECONOMICS, KEY)
-    assert (ranked.rows.count(), ranked.values, len(listed)) == (0, (), 0)
+    ranked, listed = rank_actions(table.load(), days(table.load()), SPEC, ECONOMICS, KEY, states=True)
+    assert (ranked.rows.count(), ranked.values, len(listed)) == (0, ("2024-05-31",), 0)
 
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:
     awaiting = Standing("7", "8", "request", "Awaiting approval.")
-    (batch,) = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, KEY)
+    (batch,) = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, FULL, KEY)
     assert batch.rows.count() == len(STATES)
 
 
@@ -241,15 +305,45 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
     spark: Any, champion: Model, tmp_path: Path
 ) -> None:
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    march, april = [plain("A", MARCH), plain("B", MARCH)], [plain("A", APRIL), plain("C", APRIL)]
+    march, april = [plain("A", MARCH), plain("B", MARCH)], [plain(thing, APRIL) for thing in "ABC"]
     for states, left, clock in ((march, [], CLOCK), (march + april, [], CLOCK), (march + april, [("A", APRIL)], LATER)):
-        table.save(*score_rows(*frames(spark, states, left), STANDING, champion, SPEC, clock, KEY))
+        table.save(*score_rows(*frames(spark, states, left), STANDING, champion, SPEC, clock, FULL, KEY))
     stored = table.load()
     SCORES.validate(stored)
     rows = sorted((row.batch, row.thing_id, row.scored_at.replace(tzinfo=UTC)) for row in stored.collect())
     assert rows == [
         ("2024-03-31", "A", CLOCK), ("2024-03-31", "B", CLOCK), ("2024-04-30", "B", LATER), ("2024-04-30", "C", LATER),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("days", [0, 30], ids=["own column", "later outcome"])
+def test_a_stored_batch_stays_once_its_outcomes_have_come_unless_its_day_is_named(
+    spark: Any, champion: Model, tmp_path: Path, days: int
+) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "scores"))
+    states = [plain("A", APRIL), plain("B", APRIL)]
+    newer = Model(champion.name, "8", champion.model, champion.card)
+
+    def stored() -> dict[str, str]:
+        return {row.thing_id: row.model_version for row in table.load().collect()}
+
+    table.save(*score_rows(*frames(spark, states), STANDING, champion, SPEC, CLOCK, FULL, KEY))
+    told = frames(spark, states, [("A", APRIL)], [("B", APRIL)], days=days)
+    table.save(*score_rows(*told, STANDING, newer, SPEC, LATER, FULL, KEY))
+    # What the day's own file says was known on the day: who left is no longer scored, and the new champion scores.
+    assert stored() == ({"A": "7", "B": "7"} if days else {"B": "8"})
+    named = ScoringSpec(reasons=2, actions=10, batch=APRIL)
+    table.save(*score_rows(*told, STANDING, newer, named, LATER, FULL, KEY))
+    assert stored() == ({"A": "8", "B": "8"} if days else {"B": "8"})
+
+
+def test_a_batch_whose_outcomes_are_known_already_is_scored_if_it_never_was(
+    spark: Any, champion: Model, tmp_path: Path
+) -> None:
+    table = DeltaTable(filepath=str(tmp_path / "scores"))
+    told = frames(spark, [plain("A", APRIL)], [("A", APRIL)], days=30)
+    table.save(*score_rows(*told, STANDING, champion, SPEC, CLOCK, FULL, KEY))
+    assert [(row.thing_id, row.learned_until) for row in table.load().collect()] == [("A", date(2024, 2, 29))]
 
 
 # Offers
@@ -262,14 +356,22 @@ Reasons = list[tuple[str, str | None, float]]
 def scores(spark: Any, *rows: tuple[str, float, Reasons], batch: str = "2024-05-31", version: str = "7") -> Any:
     """Score rows of which thing, probability and reasons are told."""
     return spark.createDataFrame(
-        [(thing, MAY, p, int(p >= 0.3), 0.3, reasons, "things", version, batch, CLOCK) for thing, p, reasons in rows],
+        [
+            (thing, MAY, p, int(p >= 0.3), 0.3, reasons, "things", version, batch, CLOCK, None)
+            for thing, p, reasons in rows
+        ],
         SCORES.ddl,
     )
 
 
+def days(rows: Any, newest: date = MAY) -> Any:
+    """Features whose newest day is this one."""
+    return rows.sparkSession.createDataFrame([(*plain("A", day), "x") for day in (MARCH, newest)], FEATURES)
+
+
 def ranked(rows: Any, **given: Any) -> pd.DataFrame:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    return rank_actions(rows, spec, ECONOMICS, KEY)[1]
+    return rank_actions(rows, days(rows), spec, ECONOMICS, KEY, states=True)[1]
 
 
 def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None:
@@ -305,11 +407,21 @@ def test_only_the_newest_or_the_named_batch_gets_offers(spark: Any) -> None:
     assert named[["thing_id", "model_version", "batch"]].to_numpy().tolist() == [["old", "6", "2024-04-30"]]
 
 
+def test_a_batch_beyond_the_newest_day_owns_no_list(spark: Any) -> None:
+    table = scores(spark, ("phantom", 0.9, []), batch="2052-01-31").union(scores(spark, ("here", 0.8, [])))
+    assert ranked(table).thing_id.tolist() == ["here"]
+
+
+def test_a_newest_day_with_nobody_to_score_has_an_empty_list_and_not_an_older_one(spark: Any) -> None:
+    assert ranked(scores(spark, ("old", 0.9, []), batch="2024-04-30")).empty
+
+
 def test_the_list_takes_the_place_of_its_batchs_earlier_one(spark: Any, tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "actions"))
     april = scores(spark, ("old", 0.9, []), batch="2024-04-30")
-    for rows in (april, april.union(scores(spark, ("a", 0.9, []))), april.union(scores(spark, ("b", 0.8, [])))):
-        table.save(rank_actions(rows, SPEC, ECONOMICS, KEY)[0])
+    may = [april.union(scores(spark, (thing, 0.9, []))) for thing in "ab"]
+    for rows, newest in ((april, APRIL), *((rows, MAY) for rows in may)):
+        table.save(rank_actions(rows, days(rows, newest), SPEC, ECONOMICS, KEY, states=True)[0])
     stored = table.load()
     ACTIONS.validate(stored)
     assert sorted((row.batch, row.thing_id, row.rank) for row in stored.collect()) == [

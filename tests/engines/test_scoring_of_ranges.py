@@ -24,6 +24,7 @@ from lakehouse_ml.models import Model, ModelCard, Standing
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
+from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.provenance import Provenance, recording
 from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import score_actions, score_machines
@@ -96,7 +97,7 @@ class Lake:
     def batches(self, clock: datetime = CLOCK, **given: Any) -> Iterator[Batch]:
         spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
         return score_rows(
-            self.features, self.labels, STANDING, self.champion, spec, clock, KEY, target="component", recurring=True
+            self.features, self.labels, STANDING, self.champion, spec, clock, None, KEY, target="component"
         )
 
     def run(self, fingerprint: str, clock: datetime = CLOCK, *, stops_at: int | None = None, **given: Any) -> None:
@@ -236,7 +237,11 @@ def test_days_outside_of_the_data_are_told_beside_those_that_there_are(
 def test_a_range_is_refused_where_rows_do_not_recur(lake: Lake) -> None:
     spec = ScoringSpec(reasons=2, actions=10, from_day=DAYS[0])
     with pytest.raises(LakehouseError, match=r"from_day \(2024-05-01\) begins a range .* batch, in batch_scoring"):
-        list(score_rows(lake.features, lake.labels, STANDING, lake.champion, spec, CLOCK, KEY))
+        list(
+            score_rows(
+                lake.features, lake.labels, STANDING, lake.champion, spec, CLOCK, PopulationSpec(horizon_days=1), KEY
+            )
+        )
 
 
 # --- what is done once, and what is done again
@@ -411,11 +416,9 @@ def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: 
 def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_into_later(lake: Lake) -> None:
     spec = ScoringSpec(reasons=2, actions=10)
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
-    (nothing,) = score_rows(
-        lake.features, lake.labels, awaiting, None, spec, CLOCK, KEY, target="component", recurring=True
-    )
+    (nothing,) = score_rows(lake.features, lake.labels, awaiting, None, spec, CLOCK, None, KEY, target="component")
     lake.table.save(score_machines.validate(nothing))
-    assert rank_actions(lake.table.load(), spec, ECONOMICS, KEY, "component")[0].rows.count() == 0
+    assert rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")[0].rows.count() == 0
     lake.run("a", **ALL)
     assert len(lake.stored()) == 24
 
@@ -425,7 +428,7 @@ def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_int
 
 def ranked(lake: Lake, **given: Any) -> tuple[Batch, pd.DataFrame]:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    return rank_actions(lake.table.load(), spec, ECONOMICS, KEY, "component")
+    return rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")
 
 
 def test_each_machine_is_listed_once_by_its_newest_row_with_its_likeliest_target(lake: Lake) -> None:
@@ -449,7 +452,7 @@ def test_a_machine_whose_newest_row_is_not_worth_it_is_not_listed_for_an_older_o
     rows = lake.stored().query(f"batch == '{FOURTH}' and machine_id < 3").sort_values(list(KEY))
     rows["probability"] = [0.9, 0.1, 0.1, 0.9]
     changed = spark.createDataFrame(rows, lake.table.load().schema)
-    told = rank_actions(changed, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[1]
+    told = rank_actions(changed, lake.features, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[1]
     assert told["machine_id"].tolist() == [2]
 
 

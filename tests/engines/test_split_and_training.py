@@ -23,6 +23,7 @@ from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, c
 from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
 from lakehouse_ml.pipelines.training.split import HashSplit, held_out, is_held_out
+from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, label_customers, model_input_customers
 
@@ -97,6 +98,8 @@ def test_a_split_without_a_part_or_with_an_unknown_key_is_refused(wrong: dict[st
 
 # Assembling
 
+FULL = PopulationSpec(horizon_days=30)
+
 
 def frames(spark: Any, states: dict[tuple[str, date], int | None]) -> tuple[Any, Any]:
     """Features and labels of states; a state whose label is None has none yet."""
@@ -104,16 +107,18 @@ def frames(spark: Any, states: dict[tuple[str, date], int | None]) -> tuple[Any,
         [(thing, day, float(n)) for n, (thing, day) in enumerate(states)], "thing_id string, seen_on date, size double"
     )
     known = [(thing, day, label) for (thing, day), label in states.items() if label is not None]
-    return features, spark.createDataFrame(known, "thing_id string, seen_on date, label int")
+    rows = [(*row, row[1]) for row in known]
+    return features, spark.createDataFrame(rows, "thing_id string, seen_on date, label int, known_at date")
 
 
-def assembled(spark: Any, states: dict[tuple[str, date], int | None]) -> dict[str, tuple[date, float, int, str]]:
-    rows = assemble_rows(*frames(spark, states), training(), KEY).collect()
-    assert len(rows) == len({row.thing_id for row in rows})
-    return {row.thing_id: (row.seen_on, row["size"], row.label, row.part) for row in rows}
+def assembled(spark: Any, states: dict[tuple[str, date], int | None]) -> dict[tuple[str, date], tuple[float, int, str]]:
+    rows = assemble_rows(*frames(spark, states), training(), FULL, KEY).collect()
+    found = {(row.thing_id, row.seen_on): (row["size"], row.label, row.part) for row in rows}
+    assert len(rows) == len(found)
+    return found
 
 
-def test_each_entity_comes_once_with_its_newest_labelled_state(spark: Any) -> None:
+def test_every_state_with_a_known_outcome_is_a_row(spark: Any) -> None:
     rows = assembled(
         spark,
         {
@@ -122,19 +127,36 @@ def test_each_entity_comes_once_with_its_newest_labelled_state(spark: Any) -> No
             ("C", MAY): None,
         },
     )  # fmt: skip
-    assert {thing: row[:3] for thing, row in rows.items()} == {"A": (APRIL, 1.0, 1), "B": (MAY, 3.0, 0)}
+    assert {key: row[:2] for key, row in rows.items()} == {
+        ("A", MARCH): (0.0, 0), ("A", APRIL): (1.0, 1), ("B", MAY): (3.0, 0), ("B", MARCH): (4.0, 1),
+    }  # fmt: skip
+
+
+def test_after_a_snapshot_of_changes_an_outcome_goes_with_the_newest_state_by_its_day(spark: Any) -> None:
+    features, _ = frames(spark, {("A", MARCH): None, ("A", MAY): None, ("B", APRIL): None})
+    told = [("A", MARCH, 0), ("A", APRIL, 1), ("A", MAY, 0), ("B", MARCH, 1), ("B", MAY, 0)]
+    labels = spark.createDataFrame(
+        [(*row, row[1]) for row in told], "thing_id string, seen_on date, label int, known_at date"
+    )
+    changes = PopulationSpec(snapshots="changes", horizon_days=30)
+    rows = assemble_rows(features, labels, training(), changes, KEY).collect()
+    # B had no state in March.
+    assert sorted((row.thing_id, row.seen_on, row["size"], row.label) for row in rows) == [
+        ("A", MARCH, 0.0, 0), ("A", APRIL, 0.0, 1), ("A", MAY, 1.0, 0), ("B", MAY, 2.0, 0),
+    ]  # fmt: skip
 
 
 def test_the_part_is_decided_by_the_entity_alone(spark: Any) -> None:
     rows = assembled(spark, {(str(n), day): n % 2 for n in range(100) for day in (MARCH, APRIL)})
-    assert {thing: row[3] for thing, row in rows.items()} == {
-        str(n): "holdout" if is_held_out(str(n), 0, 0.2) else "train" for n in range(100)
-    }
+    assert {key: row[2] for key, row in rows.items()} == {
+        (str(n), day): "holdout" if is_held_out(str(n), 0, 0.2) else "train"
+        for n in range(100) for day in (MARCH, APRIL)
+    }  # fmt: skip
 
 
 def test_what_is_assembled_of_churns_tables_fulfils_its_contract(spark: Any) -> None:
     features, labels = (spark.createDataFrame([], table.ddl) for table in (feature_customers, label_customers))
-    model_input_customers.validate(assemble_rows(features, labels, training(), CHURN.key))
+    model_input_customers.validate(assemble_rows(features, labels, training(), FULL, CHURN.key))
 
 
 entities = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
@@ -149,7 +171,7 @@ def test_old_entities_keep_their_part_when_new_ones_and_new_states_arrive(
 
     def parts(days: tuple[date, ...], things: set[str]) -> dict[str, str]:
         features, labels = frames(spark, {(thing, day): 0 for thing in things for day in days})
-        return {row.thing_id: row.part for row in assemble_rows(features, labels, spec, KEY).collect()}
+        return {row.thing_id: row.part for row in assemble_rows(features, labels, spec, FULL, KEY).collect()}
 
     before, after = parts((MARCH,), old), parts((MARCH, APRIL), old | new)
     assert set(after) == old | new
@@ -390,7 +412,7 @@ def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_
 def test_the_card_tells_what_was_learned_of_what(found: tuple[Candidate, pd.DataFrame]) -> None:
     card, table = found[0].card, learned()
     assert (card.categorical, card.numeric, card.target, card.targets) == (CATEGORICAL, NUMERIC, None, ())
-    assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2}
+    assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-03-31"}
     assert card.baseline == {
         "colour": table.colour.mode()[0], "shape": "round", "size": table["size"].median(),
         "weight": table.weight.median(),

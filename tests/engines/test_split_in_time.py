@@ -31,6 +31,7 @@ from lakehouse_ml.pipelines.training.split import (
     part_in_time,
     unseen_from,
 )
+from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import label_machines
 
 KEY = ("machine_id", "predicted_at")
@@ -193,7 +194,7 @@ def tables(spark: Any, rows: pd.DataFrame, horizon_hours: int) -> tuple[Any, Any
 
 def assembled(spark: Any, rows: pd.DataFrame, horizon_hours: int = 24, **given: Any) -> pd.DataFrame:
     table: pd.DataFrame = assemble_rows(
-        *tables(spark, rows, horizon_hours), training(**given), KEY, "component", recurring=True
+        *tables(spark, rows, horizon_hours), training(**given), None, KEY, "component"
     ).toPandas()
     return table.assign(predicted_at=table.predicted_at.dt.tz_localize("UTC"))
 
@@ -218,21 +219,20 @@ def test_labels_as_their_contract_has_them_are_joined_on_entity_and_moment(spark
     assert label_machines.validate(labels) is labels
 
 
-def test_where_states_do_not_recur_the_newest_of_an_entity_is_split_in_time_too(spark: Any) -> None:
+def test_states_over_time_are_split_by_the_day_from_which_their_outcome_is_known(spark: Any) -> None:
     rows = long_rows(40)
-    # Machines end one after the other: their newest states lie all over the time.
-    rows = rows[
-        (rows.component == "comp1") & (rows.predicted_at <= at(1) + pd.to_timedelta(rows.machine_id * 1.5, "D"))
-    ]
-    rows["label"] = (rows.machine_id // 2 % 2).astype("int32")
-    features, labels = tables(spark, rows, 0)
+    rows = rows[rows.component == "comp1"].assign(label=lambda table: (table.machine_id // 2 % 2).astype("int32"))
+    features, labels = tables(spark, rows, 24 * 5)
+    labels = labels.drop("component").withColumn("known_at", F.col("known_at").cast("date"))
     spec = training(split=IN_TIME | {"min_per_class": 2})
-    found = assemble_rows(features, labels.drop("component"), spec, KEY).collect()
-    newest = rows.groupby("machine_id").predicted_at.max()
-    assert {row.machine_id: row.part for row in found} == {
-        machine: "train" if day < at(1, month=2) else "calibration" if day < at(16, month=2) else "holdout"
-        for machine, day in newest.items()
-    }
+    found = assemble_rows(features, labels, spec, PopulationSpec(horizon_days=5), KEY).collect()
+    known = {(row.machine_id, row.predicted_at): row.part for row in found}
+    last = {part: max(at for (_, at), own in known.items() if own == part) for part in ("train", "calibration")}
+    # The last row of a part is one horizon older than the first of the next: its outcome was known by then.
+    first = {part: min(at for (_, at), own in known.items() if own == part) for part in ("calibration", "holdout")}
+    assert first["calibration"] - last["train"] >= timedelta(days=5)
+    assert first["holdout"] - last["calibration"] >= timedelta(days=5)
+    assert len(known) == len(found)
 
 
 def test_a_part_without_enough_rows_of_a_label_is_refused_with_its_dates_and_counts(spark: Any) -> None:

@@ -38,6 +38,7 @@ from lakehouse_ml.errors import find
 from lakehouse_ml.landing import Landing
 from lakehouse_ml.models import Candidate, Model, Promotion, Standing
 from lakehouse_ml.place import PROJECT
+from lakehouse_ml.reference import spec_within
 from lakehouse_ml.spark import ENGINE, EngineSpec
 from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases import USE_CASES
@@ -48,6 +49,7 @@ _SOUND = {
     "customer_id", "snapshot_on", "machine_id", "predicted_at", "observed_at", "logged_at", "replaced_at", "failed_at",
     "component", "source_file", "file_sha256", "line_number", "ingested_at", "label", "known_at", "part", "batch",
     "probability", "decision", "threshold", "model_name", "model_version", "scored_at", "rank", "expected_gain",
+    "learned_until", "day",
 }  # fmt: skip
 
 
@@ -127,7 +129,9 @@ class _World:
 
     def _given(self, dataset: str, hint: Any, variant: str) -> Any:
         if dataset.startswith("params:"):
-            return hint.model_validate(self._conf[dataset.split(".")[1]])
+            spec = spec_within(hint)
+            assert spec is not None, dataset
+            return spec.model_validate(self._conf[dataset.split(".")[1]])
         name = dataset.split(".")[1]
         if name == "clock":
             return CLOCK

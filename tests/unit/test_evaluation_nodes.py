@@ -415,14 +415,20 @@ def test_the_same_evidence_has_the_same_hash_whenever_it_is_judged(rows: Any) ->
     assert first["judged_at"] < later["judged_at"]
 
 
-def test_other_rows_versions_floors_or_policies_are_other_evidence(rows: Any) -> None:
+def test_equal_models_under_other_numbers_are_the_same_evidence(rows: Any) -> None:
+    first, again = verdict(rows, model(2), model(1, "noise")), verdict(rows, model(3), model(2, "noise"))
+    assert first["evidence"] == again["evidence"]
+    assert (first["version"], again["version"]) == ("2", "3")
+
+
+def test_other_rows_models_floors_or_policies_are_other_evidence(rows: Any) -> None:
     first = verdict(rows, model(2), model(1, "noise"))
     relabelled = rows.selectExpr("customer_id", "snapshot_on", "IF(customer_id = 'C0002', 1 - label, label) AS label",
                                  "signal", "noise", "contract")  # fmt: skip
     assert is_held_out("C0002", 0, 0.5)
 
     others = [
-        verdict(rows, model(3), model(1, "noise")),
+        verdict(rows, model(2, "noise"), model(1, "noise")),
         verdict(rows, model(2)),
         verdict(relabelled, model(2), model(1, "noise")),
         verdict(rows, model(2), model(1, "noise"), spec=changed(floors=Floors(f1=0.31, roc_auc=0.7))),

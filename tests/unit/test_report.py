@@ -18,7 +18,7 @@ import pytest
 from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
 from lakehouse_ml.report import charts, sections
-from lakehouse_ml.report.page import Section, render
+from lakehouse_ml.report.page import Page, Section, render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.predictive_maintenance import PREDICTIVE_MAINTENANCE
@@ -91,7 +91,10 @@ NO_LINES = pd.DataFrame(columns=["source_file", "line_number", "line_text", "pro
 SOURCE = Source(files(), NO_LINES, columns(), rules())
 NO_SOURCE = Source(files().head(0), NO_LINES, columns().head(0), rules().head(0))
 GIVEN = Material(
-    words=CHURN.wording,
+    words=CHURN.wording.within(30),
+    horizon_days=30,
+    list_file="07_model_output/churn/actions.csv",
+    most_actions=2,
     made_at=datetime(2025, 1, 31, 6, 30, tzinfo=UTC),
     sources={"customers": SOURCE, "outcomes": NO_SOURCE},
     meaning=CHURN.meaning,
@@ -106,7 +109,7 @@ GIVEN = Material(
     verdict=verdict(),
     standing=Standing("2", "2", "approve", "better"),
     economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
-    batch=Scored("2025-01-31", 300, 60, 300),
+    batch=Scored("2025-01-31", 300, 60, 300, 150, 4500.0, 0.31),
     actions=pd.DataFrame(
         {"customer_id": ["A1", HOSTILE], "rank": [1, 2], "probability": [0.9, 0.8], "expected_gain": [88.0, 76.0],
          "main_reason": [f"contract = {HOSTILE}", None], "model_version": ["2", "2"]}
@@ -206,9 +209,10 @@ def test_the_same_tables_give_the_same_page() -> None:
 def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> None:
     told = read().text
     assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in told
-    assert re.search(r"Of customers who leave, the new model \(version 2\) finds \d+ of 100", told)
+    assert re.search(r"Of customers who leave within 30 days, the new model \(version 2\) finds \d+ of 100", told)
     assert "Version 2 was promoted to champion." in told
-    assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of" in told
+    # The threshold is that of the version that scored, not the candidate's.
+    assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of 0.31" in told
     assert "Change since training: an alarm." in told
 
 
@@ -289,6 +293,139 @@ def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
     assert "land those outcomes" not in told
 
 
+# --- real performance, and what outcomes say of themselves
+
+PERFORMANCE = {
+    "model_version": "1", "first_batch": "2024-12-31", "last_batch": "2024-12-31", "status": "worse", "n_rows": 900,
+    "n_positives": 100, "n_hits": 11, "n_named": 200, "recall_low": 0.062, "recall_high": 0.186,
+    "expected_recall": 0.79, "expected_precision": 0.5, "roc_auc": 0.43, "expected_roc_auc": 0.85, "worse_in": "recall",
+}  # fmt: skip
+
+
+def performing(**changed: Any) -> Page:
+    return page(replace(GIVEN, performance=PERFORMANCE | changed))
+
+
+def test_outcomes_that_contradict_the_hold_out_come_first_in_red_and_in_the_steps() -> None:
+    given = performing()
+    assert given.summary[0].startswith(
+        "Real outcomes contradict the hold-out (recall worse beyond chance). Of 100 customers who left within 30 days "
+        "after 2024-12-31, version 1 had named 11; 79 were expected from the hold-out (95 % interval of what was seen: "
+        "6 to 19)."
+    )
+    tile = given.tiles[0]
+    assert (tile.label, tile.value, tile.tone) == ("Real performance", "worse than expected", "bad")
+    assert tile.note == "named 11 of 100, expected 79"
+    assert given.steps[0].startswith("The real outcomes are worse than the hold-out promised.")
+
+
+def test_outcomes_as_expected_lead_too_without_an_alarm() -> None:
+    given = performing(status="as_expected", n_hits=77, recall_low=0.68, recall_high=0.84, worse_in="")
+    assert given.summary[0].startswith("Real outcomes agree with the hold-out. Of 100 customers who left within 30")
+    assert given.tiles[0].tone == "good"
+    assert "worse" not in " ".join(given.steps)
+
+
+def test_few_outcomes_are_said_to_be_few_and_not_judged() -> None:
+    given = performing(status="few", n_rows=40, n_positives=3, n_hits=1)
+    assert given.summary[0].endswith("That is too few to compare with the hold-out.")
+    assert (given.tiles[0].value, given.tiles[0].tone) == ("too few outcomes", "neutral")
+
+
+def test_without_outcomes_nothing_is_said_of_real_performance() -> None:
+    assert "Real performance" not in [tile.label for tile in page(GIVEN).tiles]
+    assert page(GIVEN).summary[0].startswith("500 rows of customers were read")
+
+
+def test_there_is_one_answer_to_whom_to_call() -> None:
+    whom = (
+        "The list of actions, 07_model_output/churn/actions.csv, names the 2 to whom an offer is worth most, best "
+        "first; it is worth 164.00 in total. An offer is expected to pay for 150 of the 300 (50%), worth 4,500.00; the "
+        "list ends at 2, the `actions` in parameters.yml."
+    )
+    given = page(GIVEN)
+    assert sum(whom in text for text in given.summary) == 1
+    step = (
+        "Whom to make an offer: the 2 to whom an offer is worth most, in 07_model_output/churn/actions.csv, best first."
+    )
+    assert step in given.steps
+    scores = next(part for part in given.sections if part.key == "scores")
+    assert any("The threshold plays no part in that" in text for text in scores.sentences)
+    assert any("are named as likely to leave within 30 days, by 2025-03-02" in text for text in given.summary)
+
+
+def test_a_list_with_everybody_for_whom_it_pays_says_so_and_an_empty_one_why() -> None:
+    everybody = replace(GIVEN, batch=Scored("2025-01-31", 300, 60, 300, 2, 164.0))
+    assert any("It names everybody for whom an offer is expected to pay." in text for text in page(everybody).summary)
+    nobody = replace(GIVEN, actions=GIVEN.actions.head(0))
+    assert any("names nobody: for no customer an offer is expected to pay" in text for text in page(nobody).summary)
+
+
+def test_outcomes_of_several_days_are_not_called_so_many_customers() -> None:
+    several = GIVEN.holdout.assign(customer_id=[f"C{n // 4}" for n in range(N)])[
+        ["customer_id", *GIVEN.holdout.columns]
+    ]
+    assert any("Measured on 400 outcomes of 100 customers that it never saw" in text
+               for text in page(replace(GIVEN, holdout=several)).summary)  # fmt: skip
+    assert any("Measured on 400 customers that it never saw" in text for text in page(GIVEN).summary)
+
+
+LABELS = pd.DataFrame(
+    [{"day": day, "n_snapshot": 0, "n_outcomes": 50, "n_labels": 47, "n_positives": 9, "n_contradicted": 0,
+      "n_unknown": unknown, "n_returned": 1} for day, unknown in (("2024-11-30", 3), ("2024-12-31", 0))]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("judged", "learned", "new"),
+    [
+        ("2025-01-01", "2024-12-31", False),
+        ("2025-01-31T06:30Z", "2024-12-31", True),
+        ("2025-01-01", "2024-11-30", True),
+    ],
+    ids=["judged before", "judged now", "newer outcomes are known"],
+)  # fmt: skip
+def test_a_run_without_a_new_outcome_had_nothing_new_to_learn_from(judged: str, learned: str, new: bool) -> None:
+    at = pd.Timestamp(judged).tz_localize("UTC") if "Z" not in judged else pd.Timestamp(judged)
+    card_ = replace(GIVEN.card, unseen={"learned_until": learned})
+    given = page(replace(GIVEN, labels=LABELS, card=card_, verdict=verdict() | {"judged_at": at}))
+    said = "There was nothing new to learn from: no outcome of a day after 2024-12-31 is known."
+    assert (said in given.summary) is not new
+
+
+def test_outcomes_are_counted_by_day_and_what_is_wrong_with_them_is_a_step() -> None:
+    given = page(replace(GIVEN, labels=LABELS))
+    assert any(step.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3)") for step in given.steps)
+    assert any(step.startswith("2 customers who left within 30 days are in a later file again") for step in given.steps)
+    grid = next(part for part in given.sections if part.key == "outcomes").grids[-1]
+    assert grid.rows[0] == ("2024-12-31", "0", "50", "47", "9", "0", "0", "1")
+
+
+def test_a_batch_in_the_future_is_a_step() -> None:
+    given = page(replace(GIVEN, batch=Scored("2052-01-31", 300, 60, 300)))
+    assert given.steps[0].startswith("The batch 2052-01-31 lies in the future.")
+    assert "future" not in " ".join(page(GIVEN).steps)
+
+
+def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
+    scored = pd.DataFrame({"batch": ["2024-11-30", "2024-12-31"], "n_rows": [100, 200], "n_named": [10, 30]})
+    drifts = pd.DataFrame({"batch": ["2024-11-30"], "status": ["not_assessable"]})
+    live = batches("2024-11-30", n_named=10, n_hits=6)
+    given = replace(GIVEN, batches=scored, drift_verdicts=drifts, live=live)
+    newest, first = next(part for part in page(given).sections if part.key == "trend").grids[0].rows
+    assert newest == ("2024-12-31", "200", "30", "15.0%", "not measured", "–", "–", "–", "–", "–", "–")
+    assert first == (
+        "2024-11-30", "100", "10", "10.0%", "not assessable", "100", "20", "6", "0.300", "0.600", "0.800"
+    )  # fmt: skip
+
+
+def test_of_many_batches_the_trend_shows_the_newest_and_folds_the_rest() -> None:
+    days = [f"2025-01-{day:02}" for day in range(1, 31)]
+    scored = pd.DataFrame({"batch": days, "n_rows": 100, "n_named": 10})
+    newest, rest = next(p for p in page(replace(GIVEN, batches=scored)).sections if p.key == "trend").grids
+    assert (newest.rows[0][0], newest.folded, rest.rows[-1][0], rest.folded) == (days[-1], False, days[0], True)
+
+
 def batches(*days: str, version: str = "1", **changed: Any) -> pd.DataFrame:
     row = {"model_version": version, "n_rows": 100, "n_positives": 20, "accuracy": 0.85, "precision": 0.5,
            "recall": 0.6, "f1": 0.55, "roc_auc": 0.8}  # fmt: skip
@@ -366,7 +503,8 @@ def further(model: str, **changed: float) -> pd.DataFrame:
 AT = pd.Timestamp("2025-01-31T21:00Z")
 MACHINES = replace(
     GIVEN,
-    words=PREDICTIVE_MAINTENANCE.wording,
+    words=PREDICTIVE_MAINTENANCE.wording.within(None),
+    horizon_days=None,
     sources=dict.fromkeys(PREDICTIVE_MAINTENANCE.sources, SOURCE),
     metrics=pd.concat([measured(("candidate", SURE)), further("candidate")], ignore_index=True),
     batch=Scored("2025-01-31", 800, 20, 100),

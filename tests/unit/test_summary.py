@@ -20,6 +20,8 @@ from lakehouse_ml import summary
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Standing
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.population import PopulationSpec
+from lakehouse_ml.tables import Batch
 
 WHOLE_LIFE = """
 
@@ -94,6 +96,7 @@ TABLES = {
     "verdict_model": verdicts(("10", "approve"), ("9", "refuse")),
     "metrics_holdout": HOLDOUT,
     "score_customers": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31", "2024-12-31"]}),
+    "score_actions": Batch(pd.DataFrame({"batch": ["2024-12-31"]}), "batch", ("2024-12-31",)),
     "verdict_drift": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31"], "status": ["alarm", "stable"],
                                    "reason": ["All moved.", "Nothing moved."]}),
 }  # fmt: skip
@@ -122,6 +125,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         others = {
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
             "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
+            "params:churn.population": MemoryDataset(PopulationSpec(horizon_days=30)),
         }
         return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0, lake))
 
@@ -203,12 +207,59 @@ def test_a_batch_that_has_nobody_is_not_taken_for_one_that_awaits_approval(told:
     ]
 
 
-def test_a_list_of_another_day_than_the_newest_batch_says_so(told: Told, tmp_path: Path) -> None:
-    pd.DataFrame({"rank": [1], "batch": ["2024-11-30"]}).to_csv(tmp_path / "actions.csv", index=False)
-
-    assert lines(told("batch_scoring"), "scores") == [
-        "2 customers in batch 2024-12-31; whom to make an offer of 2024-11-30: actions.csv"
+def test_the_batch_is_the_one_that_the_list_is_of(told: Told) -> None:
+    november = Batch(pd.DataFrame({"batch": ["2024-11-30"]}), "batch", ("2024-11-30",))
+    assert lines(told("batch_scoring", score_actions=november), "scores") == [
+        "1 customers in batch 2024-11-30; whom to make an offer: actions.csv"
     ]
+
+
+def test_a_batch_in_the_future_is_a_warning(told: Told) -> None:
+    batch = "2952-01-31"
+    scores, history = pd.DataFrame({"batch": [batch]}), Batch(pd.DataFrame({"batch": [batch]}), "batch", (batch,))
+    text = told("batch_scoring", score_customers=scores, score_actions=history)
+    assert "batch 2952-01-31 lies in the future: if a file's name has a wrong date" in text
+
+
+PERFORMANCE = {
+    "model_version": "10", "first_batch": "2024-11-30", "last_batch": "2024-11-30", "status": "worse", "n_rows": 900,
+    "n_positives": 100, "n_hits": 11, "n_named": 200, "recall_low": 0.062, "recall_high": 0.186,
+    "expected_recall": 0.79, "expected_precision": 0.5, "roc_auc": 0.43, "expected_roc_auc": 0.85, "worse_in": "recall",
+}  # fmt: skip
+
+
+def test_real_performance_has_a_line_with_the_horizon(told: Told) -> None:
+    (line,) = lines(told("monitoring", verdict_live=pd.DataFrame([PERFORMANCE])), "real")
+    assert line == (
+        "Real outcomes contradict the hold-out (recall worse beyond chance). Of 100 customers who left within 30 days "
+        "after 2024-11-30, version 10 had named 11; 79 were expected from the hold-out (95 % interval of what was "
+        "seen: 6 to 19). Of 200 that it named, 11 left within 30 days; 100 were expected. ROC-AUC is 0.43, on the "
+        "hold-out 0.85."
+    )
+
+
+def test_new_data_without_a_new_outcome_is_nothing_new_to_learn_from(told: Told) -> None:
+    built = {"churn.feature_engineering.build_features": 1.0}
+    said = ["nothing new to learn from: no model was fitted"]
+    assert lines(told(*STAGES, seconds=built), "training") == said
+    assert lines(told(*STAGES, seconds=built | {"churn.training.search": 9.0}), "training") == []
+    assert lines(told(*STAGES, seconds={}), "training") == []
+
+
+def test_few_outcomes_are_said_to_be_few(told: Told) -> None:
+    few = PERFORMANCE | {"status": "few", "n_rows": 40, "n_positives": 3, "n_hits": 1}
+    (line,) = lines(told("monitoring", verdict_live=pd.DataFrame([few])), "real")
+    assert line.startswith("Real outcomes are few so far: of 40 customers of 2024-11-30 with a known outcome, 3 left")
+
+
+def test_outcomes_that_contradict_or_belong_to_nobody_are_told_and_others_are_not(told: Told) -> None:
+    counts = {"n_snapshot": 0, "n_outcomes": 50, "n_labels": 47, "n_positives": 9, "n_returned": 0}
+    labels = pd.DataFrame([{"day": "2024-11-30", **counts, "n_contradicted": 2, "n_unknown": 3}])
+    first, second = lines(told("feature_engineering", metrics_labels=labels), "outcomes")
+    assert first.startswith("2 outcomes contradict what the snapshot or an earlier file says of the same day")
+    assert second.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3) and are not used")
+    sound = labels.assign(n_contradicted=0, n_unknown=0)
+    assert "outcomes" not in told("feature_engineering", metrics_labels=sound)
 
 
 def test_scores_in_another_table_than_usual_are_told_with_its_name(told: Told) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import TITLES, Economics
-from lakehouse_ml.report import charts, measured
+from lakehouse_ml.report import charts, measured, outcomes
 from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 
 if TYPE_CHECKING:
@@ -58,12 +58,25 @@ class Source:
 
 
 class Scored(NamedTuple):
-    """A batch: its day (None without one), its rows, how many are decided positive, and how many entities they have."""
+    """A batch.
+
+    Attributes:
+        batch: Its day; None without one.
+        n_rows: Its rows.
+        n_positive: Those whose decision is 1.
+        n_entities: Its entities.
+        n_paying: Entities for which acting is expected to pay.
+        gain: What that is expected to bring, over all such rows.
+        threshold: Of the model that scored.
+    """
 
     batch: str | None
     n_rows: int
     n_positive: int
     n_entities: int
+    n_paying: int = 0
+    gain: float = 0.0
+    threshold: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -83,12 +96,19 @@ class Material:
         verdict: The newest verdict's row.
         standing: Who is champion.
         economics: What an offer costs and a kept customer is worth.
-        batch: Newest scored batch.
+        batch: The batch that the report is about.
         actions: The list of actions of that batch, best first.
         drift: One row per column of the newest batch.
         drift_levels: PSI from which a column's change is a warning, and from which it is an alarm.
         drift_verdict: That batch's verdict; None without one.
         live: One row per batch and model version whose outcomes are known.
+        horizon_days: An outcome of a day says what happened within so many days; None where that is no day's matter.
+        list_file: Where the list of actions lies, below the lake.
+        most_actions: How many it names at most.
+        batches: One row per batch: n_rows, n_named.
+        drift_verdicts: One row per batch.
+        labels: How many outcomes are known, one row per day; None where they don't come later.
+        performance: How outcomes compare with the hold-out; None where none is known.
     """
 
     words: Wording
@@ -109,6 +129,13 @@ class Material:
     drift_levels: tuple[float, float]
     drift_verdict: Mapping[str, Any] | None
     live: pd.DataFrame
+    horizon_days: int | None = None
+    list_file: str = "actions.csv"
+    most_actions: int = 0
+    batches: pd.DataFrame = field(default_factory=pd.DataFrame)
+    drift_verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    labels: pd.DataFrame | None = None
+    performance: Mapping[str, Any] | None = None
 
 
 def page(given: Material) -> Page:
@@ -116,6 +143,7 @@ def page(given: Material) -> Page:
     sections = [
         _data(given), _quality(given), _features(given), _trials(given), _judgement(given), *_further(given),
         _curves(given), _segments(given), _value(given), _scores(given), _drift(given), _outcomes(given),
+        outcomes.trend(given.batches, given.drift_verdicts, given.live, given.words),
     ]  # fmt: skip
     return Page(
         title=f"{given.words.title}: data, model and scores",
@@ -132,6 +160,8 @@ def page(given: Material) -> Page:
 
 def _summary(given: Material) -> Iterator[str]:
     words = given.words
+    if given.performance:
+        yield outcomes.performance_sentence(given.performance, words)
     quiet = _quiet(given)
     for name, source in given.sources.items():
         if len(source.files) and name not in quiet:
@@ -149,20 +179,64 @@ def _summary(given: Material) -> Iterator[str]:
         yield (
             f"Of {words.all} {words.who} {words.happens}, the new model (version {given.version}) finds "
             f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
-            f"{_n(len(given.holdout))} {words.many} that it never saw."
+            f"{_unseen_rows(given)} that it never saw."
         )
     if words.measured:
         yield from filter(None, [measured.sentence(words.measured.summary, _known(given, "candidate"))])
     yield _verdict_sentence(given)
-    batch, n, positive, _ = given.batch
-    if batch:
+    yield from filter(None, [_nothing_new(given)])
+    batch, n, positive, *_ = given.batch
+    if batch and given.horizon_days:
+        yield (
+            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them reach the threshold of "
+            f"{given.batch.threshold:.2f}, and so {words.named}, by {outcomes.last_day(batch, given.horizon_days)}. "
+            f"{_whom(given)}"
+        )
+    elif batch:
         listed = words.listed.format(n=_n(len(given.actions)), entities=_count(len(given.actions), words.entity))
         yield (
             f"{_n(n)} {words.many}{_of_entities(given)} were scored as of {batch}; {_n(positive)} of them reach the "
-            f"threshold of {given.card.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
+            f"threshold of {given.batch.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
         )
     if given.drift_verdict:
         yield f"Change since training: {_DRIFT[given.drift_verdict['status']][0]}."
+
+
+def _whom(given: Material) -> str:
+    """The one answer to whom to act on: the list, where it lies, and why it is as long as it is."""
+    words, batch, listed = given.words, given.batch, given.actions
+    if not len(listed):
+        return f"The list of actions names nobody: for no {words.one} {words.action} is expected to pay."
+    said = (
+        f"The list of actions, {given.list_file}, names {words.listed.format(n=_n(len(listed)), entities='')}, best "
+        f"first; it is worth {_money(float(listed['expected_gain'].sum()))} in total."
+    )
+    pays = f"{_a(words.action)} is expected to pay for {_n(batch.n_paying)} of the {_n(batch.n_entities)}"
+    if batch.n_paying > len(listed):
+        return (
+            f"{said} {pays} ({_fine(batch.n_paying / batch.n_entities)}), worth {_money(batch.gain)}; the list ends at "
+            f"{_n(len(listed))}, the `actions` in parameters.yml."
+        )
+    return f"{said} It names everybody for whom {words.action} is expected to pay."
+
+
+def _nothing_new(given: Material) -> str | None:
+    """Says where a run had nothing to learn from: judged before, and no outcome of a newer day is known."""
+    judged, learned = given.verdict.get("judged_at"), given.card.unseen.get("learned_until")
+    if given.labels is None or not len(given.labels) or judged is None or learned is None:
+        return None
+    if pd.Timestamp(judged) >= pd.Timestamp(given.made_at) or given.labels["day"].max() > learned:
+        return None
+    return f"There was nothing new to learn from: no outcome of a day after {learned} is known."
+
+
+def _unseen_rows(given: Material) -> str:
+    """The judged rows in words; where an entity has outcomes of several days, how many entities they are of."""
+    words, n, entity = given.words, len(given.holdout), given.holdout.columns[0]
+    n_entities = given.holdout[entity].nunique() if entity != "label" else n
+    if given.horizon_days is None or n_entities == n:
+        return f"{_n(n)} {words.many}"
+    return f"{_n(n)} outcomes of {_count(n_entities, words.entity)}"
 
 
 def _verdict_sentence(given: Material) -> str:
@@ -180,9 +254,11 @@ def _tiles(given: Material) -> list[Tile]:
     refused = sum(_refused(source) for source in given.sources.values())
     decision, tone = _DECISIONS[given.verdict["decision"]]
     batch, n, *_ = given.batch
+    real = [outcomes.performance_tile(given.performance)] if given.performance else []
     champion = f"version {given.standing.champion}" if given.standing.champion else "none"
     drift, drift_tone = _DRIFT[given.drift_verdict["status"] if given.drift_verdict else "not_assessable"]
     return [
+        *real,
         Tile("Clean rows", _n(clean), f"{_n(refused + quarantined)} set aside"),
         Tile("Candidate", f"version {given.version}", decision, tone),
         Tile("Champion", champion, "the one that scores", "neutral" if given.standing.champion else "bad"),
@@ -225,8 +301,21 @@ def _known(given: Material, model: str) -> dict[str, str]:
     return measured.values(given.metrics, given.words.measured, model)
 
 
+def _urgent_steps(given: Material) -> Iterator[str]:
+    """What comes before everything else."""
+    if given.performance:
+        yield from filter(None, [outcomes.performance_step(given.performance)])
+    batch = given.batch.batch
+    if batch and batch > f"{given.made_at:%Y-%m-%d}":
+        yield (
+            f"The batch {batch} lies in the future. If a file's name has a wrong date, correct the name and take out "
+            f"what was made of it: kedro withdraw file <name>."
+        )
+
+
 def _steps(given: Material) -> Iterator[str]:
     words = given.words
+    yield from _urgent_steps(given)
     for name, source in given.sources.items():
         if _refused(source):
             yield (
@@ -237,11 +326,16 @@ def _steps(given: Material) -> Iterator[str]:
             kept = "and were kept" if rule["outcome"] == "warned" else f"and are in quarantine_{name}"
             broken = _count(rule["n_failed"], "row")
             yield f"{broken} of {name} break the rule {rule['rule']} {kept}: ask where they come from."
+    if given.labels is not None:
+        yield from outcomes.label_sentences(given.labels, words)
     if given.verdict["decision"] == "refuse":
         yield "The candidate was refused. More labelled rows or other features change that; running again does not."
     if given.verdict["decision"] == "request":
         yield f"Read the judgement below, and approve version {given.verdict['version']} or leave it."
-    if len(given.actions):
+    if len(given.actions) and given.horizon_days:
+        listed = words.listed.format(n=_n(len(given.actions)), entities="")
+        yield f"{words.whom[0].upper()}{words.whom[1:]}: {listed}, in {given.list_file}, best first."
+    elif len(given.actions):
         listed = _count(len(given.actions), words.entity)
         yield f"Hand on the list of actions, the CSV file beside the scores: {listed}, best first."
     status = given.drift_verdict["status"] if given.drift_verdict else None
@@ -442,7 +536,9 @@ def _judgement(given: Material) -> Section:
     versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
     said = [given.verdict["reason"], _smallest(given), *filter(None, [given.words.rows])]
     unseen = "neither of the two" if contested else "the model never"
-    grids = [Grid(f"Measured on {given.words.many} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))]
+    grids = [
+        Grid(f"Measured on {_unseen_rows(given)} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))
+    ]
     if len(given.holdout):
         grids.append(_confusion(given))
     return Section("judgement", "The judgement", said, (), grids)
@@ -555,7 +651,7 @@ def _curves(given: Material) -> Section:
         ),
     ]  # fmt: skip
     told = words.share.format(share=f"{share:.1%}")
-    said = [f"On {_n(len(label))} {words.many} that took no part in training; {told}."]
+    said = [f"On {_unseen_rows(given)} that took no part in training; {told}."]
     return Section("curves", "How well it tells them apart", said, pictures)
 
 
@@ -623,7 +719,7 @@ def _value(given: Material) -> Section:
 
 
 def _scores(given: Material) -> Section:
-    batch, n, positive, _ = given.batch
+    batch, n, positive, *_ = given.batch
     if not batch:
         nobody = "Nobody was there to score as of the batch's day."
         why = nobody if given.standing.champion else "Nothing is scored yet: there is no champion."
@@ -632,6 +728,14 @@ def _scores(given: Material) -> Section:
         f"{_n(n)} {given.words.many}{_of_entities(given)} were scored as of {batch}. {_n(positive)} reach the "
         f"threshold. Each score names what moved it most."
     ]
+    if given.horizon_days:
+        said = [
+            f"{_n(n)} {given.words.many} were scored as of {batch}, for what happens by "
+            f"{outcomes.last_day(batch, given.horizon_days)}. {_n(positive)} reach the threshold. Each score names "
+            f"what moved it most.",
+            f"{_whom(given)} The threshold plays no part in that: it says who is likely to {given.words.happens}, the "
+            f"list who is worth acting on.",
+        ]
     heads = given.words.heads
     rows = [
         (
@@ -685,8 +789,10 @@ def _drift_drawn(given: Material) -> Iterator[Picture]:
 
 def _outcomes(given: Material) -> Section:
     words = given.words
+    grids = [] if given.labels is None or not len(given.labels) else [outcomes.label_grid(given.labels, words)]
     if not len(given.live):
-        return Section("outcomes", "What happened then", [f"It isn't known yet which {words.all} {words.happened}."])
+        unknown = f"It isn't known yet which of the scored {words.all} {words.happened}."
+        return Section("outcomes", "Scores and real outcomes", [unknown], (), grids)
     live = given.live.sort_values("batch", kind="stable")
     heads = (
         "batch",
@@ -699,18 +805,20 @@ def _outcomes(given: Material) -> Section:
         (r.batch, r.model_version, _n(r.n_rows), _n(r.n_positives), *(_decimal(float(getattr(r, m))) for m in _LIVE))
         for r in live.itertuples()
     ]
-    said = ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
+    said = [outcomes.performance_sentence(given.performance, words)] if given.performance else []
+    said += ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
     numeric = frozenset(range(2, 8))
     if len(rows) <= _SHOWN_BATCHES:
-        grids = [Grid("Live metrics", heads, rows, numeric)]
+        grids = [Grid("Live metrics", heads, rows, numeric), *grids]
     else:
         grids = [
             Grid(
                 f"Live metrics: the newest {_SHOWN_BATCHES} of {_n(len(rows))}", heads, rows[-_SHOWN_BATCHES:], numeric
             ),
             Grid("Live metrics of the batches before", heads, rows[:-_SHOWN_BATCHES], numeric, folded=True),
+            *grids,
         ]
-    return Section("outcomes", "What happened then", said, list(_over_time(live)), grids)
+    return Section("outcomes", "Scores and real outcomes", said, list(_over_time(live)), grids)
 
 
 def _over_time(live: pd.DataFrame) -> Iterator[Picture]:

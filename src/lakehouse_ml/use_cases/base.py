@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -128,6 +128,8 @@ class Measured:
 class Wording:
     """How a use case is spoken of in a report.
 
+    `{within}` in any of them is the horizon, where the use case has one: " within 30 days".
+
     Attributes:
         title: As a heading.
         entity: Whom the list of actions names.
@@ -173,6 +175,12 @@ class Wording:
     worth: str = ""
     measured: Measured | None = None
 
+    def within(self, days: int | None) -> Wording:
+        """The same with the horizon in its place; without a horizon nothing stands there."""
+        told = "" if days is None else f" within {days} day{'' if days == 1 else 's'}"
+        texts: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
+        return replace(self, **{name: text.replace("{within}", told) for name, text in texts.items()})
+
 
 @dataclass(frozen=True)
 class UseCase:
@@ -193,14 +201,14 @@ class UseCase:
         wording: How a report speaks of it.
         meaning: What a feature column says, by its name.
         target: Column of a label beside the key that tells what it speaks of, where a row has several.
-        recurring: Whether each row of an entity counts by itself. If not, its newest state counts, and an entity whose
-            outcome was 1 is gone.
+        recurring: Whether each row of an entity counts by itself. If not, rows are states of the entity over time: a
+            batch holds the population of a day, and an entity whose outcome was 1 is gone.
         references: Landing tables whose rows those of others name.
         measures: What decisions about held-out rows (key, target, label) are worth besides: a function of them, their
             probabilities, the threshold, what acting costs, what it averts, and how many can be acted on a day; gives
             segment, metric, value, n_rows and n_positives.
         outcomes: Landing table whose rows tell later what happened; it may never come. None where `labels` do.
-        outcome_labels: Rows of that table to key and `label`.
+        outcome_labels: Rows of that table to key, target and `label`.
     """
 
     name: str
@@ -220,6 +228,11 @@ class UseCase:
     outcomes: str | None = None
     outcome_labels: Labels | None = None
 
+    @property
+    def gathers_outcomes(self) -> bool:
+        """Whether labels are gathered from snapshots and from outcomes that come later."""
+        return bool(self.outcomes) or not self.recurring
+
 
 def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
     """Datasets that a use case's function reads, by its parameters."""
@@ -227,6 +240,16 @@ def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
         name: "params:features" if name == "spec" else f"clean_{name}"
         for name in inspect.signature(function).parameters
     }
+
+
+def population_of(use_case: UseCase) -> dict[str, str]:
+    """The input `population` of a node, where rows are states of entities over time."""
+    return {} if use_case.recurring else {"population": "params:population"}
+
+
+def no_population(use_case: UseCase) -> dict[str, None]:
+    """The same argument, filled where each row counts by itself."""
+    return {"population": None} if use_case.recurring else {}
 
 
 def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:

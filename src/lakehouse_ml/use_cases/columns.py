@@ -26,6 +26,8 @@ SCORE = (
     Column("batch", "string", doc="The batch: the day as of which the rows were scored."),
     Column("scored_at", "timestamp", doc="When, UTC."),
 )  # fmt: skip
+LEARNED_UNTIL = Column("learned_until", "date", doc="Newest day whose outcomes the model had learned from.")
+KNOWN_AT = Column("known_at", "date", doc="Day from which on the outcome is known.")
 ACTION = (
     Column("rank", "int", doc="1 is worth most."),
     Column("probability", "double", doc="Of the positive outcome."),

@@ -2,109 +2,101 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators.base import Tell, library, predictors
 from lakehouse_ml.models import Model, ModelCard, Standing
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, expected_gain
 from lakehouse_ml.pipelines.batch_scoring.targets import OF
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
+from lakehouse_ml.population import population as everybody
 from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
+_SHOWN_DAYS = 12
+_NO_FEATURES = "There are no rows to score: the feature table is empty. Land data and run again."
 _REASON = ["feature", "value", "effect"]
 _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 
 
-class ScoringSpec(Spec):
-    """Which batch is scored, and what is said of it.
-
-    Attributes:
-        batch: Day as of which rows are scored; by default the newest of the features.
-        from_day: First day of a range that is scored instead, each day as a batch of its own; where rows recur.
-        to_day: Its last day; by default the newest of the features.
-        reasons: How many reasons a row gets; each costs nothing more, but none at all is many times quicker.
-        actions: How many rows the action list holds at most.
-    """
-
-    batch: date | None = None
-    from_day: date | None = None
-    to_day: date | None = None
-    reasons: int = Field(ge=0, le=20)
-    actions: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _names_days_once(self) -> Self:
-        if self.batch and (self.from_day or self.to_day):
-            raise ValueError("batch names one day, from_day and to_day a range: give one or the other")
-        if self.to_day and not self.from_day:
-            raise ValueError(f"to_day ({self.to_day}) ends a range that from_day has to begin")
-        if self.from_day and self.to_day and self.from_day > self.to_day:
-            raise ValueError(f"from_day ({self.from_day}) lies after to_day ({self.to_day}): no day lies between")
-        return self
-
-
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, key: Sequence[str], *, target: str | None = None, recurring: bool = False,
+    clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, target: str | None = None,
 ) -> Iterator[Batch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
-    Where rows don't recur, everybody is scored who is still there as of the batch's day, each by their newest state
-    known then; where they do, all rows of the day.
+    Where rows are states of entities over time, a batch is the population of a day; else it is all rows of the day.
+    A stored batch whose outcomes came in meanwhile stays as it is, unless conf names it: its scores are what was said
+    in time, and only those can be measured against what happened.
 
     Args:
         features: One row per key.
-        labels: Known outcomes; where rows don't recur, one whose outcome is 1 has left and is not scored.
+        labels: Known outcomes, with `known_at` where there is a population.
         standing: Who is champion; an input, so that a promotion in the same run comes first.
         champion: That version, loaded.
         spec: Days and number of reasons.
         clock: Time of the run, UTC.
+        population: What a file of a day means, where rows are states of entities over time; else None.
         key: Entity and time.
         target: Column of the labels that tells what each speaks of, where a row has several.
-        recurring: Whether rows recur.
 
     Yields:
         Key and `SCORE`, in place of this batch's earlier rows; before `SCORE` the likeliest target and after it the
-        probability of each, where the champion has targets. No rows, while approval is awaited and there is no champion
-        yet.
+        probability of each, where the champion has targets; with a population the newest day that the champion learned
+        from. No rows, while approval is awaited and there is no champion yet.
 
     Raises:
         RegistryError: There is no champion and none awaits approval, or it needs columns that aren't there.
-        LakehouseError: There is nothing to score: no features at all, or none within the range.
+        LakehouseError: There is nothing to score: no features at all, or none on that day or within the range.
     """
     if champion is None:
         if standing.awaits_approval:
-            yield Batch(_nothing(features, labels, key, target), "batch", ())
+            yield Batch(_nothing(features, labels, key, target, states=population is not None), "batch", ())
             return
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
             f"Look at the metrics, change data or conf, and run training and evaluation again."
         )
     champion.check_columns(features.columns)
-    days = _days(features, spec, key[1], recurring=recurring)
+    if population:
+        day = _day(features, spec, key[1])
+        rows = everybody(features, labels, day, population, key)
+        over = _is_over(labels, day, key[1])
+        if over and spec.batch:
+            log.warning(
+                "The outcomes of %s are known already: scoring it again replaces scores that were made in time, and "
+                "with them its real performance. results_table=<name> leaves them as they are.", day,
+            )  # fmt: skip
+        complete = _complete(_scored(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
+        learned = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
+        yield Batch(complete.select("*", learned), "batch", (day.isoformat(),), keeps_stored=over and not spec.batch)
+        return
+    days = _days(features, spec, key[1])
     for number, day in enumerate(days, 1):
-        rows = _of_day(features, day, key[1]) if recurring else _active(features, labels, day, key)
-        scored = _scored(champion, rows, spec.reasons, key)
+        scored = _scored(champion, _of_day(features, day, key[1]), spec.reasons, key)
         complete = _complete(scored, champion, day.isoformat(), clock, key)
         yield Batch(complete, "batch", (day.isoformat(),), number, len(days))
 
 
 def rank_actions(
-    scores: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str], target: str | None = None
-) -> tuple[Batch, pd.DataFrame]:
+    scores: DataFrame, features: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str],
+    target: str | None = None, *, states: bool = False,
+) -> tuple[Batch, pd.DataFrame]:  # fmt: skip
     """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
     The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
@@ -114,8 +106,8 @@ def rank_actions(
         One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
         hand on.
     """
-    batch = spec.batch.isoformat() if spec.batch else _newest_batch(scores, spec.to_day)
-    gain = F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
+    batch = batch_of(scores, features, spec, key[1], states=states)
+    gain = expected_gain(economics)
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
     who = [*key, *([target] if target else [])]
     newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
@@ -134,13 +126,6 @@ def rank_actions(
     schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
     rows = scores.sparkSession.createDataFrame(ranked, schema)
     return Batch(rows, "batch", (batch,) if batch else ()), ranked
-
-
-def _newest_batch(scores: DataFrame, until: date | None) -> str | None:
-    """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
-    reached = F.col("batch") <= F.lit((until or date.max).isoformat())
-    newest: str | None = collect(scores.where(reached).agg(F.max("batch").alias("b")))["b"].item()
-    return newest
 
 
 def _sentence(reasons: Column) -> Column:
@@ -168,32 +153,51 @@ def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, k
     )
 
 
-def _nothing(features: DataFrame, labels: DataFrame, key: Sequence[str], target: str | None) -> DataFrame:
+def _nothing(
+    features: DataFrame, labels: DataFrame, key: Sequence[str], target: str | None, *, states: bool
+) -> DataFrame:
     """No rows with the columns of a score table, so that there is one to read, and one that scores fit into."""
     told = sorted(collect(labels.select(target).distinct())[target]) if target else []
     columns = [(target, "string")] if target else []
     columns += [(column.name, column.type) for column in SCORE]
     columns += [(f"{OF}{name}", "double") for name in told]
+    columns += [(LEARNED_UNTIL, "date")] if states else []
     empty = features.where(F.lit(0) == F.lit(1))
     return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
 
 
-def _days(features: DataFrame, spec: ScoringSpec, moment: str, *, recurring: bool) -> list[date]:
-    """The days to score, oldest first."""
-    if spec.from_day and not recurring:
+def _day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
+    """The day whose population is scored."""
+    if spec.from_day:
         raise LakehouseError(
             f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
             f"Name that day instead: batch, in batch_scoring's part of conf."
         )
-    if spec.batch and not recurring:
-        return [spec.batch]
+    days = days_of(features, moment)
+    if not days:
+        raise LakehouseError(_NO_FEATURES)
+    if spec.batch and spec.batch not in days:
+        shown = ", ".join(map(str, days[-_SHOWN_DAYS:]))
+        more = f" and {len(days) - _SHOWN_DAYS} earlier ones" if len(days) > _SHOWN_DAYS else ""
+        raise LakehouseError(
+            f"There are no rows to score on {spec.batch}: the days with rows are {shown}{more}. Name one of them as "
+            f"batch, or leave batch out for the newest."
+        )
+    return spec.batch or days[-1]
+
+
+def _is_over(labels: DataFrame, day: date, moment: str) -> bool:
+    """Whether outcomes of this day are known by now that were not known on it."""
+    return not labels.where((F.col(moment).cast("date") == F.lit(day)) & (F.col(KNOWN_AT) > F.lit(day))).isEmpty()
+
+
+def _days(features: DataFrame, spec: ScoringSpec, moment: str) -> list[date]:
+    """The days to score, oldest first."""
     days = features.select(F.col(moment).cast("date").alias("day"))
     oldest, newest = collect(days.agg(F.min("day").alias("oldest"), F.max("day").alias("newest"))).iloc[0]
     if newest is None:
-        raise LakehouseError("There are no rows to score: the feature table is empty. Land data and run again.")
+        raise LakehouseError(_NO_FEATURES)
     last = spec.batch or spec.to_day or pd.Timestamp(newest).date()
-    if not recurring:
-        return [last]
     first = spec.from_day or last
     there = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
     if there.empty:
@@ -209,14 +213,6 @@ def _of_day(features: DataFrame, day: date, moment: str) -> DataFrame:
     start = datetime.combine(day, time(), UTC)
     first, end = (F.lit(at).cast("timestamp") for at in (start, start + timedelta(days=1)))
     return features.where((F.col(moment) >= first) & (F.col(moment) < end))
-
-
-def _active(features: DataFrame, labels: DataFrame, batch: date, key: Sequence[str]) -> DataFrame:
-    entity, moment = key
-    newest = Window.partitionBy(entity).orderBy(F.desc(moment))
-    known = features.where(F.col(moment) <= F.lit(batch)).withColumn("_rank", F.row_number().over(newest))
-    left = labels.where(F.col("label") == 1).select(*key)
-    return known.where(F.col("_rank") == 1).drop("_rank").join(left, on=list(key), how="left_anti")
 
 
 def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, no_population, per_use_case, population_of
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -20,7 +20,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(score_rows, key=use_case.key, target=use_case.target, recurring=use_case.recurring),
+                filled(score_rows, key=use_case.key, target=use_case.target, **no_population(use_case)),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
@@ -28,14 +28,16 @@ def shape(use_case: UseCase) -> Pipeline:
                     "champion": "champion_model",
                     "spec": "params:batch_scoring",
                     "clock": "clock",
+                    **population_of(use_case),
                 },
                 outputs=f"score_{use_case.noun}",
                 name="score_rows",
             ),
             Node(
-                filled(rank_actions, key=use_case.key, target=use_case.target),
+                filled(rank_actions, key=use_case.key, target=use_case.target, states=not use_case.recurring),
                 inputs={
                     "scores": f"score_{use_case.noun}",
+                    "features": f"feature_{use_case.noun}",
                     "spec": "params:batch_scoring",
                     "economics": "params:economics",
                 },

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ from lakehouse_ml.use_cases.columns import AUDIT, LINES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 # A table that begins empty has its types all the same.
 _MANIFEST = {
@@ -82,6 +86,12 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
     """
     selection = select(landing)
     check_headers(landing, selection, contract)
+    for file in selection.files:
+        if (day := snapshot_of(file.name, spec)) > clock.date():
+            log.warning(
+                "%s is dated %s, which lies in the future: its day stays the newest until then. If the date is wrong, "
+                "correct the name, then: kedro withdraw file %s", file.name, day, shlex.quote(file.name),
+            )  # fmt: skip
     return type_records(_read(landing, selection, spec, contract), contract, clock)
 
 

@@ -226,8 +226,8 @@ def _verdict_row(
     outcomes: pd.DataFrame, clock: datetime,
 ) -> pd.DataFrame:  # fmt: skip
     against = incumbent.version if incumbent else ""
-    rows_sha256 = _rows_hash(outcomes)
-    basis = json.dumps([candidate.version, against, rows_sha256, str(spec.floors), str(spec.policy)])
+    contenders = [(model.name, model.card.threshold) for model in (candidate, incumbent) if model]
+    basis = json.dumps([contenders, _content_hash(outcomes), str(spec.floors), str(spec.policy)])
     numbers = {
         name: float("nan") if verdict is None or (value := getattr(verdict, name)) is None else float(value)
         for name in ("difference", "difference_low", "difference_high", "detectable")
@@ -241,7 +241,8 @@ def _verdict_row(
         **{name: float(verdict.metrics[name]) if verdict and verdict.metrics else float("nan") for name in METRICS},
         **numbers,
         "n_rows": len(outcomes),
-        "rows_sha256": rows_sha256,
+        "n_positives": int(outcomes["label"].sum()) if len(outcomes) else 0,
+        "rows_sha256": _rows_hash(outcomes),
         "evidence": hashlib.sha256(basis.encode()).hexdigest()[:32],
         "judged_at": pd.Timestamp(clock),
     }
@@ -252,6 +253,15 @@ def _rows_hash(outcomes: pd.DataFrame) -> str:
     """SHA-256 over who was judged on and what happened to them: the same rows give the same text."""
     judged = outcomes.iloc[:, : outcomes.columns.get_loc("label") + 1]
     return hashlib.sha256(judged.to_csv(index=False).encode()).hexdigest()
+
+
+def _content_hash(outcomes: pd.DataFrame) -> str:
+    """SHA-256 over what was judged on and what both contenders say of it: the same for the same models, by any number.
+
+    Probabilities count to the ninth digit: beyond, they are the processor's.
+    """
+    judged = outcomes.drop(columns=["candidate_version", "incumbent_version"])
+    return hashlib.sha256(judged.to_csv(index=False, float_format="%.9f").encode()).hexdigest()
 
 
 def _nothing(key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""The shape of feature engineering: features and labels from the same clean tables, apart from each other."""
+"""The shape of feature engineering: features, and labels from snapshots and later outcomes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml.use_cases.base import UseCase, inputs_of, per_use_case
+from lakehouse_ml.pipelines.feature_engineering.nodes import gather_outcomes
+from lakehouse_ml.use_cases.base import UseCase, filled, inputs_of, per_use_case
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -24,11 +25,27 @@ def shape(use_case: UseCase) -> Pipeline:
                 outputs=f"feature_{use_case.noun}",
                 name="build_features",
             ),
-            Node(
-                use_case.labels,
-                inputs=inputs_of(use_case.labels),
-                outputs=f"label_{use_case.noun}",
-                name="build_labels",
-            ),
+            _labels(use_case),
         ]
     )
+
+
+def _labels(use_case: UseCase) -> Node:
+    """Labels as the use case makes them; where outcomes may come later, with those, and counted by day."""
+    name, output, inputs = "build_labels", f"label_{use_case.noun}", inputs_of(use_case.labels)
+    if not use_case.gathers_outcomes:
+        return Node(use_case.labels, inputs=inputs, outputs=output, name=name)
+    gathering = filled(
+        gather_outcomes,
+        key=use_case.key,
+        target=use_case.target,
+        labels=use_case.labels,
+        outcome_labels=use_case.outcome_labels,
+    )
+    own = {"known_states": f"feature_{use_case.noun}", "population": "params:population"}
+    if use_case.outcomes:
+        own |= {
+            "later_outcomes": f"clean_{use_case.outcomes}",
+            "refused_outcomes": f"quarantine_{use_case.outcomes}",
+        }
+    return Node(gathering, inputs={**own, **inputs}, outputs=[output, "metrics_labels"], name=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
@@ -14,11 +14,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.models import Model, Standing
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, expected_gain
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import never_seen
+from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.spec import Spec
@@ -32,7 +34,7 @@ class MonitoringSpec(Spec):
     """Which batch is looked at, and when a difference is an alarm.
 
     Attributes:
-        batch: Day of the batch; by default the newest that was scored.
+        batch: Day of the batch; by default the one that batch_scoring is about.
         drift: Bounds of the drift tests.
         max_rows: Rows with outcomes that are taken into memory per batch at most.
     """
@@ -43,8 +45,8 @@ class MonitoringSpec(Spec):
 
 
 def measure_drift(
-    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, key: Sequence[str],
-    target: str | None = None,
+    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, scoring: ScoringSpec,
+    key: Sequence[str], target: str | None = None, *, states: bool = False,
 ) -> tuple[Batch, Batch, dict[str, Any]]:  # fmt: skip
     """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
 
@@ -55,14 +57,16 @@ def measure_drift(
         One row per column (see `drift.ColumnDrift`, categories as JSON) and one verdict row, each in place of this
         batch's earlier ones; and the verdict as a mapping for machines.
     """
-    batch = spec.batch.isoformat() if spec.batch else collect(scores.agg(F.max("batch").alias("b")))["b"].item()
-    if champion is None or batch is None:
+    batch = _batch(scores, features, spec, scoring, key[1], states=states)
+    of_batch = scores.where(F.col("batch") == F.lit(batch or ""))
+    if champion is None or batch is None or of_batch.isEmpty():
         told = {"status": "not_assessable", "reason": "No scores yet."}
-        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", ()), _verdict_batch({}, ()), told
-    of_batch = scores.where(F.col("batch") == batch)
+        none = _verdict_batch({}, ()).rows
+        of = (batch,) if batch else ()
+        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of), Batch(none, "batch", of), told
     scored = of_batch.where(F.col("model_version") == champion.version)
-    if scored.isEmpty() and not of_batch.isEmpty():
-        told = _scored_by_another(batch, champion.version)
+    if scored.isEmpty():
+        told = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
         return (
             Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
             _verdict_batch(told, (batch,)),
@@ -82,11 +86,22 @@ def measure_drift(
     return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), told
 
 
-def _scored_by_another(batch: str, version: str) -> dict[str, Any]:
+def _batch(
+    scores: DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, moment: str, *, states: bool
+) -> str | None:
+    """The batch that drift and report speak of."""
+    return spec.batch.isoformat() if spec.batch else batch_of(scores, features, scoring, moment, states=states)
+
+
+def _first(rows: DataFrame, column: str) -> Any:
+    return collect(rows.select(column).limit(1))[column].item()
+
+
+def _scored_by_another(batch: str, version: str, scored_by: str) -> dict[str, Any]:
     """The verdict on scores that the champion didn't make: another model's say nothing against its reference."""
     reason = (
-        f"Batch {batch} was scored by a version before {version}, which is champion now: score it first, "
-        f"kedro run --pipelines batch_scoring,monitoring."
+        f"Batch {batch} was scored by version {scored_by}, and version {version} is champion now: it is compared from "
+        f"the next batch on. To score this one again, name its day: batch, in batch_scoring's part of conf."
     )
     none: dict[str, Any] = {"drifted": [], "warned": [], "score_status": "not_assessable"}
     return {"batch": batch, "model_version": version, "status": "not_assessable", **none, "reason": reason}
@@ -95,7 +110,9 @@ def _scored_by_another(batch: str, version: str) -> dict[str, Any]:
 def write_report(
     candidate: Model, standing: Standing, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
     verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
-    live: pd.DataFrame, spec: MonitoringSpec, economics: Economics, clock: datetime, use_case: UseCase, **quality: Any,
+    live: pd.DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, economics: Economics,
+    clock: datetime, population: PopulationSpec | None, labels: pd.DataFrame | None, performance: pd.DataFrame | None,
+    use_case: UseCase, **quality: Any,
 ) -> str:  # fmt: skip
     """Everything that the tables tell, for people.
 
@@ -111,9 +128,14 @@ def write_report(
         drift: One row per batch and column.
         drift_verdicts: One row per batch.
         live: One row per batch whose outcomes are known.
+        features: One row per key; their newest day is the batch's, unless conf names one.
         spec: The levels of drift that the report draws.
+        scoring: Which batch is scored.
         economics: What acting costs and averts.
         clock: Time of the run, UTC.
+        population: The horizon, where rows are states of entities over time; else None.
+        labels: How many outcomes are known, a row per day, where outcomes come later; else None.
+        performance: How outcomes compare with the hold-out, see `performance.judge_performance`; None where rows recur.
         use_case: Whose words are used.
         quality: For each landing table `<name>`: `files_<name>` (the manifest), `refused_<name>` (refused lines),
             `columns_<name>` and `rules_<name>`.
@@ -121,11 +143,16 @@ def write_report(
     Returns:
         One HTML document that needs no other file.
     """
-    batch = _batch_size(scores, use_case.key[0])
+    day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.recurring)
+    batches = _batches(scores, use_case.key[0], economics)
+    batch = _scored_batch(batches, day)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
     told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     material = Material(
-        words=use_case.wording,
+        words=use_case.wording.within(population.horizon_days if population else None),
+        horizon_days=population.horizon_days if population else None,
+        list_file=f"07_model_output/{use_case.name}/actions.csv",
+        most_actions=scoring.actions,
         made_at=clock,
         sources={
             name: Source(
@@ -147,11 +174,15 @@ def write_report(
         standing=standing,
         economics=economics,
         batch=batch,
+        batches=batches,
         actions=collect(actions.where(of_batch).orderBy("rank")),
         drift=drift[drift["batch"] == batch.batch],
         drift_levels=(spec.drift.psi_warn, spec.drift.psi_alarm),
         drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
+        drift_verdicts=drift_verdicts,
         live=live,
+        labels=labels,
+        performance=None if performance is None or performance.empty else performance.iloc[0].to_dict(),
     )
     return render(page(material))
 
@@ -159,22 +190,27 @@ def write_report(
 _REFUSED_SHOWN = 5
 
 
-def _batch_size(scores: DataFrame, entity: str) -> Scored:
-    """The newest batch, its rows, those of them whose decision is 1, and its entities."""
-    counted = collect(
-        scores.groupBy("batch")
-        .agg(
-            F.count(F.lit(1)).alias("n"),
-            F.sum("decision").alias("positive"),
-            F.countDistinct(entity).alias("entities"),
+def _batches(scores: DataFrame, entity: str, economics: Economics) -> pd.DataFrame:
+    """One row per batch: its rows, those whose decision is 1, its entities, and whose action is expected to pay."""
+    gain = expected_gain(economics)
+    pays = F.when(gain > 0, F.col(entity))
+    return collect(
+        scores.groupBy("batch").agg(
+            F.count(F.lit(1)).alias("n_rows"), F.sum("decision").alias("n_named"),
+            F.countDistinct(entity).alias("n_entities"), F.countDistinct(pays).alias("n_paying"),
+            F.sum(F.greatest(gain, F.lit(0.0))).alias("gain"), F.max("threshold").alias("threshold"),
         )
-        .orderBy(F.desc("batch"))
-        .limit(1)
-    )
-    if not len(counted):
+    ).sort_values("batch", ignore_index=True)  # fmt: skip
+
+
+def _scored_batch(batches: pd.DataFrame, batch: str | None) -> Scored:
+    """A batch's counts; without rows no batch."""
+    found = batches[batches["batch"] == batch]
+    if batch is None or not len(found):
         return Scored(None, 0, 0, 0)
-    newest = counted.iloc[0]
-    return Scored(str(newest["batch"]), int(newest["n"]), int(newest["positive"]), int(newest["entities"]))
+    row = found.iloc[0]
+    counts = [int(row[name]) for name in ("n_rows", "n_named", "n_entities", "n_paying")]
+    return Scored(batch, counts[0], counts[1], counts[2], counts[3], float(row["gain"]), float(row["threshold"]))
 
 
 def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
@@ -198,46 +234,56 @@ def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> di
 
 
 def join_outcomes(
-    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], target: str | None = None,
-    labels: Callable[..., DataFrame] | None = None,
+    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], target: str | None = None, *, states: bool = False,
+    later: bool = False,
 ) -> DataFrame:  # fmt: skip
     """Scores beside what happened, for those of whom it is known by now.
 
     Args:
         scores: One row per key and batch.
-        outcomes: What happened.
+        outcomes: What happened, as labels.
         key: Entity and time.
         target: What an outcome speaks of besides; scores then have a probability for each.
-        labels: Makes key and `label` of the outcomes; None, where they are labels already.
+        states: Whether rows are states of entities over time. A batch's scores then meet the outcomes of the batch's
+            day and of no other, unless the model that scored had learned from outcomes of that day or a later one.
+        later: Whether only outcomes count that were not known on their day: the others were no secret to score.
 
     Returns:
         One row per scored entity, target and batch with an outcome: key, target, batch, probability, decision,
-        threshold, model_version, label.
+        threshold, model_version, label, and where rows recur whatever else a label says.
     """
-    known = labels(outcomes) if labels else outcomes
+    entity, moment = key
+    further = [target] if target else []
+    known = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
+    if states:
+        scores = scores.where(F.col(LEARNED_UNTIL).isNull() | (F.col(LEARNED_UNTIL).cast("string") < F.col("batch")))
     chosen = by_target(scores, key, target) if target else scores
-    grain = [*key, *([target] if target else [])]
-    chosen = chosen.select(*grain, "batch", "probability", "decision", "threshold", "model_version")
-    return chosen.join(known, on=grain, how="inner")
+    chosen = chosen.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
+    if not states:
+        return chosen.join(known, on=[*key, *further], how="inner")
+    of_day = known.select(entity, F.col(moment).cast("date").cast("string").alias("batch"), *further, "label")
+    joined = chosen.join(of_day, on=[entity, "batch", *further], how="inner")
+    return joined.select(*chosen.columns, "label")
 
 
 def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
     """How well each batch's scores did, now that outcomes are known.
 
     Returns:
-        One row per batch and model version: batch, model_version, n_rows, n_positives, and the metrics of at most
-        `max_rows` of these rows.
+        One row per batch and model version: batch, model_version, n_rows, n_positives, n_named (decision 1), n_hits
+        (named, and it happened), and the metrics of at most `max_rows` of these rows.
     """
     groups = collect(
         outcomes.groupBy("batch", "model_version").agg(
-            F.count(F.lit(1)).alias("n_rows"), F.sum("label").alias("n_positives")
+            F.count(F.lit(1)).alias("n_rows"), F.sum("label").alias("n_positives"),
+            F.sum("decision").alias("n_named"), F.sum(F.col("decision") * F.col("label")).alias("n_hits"),
         )
-    )
+    )  # fmt: skip
     return pd.DataFrame(list(_live(outcomes, groups, spec.max_rows)), columns=_LIVE)
 
 
 _LIVE = [
-    "batch", "model_version", "n_rows", "n_positives",
+    "batch", "model_version", "n_rows", "n_positives", "n_named", "n_hits",
     "accuracy", "precision", "recall", "f1", "roc_auc", "average_precision",
 ]  # fmt: skip
 
@@ -258,6 +304,8 @@ def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict
             "model_version": group.model_version,
             "n_rows": int(group.n_rows),
             "n_positives": int(group.n_positives),
+            "n_named": int(group.n_named),
+            "n_hits": int(group.n_hits),
             **metrics,
         }
 

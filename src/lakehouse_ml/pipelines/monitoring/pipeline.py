@@ -6,7 +6,13 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml.pipelines.monitoring.nodes import join_outcomes, measure_drift, measure_live, write_report
+from lakehouse_ml.pipelines.monitoring.nodes import (
+    join_outcomes,
+    measure_drift,
+    measure_live,
+    write_report,
+)
+from lakehouse_ml.pipelines.monitoring.performance import judge_performance
 from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
 
 
@@ -16,25 +22,28 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 
 def shape(use_case: UseCase) -> Pipeline:
-    """Nodes `measure_drift`, `join_outcomes`, `measure_live` and `write_report`."""
-    outcomes = f"clean_{use_case.outcomes}" if use_case.outcomes else f"label_{use_case.noun}"
-    joining = filled(join_outcomes, key=use_case.key, target=use_case.target, labels=use_case.outcome_labels)
+    """Nodes `measure_drift`, `join_outcomes`, `measure_live`, `judge_performance` (of states) and `write_report`."""
+    states = not use_case.recurring
+    joining = filled(
+        join_outcomes, key=use_case.key, target=use_case.target, states=states, later=use_case.gathers_outcomes
+    )
     return Pipeline(
         [
             Node(
-                filled(measure_drift, key=use_case.key, target=use_case.target),
+                filled(measure_drift, key=use_case.key, target=use_case.target, states=states),
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "features": f"feature_{use_case.noun}",
                     "champion": "champion_model",
                     "spec": "params:monitoring",
+                    "scoring": "params:batch_scoring",
                 },
                 outputs=["metrics_drift", "verdict_drift", "report_drift"],
                 name="measure_drift",
             ),
             Node(
                 joining,
-                inputs={"scores": f"score_{use_case.noun}", "outcomes": outcomes},
+                inputs={"scores": f"score_{use_case.noun}", "outcomes": f"label_{use_case.noun}"},
                 outputs=f"outcome_{use_case.noun}",
                 name="join_outcomes",
             ),
@@ -44,8 +53,9 @@ def shape(use_case: UseCase) -> Pipeline:
                 outputs="metrics_live",
                 name="measure_live",
             ),
+            *_judgement(use_case),
             Node(
-                filled(write_report, use_case=use_case),
+                filled(write_report, use_case=use_case, **_not_told(use_case)),
                 inputs={
                     "candidate": "candidate_model",
                     "standing": "promotion_model",
@@ -58,9 +68,12 @@ def shape(use_case: UseCase) -> Pipeline:
                     "drift": "metrics_drift",
                     "drift_verdicts": "verdict_drift",
                     "live": "metrics_live",
+                    "features": f"feature_{use_case.noun}",
                     "spec": "params:monitoring",
+                    "scoring": "params:batch_scoring",
                     "economics": "params:economics",
                     "clock": "clock",
+                    **_told_of_outcomes(use_case),
                     **_told_of_sources(use_case),
                 },
                 outputs="report_page",
@@ -68,6 +81,26 @@ def shape(use_case: UseCase) -> Pipeline:
             ),
         ]
     )
+
+
+def _judgement(use_case: UseCase) -> list[Node]:
+    """Outcomes against the hold-out, where each entity counts once a batch: chance is told by independent rows."""
+    if use_case.recurring:
+        return []
+    inputs = {"live": "metrics_live", "verdicts": "verdict_model", "spec": "params:performance"}
+    return [Node(judge_performance, inputs=inputs, outputs="verdict_live", name="judge_performance")]
+
+
+def _told_of_outcomes(use_case: UseCase) -> dict[str, str]:
+    """What is known of outcomes that come later."""
+    told = {} if use_case.recurring else {"population": "params:population"}
+    told |= {"labels": "metrics_labels"} if use_case.gathers_outcomes else {}
+    return told | ({} if use_case.recurring else {"performance": "verdict_live"})
+
+
+def _not_told(use_case: UseCase) -> dict[str, None]:
+    """The rest of that, which this use case has not."""
+    return dict.fromkeys({"population", "labels", "performance"} - set(_told_of_outcomes(use_case)))
 
 
 def _told_of_sources(use_case: UseCase) -> dict[str, str]:

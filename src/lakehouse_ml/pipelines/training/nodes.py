@@ -33,13 +33,13 @@ from lakehouse_ml.pipelines.training.split import (
     part_in_time,
     unseen_from,
 )
+from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)
 
 SCORE = "score"
-KNOWN = "known_at"
 _EXAMPLES = 5
 _EXPLAINED = 1_000
 
@@ -77,11 +77,21 @@ class Trial:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one part in memory: predictors, shape (n_rows, n_predictors), labels and entities, shape (n_rows,)."""
+    """Rows of one part in memory: predictors, shape (n_rows, n_predictors); the others have the shape (n_rows,).
+
+    Attributes:
+        predictors: What is learned from.
+        label: 0 or 1.
+        entity: Whose row it is.
+        newest: The newest day of all rows, as text.
+        scored: Whether a batch of its day would hold it: who left by the day's own file is not scored.
+    """
 
     predictors: pd.DataFrame
     label: np.ndarray
     entity: np.ndarray
+    newest: str
+    scored: np.ndarray
 
     @property
     def entities_recur(self) -> bool:
@@ -102,49 +112,54 @@ class Columns:
     def of(cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], target: str | None) -> Columns:
         """Told apart by name: what is neither key, target, label, part nor categorical is a number."""
         further = (target,) if target else ()
-        others = {*key, *further, *categorical, "label", "part"}
+        others = {*key, *further, *categorical, "label", "part", KNOWN_AT}
         numeric = tuple(name for name in names if name not in others)
         return cls((*key, *further), target, (*categorical, *further), numeric)
 
 
 def assemble_rows(
-    features: DataFrame, labels: DataFrame, spec: TrainingSpec, key: Sequence[str], target: str | None = None,
-    *, recurring: bool = False,
+    features: DataFrame, labels: DataFrame, spec: TrainingSpec, population: PopulationSpec | None, key: Sequence[str],
+    target: str | None = None,
 ) -> DataFrame:  # fmt: skip
-    """Labelled states of entities, with their part of the split: the newest of each, or all of them.
+    """Labelled rows, with their part of the split.
+
+    Every known outcome is a row: who was asked about in five months and stayed in four of them counts five times, for
+    only then is the share of label 1 that of a month, as a batch has it.
 
     Args:
         features: One row per key.
         labels: One row per key (and target) with a known outcome, `label` 0 or 1. Where it becomes known later than
             its moment, `known_at` tells when.
         spec: Its split decides `part`.
+        population: Where rows are states of entities over time: which state counts on the day of an outcome. None: a
+            label goes with the row of its key.
         key: Entity and moment, in this order; the moment is a date (00:00 UTC) or a timestamp.
         target: Column of `labels` that tells what a label is about, where a state has several.
-        recurring: Whether every labelled state counts; else the newest of an entity (and target) does.
 
     Returns:
-        One row per entity, or per key, and target: all feature columns, the target, `label`, and `part` (train,
-        calibration or holdout). Rows of no part are left out, and of a part with more than `max_rows` rows, but the
-        hold-out, those that the sample of `search` leaves out.
+        One row per key and target: all feature columns, the target, `label`, with a population `known_at`, and `part`
+        (train, calibration or holdout). Rows of no part are left out, and of a part with more than `max_rows` rows, but
+        the hold-out, those that the sample of `search` leaves out.
 
     Raises:
         TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
             class.
     """
     further = [target] if target else []
-    known = [KNOWN] if KNOWN in labels.columns else []
+    known = [KNOWN_AT] if KNOWN_AT in labels.columns else []
+    kept = known if population else []
+    if population and population.snapshots == "changes":
+        features = states_as_of(features, labels, population, key)
     # Predictors come last: who is in which part is found out of keys and labels, which are a small part of the bytes.
     rows = features.select(*key).join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
-    if not recurring:
-        newest = Window.partitionBy(key[0], *further).orderBy(F.desc(key[1]))
-        rows = rows.withColumn("_rank", F.row_number().over(newest)).where(F.col("_rank") == 1)
     part, told = _part(rows, spec.split, key)
-    rows = rows.select(*key, *further, "label", part.alias("part")).where(F.col("part").isNotNull())
+    rows = rows.select(*key, *further, "label", *kept, part.alias("part")).where(F.col("part").isNotNull())
     counts = _part_counts(rows)
     if told:
         check_parts(counts, spec.split, told)
     rows = _sampled(rows, counts, spec, [*key, *further])
-    return rows.join(features, on=list(key), how="inner").select(*features.columns, *further, "label", "part")
+    joined = rows.join(features, on=list(key), how="inner")
+    return joined.select(*features.columns, *further, "label", *kept, "part")
 
 
 def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> tuple[Column, Mapping[str, str] | None]:
@@ -157,7 +172,7 @@ def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> 
     if pd.isna(span["first"]):
         raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
     cuts = cut(split, moment_of(int(span["first"])), moment_of(int(span["last"])))
-    return part_in_time(moment, KNOWN if KNOWN in rows.columns else moment, cuts), cuts.told()
+    return part_in_time(moment, KNOWN_AT if KNOWN_AT in rows.columns else moment, cuts), cuts.told()
 
 
 def _sampled(
@@ -229,7 +244,7 @@ def search(
         judged = Judged(fitted, train, best.probability, best.threshold)
         if isinstance(spec.split, TimeSplit):
             judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns), estimators)
-        candidate = _candidate(best, judged, train, columns, spec, _unseen(model_input, spec.split, key[1]))
+        candidate = _candidate(best, judged, train, columns, spec, _unseen(model_input, spec.split, key[1], train))
     return candidate, _trial_table(trials, best)
 
 
@@ -275,10 +290,11 @@ def _part_counts(model_input: DataFrame) -> dict[tuple[str, int], int]:
     return {(str(row.part), int(row.label)): int(row.n) for row in counted.itertuples()}
 
 
-def _unseen(model_input: DataFrame, split: HashSplit | TimeSplit, moment: str) -> dict[str, Any]:
+def _unseen(model_input: DataFrame, split: HashSplit | TimeSplit, moment: str, train: Rows) -> dict[str, Any]:
     """Which rows the model won't have seen, told of the rows themselves: conf may leave the dates to them."""
     if isinstance(split, HashSplit):
-        return {"kind": "hash", "salt": split.salt, "holdout_share": split.holdout_share}
+        share = {"salt": split.salt, "holdout_share": split.holdout_share}
+        return {"kind": "hash", **share, LEARNED_UNTIL: train.newest}
     holdout = model_input.where(F.col("part") == "holdout")
     return unseen_from(int(collect(holdout.agg(F.min(microseconds(moment)).alias("first")))["first"].item()))
 
@@ -289,11 +305,15 @@ def _rows(
     """Rows of a part in memory, in the order of their key; of too many a sample, see `search`."""
     rows = _sampled(model_input.where(F.col("part") == part), counts, spec, columns.key)
     table = collect(rows).sort_values(list(columns.key), ignore_index=True)
-    return Rows(
-        predictors(table, columns.categorical, columns.numeric),
-        table["label"].to_numpy(),
-        table[columns.key[0]].to_numpy(),
-    )
+    entity, label = table[columns.key[0]], table["label"].to_numpy()
+    days = pd.to_datetime(table[columns.key[1]])
+    if KNOWN_AT in table:
+        scored = ~((label == 1) & (pd.to_datetime(table[KNOWN_AT]) <= days).to_numpy())
+    else:
+        # Where entities recur, nothing has ended for them, and batches hold all of them.
+        scored = (label == 0) | (not entity.is_unique)
+    rows = predictors(table, columns.categorical, columns.numeric)
+    return Rows(rows, label, entity.to_numpy(), f"{days.max():%Y-%m-%d}", scored)
 
 
 def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: Library) -> list[Trial]:
@@ -366,10 +386,8 @@ def _candidate(
     baseline = _baseline(rows, columns.categorical, columns.numeric)
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
     effects = np.abs(estimators.explain(model, sample, baseline)).mean(axis=0)
-    # Batches hold those to whom it hasn't happened: the reference must be of the same kind, or every batch would drift.
-    # Where entities recur, it hasn't ended anything, and batches hold all of them.
-    everybody = train.entities_recur
-    alike, scored = ((part.label == 0) | everybody for part in (train, judged.rows))
+    # The reference must hold rows of the kind that batches hold, or every batch would drift.
+    alike, scored = train.scored, judged.rows.scored
     card = ModelCard(
         library=spec.library,
         estimator=best.spec.estimator,

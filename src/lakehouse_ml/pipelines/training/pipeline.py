@@ -7,7 +7,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.training.nodes import assemble_rows, search
-from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
+from lakehouse_ml.use_cases.base import UseCase, filled, no_population, per_use_case, population_of
 
 
 def create_pipeline(**_: Any) -> Pipeline:
@@ -21,11 +21,12 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(assemble_rows, key=use_case.key, target=use_case.target, recurring=use_case.recurring),
+                filled(assemble_rows, key=use_case.key, target=use_case.target, **no_population(use_case)),
                 inputs={
                     "features": f"feature_{use_case.noun}",
                     "labels": f"label_{use_case.noun}",
                     "spec": "params:training",
+                    **population_of(use_case),
                 },
                 outputs=f"model_input_{use_case.noun}",
                 name="assemble_rows",

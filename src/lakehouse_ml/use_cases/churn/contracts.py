@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse_ml.use_cases.base import Column, Table
-from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
+from lakehouse_ml.use_cases.columns import ACTION, KNOWN_AT, LEARNED_UNTIL, SCORE, ingested
 
 _KEY = ("customer_id", "snapshot_on")
 _CUSTOMER = Column("customer_id", "string", doc="Customer.")
@@ -34,7 +34,7 @@ landing_customers = Table(
         Column("payment_method", "string", "PaymentMethod", doc="How the customer pays."),
         Column("monthly_charges", "double", "MonthlyCharges", doc="Current charge per month, in the file's currency."),
         Column("total_charges", "double", "TotalCharges", doc="Charged so far; blank before the first bill."),
-        Column("churn", "string", "Churn", doc="Yes if the customer left in the month after; blank if unknown."),
+        Column("churn", "string", "Churn", doc="Yes if the customer left within the horizon; blank if unknown."),
     ),
 )
 parsed_customers, raw_customers, quarantine_lines_customers, clean_customers = ingested(landing_customers)
@@ -68,15 +68,18 @@ feature_customers = Table(
 )
 label_customers = Table(
     "label_customers", "one row per customer and snapshot with a known outcome", _KEY,
-    (_CUSTOMER, _DAY, Column("label", "int", doc="1 if the customer left, 0 if not.")),
+    (_CUSTOMER, _DAY, Column("label", "int", doc="1 if the customer left within the horizon, 0 if not."), KNOWN_AT),
 )  # fmt: skip
 model_input_customers = Table(
-    "model_input_customers", "one row per labelled customer, newest snapshot", _KEY,
-    (*feature_customers.columns, Column("label", "int", doc="1 if the customer left."),
+    "model_input_customers", "one row per customer and snapshot with a known outcome", _KEY,
+    (*feature_customers.columns, Column("label", "int", doc="1 if the customer left within the horizon."), KNOWN_AT,
      Column("part", "string", doc="train or holdout, by the hash of the customer.")),
 )  # fmt: skip
 score_customers = Table(
-    "score_customers", "one row per scored customer and batch", (*_KEY, "batch"), (_CUSTOMER, _DAY, *SCORE)
+    "score_customers",
+    "one row per scored customer and batch",
+    (*_KEY, "batch"),
+    (_CUSTOMER, _DAY, *SCORE, LEARNED_UNTIL),
 )
 score_actions = Table(
     "score_actions", "one row per customer worth an offer", (*_KEY, "batch"), (_CUSTOMER, _DAY, *ACTION)

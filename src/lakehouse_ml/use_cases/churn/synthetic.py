@@ -14,6 +14,7 @@ with the rows of a shorter one.
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -208,15 +209,7 @@ def _draw(uniforms: Mapping[str, Floats]) -> Mapping[str, Floats]:
     for trait, log_odds in _BEFORE_TENURE.items():
         crowd = crowd.draw(trait, log_odds)
     months = _tenure_months(crowd)
-    crowd = crowd.having(
-        months=months,
-        years=months / 12,
-        years_squared=(months / 12) ** 2,
-        log_months=np.log1p(months),
-        billed=np.minimum(months, 1.0),
-        first_month=(months == 1.0).astype(np.float64),
-        full_term=(months == _MAX_MONTHS).astype(np.float64),
-    )
+    crowd = _with_months(crowd, months)
     for trait, log_odds in _AFTER_TENURE.items():
         crowd = crowd.draw(trait, log_odds)
     return crowd.terms
@@ -321,3 +314,125 @@ def _mixed(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
+
+
+# --- customers month after month: who leaves isn't there again, and others join
+
+FIRST_MONTH_END: Final = date(2024, 1, 31)
+# Months that pass before the first file, after which the share that leaves stays about the same.
+_MONTHS_BEFORE: Final = 12
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month's end: the day, everybody who is a customer then, and who of them leaves within the month after.
+
+    Attributes:
+        day: The last day of the month.
+        customers: The columns of the Telco file but Churn, each of shape (n,), as text.
+        leaves: Yes or No, shape (n,).
+    """
+
+    day: date
+    customers: Mapping[str, Texts]
+    leaves: Texts
+
+
+def months(count: int = 12, n: int = 2_000, seed: int = 0) -> Iterator[Month]:
+    """Simulate the same company over months: who stays is a month older, who leaves is replaced by somebody new.
+
+    Args:
+        count: How many months are given.
+        n: Customers at each month's end.
+        seed: Seed, not negative.
+
+    Yields:
+        One month after another from January 2024 on. An id that has left doesn't come again.
+    """
+    crowd, ids = _joining(n, 0, seed, months=None)
+    joined = n
+    for number in range(-_MONTHS_BEFORE, count):
+        draws = np.random.default_rng([seed, number + _MONTHS_BEFORE, 1]).random(n)
+        leaves = (draws < _expit(crowd.score(_AFTER_TENURE["churn"]))) & (crowd.terms["billed"] > 0)
+        if number >= 0:
+            shown = crowd.having(churn=leaves.astype(np.float64))
+            columns = {"customerID": ids} | _rendered(shown.terms, shown.uniforms)
+            yield Month(_month_end(number), {name: columns[name] for name in HEADER[:-1]}, columns["Churn"])
+        new, new_ids = _joining(int(leaves.sum()), joined, seed, months=1.0)
+        joined += len(new_ids)
+        crowd = _together(_aged(crowd, ~leaves), new)
+        ids = np.concatenate([ids[~leaves], new_ids])
+
+
+def write_months(folder: Path, count: int = 12, n: int = 2_000, seed: int = 0) -> list[date]:
+    """Write the files of so many months as they arrive, and return the days.
+
+    The first snapshot knows who left (its own Churn column); of the others it becomes known a month later, in a file
+    below `outcomes/`. Of the last month nothing is known yet.
+
+    Args:
+        folder: Landing folder.
+        count: How many months.
+        n: Customers at each month's end.
+        seed: Seed, not negative.
+    """
+    days = []
+    for number, month in enumerate(months(count, n, seed)):
+        known = month.leaves if not number else np.full(n, "")
+        _write(folder / f"customers_{month.day}.csv", {**month.customers, "Churn": known})
+        if 0 < number < count - 1:
+            told = {"customerID": month.customers["customerID"], "Churn": month.leaves}
+            _write(folder / "outcomes" / f"outcomes_{month.day}.csv", told)
+        days.append(month.day)
+    return days
+
+
+def _joining(n: int, start: int, seed: int, months: float | None) -> tuple[_Crowd, Texts]:
+    """Customers `start` to `start + n`, with their tenure drawn, or all with the same short one."""
+    rng = np.random.default_rng([seed, start, 2])
+    uniforms = dict(zip(_COLUMNS_OF_UNIFORMS, rng.random((len(_COLUMNS_OF_UNIFORMS), n)), strict=True))
+    if months is not None:
+        # The shortest tenure of each contract: what depends on the tenure is drawn for a newcomer.
+        uniforms["tenure"] = np.full(n, 1e-12)
+    crowd = _Crowd(_draw(uniforms), uniforms)
+    crowd = crowd if months is None else _with_months(crowd, np.full(n, months))
+    return crowd, _customer_ids(start, n, seed)
+
+
+def _with_months(crowd: _Crowd, months: Floats) -> _Crowd:
+    return crowd.having(
+        months=months,
+        years=months / 12,
+        years_squared=(months / 12) ** 2,
+        log_months=np.log1p(months),
+        billed=np.minimum(months, 1.0),
+        first_month=(months == 1.0).astype(np.float64),
+        full_term=(months == _MAX_MONTHS).astype(np.float64),
+    )
+
+
+def _aged(crowd: _Crowd, stays: NDArray[np.bool_]) -> _Crowd:
+    """Those who stay, a month later."""
+    terms, uniforms = ({name: values[stays] for name, values in part.items()} for part in (crowd.terms, crowd.uniforms))
+    return _with_months(_Crowd(terms, uniforms), np.minimum(terms["months"] + 1.0, _MAX_MONTHS))
+
+
+def _together(first: _Crowd, second: _Crowd) -> _Crowd:
+    terms, uniforms = (
+        {name: np.concatenate([values, other[name]]) for name, values in one.items()}
+        for one, other in ((first.terms, second.terms), (first.uniforms, second.uniforms))
+    )
+    return _Crowd(terms, uniforms)
+
+
+def _month_end(number: int) -> date:
+    first = date(FIRST_MONTH_END.year + (number + 1) // 12, (number + 1) % 12 + 1, 1)
+    return first - timedelta(days=1)
+
+
+def _write(path: Path, columns: Mapping[str, Texts]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with complete(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -1,0 +1,77 @@
+"""Which batch is scored, and which one everything that is made of scores speaks of."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lakehouse_ml.population import newest_day
+from lakehouse_ml.spec import Spec
+from lakehouse_ml.tables import collect
+
+if TYPE_CHECKING:
+    from lakehouse_ml.pipelines.evaluation.metrics import Economics
+
+
+class ScoringSpec(Spec):
+    """Which batch is scored, and what is said of it.
+
+    Attributes:
+        batch: Day as of which rows are scored, one that has rows; by default the newest of the features.
+        from_day: First day of a range that is scored instead, each day as a batch of its own; where rows recur.
+        to_day: Its last day; by default the newest of the features.
+        reasons: How many reasons a row gets; each costs nothing more, but none at all is many times quicker.
+        actions: How many rows the action list holds at most.
+    """
+
+    batch: date | None = None
+    from_day: date | None = None
+    to_day: date | None = None
+    reasons: int = Field(ge=0, le=20)
+    actions: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _names_days_once(self) -> Self:
+        if self.batch and (self.from_day or self.to_day):
+            raise ValueError("batch names one day, from_day and to_day a range: give one or the other")
+        if self.to_day and not self.from_day:
+            raise ValueError(f"to_day ({self.to_day}) ends a range that from_day has to begin")
+        if self.from_day and self.to_day and self.from_day > self.to_day:
+            raise ValueError(f"from_day ({self.from_day}) lies after to_day ({self.to_day}): no day lies between")
+        return self
+
+
+def batch_of(
+    scores: DataFrame, features: DataFrame, spec: ScoringSpec, moment: str, *, states: bool
+) -> str | None:  # fmt: skip
+    """The batch that list, drift and report speak of: the named one or the newest day's; of a range the last.
+
+    Args:
+        scores: One row per key and batch.
+        features: What can be scored: a batch beyond their newest day is not looked at.
+        spec: Names the day, if conf does.
+        moment: Column of their day.
+        states: Whether rows are states over time, so that a batch may hold nobody.
+    """
+    if spec.batch:
+        return spec.batch.isoformat()
+    newest = newest_day(features, moment)
+    if states or newest is None:
+        return newest.isoformat() if newest else None
+    return _newest_batch(scores, min(newest, spec.to_day or date.max))
+
+
+def expected_gain(economics: Economics) -> Column:
+    """What acting on a scored row is worth: probability * success share * averted value - cost."""
+    return F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
+
+
+def _newest_batch(scores: DataFrame, until: date) -> str | None:
+    """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
+    reached = F.col("batch") <= F.lit(until.isoformat())
+    newest: str | None = collect(scores.where(reached).agg(F.max("batch").alias("b")))["b"].item()
+    return newest

@@ -1,0 +1,195 @@
+"""Do outcomes contradict what the hold-out promised? Pure functions of counts and metrics.
+
+Recall and precision are compared as two proportions by Fisher's exact test (1922), ROC-AUC by a normal test with the
+standard error of Hanley and McNeil (Radiology 143, 1982), each one-sided: only worse than promised is a contradiction.
+Three tests share the level (Bonferroni). Intervals are Wilson's (JASA 22, 1927).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from lakehouse_ml.spec import Spec
+
+Status = Literal["worse", "as_expected", "few", "not_judged"]
+_TESTS = 3
+_Z = 1.959964
+
+
+class PerformanceSpec(Spec):
+    """When outcomes contradict the hold-out.
+
+    Attributes:
+        min_positives: Outcomes of 1 that are needed for a judgement; fewer are told as few.
+        alpha: Level of the judgement: the chance that a model as good as promised is called worse.
+    """
+
+    min_positives: int = Field(default=20, ge=1)
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+
+
+@dataclass(frozen=True)
+class LivePerformance:
+    """How the newest outcomes compare with the hold-out of the version that scored.
+
+    Attributes:
+        model_version: The version.
+        first_batch: Oldest batch that is counted; as many of the newest as reach `min_positives`.
+        last_batch: Newest batch with outcomes.
+        status: `worse` than promised beyond chance, `as_expected`, `few` outcomes, or `not_judged` where the hold-out's
+            numbers are not known.
+        n_rows: Rows with an outcome.
+        n_positives: Those to which it happened.
+        n_hits: Those of them that were named.
+        n_named: Rows that were named.
+        recall_low: Lower bound of the 95 % interval of the recall.
+        recall_high: Its upper bound.
+        expected_recall: On the hold-out.
+        expected_precision: On the hold-out.
+        roc_auc: Over the counted batches, weighted by their positives; NaN where one of the two outcomes is missing.
+        expected_roc_auc: On the hold-out.
+        worse_in: What is worse beyond chance, comma-separated.
+    """
+
+    model_version: str
+    first_batch: str
+    last_batch: str
+    status: Status
+    n_rows: int
+    n_positives: int
+    n_hits: int
+    n_named: int
+    recall_low: float
+    recall_high: float
+    expected_recall: float
+    expected_precision: float
+    roc_auc: float
+    expected_roc_auc: float
+    worse_in: str = ""
+
+
+def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: PerformanceSpec) -> pd.DataFrame:
+    """Judge the newest outcomes.
+
+    Args:
+        live: One row per batch and model version: counts and metrics, see `nodes.measure_live`.
+        verdicts: One row per verdict, with the hold-out metrics of its version.
+        spec: What is enough, and the level.
+
+    Returns:
+        One row, see `LivePerformance`; none while no outcome of a scored batch is known.
+    """
+    names = list(LivePerformance.__dataclass_fields__)
+    if not len(live):
+        return _typed(pd.DataFrame(columns=names))
+    newest = live.sort_values(["batch", "n_rows"]).iloc[-1]
+    version = str(newest["model_version"])
+    counted = _enough(live[live["model_version"] == version], spec.min_positives)
+    promised = _promised(verdicts, version)
+    judged = _judged(counted, version, promised, spec)
+    return _typed(pd.DataFrame([asdict(judged)], columns=names))
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """An empty table has the types of a filled one."""
+    kinds: dict[str, Any] = {"int": "int64", "float": "float64"}
+    fields = LivePerformance.__dataclass_fields__
+    return table.astype({name: kinds.get(str(field.type), "string") for name, field in fields.items()})
+
+
+def _enough(live: pd.DataFrame, least: int) -> pd.DataFrame:
+    """The newest batches, as many as have `least` positives together; all if they don't."""
+    newest = live.sort_values("batch", ascending=False, ignore_index=True)
+    reached = newest["n_positives"].cumsum() >= least
+    return newest.head(int(reached.idxmax()) + 1) if reached.any() else newest
+
+
+def _promised(verdicts: pd.DataFrame, version: str) -> pd.Series | None:
+    found = verdicts[verdicts["version"].astype(str) == version]
+    return found.sort_values("judged_at").iloc[-1] if len(found) else None
+
+
+def _judged(
+    counted: pd.DataFrame, version: str, promised: pd.Series | None, spec: PerformanceSpec
+) -> LivePerformance:  # fmt: skip
+    n, positives, named, hits = (int(counted[name].sum()) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
+    ranked = counted[counted["roc_auc"].notna()]
+    weights = ranked["n_positives"]
+    auc = float((ranked["roc_auc"] * weights).sum() / weights.sum()) if len(ranked) else math.nan
+    expected = {
+        name: float(promised[name]) if promised is not None else math.nan
+        for name in ("recall", "precision", "roc_auc", "n_rows", "n_positives")
+        if promised is None or name in promised
+    }
+    low, high = wilson(hits, positives)
+    known = not any(math.isnan(expected.get(name, math.nan)) for name in ("recall", "precision", "n_positives"))
+    worse: list[str] = []
+    status: Status = "few" if positives < spec.min_positives else "not_judged"
+    if known and status != "few":
+        worse = _worse(n, positives, named, hits, auc, expected, spec.alpha / _TESTS)
+        status = "worse" if worse else "as_expected"
+    return LivePerformance(
+        version, str(counted["batch"].min()), str(counted["batch"].max()), status, n, positives, hits, named, low, high,
+        expected["recall"], expected["precision"], auc, expected["roc_auc"], ", ".join(worse),
+    )  # fmt: skip
+
+
+def _worse(
+    n: int, positives: int, named: int, hits: int, auc: float, expected: dict[str, float], alpha: float
+) -> list[str]:  # fmt: skip
+    """What is lower than on the hold-out beyond chance."""
+    of_holdout = round(expected["n_positives"])
+    found = round(expected["recall"] * of_holdout)
+    named_there = round(found / expected["precision"]) if expected["precision"] else 0
+    worse = []
+    if is_lower(hits, positives, found, of_holdout, alpha):
+        worse.append("recall")
+    if is_lower(hits, named, found, named_there, alpha):
+        worse.append("precision")
+    others = (positives, n - positives), (of_holdout, round(expected["n_rows"]) - of_holdout)
+    if _auc_is_lower(auc, others[0], expected["roc_auc"], others[1], alpha):
+        worse.append("ROC-AUC")
+    return worse
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; NaN where there is nothing to share."""
+    if not n:
+        return math.nan, math.nan
+    share = hits / n
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def is_lower(hits: int, n: int, hits_before: int, n_before: int, alpha: float) -> bool:
+    """Whether a share is lower than one before beyond chance; False where one of the two has no rows."""
+    from scipy.stats import fisher_exact
+
+    if not n or not n_before:
+        return False
+    table = [[hits, n - hits], [hits_before, n_before - hits_before]]
+    return bool(fisher_exact(table, alternative="less").pvalue < alpha)
+
+
+def _auc_is_lower(
+    auc: float, rows: tuple[int, int], before: float, rows_before: tuple[int, int], alpha: float
+) -> bool:  # fmt: skip
+    if math.isnan(auc) or math.isnan(before) or min(*rows, *rows_before) < 1:
+        return False
+    # Under the hypothesis that both are as good as promised, both have the promised error.
+    error = math.sqrt(_auc_variance(before, *rows) + _auc_variance(before, *rows_before))
+    return (auc - before) / max(error, 1e-12) < NormalDist().inv_cdf(alpha)
+
+
+def _auc_variance(auc: float, positives: int, negatives: int) -> float:
+    """Variance of a ROC-AUC (Hanley and McNeil, 1982, formula 2 with their Q1 and Q2)."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (q1 - auc**2) + (negatives - 1) * (q2 - auc**2)
+    return max(spread, 0.0) / (positives * negatives)

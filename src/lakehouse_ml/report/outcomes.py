@@ -1,0 +1,171 @@
+"""What outcomes say: of a batch against the hold-out, of all batches one after another, and of themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lakehouse_ml.report.page import Grid, Section, Tile, Tone
+
+if TYPE_CHECKING:
+    from lakehouse_ml.use_cases.base import Wording
+
+_SHOWN_BATCHES = 12
+_TONES: Mapping[str, tuple[str, Tone]] = {
+    "worse": ("worse than expected", "bad"), "as_expected": ("as expected", "good"),
+    "few": ("too few outcomes", "neutral"), "not_judged": ("not compared", "neutral"),
+}  # fmt: skip
+
+
+def performance_sentence(judged: Mapping[str, Any], words: Wording) -> str:
+    """How many of those to whom it happened were named, and how many were expected from the hold-out.
+
+    Args:
+        judged: A row as of `pipelines.monitoring.performance.LivePerformance`.
+        words: Of the use case, with the horizon.
+    """
+    n, hits, version = int(judged["n_positives"]), int(judged["n_hits"]), judged["model_version"]
+    days = _from_to(judged["first_batch"], judged["last_batch"])
+    if judged["status"] == "few":
+        return (
+            f"Real outcomes are few so far: of {_some(judged['n_rows'], words)} of {days} with a known outcome, {n:,} "
+            f"{words.happened}, and version {version} had named {hits:,} of them. That is too few to compare with the "
+            f"hold-out."
+        )
+    low, high = (round(float(judged[name]) * n) for name in ("recall_low", "recall_high"))
+    said = f"Of {n:,} {words.all} {words.who} {words.happened} after {days}, version {version} had named {hits:,}"
+    if judged["status"] == "not_judged":
+        return f"{said} (95 % interval {low:,} to {high:,}); what its hold-out promised is not recorded."
+    expected = round(float(judged["expected_recall"]) * n)
+    said += f"; {expected:,} were expected from the hold-out (95 % interval of what was seen: {low:,} to {high:,})."
+    named = int(judged["n_named"])
+    if named:
+        right = round(float(judged["expected_precision"]) * named)
+        said += f" Of {named:,} that it named, {hits:,} {words.happened}; {right:,} were expected."
+    if not math.isnan(judged["roc_auc"]):
+        said += f" ROC-AUC is {judged['roc_auc']:.2f}, on the hold-out {judged['expected_roc_auc']:.2f}."
+    if judged["status"] == "worse":
+        return f"Real outcomes contradict the hold-out ({judged['worse_in']} worse beyond chance). {said}"
+    return f"Real outcomes agree with the hold-out. {said}"
+
+
+def performance_tile(judged: Mapping[str, Any]) -> Tile:
+    """The same at a glance; red where outcomes contradict the hold-out."""
+    said, tone = _TONES[judged["status"]]
+    n, hits = int(judged["n_positives"]), int(judged["n_hits"])
+    note = f"named {hits:,} of {n:,}"
+    if judged["status"] in ("worse", "as_expected"):
+        note += f", expected {round(float(judged['expected_recall']) * n):,}"
+    return Tile("Real performance", said, note, tone)
+
+
+def performance_step(judged: Mapping[str, Any]) -> str | None:
+    """What to do where outcomes contradict the hold-out."""
+    if judged["status"] != "worse":
+        return None
+    return (
+        "The real outcomes are worse than the hold-out promised. Check that each outcome file carries the day of the "
+        "snapshot it is about, look at the drift below, and don't rely on the list until a model that learned from "
+        "these outcomes is champion."
+    )
+
+
+def last_day(batch: str, days: int) -> str:
+    """The last day of the horizon of a batch."""
+    return str(date.fromisoformat(batch) + timedelta(days=days))
+
+
+def label_sentences(labels: pd.DataFrame, words: Wording) -> Iterator[str]:
+    """What is wrong with known outcomes: contradictions, and outcomes of nobody who is known."""
+    sums = labels[["n_contradicted", "n_unknown", "n_returned"]].sum()
+    if sums["n_contradicted"]:
+        yield (
+            f"{_outcomes(sums['n_contradicted'])} contradict what the snapshot or an earlier file says of the same day "
+            f"({_days(labels, 'n_contradicted')}): the newest outcome counts."
+        )
+    if sums["n_unknown"]:
+        yield (
+            f"{_outcomes(sums['n_unknown'])} belong to no {words.entity} of that day "
+            f"({_days(labels, 'n_unknown')}) and are not used: check the ids and the day in the file's name."
+        )
+    if sums["n_returned"]:
+        yield (
+            f"{int(sums['n_returned']):,} {words.all} {words.who} {words.happened} are in a later file again "
+            f"({_days(labels, 'n_returned')}): they are scored again."
+        )
+
+
+def label_grid(labels: pd.DataFrame, words: Wording) -> Grid:
+    """Known outcomes, day by day, newest first."""
+    rows = [
+        (r.day, *(f"{int(n):,}" for n in (r.n_snapshot, r.n_outcomes, r.n_labels, r.n_positives, r.n_contradicted,
+                                          r.n_unknown, r.n_returned)))
+        for r in labels.sort_values("day", ascending=False).itertuples()
+    ]  # fmt: skip
+    heads = (
+        "day", "in the snapshot", "in outcome files", "used", f"{words.who} {words.happened}", "contradicting",
+        "of nobody known", "seen again later",
+    )  # fmt: skip
+    return Grid("Known outcomes by day", heads, rows, frozenset(range(1, 8)), folded=len(rows) > _SHOWN_BATCHES)
+
+
+def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words: Wording) -> Section:
+    """Every batch in a row: scored, named, drift, and how the scores did."""
+    title = "From batch to batch"
+    if not len(batches):
+        return Section("trend", title, ["Nothing is scored yet."])
+    status = {row.batch: row.status.replace("_", " ") for row in drift.itertuples()} if len(drift) else {}
+    known = {row.batch: row for row in live.itertuples()} if len(live) else {}
+    rows = [
+        (b.batch, f"{int(b.n_rows):,}", f"{int(b.n_named):,}", f"{b.n_named / b.n_rows:.1%}",
+         status.get(b.batch, "not measured"), *_seen(known.get(b.batch)))
+        for b in batches.sort_values("batch", ascending=False).itertuples()
+    ]  # fmt: skip
+    heads = (
+        "batch", "scored", "named", "share named", "drift", "known outcomes", f"{words.who} {words.happened}",
+        "of them named", "recall", "precision", "ROC-AUC",
+    )  # fmt: skip
+    numeric = frozenset({1, 2, 3, 5, 6, 7, 8, 9, 10})
+    said = ["Recall, precision and ROC-AUC are of real outcomes; a dash says that none is known, or that it has no "
+            "meaning: no recall where it happened to nobody, no precision where nobody was named."]  # fmt: skip
+    if len(rows) <= _SHOWN_BATCHES:
+        return Section("trend", title, said, (), [Grid("All batches, newest first", heads, rows, numeric)])
+    first = Grid(f"The newest {_SHOWN_BATCHES} of {len(rows):,} batches", heads, rows[:_SHOWN_BATCHES], numeric)
+    return Section("trend", title, said, (), [first, Grid("Earlier batches", heads, rows[_SHOWN_BATCHES:], numeric,
+                                                          folded=True)])  # fmt: skip
+
+
+def _seen(row: Any) -> tuple[str, ...]:
+    if row is None:
+        return ("–",) * 6
+    n, positives, named, hits = (int(getattr(row, name)) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
+    return (
+        f"{n:,}", f"{positives:,}", f"{hits:,}", _share(hits, positives), _share(hits, named),
+        "–" if pd.isna(row.roc_auc) else f"{row.roc_auc:.3f}",
+    )  # fmt: skip
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"
+
+
+def _from_to(first: str, last: str) -> str:
+    return last if first == last else f"{first} to {last}"
+
+
+def _some(n: Any, words: Wording) -> str:
+    return f"{int(n):,} {words.one if int(n) == 1 else words.many}"
+
+
+def _outcomes(n: Any) -> str:
+    return f"{int(n):,} outcome{'' if int(n) == 1 else 's'}"
+
+
+def _days(labels: pd.DataFrame, column: str, most: int = 3) -> str:
+    found = labels[labels[column] > 0].sort_values("day", ascending=False)
+    shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in found.head(most).itertuples())
+    return shown if len(found) <= most else f"{shown}, and {len(found) - most} earlier days"
