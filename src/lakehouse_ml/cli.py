@@ -16,6 +16,7 @@ from lakehouse_ml.quiet import say_only_the_summary
 
 if TYPE_CHECKING:
     from lakehouse_ml.session import ProjectSession
+    from lakehouse_ml.withdraw import Withdrawal
 
 
 @click.group(name="lakehouse-ml")
@@ -71,6 +72,70 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
         raise click.ClickException(str(told)) from error
 
 
+@cli.group()
+def withdraw() -> None:
+    """Remove a landing file or a scored batch from a lake, with everything made of it."""
+
+
+def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of a command that removes rows from a lake."""
+    for option in (
+        click.option("--env", "-e", help="A folder of conf/; local by default."),
+        click.option("--conf-source", help="Another folder of conf."),
+        click.option("--lake", help="Folder or address of another lake than the one in conf."),
+        click.option("--use-case", help="Search this use case only; all of them by default."),
+        click.option("--yes", is_flag=True, help="Remove without asking."),
+    ):
+        command = option(command)
+    return command
+
+
+@withdraw.command(name="file")
+@click.argument("name")
+@_lake_options
+def withdraw_file(name: str, **given: Any) -> None:
+    """Remove a landing file's rows and everything made of them; first take the file out of its folder.
+
+    NAME is its path below the landing folder, as the run's summary and the report show it.
+    """
+    from lakehouse_ml import withdraw as withdrawing
+
+    _withdraw(withdrawing.plan_file, name, **given)
+
+
+@withdraw.command(name="batch")
+@click.argument("day")
+@_lake_options
+def withdraw_batch(day: str, **given: Any) -> None:
+    """Remove the scores of a DAY (YYYY-MM-DD), with their list of actions, drift and real performance."""
+    from lakehouse_ml import withdraw as withdrawing
+
+    _withdraw(withdrawing.plan_batch, day, **given)
+
+
+def _withdraw(
+    plan: Callable[..., Withdrawal], what: str, *, env: str | None, conf_source: str | None, lake: str | None,
+    use_case: str | None, yes: bool,
+) -> None:  # fmt: skip
+    """Show what is to be removed, ask, and remove it."""
+    from lakehouse_ml import withdraw as withdrawing
+    from lakehouse_ml.hooks import code_version
+    from lakehouse_ml.use_cases import USE_CASES
+
+    chosen = [one for one in USE_CASES if use_case in (None, one.name)]
+    if not chosen:
+        raise click.ClickException(f"Unknown use case {use_case}. Known: {', '.join(one.name for one in USE_CASES)}.")
+    runtime = {"lake": lake} if lake else None
+    with _session(env, conf_source, runtime) as session, session.holding() as catalog:
+        planned = plan(catalog, chosen, what)
+        click.echo("\n".join(planned.lines))
+        if not yes and not click.confirm("Remove?"):
+            click.echo("Nothing was removed.")
+            raise SystemExit(1)
+        withdrawing.carry_out(catalog, planned, code_version(str(PROJECT))["git_sha"])
+    click.echo(f"Removed. Now run {planned.use_case} again.")
+
+
 @cli.group(name="use-case")
 def use_case() -> None:
     """Prediction problems that the pipelines serve."""
@@ -103,15 +168,20 @@ def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def _session(env: str | None, conf_source: str | None) -> Iterator[ProjectSession]:
+def _session(
+    env: str | None, conf_source: str | None, runtime: dict[str, str] | None = None
+) -> Iterator[ProjectSession]:
     """A session that runs nothing; a user's mistake ends in its sentence."""
     from lakehouse_ml.session import ProjectSession
 
     try:
-        session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source)
+        session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source, runtime_params=runtime)
         yield cast("ProjectSession", session)
-    except LakehouseError as error:
-        raise click.ClickException(str(error)) from error
+    except Exception as error:
+        told = find(error)
+        if told is None:
+            raise
+        raise click.ClickException(str(told)) from error
 
 
 @cli.command(name="check")

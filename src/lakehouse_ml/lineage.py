@@ -65,7 +65,8 @@ class _Walk:
             yield _indented(depth, f"{version}see above")
             return
         self._told.add((name, commit))
-        yield _indented(depth, f"{version}made {', '.join(made)}{nobody}")
+        verb = "removed" if str(maker.get("node", "")).startswith("withdraw ") else "made"
+        yield _indented(depth, f"{version}{verb} {', '.join(made)}{nobody}")
         inputs = dict(maker.get("inputs") or {})
         files = [one for one in inputs if isinstance(self._get(one), LandingFiles)]
         if scope and not files:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kedro.config import AbstractConfigLoader
     from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol
+    from kedro.io import CatalogProtocol, DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
     from pluggy import PluginManager
@@ -165,7 +165,7 @@ class ProjectSession(KedroSession):
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
-            with nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake):
+            with self._holding(lake, loader):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
             # Ctrl-C ends the engine's server too, and MLflow asks the session where the registry is.
@@ -178,6 +178,36 @@ class ProjectSession(KedroSession):
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
+
+    @contextmanager
+    def holding(self) -> Iterator[DataCatalog]:
+        """Open the catalog of an existing lake and lock the lake meanwhile, as a run does.
+
+        Raises:
+            LakehouseError: No lake found, another run works on it, a mistake in conf, or a state of the machine.
+        """
+        conf, lake = None, ""
+        try:
+            self._check_folders()
+            conf = Conf(self._folders())
+            loader = self._get_config_loader()
+            conf.check(loader)
+            lake = self._lake(loader)
+            if loader["globals"]["lake_kind"] == "path":
+                _check_lake(lake)
+            with self._holding(lake, loader):
+                catalog: Any = self.load_context().catalog
+                yield catalog
+        except Exception as error:
+            told = _sentence(error, conf) or machine.explain(error, lake)
+            if told is None or told is error:
+                raise
+            raise errors.LakehouseError(str(told)) from error
+
+    @staticmethod
+    def _holding(lake: str, loader: AbstractConfigLoader) -> AbstractContextManager[None]:
+        """The lock of a lake at a path; in a catalog the tables' own commits decide."""
+        return nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
 
     def preflight(self) -> list[str]:
         """What is wrong with the environment, judged by conf alone; a sentence each.
@@ -259,6 +289,21 @@ class ProjectSession(KedroSession):
         if env and not (conf / env).is_dir():
             known = sorted(path.name for path in conf.iterdir() if path.is_dir())
             raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+
+
+def _check_lake(lake: str) -> None:
+    """Refuse an address where no run has been: opening a lake there would begin one.
+
+    Raises:
+        LakehouseError: No lake found.
+    """
+    import fsspec
+
+    fs, root = fsspec.core.url_to_fs(lake)
+    # A run leaves its lock file in a folder, and not at an address, where there are no empty folders.
+    is_lake = "://" in lake or fs.exists(f"{root}/.lock") or fs.glob(f"{root}/*/*/*/_delta_log")
+    if not is_lake or not fs.isdir(root):
+        raise errors.LakehouseError(f"No lake found in {lake}. Name its folder with --lake.")
 
 
 def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:

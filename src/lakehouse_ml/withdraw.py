@@ -1,0 +1,393 @@
+"""Withdraw a landing file or a batch: remove its rows and everything made of them, and record it in each commit.
+
+Tables that every run rebuilds (features, labels, training rows) are left to the next run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from lakehouse_ml import provenance
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.landing_files import LandingFiles
+from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.population import newest_day
+from lakehouse_ml.provenance import Provenance
+from lakehouse_ml.tables import Batch, collect
+
+if TYPE_CHECKING:
+    from kedro.io import DataCatalog
+    from pyspark.sql import DataFrame
+
+    from lakehouse_ml.use_cases.base import UseCase
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Tables of a landing table that hold rows by file. Raw rows go first: once they are gone, the next run rebuilds the
+# others even if the command was interrupted. The manifest goes last: until then the same command finds the file again.
+_OF_FILES = ("raw", "quarantine_lines", "checked", "quarantine", "clean", "parsed", "manifest")
+# Tables by batch. Scores tell which batches a file is in, so they go after their list and drift; real performance is
+# rebuilt from scores by every run.
+_OF_BATCHES = ("score_actions", "metrics_drift", "verdict_drift", "score_{noun}", "outcome_{noun}", "metrics_live")
+_OUTPUT_FILES = ("report_actions", "report_drift", "report_page")
+_WITHDRAWN = "withdrawn"
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Rows of one table to remove.
+
+    Attributes:
+        dataset: The table's name in the catalog.
+        column: Tells which rows go.
+        value: They hold this value.
+        n_rows: How many they are.
+        empties: Whether all other rows go too: a working copy, which the next run reads again.
+    """
+
+    dataset: str
+    column: str
+    value: str
+    n_rows: int
+    empties: bool = False
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """The plan of a withdrawal.
+
+    Attributes:
+        what: The file or batch, as commits name it.
+        use_case: Whose.
+        removals: Rows by table, in the order of removal.
+        files: Addresses of output files made of a removed batch, by dataset name.
+        notes: What stays, and what the next run does.
+    """
+
+    what: str
+    use_case: str
+    removals: Sequence[Removal]
+    files: dict[str, str]
+    notes: Sequence[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """The plan as text, one table or file per line."""
+        shown = [one for one in self.removals if one.n_rows]
+        names = [*(one.dataset for one in shown), *self.files]
+        width = max(map(len, names), default=0)
+        digits = max((len(f"{one.n_rows:,}") for one in shown), default=1)
+        rows = [
+            f"  {one.dataset:<{width}}  {one.n_rows:>{digits},} row{'s' if one.n_rows != 1 else ' '}"
+            + (f" of batch {one.value}" if one.column == "batch" else "")
+            for one in shown
+        ]
+        files = [f"  {name:<{width}}  {address}" for name, address in self.files.items()]
+        return [
+            f"Withdraw {self.what} of {self.use_case}. To be removed:",
+            *(line.rstrip() for line in rows),
+            *files,
+            *self.notes,
+        ]
+
+
+def plan_file(catalog: DataCatalog, use_cases: Sequence[UseCase], name: str) -> Withdrawal:
+    """Find everything made of a landing file.
+
+    Args:
+        catalog: Of the lake.
+        use_cases: Those that may have read it.
+        name: The file's path below the landing folder.
+
+    Raises:
+        LakehouseError: The file was not read, was read by several use cases, or is still in the landing folder.
+    """
+    found = [(one, tables) for one in use_cases if (tables := _tables_with(catalog, one, name))]
+    if not found:
+        raise LakehouseError(f"No file {name} was read into this lake. {_known_files(catalog, use_cases)}")
+    use_case, tables = _only(f"The file {name} was read", found)
+    removals: list[Removal] = []
+    notes: list[str] = []
+    batches: set[str] = set()
+    for table, stored in tables.items():
+        notes += _check_gone(catalog, use_case, table, stored)
+        of_table = _batches_of(catalog, use_case, table, stored)
+        batches |= set(of_table)
+        for batch in of_table:
+            removals += _of_batch(catalog, use_case, batch)
+        removals += _of_file(catalog, use_case, table, stored)
+        notes += _note_on_models(catalog, use_case, table, stored)
+    notes.append("The next run builds features, labels and everything after them again, from the remaining rows.")
+    notes += _notes_on_batches(catalog, use_case, sorted(batches))
+    removals = list(dict.fromkeys(removals))
+    return Withdrawal(f"the file {name}", use_case.name, removals, _output_files(catalog, use_case, batches), notes)
+
+
+def plan_batch(catalog: DataCatalog, use_cases: Sequence[UseCase], batch: str) -> Withdrawal:
+    """Find everything made of a batch: its scores, list, drift and real performance.
+
+    Args:
+        catalog: Of the lake.
+        use_cases: Those that may have scored it.
+        batch: Its day.
+
+    Raises:
+        LakehouseError: No use case, or several, have a batch of that day.
+    """
+    found = [(one, removals) for one in use_cases if (removals := _of_batch(catalog, one, batch))]
+    if not found:
+        raise LakehouseError(f"No batch {batch} was scored in this lake. {_known_batches(catalog, use_cases)}")
+    use_case, removals = _only(f"The batch {batch} was scored", found)
+    if batch == _newest_day(catalog, use_case):
+        told = "It is the newest day: the next run scores it again."
+    else:
+        told = f"The next run scores the newest day only. {_how_to_score(use_case, batch)}"
+    notes = [f"The rows of that day stay. {told}"]
+    return Withdrawal(f"the batch {batch}", use_case.name, removals, _output_files(catalog, use_case, {batch}), notes)
+
+
+def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) -> None:
+    """Remove what a plan names, table by table; after an interruption the same command does the rest."""
+    for address in plan.files.values():
+        _remove_file(address)
+    made = Provenance(f"withdraw {plan.what}", {}, _WITHDRAWN, git=git)
+    for number, removal in enumerate(plan.removals, 1):
+        log.info("[%2d/%d] %s", number, len(plan.removals), removal.dataset)
+        table = _table(catalog, removal.dataset)
+        rows = table.load()
+        none = rows.limit(0) if hasattr(rows, "sparkSession") else rows.head(0)
+        with provenance.recording(made):
+            table.save(none if removal.empties else Batch(none, removal.column, (removal.value,)))
+
+
+def _only(what: str, found: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
+    """The one use case that is meant, with what was found of it."""
+    if len(found) > 1:
+        names = ", ".join(use_case.name for use_case, _ in found)
+        raise LakehouseError(f"{what} by {names}: choose one of them with --use-case.")
+    return found[0]
+
+
+def _tables_with(catalog: DataCatalog, use_case: UseCase, name: str) -> dict[str, str]:
+    """Landing tables that read a file, each with the name as it is stored there."""
+    return {table: stored for table in use_case.sources if (stored := _stored_name(catalog, use_case, table, name))}
+
+
+def _stored_name(catalog: DataCatalog, use_case: UseCase, table: str, name: str) -> str | None:
+    """A file's name as a landing table stores it: letters with accents have two spellings in Unicode."""
+    known = {_normal(one): one for one in _read_files(catalog, use_case, table)}
+    if _normal(name) in known:
+        return known[_normal(name)]
+    # An interrupted run leaves rows without an entry in the manifest.
+    parts = ("raw", "quarantine_lines")
+    stored = any(_count(catalog, f"{use_case.name}.{part}_{table}", "source_file", name) for part in parts)
+    return name if stored else None
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _of_batch(catalog: DataCatalog, use_case: UseCase, batch: str) -> list[Removal]:
+    names = [f"{use_case.name}.{name.format(noun=use_case.noun)}" for name in _OF_BATCHES]
+    counted = [Removal(name, "batch", batch, _count(catalog, name, "batch", batch)) for name in names]
+    return [one for one in counted if one.n_rows]
+
+
+def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[Removal]:
+    found = []
+    for part in _OF_FILES:
+        name = f"{use_case.name}.{part}_{table}"
+        n_rows = _count(catalog, name, "source_file", file)
+        # The folder alone decides whether files are parsed again. If the file comes back as it was, the folder is as
+        # before, and only an emptied table tells that the file has to be parsed.
+        empties = part == "parsed" and _table(catalog, name).exists()
+        if n_rows or empties:
+            found.append(Removal(name, "source_file", file, n_rows, empties))
+    return found
+
+
+def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> dict[str, str]:
+    """Address of the list, the drift and the report by dataset, if they were made of one of the batches."""
+    history = _table(catalog, f"{use_case.name}.score_actions")
+    if not history.exists():
+        return {}
+    listed = (one["scope"][-1] for one in history.commits() if one.get("scope") and not _is_withdrawal(one))
+    if next(listed, None) not in batches:
+        return {}
+    names = [f"{use_case.name}.{name}" for name in _OUTPUT_FILES]
+    return {name: _address(catalog, name) for name in names if catalog[name].exists()}
+
+
+def _is_withdrawal(commit: dict[str, Any]) -> bool:
+    return bool(commit.get("fingerprint") == _WITHDRAWN)
+
+
+def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
+    """Batches with an entity of the file: with its very row or, where a score has another time, on the same day."""
+    from pyspark.sql import functions as F
+
+    raw, scores = (_table(catalog, f"{use_case.name}.{name}") for name in (f"raw_{table}", f"score_{use_case.noun}"))
+    if table not in inspect.signature(use_case.features).parameters or not raw.exists() or not scores.exists():
+        return []
+    rows = _rows_of(raw.frame(), file)
+    keys = [F.col(name) for name in use_case.key if name in rows.columns]
+    keys += [_day(use_case, table).alias("batch")] if len(keys) < len(use_case.key) else []
+    of_file = rows.select(*keys).distinct()
+    hit = scores.frame().join(of_file, on=of_file.columns, how="left_semi")
+    return sorted(collect(hit.select("batch").distinct())["batch"])
+
+
+def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
+    """Whether the newest version learned from rows of the file, or was judged on them."""
+    from pyspark.sql import functions as F
+
+    entity, moment = use_case.key
+    learned, raw = (
+        _table(catalog, f"{use_case.name}.{name}") for name in (f"model_input_{use_case.noun}", f"raw_{table}")
+    )
+    if not learned.exists() or not raw.exists():
+        return []
+    rows = _rows_of(raw.frame(), file)
+    if moment in rows.columns:
+        hit = learned.frame().join(rows.select(entity, moment).distinct(), on=[entity, moment], how="left_semi")
+        which = "of this file"
+    else:
+        days = rows.select(entity, _day(use_case, table).alias("_day")).distinct()
+        dated = learned.frame().withColumn("_day", F.col(moment).cast("date").cast("string"))
+        hit = dated.join(days, on=[entity, "_day"], how="left_semi")
+        which = "of days of this file"
+    n = hit.count()
+    if not n:
+        return []
+    return [
+        f"The newest version of {use_case.name} was trained or judged on {n:,} rows {which}: the next run trains a "
+        f"version without this file. The champion stays until a new version replaces it."
+    ]
+
+
+def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence[str]) -> list[str]:
+    """What becomes of removed batches whose day keeps rows, and of later ones where features look back."""
+    notes = []
+    earlier = [one for one in batches if one != _newest_day(catalog, use_case)]
+    # Else the rows of the day were those of the file.
+    if earlier and (use_case.recurring or len(batches) > 1):
+        notes.append(f"The next run scores the newest day only. {_how_to_score(use_case, earlier[-1])}")
+    scores = _table(catalog, f"{use_case.name}.score_{use_case.noun}")
+    later = [one for one in _stored_batches(scores) if batches and one > batches[-1]]
+    if use_case.recurring and later:
+        notes.append(
+            f"Scores of later days stay ({_some(later)}), although their features may look back at rows of this file. "
+            f"To remove one: kedro withdraw batch {later[0]}"
+        )
+    return notes
+
+
+def _newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
+    features = _table(catalog, f"{use_case.name}.feature_{use_case.noun}")
+    day = newest_day(features.frame(), use_case.key[1]) if features.exists() else None
+    return day.isoformat() if day else None
+
+
+def _how_to_score(use_case: UseCase, day: str) -> str:
+    return f"To score {day} again, run with --params {use_case.name}.batch_scoring.batch={day}"
+
+
+def _day(use_case: UseCase, table: str) -> Any:
+    """The day of a row's event or, where the table has no time, of its file."""
+    from pyspark.sql import functions as F
+
+    contract = use_case.sources[table]
+    times = [one.name for one in contract.columns if one.name in contract.key and one.type == "timestamp"]
+    return F.col(times[0] if times else "snapshot_on").cast("date").cast("string")
+
+
+def _rows_of(rows: DataFrame, file: str) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    return rows.where(F.col("source_file") == F.lit(file))
+
+
+def _check_gone(catalog: DataCatalog, use_case: UseCase, table: str, name: str) -> list[str]:
+    """Refuse a file that is still in the folder from which it was read; a note where that can't be seen.
+
+    Raises:
+        LakehouseError: It is.
+    """
+    import fsspec
+
+    dataset = catalog.get(f"{use_case.name}.landing_{table}")
+    if not isinstance(dataset, LandingFiles):
+        return []
+    _, recorded = dataset.recorded()
+    folder = recorded or dataset.address
+    fs, root = fsspec.core.url_to_fs(folder)
+    # A table that is read whole is named like its folder.
+    if fs.exists(f"{root}/{name}") or (root.rsplit("/", 1)[-1] == name and fs.exists(root)):
+        raise LakehouseError(
+            f"{name} is still in the landing folder {folder}, and the next run would read it again. Remove it from "
+            f"there or correct its name, then repeat the command."
+        )
+    if not fs.exists(root):
+        return [f"The landing folder {folder} is not reachable: if {name} is still there, a run reads it again."]
+    return []
+
+
+def _known_files(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
+    names: list[str] = []
+    for use_case in use_cases:
+        for table in use_case.sources:
+            raw = _table(catalog, f"{use_case.name}.raw_{table}")
+            unlisted = collect(raw.frame().select("source_file").distinct())["source_file"] if raw.exists() else []
+            names += sorted({*_read_files(catalog, use_case, table), *unlisted})
+    return f"It has the files {_some(names)}." if names else "It has no files yet."
+
+
+def _known_batches(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
+    names: set[str] = set()
+    for use_case in use_cases:
+        names |= set(_stored_batches(_table(catalog, f"{use_case.name}.score_{use_case.noun}")))
+    return f"It has the batches {_some(sorted(names))}." if names else "It has no batches yet."
+
+
+def _read_files(catalog: DataCatalog, use_case: UseCase, table: str) -> list[str]:
+    manifest = _table(catalog, f"{use_case.name}.manifest_{table}")
+    return list(manifest.load()["source_file"]) if manifest.exists() else []
+
+
+def _stored_batches(scores: DeltaTable) -> list[str]:
+    return sorted(collect(scores.frame().select("batch").distinct())["batch"]) if scores.exists() else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[-_SHOWN:])}{more}"
+
+
+def _address(catalog: DataCatalog, name: str) -> str:
+    known = catalog.config_resolver
+    entry = known.config.get(name) or known.resolve_pattern(name)
+    return str(entry["filepath"])
+
+
+def _remove_file(address: str) -> None:
+    import fsspec
+
+    fs, path = fsspec.core.url_to_fs(address)
+    fs.rm(path)
+
+
+def _count(catalog: DataCatalog, name: str, column: str, value: str) -> int:
+    table = _table(catalog, name)
+    return table.count(column, value) if table.exists() else 0
+
+
+def _table(catalog: DataCatalog, name: str) -> DeltaTable:
+    return cast("DeltaTable", catalog.get(name))
