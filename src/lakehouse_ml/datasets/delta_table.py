@@ -243,10 +243,12 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self._made_of:
             made = current()
             data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
-        told = {"rows": _content(data)} if self._keep_unchanged and hasattr(data, "sparkSession") else {}
+        told: dict[str, Any] = (
+            {"rows": _content(data)} if self._keep_unchanged and hasattr(data, "sparkSession") else {}
+        )
         if told and self._stored_content() == told["rows"]:
-            self._commit_nothing(data, told)
-            return
+            # The rows are written again, for not every engine records a commit without any; readers see no change.
+            told["nothing"] = True
         with self._committer.taken(data) as rows:
             if self._keys and (extra := self._committer.repeats(rows, self._keys)):
                 raise TableError(
@@ -257,11 +259,6 @@ class DeltaTable(AbstractDataset[Any, Any]):
             else:
                 mode: Mode = "append" if self._mode == "append" else "overwrite"
                 self._committer.write(rows, self._how(mode, rows, told))
-
-    def _commit_nothing(self, data: Any, told: Mapping[str, Any]) -> None:
-        """Let a commit without rows say what was found: the rows of the table stay as they are."""
-        with self._committer.taken(data.limit(0) if hasattr(data, "sparkSession") else data.head(0)) as none:
-            self._committer.write(none, self._how("append", none, {**told, "nothing": True}))
 
     def _stored_content(self) -> str | None:
         """What the newest commit that changed rows says of their content."""
@@ -288,7 +285,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return
         if batch.keeps_stored and self._has_rows_of(batch):
             log.info("  %s: stored already, and its outcomes are known: it stays as it is", which)
-            self._commit_nothing(batch.rows, {})
+            self._write_again(batch)
             return
         told: dict[str, Any] = {"scope": list(batch.values)}
         if not batch.values:
@@ -301,6 +298,16 @@ class DeltaTable(AbstractDataset[Any, Any]):
             self._committer.write(rows, self._how(mode, rows, told, batch=batch))
         if batch.of > 1:
             log.info("%s", of_how_many)
+
+    def _write_again(self, batch: Batch) -> None:
+        """Put the stored rows of a batch in their own place: Spark records no commit without rows."""
+        stored = self.load()
+        if hasattr(stored, "sparkSession"):
+            rows = stored.where(batch.predicate)
+        else:
+            rows = stored[stored[batch.column].astype("string").isin(batch.values)]
+        with self._committer.taken(rows) as same:
+            self._committer.write(same, self._how("replace", same, {"nothing": True}, batch=batch))
 
     def _has_rows_of(self, batch: Batch) -> bool:
         """Whether rows of a batch are stored."""
