@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -76,8 +76,8 @@ def _merged(said: DataFrame, grain: Sequence[str], moment: str, population: Popu
     )  # fmt: skip
 
 
-def _of(source: str, pick: object) -> Column:
-    return pick(F.when(F.col(_SOURCE) == source, F.col("label")))  # type: ignore[operator, no-any-return]
+def _of(source: str, pick: Callable[[Column], Column]) -> Column:
+    return pick(F.when(F.col(_SOURCE) == source, F.col("label")))
 
 
 def _known(states: DataFrame, wanted: DataFrame, population: PopulationSpec, key: Sequence[str]) -> DataFrame:
