@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, machine, provenance, s3
+from lakehouse_ml import errors, machine, provenance, s3, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
@@ -138,6 +138,14 @@ class Stopped(click.ClickException):
 class ProjectSession(KedroSession):
     """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
 
+    _loader: AbstractConfigLoader | None = None
+
+    def _get_config_loader(self) -> AbstractConfigLoader:
+        """One loader for the whole session: conf is read once, and checked as it is used."""
+        if self._loader is None:
+            self._loader = super()._get_config_loader()
+        return self._loader
+
     def load_context(self) -> KedroContext:
         """The project's context; an environment that isn't there, or waits for a variable, is refused by name."""
         self._check_folders()
@@ -205,9 +213,12 @@ class ProjectSession(KedroSession):
             raise errors.LakehouseError(str(told)) from error
 
     @staticmethod
-    def _holding(lake: str, loader: AbstractConfigLoader) -> AbstractContextManager[None]:
-        """The lock of a lake at a path; in a catalog the tables' own commits decide."""
-        return nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
+    @contextmanager
+    def _holding(lake: str, loader: AbstractConfigLoader) -> Iterator[None]:
+        """Lock a lake at a path, and see that it has a tracking store; in a catalog the tables' own commits decide."""
+        with nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake):
+            tracking_store.create(loader["mlflow"]["server"].get("mlflow_tracking_uri") or "")
+            yield
 
     def preflight(self) -> list[str]:
         """What is wrong with the environment, judged by conf alone; a sentence each.

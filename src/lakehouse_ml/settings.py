@@ -3,6 +3,7 @@
 from typing import Any
 
 from lakehouse_ml import places, results
+from lakehouse_ml.conf_loader import ReadOnceConfigLoader
 from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.place import CONF, INSTALLED, PROJECT
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
@@ -34,6 +35,7 @@ def _model(name: str, *, _root_: Any) -> str:
 HOOKS = (ProjectHooks(),)
 SESSION_CLASS = ProjectSession
 CONF_SOURCE = str(CONF) if INSTALLED else CONF.name
+CONFIG_LOADER_CLASS = ReadOnceConfigLoader
 CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     # A wheel carries nobody's own conf.

@@ -82,6 +82,7 @@ def _environment(copy: Path, installed: Path) -> None:
         else:
             target.write_text(program.read_text(encoding="utf-8").replace(f"{installed}", f"{copy / '.venv'}"))
             target.chmod(0o755)
+    (copy / ".venv" / "share").symlink_to(installed / "share", target_is_directory=True)
     (copy / ".make" / "bin").mkdir(parents=True)
     (copy / ".make" / "bin" / "uv").symlink_to(installed.parent / ".make" / "bin" / "uv")
     for stamp in (".make/uv", ".venv/made", ".venv/run", ".venv/dev"):

@@ -21,6 +21,7 @@ import pytest
 from bad_input import PROJECT, Case, Place, groups, text
 
 from lakehouse_ml.use_cases.churn.synthetic import HEADER, customers
+from warm import warm
 
 TITLE = "Landing files"
 PAGE = PROJECT / "docs" / "bad-input.md"
@@ -440,7 +441,7 @@ def test_formulas_and_markup_are_live_neither_in_the_list_nor_in_the_report(tmp_
     ]
     file(as_text(rows), "Kunden März.csv")(place.landing)
     call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(place.landing), "--lake", str(place.lake)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(warm(call), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     with (place.lake / "07_model_output/churn/actions.csv").open(encoding="utf-8", newline="") as stream:
         listed = [row["customer_id"] for row in csv.DictReader(stream)]

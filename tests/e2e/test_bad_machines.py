@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from bad_input import PROJECT, Case, Place
 
+from warm import warm
+
 TITLE = "Files and conf of machines"
 USE_CASE = "predictive_maintenance"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -313,7 +315,7 @@ def test_conf_that_cannot_be_is_told_before_anything_is_opened(case: Case, tmp_p
         params = [above, *(f"{above.rpartition('.')[0]}.{each}" for each in more)]
         given = ",".join([given, *(f"{USE_CASE}.{each}" for each in params)])
     call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", given]
-    done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
     assert case.is_told_by(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
     assert not list(tmp_path.glob("lake/0*"))

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from lakehouse_ml.datasets.delta_table import DeltaTable as TableFile
 from lakehouse_ml.datasets.registered_model import digest
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
+from warm import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
 MLFLOW_RETRY = 600
@@ -611,9 +612,10 @@ def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_o
 def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
     kedro = str(Path(sys.executable).with_name("kedro"))
     paths = f"landing={landing},lake={lake}"
-    call = [*before, kedro, "run", "--conf-source", str(conf), "--namespaces", "churn", "--params", paths]
+    call = [kedro, "run", "--conf-source", str(conf), "--namespaces", "churn", "--params", paths]
     with subprocess.Popen(
-        call, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        [*before, *call] if before else warm(call), cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        text=True,
         # A shell's background job ignores Ctrl-C, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as running:  # fmt: skip

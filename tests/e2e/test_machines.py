@@ -20,6 +20,7 @@ from checkouts import QUICK_PLANT
 from deltalake import DeltaTable
 
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+from warm import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
 REAL = PROJECT.parent / "shared" / "data"
@@ -46,9 +47,8 @@ class Place:
         ]  # fmt: skip
 
     def run(self, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.call(*arguments, **params), cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False
-        )
+        call = warm(self.call(*arguments, **params))
+        done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

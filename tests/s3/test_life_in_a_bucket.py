@@ -19,6 +19,7 @@ from stores import Store
 from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+from warm import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
 # One quick trial, half of the prediction times, and a bar that so small a plant can reach.
@@ -67,7 +68,9 @@ class Place:
         told = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         told |= {**self.store.variables(), "MLFLOW_TRACKING_URI": self.tracking}
         told |= {"LAKEHOUSE_BUCKET": self.store.bucket, "LAKEHOUSE_ENGINE": self.engine}
-        done = subprocess.run(call, cwd=PROJECT, env=told, capture_output=True, text=True, timeout=900, check=False)
+        # A JVM's client is imported in place of the one that is imported beforehand.
+        start = warm(call) if self.engine == "sail" else call
+        done = subprocess.run(start, cwd=PROJECT, env=told, capture_output=True, text=True, timeout=900, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

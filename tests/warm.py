@@ -1,0 +1,156 @@
+"""Processes of this environment that start with the libraries already imported.
+
+Importing Kedro, MLflow, Spark's client and scikit-learn takes most of the time of a short command. A server imports
+them once; each command is then a fork of it: a process of its own, with its own environment, folder, streams, signals
+and exit code. What a test starts is a client that passes on signals and the exit code; if the client is killed, so is
+the command. The project's own modules are not imported beforehand: some look at the environment while they are.
+
+    subprocess.run(warm([sys.executable, "-m", "lakehouse_ml", …]), …)
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+
+
+def warm(call: list[str]) -> list[str]:
+    """The same call of this environment's Python or of one of its scripts, by the server."""
+    assert call[0].startswith(sys.prefix), call
+    if not hasattr(os, "pidfd_open"):
+        return call
+    words = call[1:] if call[0] == sys.executable else call
+    return [sys.executable, "-IS", __file__, _server(), *words]
+
+
+def _server(started: list[str] = []) -> str:  # noqa: B006 - once a process
+    """The address of the server, which lives as long as this process."""
+    import subprocess
+    import tempfile
+
+    if not started:
+        started.append(str(Path(tempfile.mkdtemp(prefix="warm-"), "socket")))
+        call = [sys.executable, __file__, started[0]]
+        server = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        started.append(server)  # type: ignore[arg-type] - with it its standard input stays open
+    return started[0]
+
+
+def _client(address: str, words: list[str]) -> None:
+    """Have the command run with this process's streams, folder and environment, and end as it does."""
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(address)
+    told = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(told).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(told)
+    for number in _PASSED_ON:
+        signal.signal(number, lambda number, _: server.sendall(bytes([number])))
+    status = int.from_bytes(server.recv(4), "big", signed=True)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _serve(address: str) -> list[str]:
+    """Accept commands until standard input ends; comes back in a fork alone, with the words of its command."""
+    _import_libraries()
+    gc.freeze()  # what is shared is not looked at again in every fork
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(16)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    print("ready", flush=True)
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [])
+        if 0 in ready:
+            os._exit(0)
+        client, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _mind(client)
+        client.close()
+
+
+def _mind(client: socket.socket) -> list[str]:
+    """Start the command, and watch it and its client; comes back in the command alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, streams, _, _ = socket.recv_fds(client, 8, 3)
+    told = b""
+    while len(told) < int.from_bytes(head, "big"):
+        told += client.recv(1 << 20)
+    words, folder, environment = json.loads(told)
+    command = os.fork()
+    if command == 0:
+        client.close()
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return words
+    for stream in (0, 1, 2, *streams):
+        os.close(stream)
+    ended = os.pidfd_open(command)
+    while True:
+        ready, _, _ = select.select([client, ended], [], [])
+        if ended in ready:
+            status = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
+            client.sendall(status.to_bytes(4, "big", signed=True))
+            os._exit(0)
+        sent = client.recv(1)
+        os.kill(command, sent[0] if sent else signal.SIGKILL)
+        if not sent:
+            os._exit(0)
+
+
+def _import_libraries() -> None:
+    from importlib import import_module
+
+    from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+
+    hide_what_nobody_can_act_on()
+    for name in (
+        "pandas", "pyarrow.dataset", "kedro.framework.cli", "kedro.framework.session", "kedro.runner",
+        "kedro_datasets.pandas", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command",
+        "kedro_mlflow.framework.hooks", "sklearn.ensemble", "sklearn.pipeline", "sklearn.linear_model",
+        "sklearn.calibration", "scipy.stats", "pyspark.sql.connect.session", "pyspark.sql.connect.functions",
+        "pysail.spark", "deltalake", "skops.io", "matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2",
+    ):  # fmt: skip
+        import_module(name)
+    for name in [name for name in sys.modules if name.split(".")[0] == "lakehouse_ml"]:
+        del sys.modules[name]
+
+
+def _become(words: list[str]) -> None:
+    """What Python does with its words: run a module, a text or a script as the main one."""
+    import runpy
+
+    kind, rest = words[0], words[1:]
+    if kind == "-m":
+        sys.path[0], sys.argv = str(Path.cwd()), rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.path[0], sys.argv = "", ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.path[0], sys.argv = str(Path(kind).parent), words
+        runpy.run_path(kind, run_name="__main__")
+
+
+if __name__ == "__main__":
+    if sys.flags.isolated:
+        _client(sys.argv[1], sys.argv[2:])
+    _become(_serve(sys.argv[1]))
