@@ -11,6 +11,8 @@ PYTHON312 ?= $(lastword 3.12 $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python
 UV := .make/bin/uv
 # A file of tests goes to one of two processes: most of their time is one core's.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# The slow ones wait for processes and servers: one that fails is run once more, alone, and named if it passes then.
+PYTEST_SLOW := $(BIN)/python tests/again.py -n 2 --dist loadfile
 JAVA := test -n "$$JAVA_HOME" || command -v java >/dev/null
 # (Looked for by uv, which brings none.)
 PY312 = $(UV) python find -q --no-python-downloads "$(PYTHON312)" >/dev/null 2>&1
@@ -39,9 +41,9 @@ test: .venv/dev ## the fast tests
 
 test-all: test lint ## the fast tests, the linters, the slow tests, and where there are Java and Python 3.12 those of Apache Spark and Databricks Connect
 	@if $(PY312); then $(MAKE) --no-print-directory connect; else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
-	@$(PYTEST) -m slow
-	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST) --engine spark -m jvm --ignore tests/s3 \
-		&& $(PYTEST) --engine spark -m jvm tests/s3; \
+	@$(PYTEST_SLOW) -m slow
+	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST_SLOW) --engine spark -m jvm --ignore=tests/s3 \
+		&& $(PYTEST_SLOW) --engine spark -m jvm tests/s3; \
 		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi
 
 parity: .venv/dev jars connect ## docs/parity.md anew: every Spark node on every engine (needs Java 17 and Python 3.12)

@@ -6,6 +6,8 @@ and exit code. What a test starts is a client that passes on signals and the exi
 the command. The project's own modules are not imported beforehand: some look at the environment while they are.
 
     subprocess.run(warm([sys.executable, "-m", "lakehouse_ml", …]), …)
+
+Another environment has it too: `python` there becomes this client, `cold` being the real one (`install`).
 """
 
 import gc
@@ -15,9 +17,23 @@ import select
 import signal
 import socket
 import sys
+import warnings
 from pathlib import Path
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+# By environment; while its standard input is open, a server lives.
+_SERVERS: dict[Path, object] = {}
+_ADDRESSES: dict[Path, Path] = {}
+_PYTHON = """\
+#!{real} -IS
+import os, sys
+words, address = sys.argv[1:], "{scripts}/warm"
+if os.path.exists(address) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
+    there = {{"__name__": "warm"}}
+    exec(compile(open("{warm}").read(), "{warm}", "exec"), there)
+    there["_client"](address, words)
+os.execv("{scripts}/cold", ["{scripts}/cold", *words])
+"""
 
 
 def warm(call: list[str]) -> list[str]:
@@ -29,19 +45,44 @@ def warm(call: list[str]) -> list[str]:
     return [sys.executable, "-IS", __file__, _server(), *words]
 
 
-def _server(started: list[str] = []) -> str:  # noqa: B006 - once a process
-    """The address of the server, which lives as long as this process."""
-    import subprocess
+def install(scripts: Path) -> None:
+    """Have an environment's `python` ask its server, or be as it was while none runs (see `serve`)."""
+    real = (scripts / "python").resolve()
+    for name in ("python", "python3"):
+        (scripts / name).unlink(missing_ok=True)
+    (scripts / "cold").symlink_to(real)
+    (scripts / "python").write_text(_PYTHON.format(real=real, warm=__file__, scripts=scripts), encoding="utf-8")
+    (scripts / "python").chmod(0o755)
+    (scripts / "python3").symlink_to("python")
+
+
+def serve(scripts: Path) -> None:
+    """Start the server of an environment that was installed; it lives as long as this process."""
+    if scripts not in _SERVERS:
+        _SERVERS[scripts] = _started(scripts / "cold", scripts / "warm")
+
+
+def _server() -> str:
+    """The address of this environment's server."""
     import tempfile
 
-    if not started:
-        started.append(str(Path(tempfile.mkdtemp(prefix="warm-"), "socket")))
-        call = [sys.executable, __file__, started[0]]
-        server = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        started.append(server)  # type: ignore[arg-type] - with it its standard input stays open
-    return started[0]
+    own = Path(sys.executable)
+    if own not in _SERVERS:
+        _ADDRESSES[own] = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
+        _SERVERS[own] = _started(own, _ADDRESSES[own])
+    return str(_ADDRESSES[own])
+
+
+def _started(python: Path, address: Path) -> object:
+    import subprocess
+
+    call = [str(python), __file__, str(address)]
+    # xdist names this checkout's folders in PYTHONPATH.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    server = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=own)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return server
 
 
 def _client(address: str, words: list[str]) -> None:
@@ -99,6 +140,8 @@ def _mind(client: socket.socket) -> list[str]:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        for option in filter(None, environment.get("PYTHONWARNINGS", "").split(",")):
+            warnings.simplefilter(option.split(":")[0])
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return words
     for stream in (0, 1, 2, *streams):
@@ -142,9 +185,10 @@ def _become(words: list[str]) -> None:
     if kind == "-m":
         sys.path[0], sys.argv = str(Path.cwd()), rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-    elif kind == "-c":
-        sys.path[0], sys.argv = "", ["-c", *rest[1:]]
-        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif kind in ("-c", "-"):
+        source, name = (rest.pop(0), "<string>") if kind == "-c" else (sys.stdin.read(), "<stdin>")
+        sys.path[0], sys.argv = "", [kind, *rest]
+        exec(compile(source, name, "exec"), {"__name__": "__main__"})
     else:
         sys.path[0], sys.argv = str(Path(kind).parent), words
         runpy.run_path(kind, run_name="__main__")

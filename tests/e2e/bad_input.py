@@ -50,7 +50,7 @@ class Case:
 
 def groups() -> dict[str, Sequence[Case]]:
     """The cases of each module beside this one that has some, by title."""
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
     modules = [import_module(path.stem) for path in sorted(HERE.glob("test_bad_*.py"))]
     return {module.TITLE: module.CASES for module in modules if hasattr(module, "CASES")}
 

@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import warm
+
 PROJECT = Path(__file__).resolve().parents[2]
 # Where `make test` is typed inside of the tests, it passes a few of them: all of them are running already.
 A_FEW_TESTS = "tests/architecture/test_flow.py"
@@ -82,6 +84,7 @@ def _environment(copy: Path, installed: Path) -> None:
         else:
             target.write_text(program.read_text(encoding="utf-8").replace(f"{installed}", f"{copy / '.venv'}"))
             target.chmod(0o755)
+    warm.install(copy / ".venv" / "bin")
     (copy / ".venv" / "share").symlink_to(installed / "share", target_is_directory=True)
     (copy / ".make" / "bin").mkdir(parents=True)
     (copy / ".make" / "bin" / "uv").symlink_to(installed.parent / ".make" / "bin" / "uv")
@@ -106,8 +109,10 @@ def _call(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def shown(command: str, folder: Path) -> str:
-    """What a command prints that works and warns of nothing."""
+    """What a command prints that works and warns of nothing; from the second on with the libraries imported before."""
     done = _call(command, folder)
+    if (folder / ".venv" / "bin" / "cold").exists():
+        warm.serve(folder / ".venv" / "bin")
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
     assert "Warning" not in done.stderr, f"{command} warns of what nobody can mend:\n{done.stderr}"
     return done.stdout
