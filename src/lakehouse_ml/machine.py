@@ -22,8 +22,9 @@ from lakehouse_ml.errors import BusyError, LakehouseError, chain
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# What delta-rs, which takes a path for an address, can't write to; each was tried.
-_ALIEN = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
+# What some library takes for a sign of its own in a lake's path, each tried: delta-rs takes it for an address (and `~`
+# for `%7E`), SQLAlchemy ends it at `?`, and Kedro fills in what stands in braces.
+_NOT_IN_A_PATH = re.compile(r"[\[\]\\^|?~{}\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 _STORE = "the tracking store {lake}/mlflow.db"
 # What an object store says of itself, in the words of delta-rs, Sail and Hadoop.
 _NO_BUCKET = r"NoSuchBucket|bucket does not exist"
@@ -122,6 +123,20 @@ def asked_again(work: Callable[[], T]) -> T:
     return work()
 
 
+def check_path(lake: str) -> None:
+    """Refuse a folder for a lake whose path a library would read as another one.
+
+    Raises:
+        LakehouseError: Names the path and what in it is not allowed.
+    """
+    found = None if "://" in lake else _NOT_IN_A_PATH.search(str(Path(lake).absolute()))
+    if found:
+        raise LakehouseError(
+            f"The path of a lake can't contain {found[0]!r}, and {str(Path(lake).absolute())!r} does: choose another "
+            f"folder, LAKE=<folder>."
+        )
+
+
 @contextmanager
 def held(lake: str) -> Iterator[None]:
     """Have a lake for oneself: of two runs at once, the second is refused. The system lets go of it when a run dies.
@@ -145,9 +160,7 @@ def held(lake: str) -> Iterator[None]:
     import fcntl
 
     folder = Path(lake)
-    alien = _ALIEN.search(str(folder.absolute()))
-    if alien:
-        raise LakehouseError(f"{folder.absolute()} has {alien[0]} in it, where Delta tables can't lie: LAKE=<folder>.")
+    check_path(lake)
     if not folder.is_dir() and folder.exists():
         raise LakehouseError(f"{lake} is a file: a lake is a folder. Name another one: LAKE=<folder>.")
     if (folder / "mlflow.db").is_dir():

@@ -169,6 +169,7 @@ class ProjectSession(KedroSession):
         try:
             _check_names(given.get("pipeline_names") or [])
             self._check_folders()
+            machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
@@ -197,6 +198,7 @@ class ProjectSession(KedroSession):
         conf, lake = None, ""
         try:
             self._check_folders()
+            machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)

@@ -411,9 +411,9 @@ OUTSIDE = Case(
 )
 ALIEN = Case(
     "lake: letters in its path",
-    "a lake whose path has one of [ ] \\ ^ | in it, or an escape like %20",
+    "a lake whose path has one of [ ] \\ ^ | ? ~ { } or a control character in it, or an escape like %20",
     REFUSED,
-    "{lake} has … in it, where Delta tables can't lie: LAKE=<folder>.",
+    "The path of a lake can't contain '…', and '{lake}' does: choose another folder, LAKE=<folder>.",
 )
 READ_ONLY = Case(
     "read-only lake",
@@ -576,16 +576,27 @@ def test_a_locked_store_is_told_and_a_freed_one_goes_on(
     start(lake, "data_quality")
 
 
-@pytest.mark.parametrize("letters", ["[", "]", "\\", "^", "|", "%20"])
-def test_a_lake_whose_path_delta_can_not_write_to_is_refused(
+@pytest.mark.parametrize("letters", ["[", "]", "\\", "^", "|", "%20", "?", "~", "{", "}", "${x}", "\n", "\x7f"])
+def test_a_lake_whose_path_means_another_one_to_a_library_is_refused(
     start: Callable[..., Any], tmp_path: Path, letters: str
 ) -> None:
     lake = tmp_path / f"a{letters}b"
+    sign = "{" if letters == "${x}" else letters
 
     told = sentence(start, lake, "data_quality")
 
-    assert told == str(ALIEN.says).format(lake=lake).replace("…", letters)
+    assert told == str(ALIEN.says).format(lake=repr(str(lake))[1:-1]).replace("…", repr(sign)[1:-1])
     assert not lake.exists()
+
+
+def test_any_other_letter_may_stand_in_the_path_of_a_lake_and_nothing_lies_beside_it(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    lake = tmp_path / "a #&;'\"%$x*:@=+,ü客<>!()`b"
+    start(lake, "data_ingestion", "data_quality")
+    assert [path.name for path in tmp_path.iterdir()] == [lake.name]
+    assert {"mlflow.db", "01_raw", "03_primary"} <= {path.name for path in lake.iterdir()}
+    assert DeltaTable(str(lake / "03_primary" / "churn" / "clean_customers")).count() == 200
 
 
 def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_open(
