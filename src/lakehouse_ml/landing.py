@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from lakehouse_ml.errors import LandingError
 
@@ -18,12 +19,14 @@ class LandingFile:
         path: Address that opens it.
         sha256: Hash of its bytes; for a table, its version.
         header: Column names as they stand in it; None where the file is known and wasn't opened.
+        has_rows: Whether anything stands behind the header, as far as the file was opened.
     """
 
     name: str
     path: str
     sha256: str
     header: tuple[str, ...] | None = None
+    has_rows: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def select(landing: Landing) -> Selection:
     """New and corrected files.
 
     Raises:
-        LandingError: The lake holds rows of another folder, or one content stands under two names.
+        LandingError: The lake holds rows of another folder.
     """
     if landing.known_address not in (None, landing.address):
         raise LandingError(
@@ -72,22 +75,50 @@ def select(landing: Landing) -> Selection:
             f"Name a lake of its own: make run LANDING={landing.address} LAKE=data/another_lake"
         )
     present = {file.name for file in landing.files}
-    vanished = sorted(name for name in landing.known if name not in present)
-    unchanged = {file.name for file in landing.files if landing.known.get(file.name) == file.sha256}
-    # What lies there now under a known name has replaced what was known of it.
-    gone = {landing.known[name]: name for name in vanished}
-    first = {file.sha256: file.name for file in landing.files if file.name in unchanged}
+    new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
+    return Selection(new, tuple(sorted(name for name in landing.known if name not in present)))
+
+
+def check_content(landing: Landing, selection: Selection, day_of: Callable[[str], date], today: date) -> list[str]:
+    """Refuse content that would count twice: the same rows for the same day under two names.
+
+    Args:
+        landing: The folder.
+        selection: What of it is about to be read.
+        day_of: The day of a file's rows, by its name; one for all files of a table whose rows tell their time.
+        today: The day of the run.
+
+    Returns:
+        A sentence for each new file that has the rows of another day's file, which may be a mistake.
+
+    Raises:
+        LandingError: Two files have the same rows for the same day; or a file that was dated in the future is gone from
+            the folder, and a new one has its rows.
+    """
+    warnings = []
+    new = {file.name for file in selection.files}
+    read: dict[str, list[str]] = {}
     for file in landing.files:
-        name = first.setdefault(file.sha256, file.name)
-        if name != file.name:
-            raise LandingError(
-                f"{file.name} in {landing.address} has the same content as {name}: its rows would count twice. "
-                f"Remove one of the two (a corrected file keeps its name)."
+        if file.name not in new:
+            read.setdefault(file.sha256, []).append(file.name)
+    for name in selection.vanished:
+        read.setdefault(landing.known[name], []).append(name)
+    for file in selection.files:
+        others, day = read.setdefault(file.sha256, []), day_of(file.name)
+        for other in others if file.has_rows else ():
+            same = f"{file.name} in {landing.address} has the same content as {other}"
+            withdraw = f"kedro withdraw file {shlex.quote(other)}"
+            if other in selection.vanished and (day_of(other) == day or day_of(other) > today):
+                raise LandingError(
+                    f"{same}, which lay there before: its rows would count twice. Give it that name again or, if the "
+                    f"name was wrong, take out what was read from it: {withdraw}"
+                )
+            if day_of(other) == day:
+                raise LandingError(
+                    f"{same}: its rows would count twice. Remove one of the two (a corrected file keeps its name)."
+                )
+            warnings.append(
+                f"{same}, of another day: both are read. If {other} is wrong, take out its rows: {withdraw}"
             )
-        if file.sha256 in gone and file.name not in unchanged:
-            raise LandingError(
-                f"{file.name} in {landing.address} has the same content as {gone[file.sha256]}, which lay there "
-                f"before: its rows would count twice. Give it that name again or, if the name was wrong, take out what "
-                f"was read from it: kedro withdraw file {shlex.quote(gone[file.sha256])}"
-            )
-    return Selection(tuple(file for file in landing.files if file.name not in unchanged), tuple(vanished))
+        others.append(file.name)
+    return warnings

@@ -290,6 +290,34 @@ def test_a_count_that_is_not_a_whole_number_is_a_problem(place: Place) -> None:
     assert [problems(row) for row in place.parse()] == [[("items", text, NOT_INT)] for text in texts]
 
 
+def test_a_whole_number_may_be_written_as_a_floating_one(place: Place) -> None:
+    """As pandas writes a column of whole numbers in which one value is empty."""
+    texts = ["39.0", "-7.000", "+0.0", "0039.0", "2147483647.0", ""]
+    place.put("t.csv", HEADER + "".join(f"A,{text},1,,red\n" for text in texts))
+    rows = place.parse()
+    assert [values(row)[1] for row in rows] == [39, -7, 0, 39, 2147483647, None]
+    assert [row["problems"] for row in rows] == [[]] * 6
+
+
+@pytest.mark.parametrize("text", ["39.5", "39.01", ".0", "39.", "3 9.0", "2147483648.0", "39.0.0", "1e2.0", "39,0"])
+def test_what_is_no_whole_number_stays_refused_however_it_is_written(place: Place, text: str) -> None:
+    place.put("t.csv", HEADER + f'A,"{text}",1,,red\n')
+    (row,) = place.parse()
+    assert problems(row) == [("items", text, NOT_INT)]
+
+
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x01", "\x1f", "\x7f", "\u2003"])
+@pytest.mark.parametrize("column", ["items", "price", "soldOn"])
+def test_a_value_with_a_control_character_beside_it_does_not_parse(place: Place, column: str, sign: str) -> None:
+    names = HEADER.strip().split(",")
+    row = dict(zip(names, ["A", "5", "5", "2024-01-31", "red"], strict=True))
+    row[column] += sign
+    place.put("t.csv", HEADER + ",".join(row.values()) + "\n")
+    (record,) = place.parse()
+    ((name, text, _),) = problems(record)
+    assert (name, text) == (column, row[column])
+
+
 def test_numbers_parse_with_sign_exponent_and_space_around(place: Place) -> None:
     place.put("t.csv", HEADER + "A, -7 , 1.5e-3 ,2024-01-31,red\nB,007,-.5,,red\n")
     rows = place.parse()

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError
-from lakehouse_ml.landing import Landing, LandingFile, Selection, select
+from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
 
 FOLDER = "/data/drop"
 
 
-def landing(files: dict[str, str], known: dict[str, str] | None = None, known_address: str | None = FOLDER) -> Landing:
-    """A folder holding `files` (name: hash), of which the books know `known`."""
-    listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256) for name, sha256 in files.items())
+def landing(
+    files: dict[str, str], known: dict[str, str] | None = None, known_address: str | None = FOLDER, *, rows: bool = True
+) -> Landing:
+    """A folder holding `files` (name: hash), of which the books know `known`; `rows`, whether there are any in them."""
+    listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256, has_rows=rows) for name, sha256 in files.items())
     return Landing(FOLDER, "csv", ",", listed, known or {}, known_address if known else None)
+
+
+def check(here: Landing) -> list[str]:
+    """What is said of content that stands there more than once; a name's first ten letters may be a day."""
+
+    def day(name: str) -> date:
+        return date.fromisoformat(name[:10]) if name[:4].isdigit() else date(2024, 12, 31)
+
+    return check_content(here, select(here), day, date(2025, 6, 1))
 
 
 def test_in_an_empty_lake_every_file_is_new() -> None:
@@ -39,17 +52,42 @@ def test_a_file_that_went_away_is_told_and_nothing_is_read() -> None:
 
 def test_the_same_content_under_a_new_name_is_refused_by_both_names() -> None:
     with pytest.raises(LandingError, match=r"copy\.csv in /data/drop has the same content as a\.csv.*Remove one"):
-        select(landing({"a.csv": "1", "copy.csv": "1"}, {"a.csv": "1"}))
+        check(landing({"a.csv": "1", "copy.csv": "1"}, {"a.csv": "1"}))
 
 
 def test_two_new_files_of_one_content_are_refused() -> None:
     with pytest.raises(LandingError, match=r"b\.csv in /data/drop has the same content as a\.csv"):
-        select(landing({"a.csv": "1", "b.csv": "1"}))
+        check(landing({"a.csv": "1", "b.csv": "1"}))
 
 
 def test_a_renamed_file_is_refused_as_its_rows_are_in_the_lake_already() -> None:
     with pytest.raises(LandingError, match=r"renamed\.csv in /data/drop has the same content as a\.csv"):
-        select(landing({"renamed.csv": "1"}, {"a.csv": "1"}))
+        check(landing({"renamed.csv": "1"}, {"a.csv": "1"}))
+
+
+@pytest.mark.parametrize("known", [{}, {"2025-01-31.csv": "1"}])
+def test_the_same_rows_of_another_day_are_other_rows_and_a_word_says_that_they_are_the_same(
+    known: dict[str, str],
+) -> None:
+    here = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, known)
+    (told,) = check(here)
+    assert told.startswith("2025-02-28.csv in /data/drop has the same content as 2025-01-31.csv, of another day")
+    assert told.endswith("kedro withdraw file 2025-01-31.csv")
+    assert check(landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, {file.name: "1" for file in here.files})) == []
+
+
+def test_the_same_rows_of_another_day_are_read_though_the_first_file_was_put_away() -> None:
+    assert len(check(landing({"2025-02-28.csv": "1"}, {"2025-01-31.csv": "1"}))) == 1
+
+
+def test_a_file_whose_future_day_was_corrected_is_refused_until_its_rows_are_withdrawn() -> None:
+    with pytest.raises(LandingError, match=r"kedro withdraw file 2052-01-31\.csv"):
+        check(landing({"2025-02-28.csv": "1"}, {"2052-01-31.csv": "1"}))
+
+
+def test_files_without_rows_never_count_twice() -> None:
+    assert check(landing({"a.csv": "1", "b.csv": "1", "2025-01-31.csv": "1"}, rows=False)) == []
+    assert check(landing({"b.csv": "1"}, {"a.csv": "1"}, rows=False)) == []
 
 
 def test_a_lake_with_rows_of_another_folder_is_refused_and_a_lake_of_its_own_is_proposed() -> None:
@@ -87,4 +125,4 @@ def test_files_that_swapped_their_contents_or_took_over_an_old_one_are_corrected
 
 def test_of_two_files_with_one_content_the_known_one_is_the_original_whatever_its_name() -> None:
     with pytest.raises(LandingError, match=r"0\.csv in /data/drop has the same content as a\.csv"):
-        select(landing({"0.csv": "1", "a.csv": "1"}, {"a.csv": "1"}))
+        check(landing({"0.csv": "1", "a.csv": "1"}, {"a.csv": "1"}))

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_header, read_records
+from lakehouse_ml.pipelines.data_ingestion.parsing import has_rows, header_faults, read_header, read_records
 
 SOURCES = {"thing_id": "thingID", "n_items": "items", "colour": "colour"}
 HEADER = "thingID,items,colour\n"
@@ -189,6 +189,50 @@ def test_a_file_of_ragged_records_only_loses_none(tmp_path: Path) -> None:
         (2, "A", "has 1 field instead of 3"),
         (3, "B", "has 1 field instead of 3"),
     ]
+
+
+@pytest.mark.parametrize("behind", ["", '"open'], ids=["records", "a quote left open"])
+def test_nothing_that_stands_in_a_file_is_taken_for_its_end(tmp_path: Path, behind: str) -> None:
+    """The text with which an earlier reader marked the end."""
+    sign = "\x03end of file\x03"
+    path = write(tmp_path, "".join([HEADER, "a,1,red\n" * 20, f"{sign}\n", "b,2,blue\n" * 20, behind]))
+    if behind:
+        with pytest.raises(ValueError, match="never closed"):
+            records(path)
+        return
+    told = records(path)
+    assert [number for number, _ in whole(told)] == [*range(2, 22), *range(23, 43)]
+    assert [number for number, *_ in broken(told)] == [22]
+
+
+@pytest.mark.parametrize(
+    ("lines", "n"),
+    [
+        ("", 0), ("\n\n\n", 0), ("a,1,red", 1), ("a,1,red\n\n\nb,2,blue\n\n", 2), ("a,1\n", 1),
+        ("a,1,red\na\na\n\na", 4),
+        ("a,1,red\r\n\r\nb,2,blue\r\n", 2), ("a\r\na,1,red\r\na,1", 3), ('a,1,"r\n\ne\nd"\na\n', 2),
+    ],
+)  # fmt: skip
+def test_as_many_records_come_out_as_the_reader_counted(tmp_path: Path, lines: str, n: int) -> None:
+    told = records(write(tmp_path, HEADER + lines))
+    assert len(told) == n
+    assert [row["line_number"] for row in told] == list(range(2, n + 2))
+
+
+def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lakehouse_ml.pipelines.data_ingestion import parsing
+
+    kept = parsing._record_batch
+    monkeypatch.setattr(
+        parsing, "_record_batch", lambda columns, sources, numbers: kept([c[1:] for c in columns], sources, numbers[1:])
+    )
+    with pytest.raises(ValueError, match=r"a\.csv has 2 records behind its header, and 1 came out"):
+        records(write(tmp_path, HEADER + "a,1,red\nb,2,blue\n"))
+
+
+@pytest.mark.parametrize(("lines", "told"), [("", False), ("\n \n\r\n", False), ("a", True), ("\n\na,1,red", True)])
+def test_a_file_has_rows_if_anything_stands_behind_its_header(tmp_path: Path, lines: str, told: bool) -> None:
+    assert has_rows(write(tmp_path, HEADER + lines), "csv") is told
 
 
 def test_a_header_alone_has_no_records(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LandingError, TableError, refusal
-from lakehouse_ml.landing import Landing, LandingFile, Selection, select
+from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
 from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash, header_faults, other_delimiter, read_records
 from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, collect
@@ -34,17 +34,29 @@ _MANIFEST = {
 }  # fmt: skip
 # What stands around a value without being part of it; plain `trim` takes spaces only.
 _TRIMMED = "trim(both ' \t\r\n\u00a0' from `{name}`)"
-# Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't. So do Java's, 1d,
-# 2f and 0x1p3, which no engine but a JVM knows.
-_FINITE = (
-    "case when translate({text}, 'dDfFxX', '') = {text} and abs(try_cast({text} as double)) < double('infinity') "
-    "then {cast} end"
+# Casts forgive what no number or day has, each engine something else: control characters around it, Java's 1d, 2f and
+# 0x1p3. So a value may consist of the characters of its type alone.
+# pandas writes whole numbers as 39.0 as soon as one value of their column is empty.
+_WHOLE = (
+    "case when {text} rlike '^[+-]?[0-9]+$' then {cast} "
+    "when {text} rlike '^[+-]?[0-9]+[.]0+$' then try_cast(substring_index({text}, '.', 1) as {type}) end"
 )
-# A time alone would be one of the day on which it is read.
-_DATED = "case when {text} not like '%:%' or substring_index({text}, ':', 1) like '%-%' then {cast} end"
+# Numbers that aren't finite parse, but no statistic survives them: they count as text that doesn't.
+_FINITE = (
+    "case when {text} rlike '^[-+.eE0-9]+$' and abs(try_cast({text} as double)) < double('infinity') then {cast} end"
+)
+_OF_TIME = "{text} rlike '^[-+:./_ 0-9A-Za-z]+$'"
 # Of a moment its day; behind a T not every engine looks for one.
 _DAY = "substring_index({text}, 'T', 1)"
-_ONLY = {"double": _FINITE, "float": _FINITE, "timestamp": _DATED}
+_DATE = f"case when {_OF_TIME} then {{cast}} end"
+# A time alone would be one of the day on which it is read.
+_DATED = (
+    f"case when {_OF_TIME} and ({{text}} not like '%:%' or substring_index({{text}}, ':', 1) like '%-%') "
+    "then {cast} end"
+)
+_ONLY = {
+    "int": _WHOLE, "bigint": _WHOLE, "double": _FINITE, "float": _FINITE, "timestamp": _DATED, "date": _DATE,
+}  # fmt: skip
 
 _NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:string>>)"
 
@@ -82,10 +94,16 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
         that did not parse are null in their columns and stand in `problems` as they were.
 
     Raises:
-        LandingError: A header isn't the declared one, or see `landing.select`.
+        LandingError: A header isn't the declared one, or see `landing.select` and `landing.check_content`.
     """
     selection = select(landing)
     check_headers(landing, selection, contract)
+    # Rows that tell their time themselves are the same ones whatever the name says.
+    by_day = "snapshot_on" in contract.key
+    for told in check_content(
+        landing, selection, lambda name: snapshot_of(name, spec) if by_day else date.min, clock.date()
+    ):
+        log.warning("%s", told)
     for file in selection.files:
         if (day := snapshot_of(file.name, spec)) > clock.date():
             log.warning(
@@ -246,7 +264,7 @@ def _value(column: Column) -> str:
     if column.type == "string":
         return f"nullif({text}, '')"
     cast = f"try_cast({_DAY.format(text=text) if column.type == 'date' else text} as {column.type})"
-    return _ONLY.get(column.type, "{cast}").format(text=text, cast=cast)
+    return _ONLY.get(column.type, "{cast}").format(text=text, cast=cast, type=column.type)
 
 
 def _problem(column: Column) -> str:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lakehouse_ml import delta
 from lakehouse_ml.errors import LandingError, refusal
@@ -27,8 +28,6 @@ _CUT_SHORT = (OSError, EOFError, zlib.error)
 # Records whose keys together are a JSON lines file's header: writers leave out keys without a value.
 _HEADER_RECORDS = 1_000
 _BLOCK = 8 << 20
-# Stands as a record of its own behind the last one of a CSV, unless a quote was left open somewhere before it.
-_END = "\x03end of file\x03"
 _DELIMITERS = ",;\t|"
 _LONGEST_NAME = 60
 
@@ -54,6 +53,15 @@ def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str,
             return _csv_header(stream, delimiter)
     except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
         raise LandingError(_unreadable(name, format, error)) from error
+
+
+def has_rows(path: str, format: str) -> bool:
+    """Whether anything but blank lines stands behind the first line of a file; of other formats than CSV, always."""
+    if format != "csv":
+        return True
+    with _open(path) as stream:
+        next(stream, b"")
+        return any(line.strip() for line in stream)
 
 
 def content_hash(path: str) -> str:
@@ -183,19 +191,21 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
     import pyarrow.csv as pc
 
     ragged: dict[int, tuple[str, str]] = {}
-    # The end must be ragged to be told apart: one field among many, or two where there is one.
-    end = _END if len(sources) > 1 else f"{_END}{delimiter}"
-    ended = False
+    # A record of its own behind the last one, unless a quote was left open somewhere before it. It is drawn by lot,
+    # so nothing in a file can be taken for it; and it must be ragged: one field among many, or two in place of one.
+    mark = uuid4().hex
+    end = mark if len(sources) > 1 else f"{mark}{delimiter}"
+    ended = 0
 
     def note(row: Any) -> str:
         nonlocal ended
         if row.text == end:
-            ended = True
+            ended = row.number
         else:
             ragged[row.number] = (row.text, _raggedness(row))
         return "skip"
 
-    number = 2
+    number, n_read = 2, 0
     try:
         with _open(path) as stream:
             reader = pc.open_csv(
@@ -213,7 +223,9 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
                     if number not in ragged:
                         numbers.append(number)
                     number += 1
-                yield _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
+                records = _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
+                n_read += records.num_rows
+                yield records
     except pa.ArrowInvalid as error:
         if "straddling" not in str(error):
             raise
@@ -225,6 +237,11 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
         raise refusal(
             f"{name}: a quote that opens in record {max(number - 1, *ragged, 1)} is never closed, and the rest of the "
             f"file stands inside it. Close it and run again."
+        )
+    if n_read + len(ragged) != ended - 2:
+        raise refusal(
+            f"{name} has {ended - 2} records behind its header, and {n_read + len(ragged)} came out: nothing of it was "
+            f"recorded. This is a defect of lakehouse-ml; please report it with the file."
         )
     if ragged:
         yield _faulty(ragged, sources)
