@@ -21,17 +21,16 @@ import warnings
 from pathlib import Path
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
-# By environment; while its standard input is open, a server lives.
-_SERVERS: dict[Path, object] = {}
-_ADDRESSES: dict[Path, Path] = {}
+# By environment the name of its socket, and the process: while its standard input is open, it lives.
+_SERVERS: dict[Path, tuple[str, object]] = {}
 _PYTHON = """\
 #!{real} -IS
 import os, sys
-words, address = sys.argv[1:], "{scripts}/warm"
-if os.path.exists(address) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
+words, told = sys.argv[1:], "{scripts}/warm"
+if os.path.exists(told) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
     there = {{"__name__": "warm"}}
     exec(compile(open("{warm}").read(), "{warm}", "exec"), there)
-    there["_client"](address, words)
+    there["_client"](open(told).read(), words)
 os.execv("{scripts}/cold", ["{scripts}/cold", *words])
 """
 
@@ -47,6 +46,8 @@ def warm(call: list[str]) -> list[str]:
 
 def install(scripts: Path) -> None:
     """Have an environment's `python` ask its server, or be as it was while none runs (see `serve`)."""
+    if not hasattr(os, "pidfd_open"):
+        return
     real = (scripts / "python").resolve()
     for name in ("python", "python3"):
         (scripts / name).unlink(missing_ok=True)
@@ -58,43 +59,44 @@ def install(scripts: Path) -> None:
 
 def serve(scripts: Path) -> None:
     """Start the server of an environment that was installed; it lives as long as this process."""
-    if scripts not in _SERVERS:
-        _SERVERS[scripts] = _started(scripts / "cold", scripts / "warm")
+    if (scripts / "cold").exists() and scripts not in _SERVERS:
+        _SERVERS[scripts] = _started(scripts / "cold")
+        (scripts / "warm").write_text(_SERVERS[scripts][0], encoding="utf-8")
 
 
 def _server() -> str:
     """The address of this environment's server."""
-    import tempfile
-
     own = Path(sys.executable)
     if own not in _SERVERS:
-        _ADDRESSES[own] = Path(tempfile.mkdtemp(prefix="warm-"), "socket")
-        _SERVERS[own] = _started(own, _ADDRESSES[own])
-    return str(_ADDRESSES[own])
+        _SERVERS[own] = _started(own)
+    return _SERVERS[own][0]
 
 
-def _started(python: Path, address: Path) -> object:
+def _started(python: Path) -> tuple[str, object]:
     import subprocess
+    from uuid import uuid4
 
-    call = [str(python), __file__, str(address)]
+    address = f"lakehouse-ml-{uuid4().hex}"
+    call = [str(python), __file__, address]
     # xdist names this checkout's folders in PYTHONPATH.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     server = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=own)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    return server
+    return address, server
 
 
 def _client(address: str, words: list[str]) -> None:
     """Have the command run with this process's streams, folder and environment, and end as it does."""
     server = socket.socket(socket.AF_UNIX)
-    server.connect(address)
+    server.connect(f"\0{address}")  # no file: the path of one may be too long
     told = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
     socket.send_fds(server, [len(told).to_bytes(8, "big")], [0, 1, 2])
     server.sendall(told)
     for number in _PASSED_ON:
         signal.signal(number, lambda number, _: server.sendall(bytes([number])))
-    status = int.from_bytes(server.recv(4), "big", signed=True)
+    answer = server.recv(4)
+    status = int.from_bytes(answer, "big", signed=True) if answer else os.EX_SOFTWARE
     if status < 0:
         signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
         os.kill(os.getpid(), -status)
@@ -106,7 +108,7 @@ def _serve(address: str) -> list[str]:
     _import_libraries()
     gc.freeze()  # what is shared is not looked at again in every fork
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(f"\0{address}")
     listener.listen(16)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -111,8 +111,7 @@ def _call(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def shown(command: str, folder: Path) -> str:
     """What a command prints that works and warns of nothing; from the second on with the libraries imported before."""
     done = _call(command, folder)
-    if (folder / ".venv" / "bin" / "cold").exists():
-        warm.serve(folder / ".venv" / "bin")
+    warm.serve(folder / ".venv" / "bin")
     assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
     assert "Warning" not in done.stderr, f"{command} warns of what nobody can mend:\n{done.stderr}"
     return done.stdout
