@@ -124,16 +124,15 @@ def asked_again(work: Callable[[], T]) -> T:
 
 
 def check_path(lake: str) -> None:
-    """Refuse a folder for a lake whose path a library would read as another one.
+    """Refuse a path for a lake, as it was typed or in full, that a library would read as another one.
 
     Raises:
         LakehouseError: Names the path and what in it is not allowed.
     """
-    found = None if "://" in lake else _NOT_IN_A_PATH.search(str(Path(lake).absolute()))
+    found = None if "://" in lake else _NOT_IN_A_PATH.search(lake)
     if found:
         raise LakehouseError(
-            f"The path of a lake can't contain {found[0]!r}, and {str(Path(lake).absolute())!r} does: choose another "
-            f"folder, LAKE=<folder>."
+            f"The path of a lake can't contain {found[0]!r}, and {lake!r} does: choose another folder, LAKE=<folder>."
         )
 
 
@@ -160,7 +159,7 @@ def held(lake: str) -> Iterator[None]:
     import fcntl
 
     folder = Path(lake)
-    check_path(lake)
+    check_path(str(folder.absolute()))
     if not folder.is_dir() and folder.exists():
         raise LakehouseError(f"{lake} is a file: a lake is a folder. Name another one: LAKE=<folder>.")
     if (folder / "mlflow.db").is_dir():

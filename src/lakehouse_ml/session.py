@@ -169,7 +169,6 @@ class ProjectSession(KedroSession):
         try:
             _check_names(given.get("pipeline_names") or [])
             self._check_folders()
-            machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
@@ -198,7 +197,6 @@ class ProjectSession(KedroSession):
         conf, lake = None, ""
         try:
             self._check_folders()
-            machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
             conf = Conf(self._folders())
             loader = self._get_config_loader()
             conf.check(loader)
@@ -289,7 +287,8 @@ class ProjectSession(KedroSession):
         return tuple(Path(self._conf_source) / name for name in (env, args["base_env"]))
 
     def _check_folders(self) -> None:
-        """Raises a sentence where conf isn't, or has no folder of the environment."""
+        """Raises a sentence where a lake can't be, where conf isn't, or where it has no folder of the environment."""
+        machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
         conf, args = Path(self._conf_source), settings.CONFIG_LOADER_ARGS
         if "://" in self._conf_source or conf.suffix in (".gz", ".zip"):
             return

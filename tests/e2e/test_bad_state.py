@@ -21,6 +21,7 @@ import pytest
 import skops.io
 from deltalake import DeltaTable
 
+from lakehouse_ml import machine
 from lakehouse_ml.datasets.delta_table import DeltaTable as TableFile
 from lakehouse_ml.datasets.registered_model import digest
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
@@ -587,6 +588,16 @@ def test_a_lake_whose_path_means_another_one_to_a_library_is_refused(
 
     assert told == str(ALIEN.says).format(lake=repr(str(lake))[1:-1]).replace("…", repr(sign)[1:-1])
     assert not lake.exists()
+
+
+@pytest.mark.parametrize("lake", ["", "main.lake", "data/mine", "/Volumes/main/lake", "s3://bucket/~lake"])
+def test_the_folder_that_a_run_starts_in_is_no_part_of_a_lake_that_lies_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lake: str
+) -> None:
+    """A table's schema, a Volume, and a folder that is meant from the project."""
+    (tmp_path / "a~b").mkdir()
+    monkeypatch.chdir(tmp_path / "a~b")
+    machine.check_path(lake)
 
 
 def test_any_other_letter_may_stand_in_the_path_of_a_lake_and_nothing_lies_beside_it(
