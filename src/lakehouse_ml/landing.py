@@ -97,12 +97,11 @@ def check_content(landing: Landing, selection: Selection, day_of: Callable[[str]
     """
     warnings = []
     new = {file.name for file in selection.files}
+    # Names by content. A corrected file's rows replace those of what was known under its name.
     read: dict[str, list[str]] = {}
-    for file in landing.files:
-        if file.name not in new:
-            read.setdefault(file.sha256, []).append(file.name)
-    for name in selection.vanished:
-        read.setdefault(landing.known[name], []).append(name)
+    for name, sha256 in landing.known.items():
+        if name not in new:
+            read.setdefault(sha256, []).append(name)
     for file in selection.files:
         others, day = read.setdefault(file.sha256, []), day_of(file.name)
         for other in others if file.has_rows else ():

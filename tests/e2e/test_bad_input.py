@@ -248,7 +248,7 @@ ENDS = [
     Ends("an outcome that is neither Yes nor No, or stands there twice", "Quarantined; of two the later stays.",
          "customerID,Churn\nA,maybe\nB,No\nB,Yes\n",
          (3, 0, 1, 2), table="outcomes", called="outcomes/outcomes_{}.csv"),
-    Ends("a line of signs that no program prints", "It is refused with its text; no other row is touched.",
+    Ends("a line with control characters", "It is refused with its text; no other row is touched.",
          "\n".join([*LINES[:10], "\x03end of file\x03", *LINES[10:]]) + "\n", (41, 1, 40, 0),
          refused_for(None, "has 1 field instead of 21", "\x03end of file\x03")),
     *[

@@ -70,9 +70,9 @@ def test_the_same_rows_of_another_day_are_other_rows_and_a_word_says_that_they_a
     known: dict[str, str],
 ) -> None:
     here = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, known)
-    (told,) = check(here)
-    assert told.startswith("2025-02-28.csv in /data/drop has the same content as 2025-01-31.csv, of another day")
-    assert told.endswith("kedro withdraw file 2025-01-31.csv")
+    (warning,) = check(here)
+    assert warning.startswith("2025-02-28.csv in /data/drop has the same content as 2025-01-31.csv, of another day")
+    assert warning.endswith("kedro withdraw file 2025-01-31.csv")
     assert check(landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, {file.name: "1" for file in here.files})) == []
 
 

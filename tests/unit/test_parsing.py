@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.pipelines.data_ingestion.parsing import has_rows, header_faults, read_header, read_records
+from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_head, read_header, read_records
 
 SOURCES = {"thing_id": "thingID", "n_items": "items", "colour": "colour"}
 HEADER = "thingID,items,colour\n"
@@ -191,18 +191,19 @@ def test_a_file_of_ragged_records_only_loses_none(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("behind", ["", '"open'], ids=["records", "a quote left open"])
-def test_nothing_that_stands_in_a_file_is_taken_for_its_end(tmp_path: Path, behind: str) -> None:
-    """The text with which an earlier reader marked the end."""
-    sign = "\x03end of file\x03"
-    path = write(tmp_path, "".join([HEADER, "a,1,red\n" * 20, f"{sign}\n", "b,2,blue\n" * 20, behind]))
-    if behind:
-        with pytest.raises(ValueError, match="never closed"):
-            records(path)
-        return
-    told = records(path)
-    assert [number for number, _ in whole(told)] == [*range(2, 22), *range(23, 43)]
-    assert [number for number, *_ in broken(told)] == [22]
+# The text with which an earlier reader marked the end, among sound records.
+LOOKS_LIKE_THE_END = "".join([HEADER, "a,1,red\n" * 20, "\x03end of file\x03\n", "b,2,blue\n" * 20])
+
+
+def test_nothing_that_stands_in_a_file_is_taken_for_its_end(tmp_path: Path) -> None:
+    rows = records(write(tmp_path, LOOKS_LIKE_THE_END))
+    assert [number for number, _ in whole(rows)] == [*range(2, 22), *range(23, 43)]
+    assert [number for number, *_ in broken(rows)] == [22]
+
+
+def test_nor_does_it_hide_a_quote_that_is_left_open_behind_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="never closed"):
+        records(write(tmp_path, LOOKS_LIKE_THE_END + '"open'))
 
 
 @pytest.mark.parametrize(
@@ -214,9 +215,9 @@ def test_nothing_that_stands_in_a_file_is_taken_for_its_end(tmp_path: Path, behi
     ],
 )  # fmt: skip
 def test_as_many_records_come_out_as_the_reader_counted(tmp_path: Path, lines: str, n: int) -> None:
-    told = records(write(tmp_path, HEADER + lines))
-    assert len(told) == n
-    assert [row["line_number"] for row in told] == list(range(2, n + 2))
+    rows = records(write(tmp_path, HEADER + lines))
+    assert len(rows) == n
+    assert [row["line_number"] for row in rows] == list(range(2, n + 2))
 
 
 def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,9 +231,16 @@ def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatc
         records(write(tmp_path, HEADER + "a,1,red\nb,2,blue\n"))
 
 
-@pytest.mark.parametrize(("lines", "told"), [("", False), ("\n \n\r\n", False), ("a", True), ("\n\na,1,red", True)])
-def test_a_file_has_rows_if_anything_stands_behind_its_header(tmp_path: Path, lines: str, told: bool) -> None:
-    assert has_rows(write(tmp_path, HEADER + lines), "csv") is told
+@pytest.mark.parametrize(
+    ("lines", "has_rows"),
+    [("", False), ("\n \n\r\n", False), ("a", True), ("\n\na,1,red", True), ("\u00fc,1,red", True)],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_has_rows_if_anything_stands_behind_its_header(
+    tmp_path: Path, lines: str, end: str, has_rows: bool
+) -> None:
+    content = (HEADER + lines).replace("\n", end)
+    assert read_head(write(tmp_path, content), "csv", ",", "a.csv") == (("thingID", "items", "colour"), has_rows)
 
 
 def test_a_header_alone_has_no_records(tmp_path: Path) -> None:

@@ -154,10 +154,10 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
     def _with_header(self, file: LandingFile) -> LandingFile:
         # pyarrow is slow to import and not needed while nothing is new.
-        from lakehouse_ml.pipelines.data_ingestion.parsing import has_rows, read_header
+        from lakehouse_ml.pipelines.data_ingestion.parsing import read_head
 
-        header = read_header(file.path, self._format, self._delimiter, file.name)
-        return LandingFile(file.name, file.path, file.sha256, header, has_rows(file.path, self._format))
+        header, has_rows = read_head(file.path, self._format, self._delimiter, file.name)
+        return LandingFile(file.name, file.path, file.sha256, header, has_rows)
 
     def _known(self) -> tuple[dict[str, str], str | None]:
         if not self._manifest.exists():

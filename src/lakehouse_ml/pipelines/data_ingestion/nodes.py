@@ -100,10 +100,10 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
     check_headers(landing, selection, contract)
     # Rows that tell their time themselves are the same ones whatever the name says.
     by_day = "snapshot_on" in contract.key
-    for told in check_content(
+    for warning in check_content(
         landing, selection, lambda name: snapshot_of(name, spec) if by_day else date.min, clock.date()
     ):
-        log.warning("%s", told)
+        log.warning("%s", warning)
     for file in selection.files:
         if (day := snapshot_of(file.name, spec)) > clock.date():
             log.warning(

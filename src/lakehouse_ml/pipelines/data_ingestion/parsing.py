@@ -33,7 +33,12 @@ _LONGEST_NAME = 60
 
 
 def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str, ...]:
-    """Column names as they stand in a file.
+    """Column names as they stand in a file; see `read_head`."""
+    return read_head(path, format, delimiter, name)[0]
+
+
+def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[str, ...], bool]:
+    """Column names as they stand in a file, and whether it has rows: of formats other than CSV, always.
 
     Raises:
         LandingError: The file is empty or can't be read as its format.
@@ -42,26 +47,17 @@ def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str,
 
     try:
         if format == "delta":
-            return tuple(delta.schema(_delta(path, None)).names)
+            return tuple(delta.schema(_delta(path, None)).names), True
         with _open(path) as stream:
             if format == "parquet":
                 import pyarrow.parquet as pq
 
-                return tuple(pq.read_schema(stream).names)
+                return tuple(pq.read_schema(stream).names), True
             if format == "jsonl":
-                return _json_keys(stream)
-            return _csv_header(stream, delimiter)
+                return _json_keys(stream), True
+            return _csv_head(stream, delimiter)
     except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
         raise LandingError(_unreadable(name, format, error)) from error
-
-
-def has_rows(path: str, format: str) -> bool:
-    """Whether anything but blank lines stands behind the first line of a file; of other formats than CSV, always."""
-    if format != "csv":
-        return True
-    with _open(path) as stream:
-        next(stream, b"")
-        return any(line.strip() for line in stream)
 
 
 def content_hash(path: str) -> str:
@@ -147,7 +143,8 @@ def _delta(path: str, version: str | None) -> Any:
     return deltalake.DeltaTable(path, version=at)
 
 
-def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
+def _csv_head(stream: IO[bytes], delimiter: str) -> tuple[tuple[str, ...], bool]:
+    """The fields of the first line, and whether anything but blank lines follows."""
     import io
 
     # Text is decoded by the block: what is wrong behind the header is told by whoever reads the records.
@@ -158,7 +155,7 @@ def _csv_header(stream: IO[bytes], delimiter: str) -> tuple[str, ...]:
         raise UnicodeError(f"its header has the byte 0x{ord(alien) - 0xDC00:02x}")
     if line.count('"') % 2:
         raise csv.Error("a quote in its header is left open")
-    return tuple(next(csv.reader([line], delimiter=delimiter), ()))
+    return tuple(next(csv.reader([line], delimiter=delimiter), ())), any(line.strip() for line in text)
 
 
 def _json_keys(stream: IO[bytes]) -> tuple[str, ...]:
