@@ -1,4 +1,4 @@
-"""Run pytest with the given arguments, and each test that failed once more, alone: `python tests/again.py -m slow`.
+"""Run pytest with these arguments, then each failed test once more, alone: `python tests/again.py -m slow`.
 
 A test that passes then has failed by chance, of a machine under load, say. The run ends well and names it as FLAKY, for
 its cause is the next thing to mend; a test that fails again has failed.

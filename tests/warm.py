@@ -21,16 +21,16 @@ import warnings
 from pathlib import Path
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
-# By environment the name of its socket, and the process: while its standard input is open, it lives.
+# By the environment's Python: the name of the socket, and the process, which lives while its standard input is open.
 _SERVERS: dict[Path, tuple[str, object]] = {}
 _PYTHON = """\
 #!{real} -IS
 import os, sys
-words, told = sys.argv[1:], "{scripts}/warm"
-if os.path.exists(told) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
-    there = {{"__name__": "warm"}}
-    exec(compile(open("{warm}").read(), "{warm}", "exec"), there)
-    there["_client"](open(told).read(), words)
+words, server = sys.argv[1:], "{scripts}/warm"
+if os.path.exists(server) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
+    client = {{"__name__": "warm"}}
+    exec(compile(open("{warm}").read(), "{warm}", "exec"), client)
+    client["_client"](open(server).read(), words)
 os.execv("{scripts}/cold", ["{scripts}/cold", *words])
 """
 
@@ -41,7 +41,7 @@ def warm(call: list[str]) -> list[str]:
     if not hasattr(os, "pidfd_open"):
         return call
     words = call[1:] if call[0] == sys.executable else call
-    return [sys.executable, "-IS", __file__, _server(), *words]
+    return [sys.executable, "-IS", __file__, _server(Path(sys.executable)), *words]
 
 
 def install(scripts: Path) -> None:
@@ -59,20 +59,18 @@ def install(scripts: Path) -> None:
 
 def serve(scripts: Path) -> None:
     """Start the server of an environment that was installed; it lives as long as this process."""
-    if (scripts / "cold").exists() and scripts not in _SERVERS:
-        _SERVERS[scripts] = _started(scripts / "cold")
-        (scripts / "warm").write_text(_SERVERS[scripts][0], encoding="utf-8")
+    if (scripts / "cold").exists() and not (scripts / "warm").exists():
+        (scripts / "warm").write_text(_server(scripts / "cold"), encoding="utf-8")
 
 
-def _server() -> str:
-    """The address of this environment's server."""
-    own = Path(sys.executable)
-    if own not in _SERVERS:
-        _SERVERS[own] = _started(own)
-    return _SERVERS[own][0]
+def _server(python: Path) -> str:
+    """The address of an environment's server, which is started if it does not run yet."""
+    if python not in _SERVERS:
+        _SERVERS[python] = _start(python)
+    return _SERVERS[python][0]
 
 
-def _started(python: Path) -> tuple[str, object]:
+def _start(python: Path) -> tuple[str, object]:
     import subprocess
     from uuid import uuid4
 
@@ -90,9 +88,9 @@ def _client(address: str, words: list[str]) -> None:
     """Have the command run with this process's streams, folder and environment, and end as it does."""
     server = socket.socket(socket.AF_UNIX)
     server.connect(f"\0{address}")  # no file: the path of one may be too long
-    told = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
-    socket.send_fds(server, [len(told).to_bytes(8, "big")], [0, 1, 2])
-    server.sendall(told)
+    request = json.dumps([words, str(Path.cwd()), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(request)
     for number in _PASSED_ON:
         signal.signal(number, lambda number, _: server.sendall(bytes([number])))
     answer = server.recv(4)
@@ -128,10 +126,10 @@ def _mind(client: socket.socket) -> list[str]:
     """Start the command, and watch it and its client; comes back in the command alone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     head, streams, _, _ = socket.recv_fds(client, 8, 3)
-    told = b""
-    while len(told) < int.from_bytes(head, "big"):
-        told += client.recv(1 << 20)
-    words, folder, environment = json.loads(told)
+    request = b""
+    while len(request) < int.from_bytes(head, "big"):
+        request += client.recv(1 << 20)
+    words, folder, environment = json.loads(request)
     command = os.fork()
     if command == 0:
         client.close()

@@ -20,8 +20,8 @@ from lakehouse_ml.files import complete
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
 
 _SQLITE = "sqlite:///"
-# The tables in which creation itself leaves rows.
-_SEEDED = {"alembic_version", "workspaces"}
+# The rows that creation itself leaves.
+_SEEDED = ('INSERT INTO "alembic_version"', 'INSERT INTO "workspaces"')
 
 
 def template() -> Path:
@@ -78,9 +78,8 @@ def _is_whole(path: Path) -> bool:
     try:
         # Not read-only: SQLite first takes back what a killed process left half written.
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=0, uri=True)) as store:
-            names = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]
-            tables = [name.replace('"', '""') for name in names if name not in _SEEDED]
-            return any(store.execute(f'select 1 from "{name}" limit 1').fetchone() for name in tables)  # noqa: S608
+            rows = (line for line in store.iterdump() if line.startswith("INSERT INTO"))
+            return any(not row.startswith(_SEEDED) for row in rows)
     except sqlite3.Error:
         return True
 

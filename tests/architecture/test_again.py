@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 AGAIN = Path(__file__).resolve().parents[1] / "again.py"
-# Fails as often as it is told to, counted in a file.
+# Fails a number of times, counted in a file.
 TESTS = """\
 from pathlib import Path
 import pytest
