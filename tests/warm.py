@@ -7,7 +7,9 @@ the command. The project's own modules are not imported beforehand: some look at
 
     subprocess.run(warm([sys.executable, "-m", "lakehouse_ml", …]), …)
 
-Another environment has it too: `python` there becomes this client, `cold` being the real one (`install`).
+Another environment has it too: `python` there becomes this client, `cold` being the real one (`install`). The command
+is in a process group of its own, so whatever starts further processes and is ended with its group, as a server is by
+Ctrl-C, is started with COLD in its environment.
 """
 
 import gc
@@ -27,7 +29,8 @@ _PYTHON = """\
 #!{real} -IS
 import os, sys
 words, server = sys.argv[1:], "{scripts}/warm"
-if os.path.exists(server) and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
+wanted = os.path.exists(server) and "COLD" not in os.environ
+if wanted and words and (words[0] in ("-", "-c", "-m") or words[0].endswith("/kedro")):
     client = {{"__name__": "warm"}}
     exec(compile(open("{warm}").read(), "{warm}", "exec"), client)
     client["_client"](open(server).read(), words)
