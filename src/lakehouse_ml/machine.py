@@ -57,6 +57,9 @@ _STATES = {
     r"Permission denied|Operation not permitted": (
         "{place} may not be read or written by this user. Change its permissions, or name another lake: LAKE=<folder>."
     ),
+    r"Is a directory|is a directory": (
+        "{place} is a folder, and a file must be written there. Move the folder away, then run again."
+    ),
     r"Input/output error|disk I/O error": (
         "The disk failed to read or write {place}. Check the disk, then run again; what was finished is kept."
     ),
@@ -189,7 +192,12 @@ def _place(error: BaseException, lake: str) -> str:
         for text in texts:
             found = re.search(words, text)
             if found:
-                return (
-                    found[1] if found[1].startswith("/") or "://" in found[1] or "/" not in found[1] else "/" + found[1]
-                )
+                return _whole_path(found[1], lake)
     return lake
+
+
+def _whole_path(path: str, lake: str) -> str:
+    """A path as an error names it, from the root: datasets name the last parts of theirs, and Sail omits the root."""
+    if path.startswith("/") or "://" in path or "/" not in path:
+        return path
+    return f"{lake}/{path}" if (Path(lake) / path).exists() else f"/{path}"

@@ -46,8 +46,8 @@ class Tokened(Protocol):
 class Recorded(Protocol):
     """A dataset that keeps the provenance of what it holds."""
 
-    def holds(self, fingerprint: str, *, last: bool = False) -> bool:
-        """Whether what is stored now was made with this fingerprint; `last`, whether nothing was stored after it."""
+    def holds(self, fingerprint: str) -> bool:
+        """Whether what is stored now was made with this fingerprint."""
 
 
 _current: ContextVar[Provenance | None] = ContextVar("lakehouse_ml_provenance", default=None)

@@ -44,9 +44,8 @@ log = logging.getLogger(__name__)
 class UpToDateRunner(SequentialRunner):
     """Runs nodes one after another and skips those whose outputs carry the fingerprint that they would get now.
 
-    A node is skipped when all of its outputs exist, at least one of them records fingerprints, and all that do hold
-    this one; beside a file that records none, as the last that they got. So a second run does nothing, and a run after
-    a crash does what is left.
+    A node is skipped when each of its outputs records this fingerprint; one that records none is made each time. So a
+    second run does nothing, and a run after a crash does what is left.
     """
 
     def __init__(self, **given: Any) -> None:
@@ -93,13 +92,8 @@ class UpToDateRunner(SequentialRunner):
 
     def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
         outputs = [catalog[name] for name in node.outputs]
-        recording = [dataset for dataset in outputs if isinstance(dataset, Recorded)]
-        files = [dataset for dataset in outputs if not isinstance(dataset, Recorded)]
-        # A table keeps one batch beside another; a file beside it holds what came last.
-        return (
-            bool(recording)
-            and all(dataset.holds(fingerprint, last=bool(files)) for dataset in recording)
-            and all(dataset.exists() for dataset in files)
+        return bool(outputs) and all(
+            isinstance(dataset, Recorded) and dataset.holds(fingerprint) for dataset in outputs
         )
 
 

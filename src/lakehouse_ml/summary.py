@@ -78,7 +78,7 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
             lines += _learned(use_case, run) if stage == "evaluation" else []
             lines += section(use_case, catalog)
     if "monitoring" in run.stages:
-        report = catalog.to_config()[0].get(f"{use_case.name}.report_page", {}).get("filepath")
+        report = _file_about(catalog, f"{use_case.name}.report_page", _monitored_batch(use_case, catalog))
         lines += [_line("report", _shown(report))] if report else []
     lines.append(_line("time", _times(use_case.name, run)))
     if run.stages >= set(STAGES) and not INSTALLED:  # there is no make beside a wheel
@@ -221,14 +221,22 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
         waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
         why = "scoring was skipped, a first model awaits approval" if waits else "the batch's day has nobody to score"
         return [_line("scores", f"none: {why}")]
-    actions = catalog.to_config()[0][f"{use_case.name}.report_actions"]["filepath"]
+    actions = _file_about(catalog, f"{use_case.name}.report_actions", batch)
     words = use_case.wording
     named = places.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
     return [
-        _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions)}"),
+        _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions or 'none')}"),
         *_future(batch),
     ]
+
+
+def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | None:
+    """Address of the file about a batch; None where the catalog has no such file."""
+    from lakehouse_ml.datasets.recorded_file import RecordedFile
+
+    file = catalog.get(name)
+    return file.address_of(batch) if isinstance(file, RecordedFile) else None
 
 
 def _future(batch: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from posixpath import splitext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +54,32 @@ class Once:
     rows: Any
     writer: str
     number: int
+
+
+# What the name of a file about an earlier batch has after its stem.
+EDITION = r"_\d{4}-\d\d-\d\d"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What a file says of a batch. About the newest batch it has the file's own name, else a name with the batch.
+
+    Attributes:
+        content: What is written.
+        batch: Which batch it is about; None where it is about none.
+        is_newest: Whether no newer batch is scored.
+    """
+
+    content: Any
+    batch: str | None = None
+    is_newest: bool = True
+
+    def address(self, address: str) -> str:
+        """Where it is written, if the file's own address is the given one: `actions.csv`, `actions_2024-11-30.csv`."""
+        if self.is_newest:
+            return address
+        stem, suffix = splitext(address)
+        return f"{stem}_{self.batch}{suffix}"
 
 
 def rows_of(data: Any) -> Any:

@@ -35,10 +35,10 @@ def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
     elif name == "promotion_model":
         _log_promotion(data)
     elif name == "report_drift":
-        mlflow.log_dict(data, "drift.json")
-        mlflow.set_tag("drift", data["status"])
+        mlflow.log_dict(data.content, data.address("drift.json"))
+        mlflow.set_tag("drift", data.content["status"])
     elif name == "report_page":
-        mlflow.log_text(data, "report.html")
+        mlflow.log_text(data.content, data.address("report.html"))
 
 
 def end(run_id: str, *, did_something: bool) -> None:

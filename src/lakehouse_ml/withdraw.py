@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lakehouse_ml import provenance
+from lakehouse_ml.datasets import recorded_file
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
+from lakehouse_ml.datasets.recorded_file import RecordedFile
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.population import newest_day
 from lakehouse_ml.provenance import Provenance
@@ -67,21 +69,21 @@ class Withdrawal:
         what: The file or batch, as commits name it.
         use_case: Whose.
         removals: Rows by table, in the order of removal.
-        files: Addresses of output files made of a removed batch, by dataset name.
+        files: Dataset name and address of each output file about a removed batch.
         notes: What stays, and what the next run does.
     """
 
     what: str
     use_case: str
     removals: Sequence[Removal]
-    files: dict[str, str]
+    files: Sequence[tuple[str, str]]
     notes: Sequence[str]
 
     @property
     def lines(self) -> list[str]:
         """The plan as text, one table or file per line."""
         shown = [one for one in self.removals if one.n_rows]
-        names = [*(one.dataset for one in shown), *self.files]
+        names = [*(one.dataset for one in shown), *(name for name, _ in self.files)]
         width = max(map(len, names), default=0)
         digits = max((len(f"{one.n_rows:,}") for one in shown), default=1)
         rows = [
@@ -89,7 +91,7 @@ class Withdrawal:
             + (f" of batch {one.value}" if one.column == "batch" else "")
             for one in shown
         ]
-        files = [f"  {name:<{width}}  {address}" for name, address in self.files.items()]
+        files = [f"  {name:<{width}}  {address}" for name, address in self.files]
         return [
             f"Withdraw {self.what} of {self.use_case}. To be removed:",
             *(line.rstrip() for line in rows),
@@ -155,8 +157,8 @@ def plan_batch(catalog: DataCatalog, use_cases: Sequence[UseCase], batch: str) -
 
 def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) -> None:
     """Remove what a plan names, table by table; after an interruption the same command does the rest."""
-    for address in plan.files.values():
-        _remove_file(address)
+    for _, address in plan.files:
+        recorded_file.remove(address)
     made = Provenance(f"withdraw {plan.what}", {}, _WITHDRAWN, git=git)
     for number, removal in enumerate(plan.removals, 1):
         log.info("[%2d/%d] %s", number, len(plan.removals), removal.dataset)
@@ -214,20 +216,15 @@ def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> 
     return found
 
 
-def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> dict[str, str]:
-    """Address of the list, the drift and the report by dataset, if they were made of one of the batches."""
-    history = _table(catalog, f"{use_case.name}.score_actions")
-    if not history.exists():
-        return {}
-    listed = (one["scope"][-1] for one in history.commits() if one.get("scope") and not _is_withdrawal(one))
-    if next(listed, None) not in batches:
-        return {}
-    names = [f"{use_case.name}.{name}" for name in _OUTPUT_FILES]
-    return {name: _address(catalog, name) for name in names if catalog[name].exists()}
-
-
-def _is_withdrawal(commit: dict[str, Any]) -> bool:
-    return bool(commit.get("fingerprint") == _WITHDRAWN)
+def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> list[tuple[str, str]]:
+    """Dataset and address of each list, drift and report about one of the batches."""
+    outputs = {f"{use_case.name}.{name}": catalog.get(f"{use_case.name}.{name}") for name in _OUTPUT_FILES}
+    return [
+        (name, address)
+        for name, output in outputs.items()
+        if isinstance(output, RecordedFile)
+        for address in output.addresses_of(batches)
+    ]
 
 
 def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
@@ -369,19 +366,6 @@ def _stored_batches(scores: DeltaTable) -> list[str]:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[-_SHOWN:])}{more}"
-
-
-def _address(catalog: DataCatalog, name: str) -> str:
-    known = catalog.config_resolver
-    entry = known.config.get(name) or known.resolve_pattern(name)
-    return str(entry["filepath"])
-
-
-def _remove_file(address: str) -> None:
-    import fsspec
-
-    fs, path = fsspec.core.url_to_fs(address)
-    fs.rm(path)
 
 
 def _count(catalog: DataCatalog, name: str, column: str, value: str) -> int:

@@ -150,7 +150,8 @@ def drift(
     spark: Any, rows: pd.DataFrame, champion: Model = CHAMPION, **limits: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows of the drift table by column, and the verdict."""
-    columns, _, told = measure_drift(*stored(spark, rows), champion, monitoring(**limits), NEWEST, KEY, states=True)
+    columns, _, about = measure_drift(*stored(spark, rows), champion, monitoring(**limits), NEWEST, KEY, states=True)
+    told = about.content
     return columns.rows.set_index("column"), told
 
 
@@ -230,7 +231,8 @@ def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_mom
 
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
     scores, features = stored(spark, things(), version="6")
-    columns, verdicts, told = measure_drift(scores, features, CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    columns, verdicts, about = measure_drift(scores, features, CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    told = about.content
     assert (told["status"], told["model_version"]) == ("not_assessable", "7")
     assert "was scored by version 6, and version 7 is champion now" in told["reason"]
     assert len(columns.rows) == 0
@@ -256,7 +258,7 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
     frames = (stored(spark, march), stored(spark, april, batch="2024-04-30"))
     scores, features = (one.union(other) for one, other in zip(*frames, strict=True))
     told = {
-        day: measure_drift(scores, features, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2]
+        day: measure_drift(scores, features, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2].content
         for day in (None, MARCH, APRIL)
     }
     assert {day: (verdict["batch"], verdict["status"]) for day, verdict in told.items()} == {
@@ -267,7 +269,8 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
 def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
     scores, features = stored(spark, things(2))
     for scored, champion, day in ((scores, None, None), (scores.limit(0), CHAMPION, None), (scores, CHAMPION, APRIL)):
-        columns, verdict, told = measure_drift(scored, features, champion, monitoring(day), NEWEST, KEY, states=True)
+        columns, verdict, about = measure_drift(scored, features, champion, monitoring(day), NEWEST, KEY, states=True)
+        told = about.content
         # What was said of that batch before goes.
         batch = (str(day or MARCH),)
         assert (len(columns.rows), columns.values, len(verdict.rows), verdict.values) == (0, batch, 0, batch)
@@ -287,15 +290,17 @@ def test_a_batch_of_nothing_leaves_tables_that_later_batches_fit_into(spark: Any
 
 def test_a_column_that_the_features_no_longer_have_is_missing_and_no_error(spark: Any) -> None:
     scores, features = stored(spark, things())
-    columns, _, told = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    columns, _, about = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    told = about.content
     assert dict(zip(columns.rows["column"], columns.rows["status"], strict=True))["colour"] == "missing_column"
     assert told["status"] == "not_assessable"
 
 
 def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -> None:
-    _, verdict, told = measure_drift(
+    _, verdict, about = measure_drift(
         *stored(spark, shifted(size=9.0)), CHAMPION, monitoring(), NEWEST, KEY, states=True
     )
+    told = about.content
     (row,) = verdict.rows.to_dict("records")
     assert row | {name: json.loads(row[name]) for name in ("drifted", "warned")} == told
     assert json.loads(json.dumps(told)) == told

@@ -289,7 +289,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
     assert table.load().count() == 0
     SCORES.validate(table.load())
     ranked, listed = rank_actions(table.load(), days(table.load()), SPEC, ECONOMICS, KEY, states=True)
-    assert (ranked.rows.count(), ranked.values, len(listed)) == (0, ("2024-05-31",), 0)
+    assert (ranked.rows.count(), ranked.values, len(listed.content)) == (0, ("2024-05-31",), 0)
 
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:
@@ -371,7 +371,7 @@ def days(rows: Any, newest: date = MAY) -> Any:
 
 def ranked(rows: Any, **given: Any) -> pd.DataFrame:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    return rank_actions(rows, days(rows), spec, ECONOMICS, KEY, states=True)[1]
+    return rank_actions(rows, days(rows), spec, ECONOMICS, KEY, states=True)[1].content
 
 
 def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None:

@@ -428,7 +428,8 @@ def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_int
 
 def ranked(lake: Lake, **given: Any) -> tuple[Batch, pd.DataFrame]:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    return rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")
+    rows, listed = rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")
+    return rows, listed.content
 
 
 def test_each_machine_is_listed_once_by_its_newest_row_with_its_likeliest_target(lake: Lake) -> None:
@@ -452,7 +453,9 @@ def test_a_machine_whose_newest_row_is_not_worth_it_is_not_listed_for_an_older_o
     rows = lake.stored().query(f"batch == '{FOURTH}' and machine_id < 3").sort_values(list(KEY))
     rows["probability"] = [0.9, 0.1, 0.1, 0.9]
     changed = spark.createDataFrame(rows, lake.table.load().schema)
-    told = rank_actions(changed, lake.features, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[1]
+    told = rank_actions(changed, lake.features, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[
+        1
+    ].content
     assert told["machine_id"].tolist() == [2]
 
 

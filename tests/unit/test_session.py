@@ -15,16 +15,17 @@ import click
 import deltalake
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 from kedro_datasets.pandas import CSVDataset
 
 from lakehouse_ml import session
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.session import UpToDateRunner
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.tables import Batch, Edition
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -219,7 +220,7 @@ def twice(source: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def test_a_missing_file_beside_a_table_is_made_again(folder: Path) -> None:
     both = Pipeline([Node(twice, {"source": "source"}, ["product", "report"], name="twice")])
-    report = CSVDataset(filepath=str(folder / "report.csv"), save_args={"index": False})
+    report = HandedList(filepath=str(folder / "report.csv"))
     run(folder, both, report=report)
     assert run(folder, both, report=report).skipped == ["twice"]
 
@@ -229,17 +230,36 @@ def test_a_missing_file_beside_a_table_is_made_again(folder: Path) -> None:
     assert (folder / "report.csv").exists()
 
 
-def test_a_file_beside_a_table_of_batches_is_that_of_the_last_run(folder: Path) -> None:
-    def listed(source: pd.DataFrame, day: str) -> tuple[Batch, pd.DataFrame]:
-        rows = source.assign(batch=day)
-        return Batch(rows, "batch", (day,)), rows
+def test_a_file_that_could_not_be_written_after_its_table_is_made_by_the_next_run(folder: Path) -> None:
+    both = Pipeline([Node(twice, {"source": "source"}, ["product", "report"], name="twice")])
+    report = HandedList(filepath=str(folder / "report.csv"))
+    run(folder, both, report=report)
+    table(folder, "source").save(pd.DataFrame({"n": [7]}))
+    (folder / "report.csv").unlink()
+    (folder / "report.csv").mkdir()
+    with pytest.raises(DatasetError, match=r"report\.csv"):
+        run(folder, both, report=report)
+    assert table(folder, "product").load()["n"].tolist() == [7]
+    (folder / "report.csv").rmdir()
 
-    report = CSVDataset(filepath=str(folder / "report.csv"), save_args={"index": False})
+    assert list(run(folder, both, report=report).seconds) == ["twice"]
+    assert report.load()["n"].tolist() == [7]
+
+
+def test_a_file_about_an_earlier_batch_leaves_the_newest_ones_as_it_is(folder: Path) -> None:
+    def listed(source: pd.DataFrame, day: str) -> tuple[Batch, Edition]:
+        rows = source.assign(batch=day)
+        return Batch(rows, "batch", (day,)), Edition(rows, day, day == "2024-07-31")
+
+    report = HandedList(filepath=str(folder / "report.csv"))
     node = Node(listed, {"source": "source", "day": "params:day"}, ["product", "report"], name="listed")
-    for day in ("july", "june", "july", "june"):
-        run(folder, Pipeline([node]), report=report, **{"params:day": MemoryDataset(day)})
-        assert set(report.load()["batch"]) == {day}
-    assert run(folder, Pipeline([node]), report=report, **{"params:day": MemoryDataset("june")}).skipped == ["listed"]
+    days = ("2024-07-31", "2024-06-30")
+    skipped = [
+        run(folder, Pipeline([node]), report=report, **{"params:day": MemoryDataset(day)}).skipped for day in days * 2
+    ]
+    assert skipped == [[], [], ["listed"], ["listed"]]
+    assert set(report.load()["batch"]) == {"2024-07-31"}
+    assert set(HandedList(filepath=str(folder / "report_2024-06-30.csv")).load()["batch"]) == {"2024-06-30"}
 
 
 def test_a_node_runs_again_when_one_of_its_tables_was_changed_by_another(folder: Path) -> None:

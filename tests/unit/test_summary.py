@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
-from kedro_datasets.pandas import CSVDataset
 
 from lakehouse_ml import summary
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.models import Standing
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.population import PopulationSpec
@@ -124,7 +124,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             stored["churn.score_customers"] = DeltaTable(filepath=str(tmp_path / scores), frame="pandas")
         others = {
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
-            "churn.report_actions": CSVDataset(filepath=str(tmp_path / "actions.csv")),
+            "churn.report_actions": HandedList(filepath=str(tmp_path / "actions.csv")),
             "params:churn.population": MemoryDataset(PopulationSpec(horizon_days=30)),
         }
         return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0, lake))

@@ -24,6 +24,7 @@ from lakehouse_ml import tracking
 from lakehouse_ml.cli import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+from lakehouse_ml.tables import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
 
 # MLflow hooks into the import of scikit-learn by an old protocol.
@@ -292,7 +293,7 @@ def test_nothing_is_logged_without_an_open_run(store: Path) -> None:
 
     before = len(mlflow.search_runs(search_all_experiments=True, output_format="list"))
 
-    tracking.log_saved("churn.report_drift", {"status": "alarm"}, DataCatalog())
+    tracking.log_saved("churn.report_drift", Edition({"status": "alarm"}), DataCatalog())
 
     assert mlflow.active_run() is None
     assert len(mlflow.search_runs(search_all_experiments=True, output_format="list")) == before
@@ -334,7 +335,7 @@ def test_both_contenders_metrics_stand_beside_each_other_and_a_number_that_is_no
 def test_drift_is_a_tag_and_an_artefact(store: Path) -> None:
     import mlflow
 
-    run = logged(store, "churn.report_drift", {"status": "alarm", "batch": "2024-12-31"})
+    run = logged(store, "churn.report_drift", Edition({"status": "alarm", "batch": "2024-12-31"}))
 
     assert run.data.tags["drift"] == "alarm"
     assert mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/drift.json")["batch"] == "2024-12-31"

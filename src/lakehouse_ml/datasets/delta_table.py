@@ -353,8 +353,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """Commits that may have changed rows."""
         return (commit for commit in self.commits() if commit["operation"] not in _UPKEEP)
 
-    def holds(self, fingerprint: str, *, last: bool = False) -> bool:
-        """Whether the newest commit (on its batch, for a batch, unless it is to be the last) has this fingerprint."""
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the newest commit (on its batch, for a batch) has this fingerprint."""
         if not self._exists():
             return False
         newer: set[str] = set()
@@ -371,7 +371,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
                 if len(parts) == of:
                     return True
                 continue
-            if (last and not parts) or (not scope and self._mode != "merge"):
+            if not scope and self._mode != "merge":
                 return False
             newer |= scope
         return False

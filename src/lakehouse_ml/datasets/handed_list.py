@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
-from kedro_datasets.pandas import CSVDataset
 
-from lakehouse_ml.tables import shown
+from lakehouse_ml.datasets.recorded_file import RecordedFile
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 # Spreadsheets run a cell that begins so, whatever is quoted in the file.
 _LIVE = ("=", "+", "-", "@", "\t", "\r")
 
 
-class HandedList(CSVDataset):  # type: ignore[misc]
-    """Kedro's CSV file, for hands outside: a text that would be a formula gets an apostrophe before it.
+class HandedList(RecordedFile):
+    """A CSV file, for hands outside: a text that would be a formula gets an apostrophe before it.
 
     The apostrophe is how a spreadsheet marks text and is not shown there. Numbers are written as they are, and what is
     stored in tables keeps its text: whoever joins on an id reads the table, not this list.
@@ -30,17 +33,21 @@ class HandedList(CSVDataset):  # type: ignore[misc]
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Nothing is opened before `load` or `save`."""
+        self._address = filepath
+        self.metadata = metadata
+
+    def encode(self, content: pd.DataFrame) -> str:
+        """The rows as CSV, each text in a form that stays text."""
         # Every text in quotes: without them a lone carriage return would begin a line, and so a cell, of its own.
-        super().__init__(
-            filepath=filepath, save_args={"index": False, "quoting": csv.QUOTE_NONNUMERIC}, metadata=metadata
-        )
+        return str(content.map(_as_text).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))
 
-    def save(self, data: pd.DataFrame) -> None:
-        """Write the rows, each text in a form that stays text."""
-        super().save(data.map(_as_text))
+    def decode(self, text: str) -> pd.DataFrame:
+        """The rows as a spreadsheet reads them."""
+        return pd.read_csv(io.StringIO(text))
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(str(self._filepath))}
+    def preview(self, nrows: int = 10) -> TablePreview:
+        """The first rows as kedro-viz shows them."""
+        return cast("TablePreview", self.decode(self.text()).head(nrows).to_dict(orient="split"))
 
 
 def _as_text(value: Any) -> Any:

@@ -1,16 +1,18 @@
-"""A mapping for machines, as a JSON file."""
+"""A mapping for machines, as a JSON file that remembers what it was made of."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any, cast
 
-from kedro_datasets.json import JSONDataset
+from lakehouse_ml.datasets.recorded_file import RecordedFile
 
-from lakehouse_ml.tables import shown
+if TYPE_CHECKING:
+    from kedro_datasets._typing import JSONPreview
 
 
-class JsonFile(JSONDataset):  # type: ignore[misc]
-    """Kedro's JSON file, which doesn't tell others in which folder of this machine it lies.
+class JsonFile(RecordedFile):
+    """A JSON document at an address.
 
     Example:
         ```yaml
@@ -20,5 +22,19 @@ class JsonFile(JSONDataset):  # type: ignore[misc]
         ```
     """
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(str(self._filepath))}
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Nothing is opened before `load` or `save`."""
+        self._address = filepath
+        self.metadata = metadata
+
+    def encode(self, content: Any) -> str:
+        """The mapping, indented: people read it too."""
+        return json.dumps(content, indent=2)
+
+    def decode(self, text: str) -> Any:
+        """The mapping."""
+        return json.loads(text)
+
+    def preview(self) -> JSONPreview:
+        """The document as kedro-viz shows it."""
+        return cast("JSONPreview", self.text())

@@ -172,7 +172,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
         return {"inputs": inputs, "run": found.run_id, "git": tags.get("git_sha"), "at": at}
 
-    def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
+    def holds(self, fingerprint: str) -> bool:
         """Whether the challenger was made with this fingerprint, and is still what was registered."""
         import mlflow
 
@@ -285,7 +285,7 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
         now = self.load()
         return f"champion {now.champion}, candidate {now.candidate} {now.decision}"
 
-    def holds(self, fingerprint: str, *, last: bool = False) -> bool:  # noqa: ARG002 - there is but one
+    def holds(self, fingerprint: str) -> bool:
         """Whether the newest candidate's verdict was carried out with this fingerprint."""
         return self.load().tags.get("promotion_fingerprint") == fingerprint
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame
@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.population import newest_day
 from lakehouse_ml.spec import Spec
-from lakehouse_ml.tables import collect
+from lakehouse_ml.tables import Edition, collect
 
 if TYPE_CHECKING:
     from lakehouse_ml.pipelines.evaluation.metrics import Economics
@@ -65,6 +65,17 @@ def batch_of(
     return _newest_batch(scores, min(newest, spec.to_day or date.max))
 
 
+def newest_scored(scores: DataFrame) -> str | None:
+    """The newest batch with scores; None without scores."""
+    newest: str | None = collect(scores.agg(F.max("batch").alias("b")))["b"].item()
+    return newest
+
+
+def edition(content: Any, batch: str | None, newest: str | None) -> Edition:
+    """What a file says of a batch, where `newest` is the newest batch with scores."""
+    return Edition(content, batch, batch is None or newest is None or batch >= newest)
+
+
 def expected_gain(economics: Economics) -> Column:
     """What acting on a scored row is worth: probability * success share * averted value - cost."""
     return F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
@@ -72,6 +83,4 @@ def expected_gain(economics: Economics) -> Column:
 
 def _newest_batch(scores: DataFrame, until: date) -> str | None:
     """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
-    reached = F.col("batch") <= F.lit(until.isoformat())
-    newest: str | None = collect(scores.where(reached).agg(F.max("batch").alias("b")))["b"].item()
-    return newest
+    return newest_scored(scores.where(F.col("batch") <= F.lit(until.isoformat())))

@@ -15,12 +15,12 @@ from pyspark.sql import functions as F
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.estimators.base import Tell, library, predictors
 from lakehouse_ml.models import Model, ModelCard, Standing
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, expected_gain
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
 from lakehouse_ml.pipelines.batch_scoring.targets import OF
 from lakehouse_ml.pipelines.evaluation.metrics import Economics
 from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
 from lakehouse_ml.population import population as everybody
-from lakehouse_ml.tables import Batch, collect
+from lakehouse_ml.tables import Batch, Edition, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def score_rows(
 def rank_actions(
     scores: DataFrame, features: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str],
     target: str | None = None, *, states: bool = False,
-) -> tuple[Batch, pd.DataFrame]:  # fmt: skip
+) -> tuple[Batch, Edition]:  # fmt: skip
     """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
     The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
@@ -104,7 +104,7 @@ def rank_actions(
 
     Returns:
         One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
-        hand on.
+        hand on, under a name of its own for an earlier batch than the newest.
     """
     batch = batch_of(scores, features, spec, key[1], states=states)
     gain = expected_gain(economics)
@@ -125,7 +125,7 @@ def rank_actions(
     types = dict(scores.dtypes) | {column.name: column.type for column in ACTION}
     schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
     rows = scores.sparkSession.createDataFrame(ranked, schema)
-    return Batch(rows, "batch", (batch,) if batch else ()), ranked
+    return Batch(rows, "batch", (batch,) if batch else ()), edition(ranked, batch, newest_scored(scores))
 
 
 def _sentence(reasons: Column) -> Column:

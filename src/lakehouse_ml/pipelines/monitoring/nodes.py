@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.models import Model, Standing
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, expected_gain
+from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
@@ -24,7 +25,7 @@ from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.spec import Spec
-from lakehouse_ml.tables import Batch, collect
+from lakehouse_ml.tables import Batch, Edition, collect
 from lakehouse_ml.use_cases.base import UseCase
 
 SCORE = "score"
@@ -47,7 +48,7 @@ class MonitoringSpec(Spec):
 def measure_drift(
     scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, scoring: ScoringSpec,
     key: Sequence[str], target: str | None = None, *, states: bool = False,
-) -> tuple[Batch, Batch, dict[str, Any]]:  # fmt: skip
+) -> tuple[Batch, Batch, Edition]:  # fmt: skip
     """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
 
     Scores are compared over rows that the champion never saw only: of those it trained on, it remembers some, and
@@ -63,14 +64,15 @@ def measure_drift(
         told = {"status": "not_assessable", "reason": "No scores yet."}
         none = _verdict_batch({}, ()).rows
         of = (batch,) if batch else ()
-        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of), Batch(none, "batch", of), told
+        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of), Batch(none, "batch", of), Edition(told)
+    newest = newest_scored(scores)
     scored = of_batch.where(F.col("model_version") == champion.version)
     if scored.isEmpty():
         told = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
         return (
             Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
             _verdict_batch(told, (batch,)),
-            told,
+            edition(told, batch, newest),
         )
     rows = features.join(scored.select(*key), on=list(key), how="inner")
     of_targets = by_target(scored, key, target) if target else scored
@@ -83,7 +85,7 @@ def measure_drift(
     score = compare(of_scores, profile_batch(unseen, of_scores), spec.drift)[0]
     told = {"batch": batch, "model_version": champion.version, **verdict(columns, score)}
     table = _drift_table([*columns, score], batch, champion.version)
-    return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), told
+    return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), edition(told, batch, newest)
 
 
 def _batch(
@@ -113,7 +115,7 @@ def write_report(
     live: pd.DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, economics: Economics,
     clock: datetime, population: PopulationSpec | None, labels: pd.DataFrame | None, performance: pd.DataFrame | None,
     use_case: UseCase, **quality: Any,
-) -> str:  # fmt: skip
+) -> Edition:  # fmt: skip
     """Everything that the tables tell, for people.
 
     Args:
@@ -141,17 +143,18 @@ def write_report(
             `columns_<name>` and `rules_<name>`.
 
     Returns:
-        One HTML document that needs no other file.
+        One HTML document that needs no other file, under a name of its own for an earlier batch than the newest.
     """
     day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.recurring)
     batches = _batches(scores, use_case.key[0], economics)
     batch = _scored_batch(batches, day)
+    about = partial(edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
     told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     material = Material(
         words=use_case.wording.within(population.horizon_days if population else None),
         horizon_days=population.horizon_days if population else None,
-        list_file=f"07_model_output/{use_case.name}/actions.csv",
+        list_file=about(None).address(f"07_model_output/{use_case.name}/actions.csv"),
         most_actions=scoring.actions,
         made_at=clock,
         sources={
@@ -184,7 +187,7 @@ def write_report(
         labels=labels,
         performance=None if performance is None or performance.empty else performance.iloc[0].to_dict(),
     )
-    return render(page(material))
+    return about(render(page(material)))
 
 
 _REFUSED_SHOWN = 5
