@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from lakehouse_ml import places
 from lakehouse_ml.errors import BusyError, LakehouseError, chain
+from lakehouse_ml.leftovers import remove_leftovers
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -177,6 +178,10 @@ def held(lake: str) -> Iterator[None]:
                 f"Another run is at work on the lake {lake} ({lock.read().strip() or 'just started'}). "
                 f"Run again when it is done, or name another lake: LAKE=<folder>."
             ) from error
+        lock.seek(0)
+        before = re.match(r"process (\d+)", lock.read())
+        if before:
+            remove_leftovers(int(before[1]))
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         lock.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -21,6 +22,7 @@ from obstore.fsspec import FsspecStore
 from obstore.store import from_url
 
 from lakehouse_ml.errors import BusyError
+from lakehouse_ml.leftovers import remove_leftovers
 from lakehouse_ml.machine import asked_again
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class _Lease:
                     f"another lake: LAKE=<address>."
                 )
             if self.tag:
+                self._remove_leftovers(holder)
                 return
             time.sleep(1)
 
@@ -100,6 +103,13 @@ class _Lease:
         with suppress(Exception):
             if not self.lost and self._read()[1] == self.tag:
                 obstore.delete(self.store, _LOCK)
+
+    @staticmethod
+    def _remove_leftovers(holder: str) -> None:
+        """Remove what a dead holder left on this machine, if it was one of this machine."""
+        dead = re.match(r"process (\d+) of ([^,]*),", holder)
+        if dead and dead[2] == socket.gethostname():
+            remove_leftovers(int(dead[1]))
 
     def _written(self, mode: Any) -> bool:
         """Whether the lock is ours now. An answer that got lost on its way leaves that to be read."""

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.framework.project import pipelines, settings
@@ -20,7 +20,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, machine, provenance, s3, tracking_store
+from lakehouse_ml import errors, leftovers, machine, provenance, s3, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol, DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
+    from kedro.runner import AbstractRunner
     from pluggy import PluginManager
 
 log = logging.getLogger(__name__)
@@ -157,8 +158,7 @@ class ProjectSession(KedroSession):
         Raises:
             click.ClickException: A mistake or a state of the world that its message tells how to mend.
         """
-        if type(given.get("runner")) in (type(None), SequentialRunner):
-            given["runner"] = UpToDateRunner()
+        given["runner"] = _runner(given.get("runner"))
         conf, lake, outer = None, "", _open_run()
         try:
             _check_names(given.get("pipeline_names") or [])
@@ -210,7 +210,8 @@ class ProjectSession(KedroSession):
     @contextmanager
     def _holding(lake: str, loader: AbstractConfigLoader) -> Iterator[None]:
         """Lock a lake at a path, and see that it has a tracking store; in a catalog the tables' own commits decide."""
-        with nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake):
+        lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
+        with lock, leftovers.run_folder():
             tracking_store.create(loader["mlflow"]["server"].get("mlflow_tracking_uri") or "")
             yield
 
@@ -295,6 +296,22 @@ class ProjectSession(KedroSession):
         if env and not (conf / env).is_dir():
             known = sorted(path.name for path in conf.iterdir() if path.is_dir())
             raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+
+
+def _runner(runner: AbstractRunner | None) -> AbstractRunner:
+    """The project's runner in place of Kedro's sequential one.
+
+    Raises:
+        click.ClickException: A runner of threads or processes was asked for, or asynchronous loads and saves.
+    """
+    runs_alone = runner is None or isinstance(runner, SequentialRunner)
+    if not runs_alone or (runner is not None and runner._is_async):  # noqa: SLF001 - Kedro has no other name for it
+        option = "--async" if runs_alone else f"--runner {type(runner).__name__}"
+        raise click.ClickException(
+            f"{option} is not supported: each node may see only finished results of those before it, and the engine "
+            f"uses all cores for one node already. Leave the option out."
+        )
+    return UpToDateRunner() if type(runner) in (type(None), SequentialRunner) else cast("AbstractRunner", runner)
 
 
 def _check_lake(lake: str) -> None:

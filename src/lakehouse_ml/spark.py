@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lakehouse_ml import s3, workspace
+from lakehouse_ml import leftovers, s3, workspace
 from lakehouse_ml.errors import EngineError, first_line
 from lakehouse_ml.spec import Spec
 
@@ -142,7 +142,7 @@ class Engine:
         if self.kind != "sail" or "://" in path or quote(path) == path:
             return path
         if self._links is None:
-            self._links = tempfile.TemporaryDirectory(prefix="lakehouse-ml-")
+            self._links = leftovers.new_folder()
         link = Path(self._links.name) / hashlib.sha256(path.encode()).hexdigest()[:16]
         if not link.is_symlink():
             link.symlink_to(Path(path).absolute(), target_is_directory=True)

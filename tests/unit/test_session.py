@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
-from kedro.runner import SequentialRunner
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from kedro_datasets.pandas import CSVDataset
 
 from lakehouse_ml import session
@@ -339,6 +339,20 @@ def test_a_mistake_of_the_user_ends_in_its_sentence(start: Callable[..., Any]) -
 
     assert told.startswith("No file named *.csv lies in ")
     assert "LANDING=" in told
+
+
+@pytest.mark.parametrize(
+    ("runner", "option"),
+    [
+        (ThreadRunner(), "--runner ThreadRunner"),
+        (ParallelRunner(), "--runner ParallelRunner"),
+        (SequentialRunner(is_async=True), "--async"),
+    ],
+)
+def test_threads_processes_and_asynchronous_loads_are_refused_before_anything_starts(
+    start: Callable[..., Any], runner: Any, option: str
+) -> None:
+    assert sentence(start, runner=runner).startswith(f"{option} is not supported: each node may see only finished")
 
 
 def test_a_mistake_that_a_framework_has_wrapped_ends_in_its_sentence_too(start: Callable[..., Any]) -> None:

@@ -105,7 +105,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             return None
         import mlflow
 
-        with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             # Checked and loaded from the same copy: what is loaded is what was checked.
             uri = f"models:/{self._name}/{version}"
             copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))

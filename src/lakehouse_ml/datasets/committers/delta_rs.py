@@ -123,7 +123,7 @@ class Committer:
         if not hasattr(data, "sparkSession"):
             yield pads.dataset(pa.Table.from_pandas(data, preserve_index=False))
             return
-        with tempfile.TemporaryDirectory(prefix="lakehouse-ml-") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             yield ENGINE.stage(data, Path(folder))
 
     def repeats(self, rows: pa.dataset.Dataset, keys: Sequence[str]) -> int:
