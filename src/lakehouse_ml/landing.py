@@ -40,6 +40,7 @@ class Landing:
         files: What lies there, by name.
         known: Hash of each file that was ingested, by name.
         known_address: The folder that those came from.
+        unrecorded: Names of files whose rows may be stored although no manifest says so: a run did not finish.
     """
 
     address: str
@@ -48,19 +49,32 @@ class Landing:
     files: tuple[LandingFile, ...]
     known: Mapping[str, str]
     known_address: str | None
+    unrecorded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Files to read now, and names that were read once but lie there no more (their rows stay)."""
+    """What is to be done with a folder.
+
+    Attributes:
+        files: Files to read now.
+        vanished: Names that were read once but lie there no more; their rows stay.
+        taken_back: Names of files that an unfinished run read and that lie there no more; their rows are removed.
+    """
 
     files: tuple[LandingFile, ...]
     vanished: tuple[str, ...]
+    taken_back: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the files to read."""
         return tuple(file.name for file in self.files)
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Names of the files whose stored rows are replaced by what is read now, or by nothing."""
+        return (*self.names, *self.taken_back)
 
 
 def select(landing: Landing) -> Selection:
@@ -76,7 +90,8 @@ def select(landing: Landing) -> Selection:
         )
     present = {file.name for file in landing.files}
     new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
-    return Selection(new, tuple(sorted(name for name in landing.known if name not in present)))
+    vanished = tuple(sorted(name for name in landing.known if name not in present))
+    return Selection(new, vanished, tuple(sorted(landing.unrecorded - present)))
 
 
 def check_content(landing: Landing, selection: Selection, day_of: Callable[[str], date], today: date) -> list[str]:

@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kedro.io import DataCatalog, MemoryDataset
 from pydantic import ValidationError
 
+from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import Format, LandingFiles
 from lakehouse_ml.errors import LandingError, TableError, find
@@ -32,6 +34,8 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
     snapshot_of,
     type_records,
 )
+from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
+from lakehouse_ml.session import UpToDateRunner
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
@@ -583,3 +587,129 @@ def test_in_the_pipeline_the_books_wait_for_the_rows() -> None:
     nodes = {node.short_name: node for node in shape(CHURN).nodes}
     for table in CHURN.sources:
         assert {f"raw_{table}", f"quarantine_lines_{table}"} <= set(nodes[f"record_{table}"].inputs)
+
+
+# A run that did not finish
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """The nodes of ingestion as a run has them: skipped if nothing is new, and stopped after some of them."""
+
+    folder: Path
+    lake: Path
+
+    def table(self, name: str) -> DeltaTable:
+        return DeltaTable(filepath=str(self.lake / name), frame="pandas" if name.startswith("manifest") else "spark")
+
+    def run(self, *nodes: str) -> list[str]:
+        """Run the named nodes, or all; returns those that were not skipped."""
+        tables = ("parsed_things", "raw_things", "quarantine_lines_things", "manifest_things")
+        landing = LandingFiles(
+            filepath=str(self.folder), files="*.csv", manifest=str(self.lake / "manifest_things"), optional=True
+        )
+        others = {"landing_things": landing, "clock": Clock(), "params:data_ingestion": MemoryDataset(SPEC)}
+        catalog = DataCatalog({name: self.table(name) for name in tables} | others)
+        pipeline = table_pipeline("things", LANDING)
+        runner = UpToDateRunner()
+        runner.run(pipeline.only_nodes(*nodes) if nodes else pipeline, catalog)
+        return list(runner.seconds)
+
+    def put(self, name: str, things: str) -> Path:
+        """A file with a row per letter, and a refused line."""
+        path = self.folder / name
+        path.write_text(HEADER + "".join(f"{thing},1,,,\n" for thing in things) + "ragged\n", encoding="utf-8")
+        return path
+
+    def die_before_the_manifest(self) -> None:
+        self.run("parse_things", "keep_things", "refuse_things")
+
+    def stored(self) -> dict[str, list[tuple[str, str]]]:
+        """Things of raw rows and texts of refused lines with their files, and lines of each recorded file."""
+        raw, refused = (self.table(name).load() for name in ("raw_things", "quarantine_lines_things"))
+        manifest = self.table("manifest_things").load()
+        return {
+            "raw": sorted(tuple(row) for row in raw.select("source_file", "thing_id").collect()),
+            "refused": sorted(tuple(row) for row in refused.select("source_file", "line_text").collect()),
+            "manifest": sorted(zip(manifest["source_file"], manifest["n_lines"].astype(str), strict=True)),
+        }
+
+
+@pytest.fixture
+def ingestion(tmp_path: Path, spark: Any) -> Ingestion:
+    (tmp_path / "drop").mkdir()
+    return Ingestion(tmp_path / "drop", tmp_path / "lake")
+
+
+def test_a_file_of_an_unfinished_run_that_was_renamed_is_stored_once(ingestion: Ingestion) -> None:
+    path = ingestion.put("a.csv", "XY")
+    ingestion.die_before_the_manifest()
+    path.rename(ingestion.folder / "b.csv")
+    ingestion.run()
+    assert ingestion.stored() == {
+        "raw": [("b.csv", "X"), ("b.csv", "Y")], "refused": [("b.csv", "ragged")], "manifest": [("b.csv", "3")],
+    }  # fmt: skip
+    assert ingestion.run() == []
+
+
+def test_rows_of_an_unfinished_run_whose_file_is_gone_are_taken_back_and_it_is_said(
+    ingestion: Ingestion, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingestion.put("a.csv", "X")
+    ingestion.run()
+    gone = ingestion.put("b.csv", "Y")
+    ingestion.die_before_the_manifest()
+    gone.unlink()
+    ingestion.run()
+    assert ingestion.stored() == {
+        "raw": [("a.csv", "X")],
+        "refused": [("a.csv", "ragged")],
+        "manifest": [("a.csv", "2")],
+    }
+    assert "b.csv was read by a run that did not finish, and is not in" in caplog.text
+    assert ingestion.run() == []
+
+
+def test_refused_lines_alone_are_taken_back_as_well(ingestion: Ingestion) -> None:
+    gone = ingestion.put("a.csv", "X")
+    ingestion.run("parse_things", "refuse_things")
+    gone.unlink()
+    ingestion.put("b.csv", "Y")
+    ingestion.run()
+    assert ingestion.stored()["refused"] == [("b.csv", "ragged")]
+
+
+def test_a_correction_that_an_unfinished_run_read_and_that_was_undone_is_undone(ingestion: Ingestion) -> None:
+    ingestion.put("a.csv", "X")
+    ingestion.run()
+    ingestion.put("a.csv", "XYZ")
+    ingestion.die_before_the_manifest()
+    ingestion.put("a.csv", "X")
+    ingestion.run()
+    assert ingestion.stored()["raw"] == [("a.csv", "X")]
+    assert ingestion.stored()["manifest"] == [("a.csv", "2")]
+    assert ingestion.run() == []
+
+
+def test_a_file_that_goes_and_comes_back_unchanged_makes_no_work_and_no_commit(ingestion: Ingestion) -> None:
+    path = ingestion.put("a.csv", "X")
+    ingestion.put("b.csv", "Y")
+    ingestion.run()
+    before = deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version()
+    content = path.read_text(encoding="utf-8")
+    path.unlink()
+    assert ingestion.run() == []
+    path.write_text(content, encoding="utf-8")
+    assert ingestion.run() == []
+    assert deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version() == before
+
+
+def test_after_a_finished_run_nothing_is_unrecorded(ingestion: Ingestion) -> None:
+    for name in ("a.csv", "b.csv"):
+        ingestion.put(name, "X" if name == "a.csv" else "Y")
+        ingestion.run()
+    ingestion.put("a.csv", "Z")
+    ingestion.run()
+    landing = LandingFiles(filepath=str(ingestion.folder), manifest=str(ingestion.lake / "manifest_things")).load()
+    assert landing.unrecorded == frozenset()
+    assert set(landing.known) == {"a.csv", "b.csv"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -340,6 +342,13 @@ class DeltaTable(AbstractDataset[Any, Any]):
         found = self._present()
         # A table that was removed and made anew begins at version 0 again: its id tells them apart.
         return f"v{self._changed(found)} of {found.id[:8]}"
+
+    def batches_since(self, tokens: Iterable[str]) -> set[str]:
+        """The batches that commits replaced after the version that one of these tokens names; all, if none does."""
+        own = re.compile(rf"v(\d+) of {re.escape(self._present().id[:8])}")
+        last = max((int(named[1]) for named in map(own.fullmatch, tokens) if named), default=-1)
+        later = takewhile(lambda commit: commit["version"] > last, self._changes())
+        return {batch for commit in later for batch in commit.get("scope", [])}
 
     def _changed(self, found: Snapshot) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""

@@ -53,7 +53,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
         Args:
             filepath: The folder; for `delta`, the table.
-            manifest: The Delta table that ingestion records its files in.
+            manifest: The Delta table that ingestion records its files in. Their rows and refused lines are stored
+                beside it, in tables named `raw_…` and `quarantine_lines_…` instead of `manifest_…`.
             lake_kind: What `manifest` is: an address or a table's name.
             files: Pattern, or patterns, of the names that belong to this table, below the folder.
             format: How a file is to be read.
@@ -63,6 +64,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """
         self._address = filepath.rstrip("/")
         self._manifest = DeltaTable(filepath=manifest, kind=lake_kind, frame="pandas")
+        of_rows = (_sibling(manifest, part) for part in ("raw", "quarantine_lines"))
+        self._of_rows = [DeltaTable(filepath=address, kind=lake_kind) for address in of_rows if address]
         self._patterns = [files] if isinstance(files, str) else files
         self._format = format
         self._delimiter = delimiter
@@ -83,18 +86,26 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """
         ENGINE.session()  # whoever loads a landing folder is about to read it with the engine
         known, known_address = self._known()
+        unrecorded = self._unrecorded()
+        known = {name: sha256 for name, sha256 in known.items() if name not in unrecorded}
         files = tuple(
             file if known.get(file.name) == file.sha256 else self._with_header(file) for file in self._files()
         )
-        return Landing(self._address, self._format, self._delimiter, files, known, known_address)
+        return Landing(self._address, self._format, self._delimiter, files, known, known_address, unrecorded)
 
     def save(self, data: NoReturn) -> None:
         """Refused: files come from outside."""
         raise DatasetError(f"A landing folder can only be read: {data!r} is not written there.")
 
     def token(self) -> str | None:
-        """Hash over the names and hashes of what lies in the folder."""
-        listing = json.dumps([self._address, [(file.name, file.sha256) for file in self._files()]])
+        """Hash over the names and hashes of what was read and of what lies in the folder.
+
+        A file that was read and is gone counts as if it were there, for its rows stay.
+        """
+        unrecorded = self._unrecorded()
+        read = {name: sha256 for name, sha256 in self._known()[0].items() if name not in unrecorded}
+        files = read | {file.name: file.sha256 for file in self._files()}
+        listing = json.dumps([self._address, sorted(files.items())])
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def recorded(self) -> tuple[dict[str, str], str | None]:
@@ -159,12 +170,25 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         header, has_rows = read_head(file.path, self._format, self._delimiter, file.name)
         return LandingFile(file.name, file.path, file.sha256, header, has_rows)
 
+    def _unrecorded(self) -> frozenset[str]:
+        """Names of files whose rows were stored, replaced or removed after the manifest was written."""
+        commits = self._manifest.commits() if self._manifest.exists() else iter(())
+        recorded = next((commit["inputs"].values() for commit in commits if commit.get("inputs")), ())
+        stored = [table for table in self._of_rows if table.exists()]
+        return frozenset(name for table in stored for name in table.batches_since(recorded))
+
     def _known(self) -> tuple[dict[str, str], str | None]:
         if not self._manifest.exists():
             return {}, None
         rows = self._manifest.load().to_dict("records")
         addresses = [row["landing"] for row in rows]
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
+
+
+def _sibling(manifest: str, part: str) -> str | None:
+    """Address of a table beside a manifest; None where the manifest has a name of another form."""
+    start, separator, name = manifest.rpartition("manifest_")
+    return f"{start}{part}_{name}" if separator else None
 
 
 def _matching(fs: Any, root: str, pattern: str) -> Iterator[str]:

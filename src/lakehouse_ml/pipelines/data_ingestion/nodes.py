@@ -104,6 +104,11 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
         landing, selection, lambda name: snapshot_of(name, spec) if by_day else date.min, clock.date()
     ):
         log.warning("%s", warning)
+    for name in selection.taken_back:
+        log.warning(
+            "%s was read by a run that did not finish, and is not in %s any more: its rows are removed.",
+            name, landing.address,
+        )  # fmt: skip
     for file in selection.files:
         if (day := snapshot_of(file.name, spec)) > clock.date():
             log.warning(
@@ -196,7 +201,7 @@ def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: Data
             | counts
         )
     table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
-    return Batch(table, "source_file", tuple(file.name for file in files))
+    return Batch(table, "source_file", select(landing).replaced)
 
 
 def _per_file(table: DataFrame, files: Sequence[LandingFile]) -> dict[str, int]:
@@ -206,7 +211,7 @@ def _per_file(table: DataFrame, files: Sequence[LandingFile]) -> dict[str, int]:
 
 
 def _batch(rows: DataFrame, landing: Landing) -> Batch:
-    return Batch(rows, "source_file", select(landing).names)
+    return Batch(rows, "source_file", select(landing).replaced)
 
 
 def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract: Table) -> DataFrame:

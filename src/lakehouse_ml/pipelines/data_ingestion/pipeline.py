@@ -17,10 +17,11 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `parse_…`, `keep_…`, `refuse_…` and `record_…` for each landing table."""
-    return sum((_table(name, contract) for name, contract in use_case.sources.items()), start=Pipeline([]))
+    return sum((table_pipeline(name, contract) for name, contract in use_case.sources.items()), start=Pipeline([]))
 
 
-def _table(name: str, contract: Table) -> Pipeline:
+def table_pipeline(name: str, contract: Table) -> Pipeline:
+    """The nodes of one landing table."""
     return Pipeline(
         [
             Node(
