@@ -289,6 +289,13 @@ STOPS = [
           sentence=f"{BAD} in <landing>: its header is a single field, and ';' seems to separate what stands in it; "
           "declared is ','. Set `delimiter` of this table in the catalog of conf, or save the file with the declared "
           "one."),
+    Stops("more than a fifth of a file's rows refused",
+          "The refused lines are stored with their reasons; nothing else of the file is used.",
+          file(cells("tenure", "39.5", every=4)), changed=("parsed_customers", "quarantine_lines_customers"),
+          sentence=f"More than the tolerated 20% of rows can't be read: {BAD} (10 of 40), in <landing>. Most frequent "
+          f"problem in {BAD}: tenure is not of type int (10 rows, first in line 2). Nothing of a file like that is "
+          "used. Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All "
+          "refused lines, with their reasons, are in the table quarantine_lines_customers."),
     Stops("Latin-1", "Nothing is read.", file(cells("PaymentMethod", "Überweisung", n=1).encode("latin-1")),
           sentence=f"{BAD} is not in UTF-8: In CSV column #17: Row #2: CSV conversion error to string: invalid "
           "UTF8 data. Save it in UTF-8 and run again."),
@@ -380,7 +387,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
     place = Place(folder / "landing", folder / "lake")
     for case in ENDS:
         file(case.content, case.file)(place.landing)
-    assert place.run() == ""
+    # Some of these files hold little but what is refused.
+    assert place.run(data_ingestion={"tolerated_refused_share": 1.0}) == ""
     return place
 
 

@@ -51,7 +51,9 @@ RAW = LANDING.plus("raw_things", "one row per record that parsed", *AUDIT)
 PARSED = RAW.plus("parsed_things", "one row per record of the last files", *LINES)
 REFUSED = Table("quarantine_lines_things", "one row per refused record", (), (*AUDIT, *LINES))
 HEADER = "thingID,items,price,soldOn,colour\n"
-SPEC = IngestionSpec(snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31))
+SPEC = IngestionSpec(
+    snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31), tolerated_refused_share=1
+)
 FIRST, SECOND = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2025, 2, 2, tzinfo=UTC)
 NOT_INT, NOT_DOUBLE = "is not of type int", "is not of type double"
 
@@ -85,8 +87,8 @@ class Place:
         tables = {name: self.table(name) for name in ("parsed", "raw", "refused", "manifest")}
         tables["parsed"].save(parse_files(landing, clock, SPEC, LANDING))
         parsed = tables["parsed"].load()
-        tables["raw"].save(keep_rows(parsed, landing, LANDING))
         tables["refused"].save(refuse_lines(parsed, landing))
+        tables["raw"].save(keep_rows(parsed, landing, tables["refused"].load(), SPEC, LANDING))
         stored = tables["raw"].load(), tables["refused"].load()
         tables["manifest"].save(record_files(parsed, landing, clock, *stored))
 
@@ -183,7 +185,7 @@ def test_what_is_parsed_fulfils_its_contract_and_so_does_what_it_is_parted_into(
     landing = place.listed().load()
     parsed = parse_files(landing, FIRST, SPEC, LANDING)
     PARSED.validate(parsed)
-    RAW.validate(keep_rows(parsed, landing, LANDING))
+    RAW.validate(keep_rows(parsed, landing, refuse_lines(parsed, landing).rows, SPEC, LANDING))
     REFUSED.validate(refuse_lines(parsed, landing))
 
 
@@ -199,7 +201,8 @@ def test_churns_own_file_becomes_raw_customers(place: Place) -> None:
         "Bank transfer (automatic),52.55, ,No\n",
     )
     landing = place.listed(files="*.csv").load()
-    raw = keep_rows(parse_files(landing, FIRST, SPEC, landing_customers), landing, landing_customers)
+    parsed = parse_files(landing, FIRST, SPEC, landing_customers)
+    raw = keep_rows(parsed, landing, refuse_lines(parsed, landing).rows, SPEC, landing_customers)
     raw_customers.validate(raw)
     rows = raw.rows.select("customer_id", "tenure_months", "monthly_charges", "total_charges", "churn")
     assert sorted(tuple(row) for row in rows.collect()) == [
@@ -437,7 +440,7 @@ def test_a_name_with_what_looks_like_a_day_and_is_none_is_refused() -> None:
 
 def test_a_pattern_without_a_group_for_the_day_is_refused() -> None:
     with pytest.raises(ValidationError, match="needs a group in parentheses"):
-        IngestionSpec(snapshot_pattern=r"\d{4}", snapshot_default=date(2024, 12, 31))
+        IngestionSpec(snapshot_pattern=r"\d{4}", snapshot_default=date(2024, 12, 31), tolerated_refused_share=1)
 
 
 # The folder
@@ -571,7 +574,8 @@ def test_a_file_whose_rows_are_not_all_stored_does_not_count_as_read(place: Plac
     place.put("1.csv", HEADER + "A,1,,,\nB,2,,,\nC\n")
     landing = place.listed().load()
     parsed = parse_files(landing, FIRST, SPEC, LANDING)
-    raw, refused = keep_rows(parsed, landing, LANDING).rows, refuse_lines(parsed, landing).rows
+    refused = refuse_lines(parsed, landing).rows
+    raw = keep_rows(parsed, landing, refused, SPEC, LANDING).rows
     with pytest.raises(
         TableError, match=r"books of 1\.csv don't balance .*'n_lines': 3, 'n_raw': 1, 'n_quarantined': 1"
     ):
@@ -622,7 +626,7 @@ class Ingestion:
         return path
 
     def die_before_the_manifest(self) -> None:
-        self.run("parse_things", "keep_things", "refuse_things")
+        self.run("parse_things", "refuse_things", "keep_things")
 
     def stored(self) -> dict[str, list[tuple[str, str]]]:
         """Things of raw rows and texts of refused lines with their files, and lines of each recorded file."""
@@ -713,3 +717,37 @@ def test_after_a_finished_run_nothing_is_unrecorded(ingestion: Ingestion) -> Non
     landing = LandingFiles(filepath=str(ingestion.folder), manifest=str(ingestion.lake / "manifest_things")).load()
     assert landing.unrecorded == frozenset()
     assert set(landing.known) == {"a.csv", "b.csv"}
+
+
+# Too many refused rows
+
+
+def ingest_tolerating(place: Place, share: float) -> None:
+    landing, spec = place.listed().load(), SPEC.model_copy(update={"tolerated_refused_share": share})
+    parsed = parse_files(landing, FIRST, spec, LANDING)
+    keep_rows(parsed, landing, refuse_lines(parsed, landing).rows, spec, LANDING)
+
+
+def test_a_file_of_which_more_than_the_tolerated_share_is_refused_stops_the_run_with_the_cause(place: Place) -> None:
+    place.put("good.csv", HEADER + "A,1,,,\n" * 9)
+    place.put("bad.csv", HEADER + "A,1.5,,,\nB,2.5,,,\nC,,,,\n\nD,,,soon,\n" + "E,1,,,\n" * 6)
+    assert told(lambda: ingest_tolerating(place, 0.2)) == (
+        f"More than the tolerated 20% of rows can't be read: bad.csv (3 of 10), in {place.folder}. Most frequent "
+        f"problem in bad.csv: items is not of type int (2 rows, first in line 2). Nothing of a file like that is used. "
+        f"Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All refused "
+        f"lines, with their reasons, are in the table quarantine_lines_things."
+    )
+    ingest_tolerating(place, 0.3)
+
+
+def test_of_many_refused_files_three_are_named(place: Place) -> None:
+    for number in range(5):
+        place.put(f"{number}.csv", HEADER + f"ragged {number}\n")
+    sentence = told(lambda: ingest_tolerating(place, 0.2))
+    assert "0.csv (1 of 1), 1.csv (1 of 1), 2.csv (1 of 1) and 2 more files, in" in sentence
+    assert "Most frequent problem in 0.csv: " in sentence
+
+
+def test_a_file_without_rows_is_not_too_much_refused(place: Place) -> None:
+    place.put("empty.csv", HEADER)
+    ingest_tolerating(place, 0.0)

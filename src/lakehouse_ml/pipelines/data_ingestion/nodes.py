@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+
+_SHOWN_FILES = 3
 
 # A table that begins empty has its types all the same.
 _MANIFEST = {
@@ -62,15 +64,18 @@ _NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:st
 
 
 class IngestionSpec(Spec):
-    """How files tell the day that their rows describe.
+    """How files tell the day that their rows describe, and how many of their rows may be refused.
 
     Attributes:
         snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
         snapshot_default: The day of files whose name has none.
+        tolerated_refused_share: Share of a file's rows that may be refused; with more, the file isn't used and the run
+            stops.
     """
 
     snapshot_pattern: str
     snapshot_default: date
+    tolerated_refused_share: float = Field(ge=0, le=1)
 
     @field_validator("snapshot_pattern")
     @classmethod
@@ -167,8 +172,18 @@ def type_records(records: DataFrame, contract: Table, clock: datetime) -> DataFr
     )
 
 
-def keep_rows(parsed: DataFrame, landing: Landing, contract: Table) -> Batch:
-    """The rows without problems, in place of what their files gave before. Columns: contract and `AUDIT`."""
+def keep_rows(
+    parsed: DataFrame, landing: Landing, refused: DataFrame, spec: IngestionSpec, contract: Table
+) -> Batch:  # fmt: skip
+    """The rows without problems, in place of what their files gave before. Columns: contract and `AUDIT`.
+
+    `refused`, the table of refused lines, is an input so that they are stored, and can be looked at, before anything
+    stops.
+
+    Raises:
+        LandingError: Too many rows of a file were refused.
+    """
+    _check_refused(parsed, refused, landing, spec.tolerated_refused_share, contract.name.removeprefix("landing_"))
     names = [*contract.names, *(column.name for column in AUDIT)]
     return _batch(parsed.where(F.size("problems") == 0).select(*names), landing)
 
@@ -202,6 +217,37 @@ def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: Data
         )
     table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
     return Batch(table, "source_file", select(landing).replaced)
+
+
+def _check_refused(parsed: DataFrame, refused: DataFrame, landing: Landing, tolerated: float, table: str) -> None:
+    """Stop where more of a file is refused than is tolerated: what is left of it says nothing about its day."""
+    n_refused = F.sum((F.size("problems") > 0).cast("int")).alias("n_refused")
+    files = collect(parsed.groupBy("source_file").agg(F.count(F.lit(1)).alias("n_rows"), n_refused))
+    files = files[files["n_refused"] > tolerated * files["n_rows"]].sort_values("source_file")
+    if files.empty:
+        return
+    counts = [f"{row.source_file} ({row.n_refused:,} of {row.n_rows:,})" for row in files.itertuples()]
+    more = f" and {len(counts) - _SHOWN_FILES} more files" if len(counts) > _SHOWN_FILES else ""
+    raise LandingError(
+        f"More than the tolerated {tolerated:.0%} of rows can't be read: {', '.join(counts[:_SHOWN_FILES])}{more}, in "
+        f"{landing.address}. {_most_frequent(refused, files['source_file'].iloc[0])} Nothing of a file like that is "
+        f"used. Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All "
+        f"refused lines, with their reasons, are in the table quarantine_lines_{table}."
+    )
+
+
+def _most_frequent(refused: DataFrame, file: str) -> str:
+    """The most frequent problem of a file's refused lines, with the first line that has it."""
+    problems = refused.where(F.col("source_file") == F.lit(file)).select(
+        "line_number", F.explode("problems").alias("problem")
+    )
+    grouped = problems.groupBy("problem.column", "problem.reason").agg(
+        F.count(F.lit(1)).alias("n"), F.min("line_number").alias("line")
+    )
+    most = collect(grouped.orderBy(F.desc("n"), "line").limit(1)).iloc[0]
+    column = f"{most['column']} " if most["column"] else ""
+    rows = "1 row" if most["n"] == 1 else f"{most['n']:,} rows"
+    return f"Most frequent problem in {file}: {column}{most['reason']} ({rows}, first in line {most['line']})."
 
 
 def _per_file(table: DataFrame, files: Sequence[LandingFile]) -> dict[str, int]:

@@ -32,7 +32,12 @@ def table_pipeline(name: str, contract: Table) -> Pipeline:
             ),
             Node(
                 filled(keep_rows, contract=contract),
-                inputs={"parsed": f"parsed_{name}", "landing": f"landing_{name}"},
+                inputs={
+                    "parsed": f"parsed_{name}",
+                    "landing": f"landing_{name}",
+                    "refused": f"quarantine_lines_{name}",
+                    "spec": "params:data_ingestion",
+                },
                 outputs=f"raw_{name}",
                 name=f"keep_{name}",
             ),
