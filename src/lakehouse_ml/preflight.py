@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lakehouse_ml import places
+from lakehouse_ml import places, redirects
 from lakehouse_ml.conf import Conf, leaves, line_of
+from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import EngineSpec
 
@@ -57,6 +58,7 @@ class Preflight:
         """What is wrong with the environment, a sentence each, with file and line."""
         found = list(self._secrets())
         try:
+            found += self._addresses_with_secrets()
             found += self._conf.faults(self._loader)
             found += self._untyped()
             found += self._lost_between_tasks()
@@ -95,6 +97,13 @@ class Preflight:
     def _at(self, dataset: str, key: str) -> str:
         pattern = None if dataset in self._catalog.config else self._catalog.match_dataset_pattern(dataset)
         return self._conf.where("catalog", (pattern or dataset, key))
+
+    def _addresses_with_secrets(self) -> Iterator[str]:
+        """Addresses that hold a user name, a password or a token."""
+        try:
+            redirects.check_conf(self._loader)
+        except ConfError as error:
+            yield str(error)
 
     def _untyped(self) -> Iterator[str]:
         """Parameters that their types refuse."""

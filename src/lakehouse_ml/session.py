@@ -20,7 +20,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, leftovers, machine, provenance, s3, tracking_store
+from lakehouse_ml import errors, leftovers, machine, provenance, redirects, s3, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
@@ -241,7 +241,7 @@ class ProjectSession(KedroSession):
         conf = Conf(self._folders())
         try:
             loader = self._get_config_loader()
-            return described(conf, loader, self._address("lake", loader))
+            return described(conf, loader, self._lake(loader))
         except Exception as error:
             told = _sentence(error, conf)
             if told is None:
@@ -264,7 +264,10 @@ class ProjectSession(KedroSession):
             raise click.ClickException(str(told)) from error
 
     def _lake(self, loader: AbstractConfigLoader) -> str:
-        """The lake's address, after everything that opens it was told how."""
+        """The lake's address, after everything that opens it was told how, and from nowhere else."""
+        redirects.check_addresses("--params", self.store.get("runtime_params") or {})
+        redirects.check_conf(loader)
+        redirects.ignore_variables(str(loader["spark"].get("engine")))
         s3.tell(loader["globals"])
         return self._address("lake", loader)
 

@@ -1,0 +1,71 @@
+"""Nothing but conf says where a run reads and writes, and no address holds a secret."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from lakehouse_ml import redirects
+from lakehouse_ml.errors import ConfError
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://anna:geheim@files.example.com/landing", "https://geheim@mlflow.example.com", "s3://AKIA:geheim@bucket/lake",
+        "postgresql://mlflow:geheim@db/mlflow", "sqlite://u:geheim@/x", "abfss://c@account.dfs.core.windows.net/x?sig=geheim",
+        "https://files.example.com/x?a=1&access_token=geheim", "abfss://user:geheim@account.dfs.core.windows.net/x",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_secret_is_refused_by_name_and_not_shown(address: str) -> None:
+    with pytest.raises(ConfError, match=r"^churn\.landing \(--params\) is an address with a user name") as refused:
+        redirects.check_addresses("--params", {"churn": {"landing": address}})
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "data/landing", "s3://bucket/lake", "http://127.0.0.1:5000", "sqlite:////work/lake/mlflow.db", "a@b",
+        "abfss://container@account.dfs.core.windows.net/lake", "s3://bucket/a@b/c", "databricks-uc", "me@example.com",
+    ],
+)  # fmt: skip
+def test_other_texts_pass(address: str) -> None:
+    redirects.check_addresses("globals.yml", {"lake": address, "n": 3})
+
+
+def test_variables_that_redirect_are_removed_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import os
+
+    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "SPARK_REMOTE", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "elsewhere")
+    with caplog.at_level(logging.WARNING):
+        redirects.ignore_variables("databricks")
+    assert os.environ.get("SPARK_REMOTE") == "elsewhere"
+    assert "MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, AWS_ENDPOINT_URL_S3" in caplog.text
+    redirects.ignore_variables("sail")
+    assert "SPARK_REMOTE" not in os.environ
+    caplog.clear()
+    redirects.ignore_variables("sail")
+    assert caplog.text == ""
+
+
+def test_check_names_an_address_with_a_secret_and_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    project = Path(__file__).resolve().parents[2]
+    bootstrap_project(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://anna:geheim@mlflow.example.com")
+    monkeypatch.setenv("LAKEHOUSE_BUCKET", "bucket")
+    with settings.SESSION_CLASS.create(project, env="s3") as session:
+        (fault,) = session.preflight()
+        with pytest.raises(ConfError, match=r"^server\.mlflow_tracking_uri \(mlflow\.yml\)") as refused:
+            session.environment()
+    assert fault.startswith("server.mlflow_tracking_uri (mlflow.yml) is an address with a user name")
+    assert "geheim" not in fault + str(refused.value)
