@@ -55,7 +55,7 @@ SHOWS = {
     "how-to/environments.md": [r"local: conf is sound\.\nengine +sail[^$]+registry +sqlite"],
     "how-to/every-night.md": [
         r"^\nchurn\n[^$]+champion +version 1\n",
-        r"stable 1\d of 2\d columns",
+        r"not_assessable [\d,]+ of [\d,]+ scored rows were training rows",
         r"approve +There is no champion yet",
     ],
     "how-to/lineage.md": [

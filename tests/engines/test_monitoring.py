@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.models import Model, ModelCard
@@ -41,6 +42,7 @@ from lakehouse_ml.use_cases.columns import SCORE
 KEY = ("thing_id", "seen_on")
 MARCH, APRIL = date(2024, 3, 31), date(2024, 4, 30)
 FEATURES = "thing_id string, seen_on date, colour string, size double"
+LABELS = "thing_id string, seen_on date, label int, known_at date"
 SCORES = ", ".join(f"{c.name} {c.type}" for c in (Column("thing_id", "string"), Column("seen_on", "date"), *SCORE))
 CLOCK = datetime(2024, 5, 1, tzinfo=UTC)
 NEWEST = ScoringSpec(reasons=0, actions=1)
@@ -125,8 +127,8 @@ def card(**reference: ColumnProfile) -> ModelCard:
 CHAMPION = Model("things", "7", None, card())
 
 
-def stored(spark: Any, rows: pd.DataFrame, batch: str = "2024-03-31", version: str = "7") -> tuple[Any, Any]:
-    """Scores and features of a batch as they lie in their tables."""
+def stored(spark: Any, rows: pd.DataFrame, batch: str = "2024-03-31", version: str = "7") -> tuple[Any, Any, Any]:
+    """Scores and features of a batch as they lie in their tables, and no known outcome."""
     scores = [
         (
             row.thing_id,
@@ -143,7 +145,11 @@ def stored(spark: Any, rows: pd.DataFrame, batch: str = "2024-03-31", version: s
         for row in rows.itertuples()
     ]
     features = rows[["thing_id", "seen_on", "colour", "size"]].itertuples(index=False, name=None)
-    return spark.createDataFrame(scores, SCORES), spark.createDataFrame(list(features), FEATURES)
+    return (
+        spark.createDataFrame(scores, SCORES),
+        spark.createDataFrame(list(features), FEATURES),
+        spark.createDataFrame([], LABELS),
+    )
 
 
 def drift(
@@ -230,8 +236,8 @@ def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_mom
 
 
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
-    scores, features = stored(spark, things(), version="6")
-    columns, verdicts, about = measure_drift(scores, features, CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    scores, features, labels = stored(spark, things(), version="6")
+    columns, verdicts, about = measure_drift(scores, features, labels, CHAMPION, monitoring(), NEWEST, KEY, states=True)
     told = about.content
     assert (told["status"], told["model_version"]) == ("not_assessable", "7")
     assert "was scored by version 6, and version 7 is champion now" in told["reason"]
@@ -253,12 +259,53 @@ def test_too_few_rows_are_not_assessed_and_not_called_stable(spark: Any) -> None
     assert isnan(columns.psi["size"])
 
 
+def test_a_batch_of_training_rows_says_little_and_one_of_other_rows_is_stable(spark: Any) -> None:
+    rows = things()
+    scores, features, _ = stored(spark, rows)
+    known = spark.createDataFrame([(thing, MARCH, 0, MARCH) for thing in rows.thing_id.head(580)], LABELS)
+    unknown = known.limit(0)
+    few = replace(card(), unseen=seen_by(SALT, 0.2))
+    for labels, unseen, expected in (
+        (known, few.unseen | {"learned_until": str(MARCH)}, "not_assessable"),
+        (known, few.unseen | {"learned_until": "2024-02-29"}, "stable"),
+        (unknown, few.unseen | {"learned_until": str(MARCH)}, "stable"),
+    ):
+        champion = Model("things", "7", None, replace(few, unseen=unseen))
+        told = measure_drift(scores, features, labels, champion, monitoring(), NEWEST, KEY, states=True)[2].content
+        assert told["status"] == expected
+        if expected == "not_assessable":
+            n = sum(not is_held_out(thing, SALT, 0.2) for thing in rows.thing_id.head(580))
+            assert f"{n:,} of 600 scored rows were training rows" in told["reason"]
+
+
+def every_three_hours(spark: Any, rows: pd.DataFrame) -> tuple[Any, Any, Any]:
+    """A batch in which each thing has eight rows a day that say the same."""
+    scores, features, labels = stored(spark, rows)
+    hours = F.explode(F.sequence(F.lit(0), F.lit(7)))
+    at = F.timestamp_seconds(F.unix_seconds(F.col("seen_on").cast("timestamp")) + F.col("hour") * 10_800)
+    often = [frame.withColumn("hour", hours).withColumn("seen_on", at).drop("hour") for frame in (scores, features)]
+    return often[0], often[1], labels.withColumn("seen_on", F.col("seen_on").cast("timestamp"))
+
+
+def test_a_thing_with_several_rows_a_day_counts_once_for_columns_and_for_scores(spark: Any) -> None:
+    unseen = {"kind": "time", "from": f"{MARCH}T00:00:00+00:00"}
+    champion = Model("things", "7", None, replace(card(), unseen=unseen))
+    for n, expected, status in ((60, "too_few_rows", "not_assessable"), (200, "drift", "drift")):
+        frames = every_three_hours(spark, things().head(n).assign(size=9.0, probability=0.9))
+        columns, _, about = measure_drift(*frames, champion, monitoring(), NEWEST, KEY)
+        told = about.content
+        found = columns.rows.set_index("column")
+        assert (found.status["size"], found.status["score"], told["status"]) == (expected, expected, status)
+        assert found.n_batch["score"] == 8 * n
+    assert f"1600 batch rows that count as {n} (an entity once a day)" in found.reason["size"]
+
+
 def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any) -> None:
     march, april = things(), things().assign(seen_on=APRIL, size=np.linspace(5, 6, N))
     frames = (stored(spark, march), stored(spark, april, batch="2024-04-30"))
-    scores, features = (one.union(other) for one, other in zip(*frames, strict=True))
+    scores, features, labels = (one.union(other) for one, other in zip(*frames, strict=True))
     told = {
-        day: measure_drift(scores, features, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2].content
+        day: measure_drift(scores, features, labels, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2].content
         for day in (None, MARCH, APRIL)
     }
     assert {day: (verdict["batch"], verdict["status"]) for day, verdict in told.items()} == {
@@ -267,9 +314,11 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
 
 
 def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
-    scores, features = stored(spark, things(2))
+    scores, features, labels = stored(spark, things(2))
     for scored, champion, day in ((scores, None, None), (scores.limit(0), CHAMPION, None), (scores, CHAMPION, APRIL)):
-        columns, verdict, about = measure_drift(scored, features, champion, monitoring(day), NEWEST, KEY, states=True)
+        columns, verdict, about = measure_drift(
+            scored, features, labels, champion, monitoring(day), NEWEST, KEY, states=True
+        )
         told = about.content
         # What was said of that batch before goes.
         batch = (str(day or MARCH),)
@@ -279,18 +328,22 @@ def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
 
 def test_a_batch_of_nothing_leaves_tables_that_later_batches_fit_into(spark: Any, tmp_path: Path) -> None:
     tables = [DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in ("drift", "verdict")]
-    scores, features = stored(spark, things())
+    scores, features, labels = stored(spark, things())
     for champion in (None, CHAMPION):
         for table, rows in zip(
-            tables, measure_drift(scores, features, champion, monitoring(), NEWEST, KEY, states=True)[:2], strict=True
+            tables,
+            measure_drift(scores, features, labels, champion, monitoring(), NEWEST, KEY, states=True)[:2],
+            strict=True,
         ):
             table.save(rows)
     assert [len(table.load()) for table in tables] == [3, 1]
 
 
 def test_a_column_that_the_features_no_longer_have_is_missing_and_no_error(spark: Any) -> None:
-    scores, features = stored(spark, things())
-    columns, _, about = measure_drift(scores, features.drop("colour"), CHAMPION, monitoring(), NEWEST, KEY, states=True)
+    scores, features, labels = stored(spark, things())
+    columns, _, about = measure_drift(
+        scores, features.drop("colour"), labels, CHAMPION, monitoring(), NEWEST, KEY, states=True
+    )
     told = about.content
     assert dict(zip(columns.rows["column"], columns.rows["status"], strict=True))["colour"] == "missing_column"
     assert told["status"] == "not_assessable"

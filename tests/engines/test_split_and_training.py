@@ -20,7 +20,7 @@ from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
+from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, score_edges
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
 from lakehouse_ml.pipelines.training.split import HashSplit, held_out, is_held_out
 from lakehouse_ml.population import PopulationSpec
@@ -436,7 +436,8 @@ def test_the_reference_for_drift_holds_the_training_rows_of_those_who_stayed_wit
     assert [reference[name].nulls for name in ("size", "weight", "score")] == [0, int(stayed.weight.isna().sum()), 0]
     assert {profile.rows for profile in reference.values()} == {len(stayed)}
     scores = out_of_fold(rows, {"estimator": card.estimator, "params": card.params})[learned().label == 0]
-    assert reference["score"].edges == pytest.approx(quantile_edges(scores), abs=1e-12)
+    assert reference["score"].edges == score_edges(scores)
+    assert {profile.entities for profile in reference.values()} == {None}
 
 
 def test_more_rows_than_fit_are_sampled_evenly_and_always_alike(

@@ -19,7 +19,7 @@ from lakehouse_ml.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, quantile_edges
+from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, score_edges
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.pipelines.training.split import (
     Cuts,
@@ -349,8 +349,19 @@ def test_the_reference_for_drift_has_everybodys_training_rows_and_calibrated_sco
     assert reference["component"].counts == {"comp1": len(train) // 2, "comp2": len(train) // 2}
     assert (reference["heat"].rows, reference["score"].rows) == (len(train), len(calibration))
     assert reference["score"].edges == pytest.approx(
-        quantile_edges(estimators.score(found[0].model, calibration)), abs=1e-9
+        score_edges(estimators.score(found[0].model, calibration)), abs=1e-9
     )
+
+
+def test_a_machine_with_several_predictions_a_day_counts_once_in_the_reference(
+    rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]
+) -> None:
+    for name, kind in (("heat", "train"), ("score", "calibration")):
+        of_part = rows[rows.part == kind]
+        once_a_day = of_part.assign(day=of_part.predicted_at.dt.date)[["machine_id", "day"]].drop_duplicates()
+        profile = ColumnProfile.from_dict(found[0].card.reference[name])
+        assert (profile.rows, profile.entities) == (len(of_part), len(once_a_day))
+        assert len(once_a_day) < len(of_part)
 
 
 def test_the_holdout_influences_nothing_and_calibration_neither_trials_nor_order_of_scores(

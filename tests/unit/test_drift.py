@@ -1,6 +1,7 @@
 """Drift: hand-computed statistics, what must alarm, what must not, and what happens at the edges."""
 
 import json
+from dataclasses import replace
 from math import exp, isfinite, isnan, log
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lakehouse_ml.estimators.base import EstimatorSpec, library
 from lakehouse_ml.pipelines.monitoring.drift import (
     ColumnDrift,
     ColumnProfile,
@@ -23,6 +25,7 @@ from lakehouse_ml.pipelines.monitoring.drift import (
     profile_numeric,
     psi,
     quantile_edges,
+    score_edges,
     two_sample_test,
     verdict,
 )
@@ -174,6 +177,110 @@ def test_every_value_is_counted_once_whatever_the_column(values: list[float], bi
     assert profile.rows == len(values)
     assert profile.nulls == np.isnan(column).sum()
     assert len(profile.edges) < 2 * bins
+
+
+# Bins of scores: fold models and the final model differ by themselves
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def drawn(kind: str, rng: np.random.Generator, n: int = 1200) -> tuple[pd.DataFrame, Floats]:
+    """Predictors and labels whose scores are saturated, all one, tied, rare, or spread."""
+    table = rng.normal(size=(n, 2))
+    first = table[:, 0]
+    if kind == "saturated":
+        happens = (first + rng.normal(0, 0.02, n) > 1.5).astype(float)
+    elif kind == "constant":
+        table, happens = np.ones((n, 2)), np.full(n, 0.25)
+    elif kind == "tied":
+        group = rng.integers(0, 4, n)
+        table, happens = np.eye(4)[group][:, :2], np.array([0.05, 0.2, 0.25, 0.6])[group]
+    elif kind == "rare":
+        happens = 1 / (1 + np.exp(5 - 1.5 * first))
+    else:
+        happens = 1 / (1 + np.exp(1 - 1.2 * first))
+    return pd.DataFrame(table, columns=["a", "b"]), (rng.random(n) < happens).astype(float)
+
+
+def scored_twice(kind: str, estimator: str, seed: int) -> tuple[Floats, Floats]:
+    """Out-of-fold scores of training rows, and the final model's scores of other rows of the same file."""
+    from sklearn.model_selection import StratifiedKFold
+
+    rows, label = drawn(kind, np.random.default_rng(seed))
+    params = {"max_iter": 30, "max_depth": 3} if estimator == "gradient_boosting" else {}
+    spec, sklearn = EstimatorSpec.model_validate({"estimator": estimator, "params": params}), library("sklearn")
+    train, rest = np.arange(900), np.arange(900, 1200)
+
+    def scores(learned: Any, asked: Any) -> Floats:
+        how: dict[str, Any] = {"categorical": (), "numeric": ("a", "b"), "seed": 0}
+        return sklearn.score(sklearn.fit(spec, rows.iloc[learned], label[learned], **how), rows.iloc[asked])
+
+    out_of_fold = np.zeros(train.size)
+    for learned, asked in StratifiedKFold(3, shuffle=True, random_state=0).split(train, label[train]):
+        out_of_fold[asked] = scores(learned, asked)
+    return out_of_fold, scores(train, rest)
+
+
+@pytest.mark.parametrize("estimator", ["logistic_regression", "gradient_boosting"])
+@pytest.mark.parametrize("kind", ["saturated", "constant", "tied", "rare", "spread"])
+def test_scores_of_the_same_file_never_alarm_and_a_shift_of_them_does(kind: str, estimator: str) -> None:
+    for seed in range(4):
+        out_of_fold, batch = scored_twice(kind, estimator, seed)
+        edges = score_edges(out_of_fold)
+        reference = profile_numeric(out_of_fold, edges)
+        assert judge(reference, profile_numeric(batch, edges)).status != "drift", seed
+        shifted = np.where(batch < 0.5, batch + 0.15, batch - 0.15)
+        assert judge(reference, profile_numeric(shifted, edges)).status == "drift", seed
+
+
+def test_scores_that_move_less_than_half_a_width_together_stay_in_their_bins() -> None:
+    tied = np.repeat([0.2, 0.5, 0.8], 300)
+    edges = score_edges(tied)
+    for moved in (-0.02, 0.02):
+        assert psi(profile_numeric(tied, edges), profile_numeric(tied + moved, edges)) == 0
+
+
+@bounded
+@given(st.lists(st.floats(min_value=0, max_value=1), max_size=60))
+def test_edges_of_scores_lie_inside_the_unit_interval_and_a_width_apart(scores: list[float]) -> None:
+    edges = score_edges(np.array(scores, dtype=float))
+    assert all(0 < edge < 1 for edge in edges)
+    assert all(np.diff(edges) >= 0.05 - 1e-9)
+    assert bool(edges) == bool(scores)
+
+
+# Rows that depend on each other
+
+
+def repeated(profile: ColumnProfile, times: int) -> ColumnProfile:
+    """Each row so many times on one day, which are rows of one entity."""
+    counts = {name: count * times for name, count in profile.counts.items()}
+    return ColumnProfile(profile.kind, counts, profile.nulls * times, profile.edges, profile.independent)
+
+
+def test_rows_of_one_entity_on_one_day_say_no_more_than_one_row() -> None:
+    reference, batch = histogram(400, 350, 250, nulls=20), histogram(120, 80, 60, nulls=2)
+    once, often = (two_sample_test(reference, side, 5) for side in (batch, repeated(batch, 8)))
+    assert often == pytest.approx(once)
+    assert binned_ks(reference, repeated(batch, 8)) == pytest.approx(binned_ks(reference, batch))
+    as_rows = ColumnProfile(batch.kind, repeated(batch, 8).counts, 16, batch.edges)
+    assert two_sample_test(reference, as_rows, 5)[1] < once[1] / 2
+
+
+def test_enough_rows_of_too_few_entities_are_not_assessed() -> None:
+    row = judge(categories(a=500, b=500), ColumnProfile("categorical", {"a": 800}, 0, (), 100))
+    assert row.status == "too_few_rows"
+    assert row.reason == (
+        "1000 reference rows, 800 batch rows that count as 100 (an entity once a day); each side needs 200, so the "
+        "column was not assessed."
+    )
+
+
+def test_a_profile_of_a_model_before_entities_were_counted_is_read_and_counts_its_rows() -> None:
+    stored = {"kind": "numeric", "counts": {"0": 3, "1": 4}, "nulls": 1, "edges": [0.5]}
+    assert ColumnProfile.from_dict(stored).independent == 8
+    assert ColumnProfile.from_dict(stored).to_dict() == stored
+    assert ColumnProfile.from_dict(stored | {"entities": 5}).to_dict() == stored | {"entities": 5}
 
 
 # Population stability index
@@ -460,7 +567,7 @@ def test_a_column_driven_by_the_clock_is_reported_and_never_alarms() -> None:
     assert row.psi > 1
     assert row.p_value < 1e-6
     assert isnan(row.p_adjusted)
-    assert row.reason.startswith("Driven by the clock, so it never alarms: PSI ")
+    assert row.reason.startswith("It changes with time by itself, so it never alarms: PSI ")
 
 
 def test_only_columns_that_can_alarm_are_counted_in_the_correction() -> None:
@@ -564,6 +671,8 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         (["stable"], "drift", "drift"),
         (["stable", "warn", "missing_column"], None, "not_assessable"),
         (["too_few_rows", "clock"], "too_few_rows", "not_assessable"),
+        (["too_few_rows", "too_few_rows"], "drift", "not_assessable"),
+        (["too_few_rows", "clock"], "stable", "not_assessable"),
         ([], None, "not_assessable"),
     ],
 )
@@ -582,7 +691,7 @@ def test_the_verdict_names_columns_and_speaks_in_a_sentence() -> None:
         "warned": ["b"],
         "score_status": "stable",
         "reason": "3 of 4 columns were tested; drifted: a (PSI 0.500); with a warning: b (PSI 0.500); "
-        "driven by the clock: d (PSI 0.500); score stable (PSI 0.500).",
+        "changing with time by themselves: d (PSI 0.500); score: stable (PSI 0.500).",
     }
 
 
@@ -593,5 +702,29 @@ def test_a_verdict_without_measurements_has_no_numbers() -> None:
         "drifted": [],
         "warned": [],
         "score_status": "too_few_rows",
-        "reason": "0 of 1 columns were tested; with too few rows: column; score too_few_rows.",
+        "reason": "0 of 1 columns were tested; with too few rows: column; score: too few rows.",
     }
+
+
+def test_of_many_columns_the_three_that_changed_most_are_named_and_the_others_counted() -> None:
+    columns = [replace(found(f"x{n:02}", "drift"), psi=n / 10) for n in range(43)]
+    told = verdict(columns, found("score", "stable"))
+    assert told["reason"] == (
+        "43 of 43 columns were tested; drifted: x42 (PSI 4.200), x41 (PSI 4.100), x40 (PSI 4.000) and 40 more; "
+        "score: stable (PSI 0.500)."
+    )
+    assert len(told["drifted"]) == 43
+
+
+def test_a_batch_of_training_rows_is_compared_with_itself_and_says_little() -> None:
+    columns, score = [found("a", "stable")], found("score", "stable")
+    told = verdict(columns, score, n_scored=3658, n_trained=2912)
+    assert told["status"] == "not_assessable"
+    assert told["reason"].startswith(
+        "2,912 of 3,658 scored rows were training rows, so this says little about change yet: 1 of 1 columns"
+    )
+    assert verdict(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
+
+
+def test_an_alarm_stays_one_although_most_rows_were_training_rows() -> None:
+    assert verdict([found("a", "drift")], None, n_scored=100, n_trained=99)["status"] == "drift"

@@ -46,13 +46,27 @@ class MonitoringSpec(Spec):
 
 
 def measure_drift(
-    scores: DataFrame, features: DataFrame, champion: Model | None, spec: MonitoringSpec, scoring: ScoringSpec,
-    key: Sequence[str], target: str | None = None, *, states: bool = False,
+    scores: DataFrame, features: DataFrame, labels: DataFrame, champion: Model | None, spec: MonitoringSpec,
+    scoring: ScoringSpec, key: Sequence[str], target: str | None = None, *, states: bool = False,
 ) -> tuple[Batch, Batch, Edition]:  # fmt: skip
-    """Compare a scored batch with the rows that the champion learned from, column by column, and its scores.
+    """Compare a scored batch and its scores with those training rows that a batch of their day would hold.
 
-    Scores are compared over rows that the champion never saw only: of those it trained on, it remembers some, and
-    their scores differ from the reference without any drift.
+    Training rows of entities that were gone on their own day (customers who left by the day's file) are no part of the
+    reference, since no batch holds them. Scores are compared over rows that the champion never saw only: of those it
+    trained on, it remembers some, and their scores differ from the reference without any drift. A batch that consists
+    of training rows for the most part is compared with itself, which the verdict says. Where an entity has several rows
+    a day, it counts once.
+
+    Args:
+        scores: One row per key and batch.
+        features: One row per key.
+        labels: Outcomes that are known by now; with a score's key, it may have been trained on.
+        champion: The version whose reference is compared with; None without one.
+        spec: Which batch, and the bounds of the tests.
+        scoring: Which batch is scored.
+        key: Entity and time.
+        target: What an outcome speaks of besides; scores then have a probability for each.
+        states: Whether rows are states of entities over time, one per entity and batch.
 
     Returns:
         One row per column (see `drift.ColumnDrift`, categories as JSON) and one verdict row, each in place of this
@@ -80,10 +94,13 @@ def measure_drift(
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
     predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, target)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
-    columns = compare(predictors, profile_batch(rows, present), spec.drift)
+    entity = None if states else key[0]
+    columns = compare(predictors, profile_batch(rows, present, entity), spec.drift)
     of_scores = {SCORE: reference[SCORE]}
-    score = compare(of_scores, profile_batch(unseen, of_scores), spec.drift)[0]
-    told = {"batch": batch, "model_version": champion.version, **verdict(columns, score)}
+    score = compare(of_scores, profile_batch(unseen, of_scores, entity), spec.drift)[0]
+    trained = _trained_on(scored, labels, champion.card.unseen, key)
+    summed_up = verdict(columns, score, n_scored=scored.count(), n_trained=trained)
+    told = {"batch": batch, "model_version": champion.version, **summed_up}
     table = _drift_table([*columns, score], batch, champion.version)
     return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), edition(told, batch, newest)
 
@@ -93,6 +110,14 @@ def _batch(
 ) -> str | None:
     """The batch that drift and report speak of."""
     return spec.batch.isoformat() if spec.batch else batch_of(scores, features, scoring, moment, states=states)
+
+
+def _trained_on(scored: DataFrame, labels: DataFrame, unseen: Mapping[str, Any], key: Sequence[str]) -> int:
+    """How many of these rows the model was trained or calibrated on: their outcome is known, and it was known to it."""
+    seen = scored.where(~never_seen(unseen, key))
+    if unseen.get(LEARNED_UNTIL):
+        seen = seen.where(F.col(key[1]).cast("date") <= F.lit(unseen[LEARNED_UNTIL]).cast("date"))
+    return seen.join(labels.select(*key).distinct(), on=list(key), how="left_semi").count()
 
 
 def _first(rows: DataFrame, column: str) -> Any:
@@ -216,8 +241,20 @@ def _scored_batch(batches: pd.DataFrame, batch: str | None) -> Scored:
     return Scored(batch, counts[0], counts[1], counts[2], counts[3], float(row["gain"]), float(row["threshold"]))
 
 
-def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
-    """Histograms of the reference's columns over a batch, with the reference's bins, in one pass of the engine."""
+def profile_batch(
+    rows: DataFrame, reference: Mapping[str, ColumnProfile], entity: str | None = None
+) -> dict[str, ColumnProfile]:
+    """Histograms of the reference's columns over a batch, with the reference's bins.
+
+    Args:
+        rows: Rows of one day, with the reference's columns.
+        reference: Profiles by column.
+        entity: Column of the entity, where one has several rows; None where each row counts.
+
+    Returns:
+        Profiles by column.
+    """
+    entities = rows.select(entity).distinct().count() if entity else None
     pairs = F.array(
         *(F.struct(F.lit(name).alias("name"), _bin(name, profile).alias("bin")) for name, profile in reference.items())
     )
@@ -231,7 +268,7 @@ def profile_batch(rows: DataFrame, reference: Mapping[str, ColumnProfile]) -> di
         counts[row.name][None if pd.isna(row.bin) else str(row.bin)] = int(row.n)
     return {
         name: ColumnProfile(profile.kind, {key: n for key, n in counts[name].items() if key is not None},
-                            counts[name].get(None, 0), profile.edges)
+                            counts[name].get(None, 0), profile.edges, entities)
         for name, profile in reference.items()
     }  # fmt: skip
 

@@ -34,6 +34,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 inputs={
                     "scores": f"score_{use_case.noun}",
                     "features": f"feature_{use_case.noun}",
+                    "labels": f"label_{use_case.noun}",
                     "champion": "champion_model",
                     "spec": "params:monitoring",
                     "scoring": "params:batch_scoring",

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,12 @@ from lakehouse_ml.errors import TrainingError
 from lakehouse_ml.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
 from lakehouse_ml.models import Candidate, ModelCard
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import profile_categorical, profile_numeric, quantile_edges
+from lakehouse_ml.pipelines.monitoring.drift import (
+    profile_categorical,
+    profile_numeric,
+    quantile_edges,
+    score_edges,
+)
 from lakehouse_ml.pipelines.training.split import (
     HashSplit,
     SplitSpec,
@@ -83,20 +88,30 @@ class Rows:
         predictors: What is learned from.
         label: 0 or 1.
         entity: Whose row it is.
-        newest: The newest day of all rows, as text.
+        day: The day of its moment.
         scored: Whether a batch of its day would hold it: who left by the day's own file is not scored.
     """
 
     predictors: pd.DataFrame
     label: np.ndarray
     entity: np.ndarray
-    newest: str
+    day: np.ndarray
     scored: np.ndarray
 
     @property
     def entities_recur(self) -> bool:
         """Whether an entity has several rows, so that they tell of each other."""
         return len(pd.unique(self.entity)) < len(self.entity)
+
+    @property
+    def newest(self) -> str:
+        """The newest day of all rows, as text."""
+        return f"{pd.Timestamp(self.day.max()):%Y-%m-%d}"
+
+    def count_entities(self) -> int | None:
+        """Entities of the rows that a batch would hold, each counted once a day; None where that is every row."""
+        once_a_day = pd.DataFrame({"entity": self.entity, "day": self.day})[self.scored].drop_duplicates()
+        return len(once_a_day) if len(once_a_day) < self.scored.sum() else None
 
 
 @dataclass(frozen=True)
@@ -306,14 +321,14 @@ def _rows(
     rows = _sampled(model_input.where(F.col("part") == part), counts, spec, columns.key)
     table = collect(rows).sort_values(list(columns.key), ignore_index=True)
     entity, label = table[columns.key[0]], table["label"].to_numpy()
-    days = pd.to_datetime(table[columns.key[1]])
+    days = pd.to_datetime(table[columns.key[1]]).dt.tz_localize(None).dt.normalize()
     if KNOWN_AT in table:
         scored = ~((label == 1) & (pd.to_datetime(table[KNOWN_AT]) <= days).to_numpy())
     else:
         # Where entities recur, nothing has ended for them, and batches hold all of them.
         scored = (label == 0) | (not entity.is_unique)
     rows = predictors(table, columns.categorical, columns.numeric)
-    return Rows(rows, label, entity.to_numpy(), f"{days.max():%Y-%m-%d}", scored)
+    return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(scored))
 
 
 def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: Library) -> list[Trial]:
@@ -387,7 +402,8 @@ def _candidate(
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
     effects = np.abs(estimators.explain(model, sample, baseline)).mean(axis=0)
     # The reference must hold rows of the kind that batches hold, or every batch would drift.
-    alike, scored = train.scored, judged.rows.scored
+    reference = _reference(rows[train.scored], train.count_entities(), columns.categorical, columns.numeric)
+    reference |= _score_reference(judged.probability[judged.rows.scored], judged.rows.count_entities())
     card = ModelCard(
         library=spec.library,
         estimator=best.spec.estimator,
@@ -396,7 +412,7 @@ def _candidate(
         numeric=columns.numeric,
         threshold=judged.threshold,
         baseline=baseline,
-        reference=_reference(rows[alike], judged.probability[scored], columns.categorical, columns.numeric),
+        reference=reference,
         unseen=unseen,
         importance={name: round(float(effect), 6) for name, effect in zip(rows.columns, effects, strict=True)},
         metrics={name: float(value) for name, value in best.metrics.items()},
@@ -418,12 +434,17 @@ def _baseline(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[
 
 
 def _reference(
-    rows: pd.DataFrame, probability: np.ndarray, categorical: Sequence[str], numeric: Sequence[str]
+    rows: pd.DataFrame, entities: int | None, categorical: Sequence[str], numeric: Sequence[str]
 ) -> dict[str, Any]:
-    numbers = {name: rows[name].to_numpy(dtype=float, na_value=np.nan) for name in numeric} | {SCORE: probability}
+    numbers = {name: rows[name].to_numpy(dtype=float, na_value=np.nan) for name in numeric}
     profiles = {name: profile_numeric(values, quantile_edges(values)) for name, values in numbers.items()}
     profiles |= {name: profile_categorical(rows[name].tolist()) for name in categorical}
-    return {name: profile.to_dict() for name, profile in profiles.items()}
+    return {name: replace(profile, entities=entities).to_dict() for name, profile in profiles.items()}
+
+
+def _score_reference(probability: np.ndarray, entities: int | None) -> dict[str, Any]:
+    profile = profile_numeric(probability, score_edges(probability))
+    return {SCORE: replace(profile, entities=entities).to_dict()}
 
 
 def _trial_table(trials: Sequence[Trial], best: Trial) -> pd.DataFrame:
