@@ -101,7 +101,7 @@ def test_a_metric_that_is_not_a_number_reaches_no_floor(monkeypatch: pytest.Monk
     verdict = judge(first_model(FAIR), LOW, QUICK)
 
     assert verdict.decision == "refuse"
-    assert "F1 is nan" in verdict.reason
+    assert "F1 can't be measured and has to reach 0.0000" in verdict.reason
 
 
 # --- against an incumbent

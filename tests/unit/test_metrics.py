@@ -98,14 +98,23 @@ def test_one_class_has_nothing_to_rank_and_raises_no_warning(only: int) -> None:
 
     assert math.isnan(measured["roc_auc"])
     assert math.isnan(measured["average_precision"])
-    assert measured["recall"] == pytest.approx(only / 3)
+    assert measured["accuracy"] == pytest.approx(1 / 3 if only else 2 / 3)
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_model_that_never_predicts_has_precision_and_f1_of_zero() -> None:
+@pytest.mark.parametrize("threshold", [0.5, 0.9], ids=["false alarms", "silence"])
+def test_without_a_positive_case_precision_recall_and_f1_can_not_be_measured(threshold: float) -> None:
+    measured = classification_metrics([0, 0, 0], [0.2, 0.4, 0.6], threshold)
+
+    assert [name for name, value in measured.items() if not math.isnan(value)] == ["accuracy"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_never_predicts_has_no_precision_and_finds_nothing() -> None:
     measured = classification_metrics([1, 0, 0], [0.1, 0.2, 0.3], 0.9)
 
-    assert (measured["precision"], measured["recall"], measured["f1"]) == (0.0, 0.0, 0.0)
+    assert math.isnan(measured["precision"])
+    assert (measured["recall"], measured["f1"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +160,11 @@ def test_weighted_metrics_equal_those_of_scikit_learn(table: list[tuple[int, flo
     decision = (probability >= threshold).astype(float)
     counted = {"sample_weight": weight}
     assert ours["accuracy"] == pytest.approx(reference.accuracy_score(outcome, decision, **counted))
-    for name in ("precision", "recall", "f1"):
+    positive, predicted = np.sum(outcome * weight) > 0, np.sum(decision * weight) > 0
+    for name, measurable in (("precision", positive and predicted), ("recall", positive), ("f1", positive)):
         score = getattr(reference, f"{name}_score")
-        assert ours[name] == pytest.approx(score(outcome, decision, zero_division=0, **counted)), name
+        expected = score(outcome, decision, zero_division=0, **counted) if measurable else math.nan
+        assert ours[name] == pytest.approx(expected, nan_ok=True), name
     if both_classes(outcome, weight):
         # scikit-learn's ROC AUC takes a class without weight for present, hence the condition.
         assert ours["roc_auc"] == pytest.approx(reference.roc_auc_score(outcome, probability, **counted))
@@ -277,11 +288,11 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_ranking_metrics_of_one_class_have_no_interval() -> None:
+def test_what_can_not_be_measured_has_no_interval() -> None:
     intervals = bootstrap_intervals([0, 0, 0], [0.1, 0.2, 0.9], 0.5, resamples=20, seed=0)
 
-    assert all(math.isnan(end) for end in (*intervals["roc_auc"], *intervals["average_precision"]))
-    assert intervals["recall"] == (0.0, 0.0)
+    assert all(math.isnan(end) for name in METRICS if name != "accuracy" for end in intervals[name])
+    assert intervals["accuracy"][0] < intervals["accuracy"][1]
 
 
 @pytest.mark.filterwarnings("error")

@@ -84,6 +84,12 @@ def test_a_version_without_a_verdict_or_with_one_that_tells_too_little_is_not_ju
         assert (row["status"], row["worse_in"]) == ("not_judged", "")
 
 
+def test_a_hold_out_on_which_nobody_was_named_is_still_compared_by_what_it_has() -> None:
+    row = judged(batch(), verdicts=VERDICTS.assign(precision=np.nan))
+    assert row["status"] == "as_expected"
+    assert isnan(row["expected_precision"])
+
+
 def test_without_any_outcome_there_is_no_row_and_the_types_are_there() -> None:
     none = judge_performance(pd.DataFrame([batch()]).head(0), VERDICTS, SPEC)
     some = judge_performance(pd.DataFrame([batch()]), VERDICTS, SPEC)

@@ -295,11 +295,15 @@ def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, f
 def _broken_floors(measured: Verdict, floors: Floors) -> str | None:
     # "not >=" where "<" would let a NaN pass.
     broken = [
-        f"{TITLES[name]} is {measured.metrics[name]:.4f} and has to reach {minimum:.4f}"
+        f"{TITLES[name]} {_value(measured.metrics[name])} and has to reach {minimum:.4f}"
         for name, minimum in floors.minima.items()
         if not measured.metrics[name] >= minimum
     ]
     return f"The candidate misses a minimum: {'; '.join(broken)}." if broken else None
+
+
+def _value(metric: float) -> str:
+    return "can't be measured" if math.isnan(metric) else f"is {metric:.4f}"
 
 
 def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:

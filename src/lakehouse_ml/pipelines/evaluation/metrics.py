@@ -51,8 +51,9 @@ def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold
         threshold: Rows with `probability >= threshold` are predicted positive.
 
     Returns:
-        One value in [0, 1] for each name in `METRICS`. A ratio with nothing in its denominator is 0; the two
-        ranking metrics are NaN when only one class is present, since there is nothing to rank.
+        One value in [0, 1] for each name in `METRICS`, NaN where nothing can be measured: precision, recall and F1
+        without a positive row, precision where no row is predicted positive, and the two ranking metrics where only
+        one class is present.
 
     Raises:
         ValueError: If the rows are unusable, see `checked_rows`.
@@ -62,11 +63,13 @@ def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold
     happened, score = checked_rows(outcome, probability)
     decision = (score >= threshold).astype(np.float64)
     both = 0 < happened.sum() < happened.size
-    # One call for all three: most of the time goes into the check of its input that every call repeats.
-    at_threshold = metrics.precision_recall_fscore_support(happened, decision, average="binary", zero_division=0)
+    positives, predicted = happened.sum(), decision.sum()
+    hits = float(np.sum(happened * decision))
     values = (
         metrics.accuracy_score(happened, decision),
-        *at_threshold[:3],
+        hits / predicted if positives and predicted else np.nan,
+        hits / positives if positives else np.nan,
+        2 * hits / (positives + predicted) if positives else np.nan,
         metrics.roc_auc_score(happened, score) if both else np.nan,
         metrics.average_precision_score(happened, score) if both else np.nan,
     )
@@ -133,8 +136,8 @@ def bootstrap_intervals(
             groups are then drawn. None takes all rows as independent.
 
     Returns:
-        (low, high) for each name in `METRICS`. Resamples of a single class say nothing about the two ranking
-        metrics and are left out there; both ends are NaN when no other resample exists.
+        (low, high) for each name in `METRICS`. Resamples in which a metric can't be measured are left out there; both
+        ends are NaN when no other resample exists.
 
     Raises:
         ValueError: If the rows or groups are unusable, or `resamples` or `level` is out of range.
@@ -317,9 +320,9 @@ class _Ranking:
         hit, predicted = (hits[:, steps - 1], rows[:, steps - 1]) if steps else (none, none)
         return {
             "accuracy": 1.0 - (predicted + positives - 2 * hit) / total,
-            "precision": _ratio(hit, predicted, empty=0.0),
-            "recall": _ratio(hit, positives, empty=0.0),
-            "f1": _ratio(2 * hit, predicted + positives, empty=0.0),
+            "precision": _ratio(hit, np.where(positives > 0, predicted, 0.0), empty=np.nan),
+            "recall": _ratio(hit, positives, empty=np.nan),
+            "f1": _ratio(2 * hit, np.where(positives > 0, predicted + positives, 0.0), empty=np.nan),
             "roc_auc": _roc_auc(hits, rows),
             "average_precision": _average_precision(hits, rows),
         }

@@ -128,7 +128,7 @@ def _judged(
         if promised is None or name in promised
     }
     low, high = wilson(hits, positives)
-    known = not any(math.isnan(expected.get(name, math.nan)) for name in ("recall", "precision", "n_positives"))
+    known = not any(math.isnan(expected.get(name, math.nan)) for name in ("recall", "n_positives"))
     worse: list[str] = []
     status: Status = "few" if positives < spec.min_positives else "not_judged"
     if known and status != "few":
@@ -146,7 +146,7 @@ def _worse(
     """What is lower than on the hold-out beyond chance."""
     of_holdout = round(expected["n_positives"])
     found = round(expected["recall"] * of_holdout)
-    named_there = round(found / expected["precision"]) if expected["precision"] else 0
+    named_there = round(found / expected["precision"]) if expected["precision"] > 0 else 0
     worse = []
     if is_lower(hits, positives, found, of_holdout, alpha):
         worse.append("recall")
