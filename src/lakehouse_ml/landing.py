@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from lakehouse_ml.errors import LandingError
+
+_SIMULATED = re.compile(r"_simulated(\.|$)")
+
+
+def is_simulated(name: str) -> bool:
+    """Whether a file is simulated, by its name: it ends in `_simulated`, as the names of all generated samples do."""
+    return bool(_SIMULATED.search(name.rsplit("/", 1)[-1]))
 
 
 @dataclass(frozen=True)

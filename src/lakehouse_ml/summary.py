@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,9 +93,9 @@ def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     told: list[str] = []
     quiet: list[str] = []
     many = len(use_case.sources) > _FEW_SOURCES
-    for name in use_case.sources:
-        files = _stored(catalog, f"{use_case.name}.manifest_{name}")
-        if files is not None and len(files):
+    arrived = _files(use_case, catalog)
+    for name, files in arrived.items():
+        if len(files):
             refused = int(files["n_quarantined"].sum())
             gone = catalog.get(f"{use_case.name}.landing_{name}")
             vanished = gone.vanished() if isinstance(gone, LandingFiles) else []
@@ -108,7 +109,16 @@ def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
             )
     if quiet:
         told.append(f"rows, none refused at parsing: {', '.join(quiet)}")
-    return [_line("landed", text) for text in told]
+    from lakehouse_ml.report.cautions import simulated_sentence
+
+    simulated = simulated_sentence(arrived)
+    return [_line("landed", text) for text in told] + ([_line("", simulated.replace("`", ""))] if simulated else [])
+
+
+def _files(use_case: UseCase, catalog: DataCatalog) -> dict[str, pd.DataFrame]:
+    """The stored manifest of each landing table, by name."""
+    stored = {name: _stored(catalog, f"{use_case.name}.manifest_{name}") for name in use_case.sources}
+    return {name: files for name, files in stored.items() if files is not None}
 
 
 def _rows_in_files(files: pd.DataFrame) -> str:
@@ -151,8 +161,10 @@ def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
     """Days within which an outcome of a day looks ahead; None where the use case has none."""
     if use_case.recurring:
         return None
-    days: int = catalog.load(f"params:{use_case.name}.population").horizon_days
-    return days
+    from lakehouse_ml.population import PopulationSpec
+
+    # Kedro reads parameters into their type only where a node of the run takes them.
+    return PopulationSpec.model_validate(catalog.load(f"params:{use_case.name}.population")).horizon_days
 
 
 def _learned(use_case: UseCase, run: Run) -> list[str]:
@@ -176,7 +188,15 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
     lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
-    return lines + _further(metrics, use_case)
+    return lines + _further(metrics, use_case) + _perfect(metrics, use_case, catalog)
+
+
+def _perfect(metrics: pd.DataFrame, use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """A caution where a metric is perfect; nothing elsewhere."""
+    from lakehouse_ml.report.cautions import perfect_sentence
+
+    caution = perfect_sentence(metrics, use_case.wording.within(_horizon(use_case, catalog)))
+    return [_line("caution", click.style(caution, fg="yellow"))] if caution else []
 
 
 def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
@@ -203,9 +223,14 @@ def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
             band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
-            beside = f"{other.value:.3f}" if other is not None else ""
-            lines.append(_line("", f"{titles[metric]:<22}{f'{mine.value:.3f}{band}':<28}{beside}".rstrip()))
+            beside = _decimal(other.value) if other is not None else ""
+            lines.append(_line("", f"{titles[metric]:<22}{f'{_decimal(mine.value)}{band}':<28}{beside}".rstrip()))
     return lines
+
+
+def _decimal(value: float) -> str:
+    """Three digits; a dash where nothing could be measured."""
+    return f"{value:.3f}" if not math.isnan(value) else "-"
 
 
 def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
@@ -228,6 +253,7 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     return [
         _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions or 'none')}"),
         *_future(batch),
+        *_assumed(use_case, catalog, batch),
     ]
 
 
@@ -237,6 +263,17 @@ def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | Non
 
     file = catalog.get(name)
     return file.address_of(batch) if isinstance(file, RecordedFile) else None
+
+
+def _assumed(use_case: UseCase, catalog: DataCatalog, batch: str) -> list[str]:
+    """Says that no file tells the day of a batch; nothing where one does."""
+    from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
+    from lakehouse_ml.report.cautions import assumed_day, assumed_day_sentence
+
+    ingestion = IngestionSpec.model_validate(catalog.load(f"params:{use_case.name}.data_ingestion"))
+    if batch != assumed_day(use_case, _files(use_case, catalog), ingestion):
+        return []
+    return [_line("", assumed_day_sentence(batch).replace("`", ""))]
 
 
 def _future(batch: str) -> list[str]:
@@ -251,10 +288,13 @@ def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     drift = _stored(catalog, f"{use_case.name}.verdict_drift")
     if drift is None or drift.empty:
         return [_line("drift", "not assessable: nothing is scored yet")]
+    from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
+
     batch = _monitored_batch(use_case, catalog)
     told = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")
     newest = told.iloc[-1]
-    lines = [_line("drift", f"{click.style(newest.status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
+    status = STATUS_WORDS.get(newest.status, newest.status)
+    lines = [_line("drift", f"{click.style(status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
     return lines + _real(use_case, catalog)
 
 

@@ -458,8 +458,27 @@ def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
          "average_precision": (1 / 1 + 2 / 3 + 3 / 4) / 3}
     )  # fmt: skip
     assert (second["batch"], second["n_rows"], second["n_positives"], second["accuracy"]) == ("2024-04-30", 2, 0, 1.0)
-    assert isnan(second["roc_auc"])
-    assert isnan(second["average_precision"])
+    assert all(isnan(second[name]) for name in MEASURES)
+
+
+MEASURES = ("precision", "recall", "f1", "roc_auc", "average_precision")
+
+
+def test_a_day_without_a_case_has_nulls_in_the_stored_table_beside_the_numbers_of_others(
+    spark: Any, tmp_path: Path
+) -> None:
+    scores = [
+        ("A", MARCH, 0.9, M, "1"),
+        ("B", MARCH, 0.1, M, "1"),
+        ("C", APRIL, 0.9, A, "1"),
+        ("D", APRIL, 0.1, A, "1"),
+    ]
+    outcomes = {("A", MARCH): "Yes", ("B", MARCH): "No", ("C", APRIL): "No", ("D", APRIL): "No"}
+    table = DeltaTable(filepath=str(tmp_path / "live"), frame="pandas")
+    table.save(measure_live(joined(spark, scores, outcomes), monitoring()))
+    stored = spark.read.format("delta").load(str(tmp_path / "live")).orderBy("batch").collect()
+    assert [[row[name] for name in MEASURES] for row in stored] == [[1.0] * 5, [None] * 5]
+    assert [row["accuracy"] for row in stored] == [1.0, 0.5]
 
 
 def test_two_versions_that_scored_one_batch_are_told_apart(spark: Any) -> None:

@@ -721,7 +721,7 @@ def test_a_batch_of_training_rows_is_compared_with_itself_and_says_little() -> N
     told = verdict(columns, score, n_scored=3658, n_trained=2912)
     assert told["status"] == "not_assessable"
     assert told["reason"].startswith(
-        "2,912 of 3,658 scored rows were training rows, so this says little about change yet: 1 of 1 columns"
+        "2,912 of 3,658 scored rows were training rows, whose comparison tells nothing yet: 1 of 1 columns"
     )
     assert verdict(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
 

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lakehouse_ml.landing import is_simulated
 from lakehouse_ml.models import ModelCard, Standing
+from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS, Economics, classification_metrics
-from lakehouse_ml.report import charts, sections
+from lakehouse_ml.report import cautions, charts, sections
 from lakehouse_ml.report.page import Page, Section, render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.use_cases.churn import CHURN
@@ -490,14 +492,29 @@ def test_a_line_is_broken_where_a_day_is_missing_and_not_where_batches_lie_a_mon
     assert np.isfinite(charts._broken(monthly, np.arange(3.0), charts._usual_step(monthly))[1]).all()
 
 
-def test_a_measure_without_meaning_is_a_gap_and_a_wrong_batch_is_none() -> None:
-    none = {"precision": 0.0, "recall": 0.0, "f1": 0.0}
-    nobody_left = batches("2025-01-01", n_positives=0, accuracy=0.9, **none)
-    nobody_named = batches("2025-01-02", n_positives=20, accuracy=0.8, **none)
-    all_wrong = batches("2025-01-03", n_positives=20, accuracy=0.7, **none)
-    live = pd.concat([nobody_left, nobody_named, all_wrong])
-    assert np.isnan(sections.known_values(live, "precision")).tolist() == [False, True, False]
-    assert np.isnan(sections.known_values(live, "recall")).tolist() == [True, False, False]
+def test_what_can_not_be_measured_is_a_gap_in_the_picture_and_a_dash_in_the_tables() -> None:
+    nothing = dict.fromkeys(("precision", "recall", "f1", "roc_auc"), np.nan)
+    live = pd.concat([batches("2025-01-01", n_positives=0, n_named=3, n_hits=0, **nothing), batches("2025-01-02"),
+                      batches("2025-01-03", n_named=0, n_hits=0, precision=np.nan, recall=0.0, f1=0.0)])  # fmt: skip
+    section = outcomes(live)
+    assert [row[4:] for row in section.grids[0].rows[::2]] == [("–", "–", "–", "–"), ("–", "0.000", "0.000", "0.800")]
+    assert "precision from 0.500 to 0.500" in section.pictures[0].alt
+    seen = replace(GIVEN, live=live, batches=pd.DataFrame({"batch": ["2025-01-01"], "n_rows": [90], "n_named": [3]}))
+    (trend,) = [section for section in page(seen).sections if section.key == "trend"]
+    assert trend.grids[0].rows[0][-3:] == ("–", "–", "–")
+
+
+def test_a_hold_out_on_which_nothing_can_be_measured_has_dashes_and_no_numbers_in_words() -> None:
+    nothing = ("precision", "recall", "f1", "roc_auc", "average_precision")
+    metrics = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"].isin(nothing)))
+    given = page(replace(GIVEN, metrics=metrics))
+    assert {tile.label: tile.value for tile in given.tiles}["F1 on unseen rows"] == "–"
+    judgement, segments = (next(s for s in given.sections if s.key == key) for key in ("judgement", "segments"))
+    assert {row[0]: row[1] for row in judgement.grids[0].rows}["recall"] == "–"
+    assert segments.grids[0].rows[0][3:7] == ("–", "–", "–", "–")
+    assert "nan" not in render(given).lower().replace("financ", "")
+    silent = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"] == "precision"))
+    assert any("; it names none. Measured on" in text for text in page(replace(GIVEN, metrics=silent)).summary)
 
 
 def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> None:
@@ -730,3 +747,93 @@ def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture_of_it
     said = read(replace(GIVEN, drift=few, drift_verdict=verdict))
     assert "No column could be tested." in said.text
     assert len(pictures(said)) == len(pictures(read())) - 1
+
+
+# --- what must be known before the numbers are believed
+
+
+def arrived(*names: str) -> Source:
+    return replace(SOURCE, files=pd.concat([files(name=name) for name in names], ignore_index=True))
+
+
+def test_simulated_files_are_said_to_be_simulated_first_of_all_and_so_is_a_part_of_them() -> None:
+    whole = page(replace(GIVEN, sources={"customers": arrived("customers_simulated.csv"), "outcomes": NO_SOURCE}))
+    assert whole.summary[0].startswith("All data are simulated (file names that end in `_simulated` say so)")
+    part = page(replace(GIVEN, sources={"customers": arrived("a/c_simulated.csv", "c_2025-01-31.csv")}))
+    assert "simulated (file names that end in `_simulated` say so): 1 of 2 files of customers." in part.summary[0]
+    assert not any("simulated" in text for text in page(GIVEN).summary)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("customers_simulated.csv", True),
+        ("telemetry/telemetry_2015-01-01_simulated.parquet", True),
+        ("customers_simulated.csv.gz", True),
+        ("customers_simulated", True),
+        ("customers.csv", False),
+        ("customers_simulated/customers.csv", False),
+        ("simulated_2025-01-31.csv", False),
+    ],
+)
+def test_a_file_is_simulated_if_its_name_ends_so(name: str, expected: bool) -> None:
+    assert is_simulated(name) is expected
+
+
+def ingestion() -> IngestionSpec:
+    return IngestionSpec(snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31))
+
+
+def test_the_day_of_a_file_without_a_date_is_conf_s_and_the_day_of_machines_is_their_own() -> None:
+    def day(use_case: Any, **names: str) -> str | None:
+        return cautions.assumed_day(use_case, {table: files(name=name) for table, name in names.items()}, ingestion())
+
+    assert day(CHURN, customers="customers.csv") == "2024-12-31"
+    assert day(CHURN, customers="customers_2024-12-31.csv", outcomes="outcomes.csv") is None
+    assert day(PREDICTIVE_MAINTENANCE, machines="machines.csv", telemetry="telemetry.csv") is None
+
+
+def test_a_batch_whose_day_no_file_tells_is_never_as_of_that_day() -> None:
+    given = replace(GIVEN, assumed_day="2025-01-31", drift_verdict=None)
+    told = read(given).text
+    assert "300 customers were scored in batch 2025-01-31; 60 of them" in told
+    assert "The day of batch 2025-01-31 is not known: its file has no date in its name, so snapshot_default" in told
+    assert {tile.label: tile.note for tile in page(given).tiles}["Scored"] == "batch 2025-01-31, day unknown"
+    assert "as of 2025-01-31" not in told
+    assert "2025-03-02" not in told  # the end of a horizon that begins on that day
+    assert "as of 2025-01-31" in read(replace(GIVEN, assumed_day="2024-12-31")).text
+
+
+def perfect(n_positives: int, **changed: float) -> pd.DataFrame:
+    metrics = GIVEN.metrics.assign(n_positives=n_positives)
+    return metrics.assign(value=[changed.get(name, value) for name, value in
+                                 zip(metrics["metric"], metrics["value"], strict=True)])  # fmt: skip
+
+
+def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:
+    given = page(replace(GIVEN, metrics=perfect(7, roc_auc=0.99996, average_precision=1.0)))
+    (caution,) = [text for text in given.summary if "don't rely on it yet" in text]
+    assert caution == (
+        "ROC-AUC and average precision of 1.000 on 7 customers who left within 30 days: don't rely on it yet. So few "
+        "cases may be told apart by chance; wait for more. A column may hold the outcome already (a leak): check of "
+        "the strongest features (tenure_months, contract) that each is known before the outcome, and that no row "
+        "stands in the files twice under other keys."
+    )
+    assert caution in list(given.steps)
+    many = page(replace(GIVEN, metrics=perfect(300, f1=1.0))).summary
+    assert any(text.startswith("F1 of 1.000 on 300 customers") and "by chance" not in text for text in many)
+    assert not any("don't rely" in text for text in page(GIVEN).summary)
+
+
+def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -> None:
+    few = GIVEN.drift.assign(psi=np.nan, p_adjusted=np.nan, status="too_few_rows", reason="Too few.")
+    verdict = {"status": "not_assessable", "reason": "0 of 2 columns were tested; score: too few rows."}
+    drifts = pd.DataFrame({"batch": ["2025-01-31"], "status": ["not_assessable"]})
+    scored = pd.DataFrame({"batch": ["2025-01-31"], "n_rows": [300], "n_named": [60]})
+    given = replace(GIVEN, drift=few, drift_verdict=verdict, drift_verdicts=drifts, batches=scored)
+    told = read(given).text
+    assert "Change since training: not assessable. 0 of 2 columns were tested" in told
+    assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", told)
+    (section,) = [section for section in page(given).sections if section.key == "drift"]
+    assert [row[1:4] for row in section.grids[0].rows] == [("–", "–", "too few rows")] * 3
+    assert "those customers who were still there" in section.sentences[1]

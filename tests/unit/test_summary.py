@@ -20,7 +20,6 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.models import Standing
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.tables import Batch
 
 WHOLE_LIFE = """
@@ -44,6 +43,7 @@ churn
             make run LANDING=<folder> LAKE=data/mine   the same on your own files"""
 
 Told = Callable[..., str]
+INGESTION = {"snapshot_pattern": r"(\d{4}-\d{2}-\d{2})", "snapshot_default": "2024-10-31"}
 
 
 def stages(*names: str, of: str = "churn") -> Pipeline:
@@ -125,7 +125,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         others = {
             "churn.promotion_model": MemoryDataset(standing or Standing("10")),
             "churn.report_actions": HandedList(filepath=str(tmp_path / "actions.csv")),
-            "params:churn.population": MemoryDataset(PopulationSpec(horizon_days=30)),
+            # As conf has them: a run of other stages reads them into no type.
+            "params:churn.population": MemoryDataset({"horizon_days": 30}),
+            "params:churn.data_ingestion": MemoryDataset(INGESTION),
         }
         return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0, lake))
 
@@ -280,6 +282,40 @@ def test_the_newest_batch_of_drift_is_told(told: Told) -> None:
     assert lines(told("monitoring", verdict_drift=drift), "drift") == ["alarm: Nothing moved."]
 
 
+def test_codes_of_drift_are_words(told: Told) -> None:
+    drift = TABLES["verdict_drift"].assign(status="not_assessable", reason="0 of 2 columns were tested.")
+    assert lines(told("monitoring", verdict_drift=drift), "drift") == ["not assessable: 0 of 2 columns were tested."]
+
+
+def test_a_batch_whose_day_no_file_tells_says_so_and_one_that_is_dated_does_not(told: Told) -> None:
+    october = pd.DataFrame({"batch": ["2024-10-31"]})
+    tables = {"score_customers": october, "score_actions": Batch(october, "batch", ("2024-10-31",))}
+    said = "The day of batch 2024-10-31 is not known: its file has no date in its name, so snapshot_default"
+    assert said in told("batch_scoring", **tables)
+    assert said not in told("batch_scoring")
+    dated = manifest((5000, 0)).assign(source_file="customers_2024-10-31.csv")
+    assert said not in told("batch_scoring", **tables, manifest_customers=dated)
+
+
+def test_simulated_files_are_said_to_be_simulated(told: Told) -> None:
+    simulated = manifest((5000, 0)).assign(source_file="customers_simulated.csv")
+    text = told("data_ingestion", manifest_customers=simulated)
+    assert "Part of the data is simulated" in text
+    assert "1 of 1 files of customers" in text
+    assert "simulated" not in told("data_ingestion", manifest_customers=manifest((5000, 10)))
+
+
+def test_what_can_not_be_measured_has_a_dash_and_perfect_scores_a_caution(told: Told) -> None:
+    metrics = HOLDOUT.assign(n_positives=7)
+    metrics.loc[metrics["metric"] == "f1", ["value", "low", "high"]] = np.nan
+    metrics.loc[metrics["metric"] == "roc_auc", "value"] = 1.0
+    text = told("evaluation", metrics_holdout=metrics)
+    assert "            F1                    -                           -" in text.splitlines()
+    (caution,) = lines(text, "caution")
+    assert caution.startswith("ROC-AUC of 1.000 on 7 customers who left within 30 days: don't rely on it yet.")
+    assert lines(told("evaluation"), "caution") == []
+
+
 def test_a_list_outside_of_the_working_folder_has_its_whole_path(
     told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,3 +400,15 @@ def test_without_those_measures_there_is_no_such_line(tmp_path: Path) -> None:
     holdout = MACHINES["metrics_holdout"]
 
     assert "any failure" not in told_of_machines(tmp_path, "evaluation", metrics_holdout=holdout.head(1))
+
+
+def test_perfect_scores_of_machines_are_counted_by_failures_and_not_by_the_predictions_before_them(
+    tmp_path: Path,
+) -> None:
+    metrics = MACHINES["metrics_holdout"].assign(n_positives=56)
+    metrics.loc[metrics["metric"] == "n_failures", "value"] = 7.0
+    perfect = metrics.assign(value=metrics["value"].mask(metrics["segment"] == "all", 1.0))
+    (caution,) = lines(told_of_machines(tmp_path, "evaluation", metrics_holdout=perfect), "caution")
+    assert caution.startswith(
+        "F1 of 1.000 on 7 failures: don't rely on it yet. So few cases may be told apart by chance"
+    )

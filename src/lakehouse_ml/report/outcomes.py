@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
 from lakehouse_ml.report.page import Grid, Section, Tile, Tone
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def performance_sentence(judged: Mapping[str, Any], words: Wording) -> str:
     expected = round(float(judged["expected_recall"]) * n)
     said += f"; {expected:,} were expected from the hold-out (95 % interval of what was seen: {low:,} to {high:,})."
     named = int(judged["n_named"])
-    if named:
+    if named and not math.isnan(judged["expected_precision"]):
         right = round(float(judged["expected_precision"]) * named)
         said += f" Of {named:,} that it named, {hits:,} {words.happened}; {right:,} were expected."
     if not math.isnan(judged["roc_auc"]):
@@ -99,13 +100,13 @@ def label_sentences(labels: pd.DataFrame, words: Wording) -> Iterator[str]:
         )
 
 
-def label_grid(labels: pd.DataFrame, words: Wording) -> Grid:
-    """Known outcomes, day by day, newest first."""
+def label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | None = None) -> Grid:
+    """Known outcomes, day by day, newest first; a day that conf assumed says so."""
+    counts = ("n_snapshot", "n_outcomes", "n_labels", "n_positives", "n_contradicted", "n_unknown", "n_returned")
     rows = [
-        (r.day, *(f"{int(n):,}" for n in (r.n_snapshot, r.n_outcomes, r.n_labels, r.n_positives, r.n_contradicted,
-                                          r.n_unknown, r.n_returned)))
+        (f"{r.day} (assumed)" if r.day == assumed_day else r.day, *(f"{int(getattr(r, name)):,}" for name in counts))
         for r in labels.sort_values("day", ascending=False).itertuples()
-    ]  # fmt: skip
+    ]
     heads = (
         "day", "in the snapshot", "in outcome files", "used", f"{words.who} {words.happened}", "contradicting",
         "of nobody known", "seen again later",
@@ -118,7 +119,7 @@ def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words:
     title = "From batch to batch"
     if not len(batches):
         return Section("trend", title, ["Nothing is scored yet."])
-    status = {row.batch: row.status.replace("_", " ") for row in drift.itertuples()} if len(drift) else {}
+    status = {row.batch: STATUS_WORDS[row.status] for row in drift.itertuples()} if len(drift) else {}
     known = {row.batch: row for row in live.itertuples()} if len(live) else {}
     rows = [
         (b.batch, f"{int(b.n_rows):,}", f"{int(b.n_named):,}", f"{b.n_named / b.n_rows:.1%}",
@@ -131,7 +132,7 @@ def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words:
     )  # fmt: skip
     numeric = frozenset({1, 2, 3, 5, 6, 7, 8, 9, 10})
     said = ["Recall, precision and ROC-AUC are of real outcomes; a dash says that none is known, or that it has no "
-            "meaning: no recall where it happened to nobody, no precision where nobody was named."]  # fmt: skip
+            "meaning: none of them where it happened to nobody, no precision where nobody was named."]  # fmt: skip
     if len(rows) <= _SHOWN_BATCHES:
         return Section("trend", title, said, (), [Grid("All batches, newest first", heads, rows, numeric)])
     first = Grid(f"The newest {_SHOWN_BATCHES} of {len(rows):,} batches", heads, rows[:_SHOWN_BATCHES], numeric)
@@ -144,7 +145,7 @@ def _seen(row: Any) -> tuple[str, ...]:
         return ("–",) * 6
     n, positives, named, hits = (int(getattr(row, name)) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
     return (
-        f"{n:,}", f"{positives:,}", f"{hits:,}", _share(hits, positives), _share(hits, named),
+        f"{n:,}", f"{positives:,}", f"{hits:,}", _share(hits, positives), _share(hits, named if positives else 0),
         "–" if pd.isna(row.roc_auc) else f"{row.roc_auc:.3f}",
     )  # fmt: skip
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from lakehouse_ml.models import ModelCard, Standing
 from lakehouse_ml.pipelines.evaluation.metrics import TITLES, Economics
-from lakehouse_ml.report import charts, measured, outcomes
+from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
+from lakehouse_ml.report import cautions, charts, measured, outcomes
 from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _SHOWN_BATCHES = 12
 _RARE = 0.05
 _CALIBRATION_BINS = 10
 _95_PERCENT = 1.959964
+# Stands where nothing can be measured.
+_DASH = "–"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Material:
         drift_verdicts: One row per batch.
         labels: How many outcomes are known, one row per day; None where they don't come later.
         performance: How outcomes compare with the hold-out; None where none is known.
+        assumed_day: The day that conf gives to files whose names tell none; None where each day is known.
     """
 
     words: Wording
@@ -136,6 +140,7 @@ class Material:
     drift_verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     labels: pd.DataFrame | None = None
     performance: Mapping[str, Any] | None = None
+    assumed_day: str | None = None
 
 
 def page(given: Material) -> Page:
@@ -160,6 +165,7 @@ def page(given: Material) -> Page:
 
 def _summary(given: Material) -> Iterator[str]:
     words = given.words
+    yield from filter(None, [_simulated(given)])
     if given.performance:
         yield outcomes.performance_sentence(given.performance, words)
     quiet = _quiet(given)
@@ -175,31 +181,60 @@ def _summary(given: Material) -> Iterator[str]:
         told = _listed([f"{_n(_counts(given.sources[name])[0])} of {name}" for name in quiet])
         yield f"All other rows that were read are clean: {told}."
     precision, recall = (_metric(given, name) for name in ("precision", "recall"))
-    if recall is not None and precision is not None:
+    if recall is not None:
+        right = "it names none" if precision is None else (
+            f"of those that it names, {_of_100(precision)} do {words.happens}"
+        )  # fmt: skip
         yield (
             f"Of {words.all} {words.who} {words.happens}, the new model (version {given.version}) finds "
-            f"{_of_100(recall)}; of those that it names, {_of_100(precision)} do {words.happens}. Measured on "
-            f"{_unseen_rows(given)} that it never saw."
+            f"{_of_100(recall)}; {right}. Measured on {_unseen_rows(given)} that it never saw."
         )
+    yield from filter(None, [_perfect(given)])
     if words.measured:
         yield from filter(None, [measured.sentence(words.measured.summary, _known(given, "candidate"))])
     yield _verdict_sentence(given)
     yield from filter(None, [_nothing_new(given)])
     batch, n, positive, *_ = given.batch
     if batch and given.horizon_days:
+        until = "" if _day_is_assumed(given) else f", by {outcomes.last_day(batch, given.horizon_days)}"
         yield (
-            f"{_n(n)} {words.many} were scored as of {batch}; {_n(positive)} of them reach the threshold of "
-            f"{given.batch.threshold:.2f}, and so {words.named}, by {outcomes.last_day(batch, given.horizon_days)}. "
-            f"{_whom(given)}"
+            f"{_n(n)} {words.many} were scored {_as_of(given)}; {_n(positive)} of them reach the threshold of "
+            f"{given.batch.threshold:.2f}, and so {words.named}{until}. {_whom(given)}"
         )
     elif batch:
         listed = words.listed.format(n=_n(len(given.actions)), entities=_count(len(given.actions), words.entity))
         yield (
-            f"{_n(n)} {words.many}{_of_entities(given)} were scored as of {batch}; {_n(positive)} of them reach the "
+            f"{_n(n)} {words.many}{_of_entities(given)} were scored {_as_of(given)}; {_n(positive)} of them reach the "
             f"threshold of {given.batch.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
         )
+    if _day_is_assumed(given):
+        yield cautions.assumed_day_sentence(str(batch))
     if given.drift_verdict:
-        yield f"Change since training: {_DRIFT[given.drift_verdict['status']][0]}."
+        status, reason = given.drift_verdict["status"], given.drift_verdict["reason"]
+        yield f"Change since training: {_DRIFT[status][0]}." + (f" {reason}" if status == "not_assessable" else "")
+
+
+def _simulated(given: Material) -> str | None:
+    return cautions.simulated_sentence({name: source.files for name, source in given.sources.items()})
+
+
+def _perfect(given: Material) -> str | None:
+    ranked = sorted(_importance(given).items(), key=lambda item: -item[1])
+    return cautions.perfect_sentence(given.metrics, given.words, [name for name, _ in ranked])
+
+
+def _importance(given: Material) -> dict[str, float]:
+    """Mean effect of each feature; a target is what is asked, not what the answer is taken from."""
+    return {name: value for name, value in given.card.importance.items() if name != given.card.target}
+
+
+def _day_is_assumed(given: Material) -> bool:
+    return given.batch.batch is not None and given.batch.batch == given.assumed_day
+
+
+def _as_of(given: Material) -> str:
+    """The batch's day, where it is known; else the batch's name."""
+    return f"in batch {given.batch.batch}" if _day_is_assumed(given) else f"as of {given.batch.batch}"
 
 
 def _whom(given: Material) -> str:
@@ -227,7 +262,8 @@ def _nothing_new(given: Material) -> str | None:
         return None
     if pd.Timestamp(judged) >= pd.Timestamp(given.made_at) or given.labels["day"].max() > learned:
         return None
-    return f"There was nothing new to learn from: no outcome of a day after {learned} is known."
+    after = "no further outcome" if learned == given.assumed_day else f"no outcome of a day after {learned}"
+    return f"There was nothing new to learn from: {after} is known."
 
 
 def _unseen_rows(given: Material) -> str:
@@ -265,9 +301,14 @@ def _tiles(given: Material) -> list[Tile]:
         Tile("F1 on unseen rows", _decimal(_metric(given, "f1")), _band(given, "f1")),
         Tile("ROC-AUC on unseen rows", _decimal(_metric(given, "roc_auc")), _band(given, "roc_auc")),
         _worth_tile(given),
-        Tile("Scored", _n(n), f"{_of_entities(given)} as of {batch}".strip() if batch else "no batch yet"),
+        Tile("Scored", _n(n), _scored_note(given) if batch else "no batch yet"),
         Tile("Drift", drift, f"batch {batch}" if batch else "no batch yet", drift_tone),
     ]
+
+
+def _scored_note(given: Material) -> str:
+    known = f"batch {given.batch.batch}, day unknown" if _day_is_assumed(given) else f"as of {given.batch.batch}"
+    return f"{_of_entities(given)} {known}".strip()
 
 
 def _worth_tile(given: Material) -> Tile:
@@ -316,6 +357,9 @@ def _urgent_steps(given: Material) -> Iterator[str]:
 def _steps(given: Material) -> Iterator[str]:
     words = given.words
     yield from _urgent_steps(given)
+    yield from filter(None, [_perfect(given)])
+    if _day_is_assumed(given):
+        yield cautions.assumed_day_sentence(str(given.batch.batch))
     for name, source in given.sources.items():
         if _refused(source):
             yield (
@@ -369,6 +413,7 @@ def _data(given: Material) -> Section:
     said = [
         "Every row keeps its file, the file's fingerprint and its line, so that each score leads back to its source."
     ]
+    said += filter(None, [_simulated(given)])
     said += [f"No file of {name} has arrived so far." for name in empty]
     said += [
         f"Of the {_n(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines first, "
@@ -459,9 +504,7 @@ def _column_grid(name: str, columns: pd.DataFrame) -> Grid:
 
 
 def _features(given: Material) -> Section:
-    # A target is what is asked, not what the answer is taken from.
-    told = {name: value for name, value in given.card.importance.items() if name != given.card.target}
-    ranked = sorted(told.items(), key=lambda item: -item[1])
+    ranked = sorted(_importance(given).items(), key=lambda item: -item[1])
     top = ranked[:_SHOWN_FEATURES]
     names, values = [name for name, _ in top], [value for _, value in top]
     picture = Picture(
@@ -528,13 +571,13 @@ def _judgement(given: Material) -> Section:
     rows = []
     for name, title in _METRICS.items():
         mine = _metric(given, name)
-        if mine is not None:
+        if name in set(everybody["metric"]):
             theirs = [_decimal(_metric(given, name, "incumbent"))] if contested else []
             shown = title.format(one=given.words.one)
-            rows.append((shown, _decimal(mine), _band(given, name), *theirs))
+            rows.append((shown, _decimal(mine), _band(given, name) or _DASH, *theirs))
     heads = ("on unseen rows", f"version {given.version}", "95 % interval")
     versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = [given.verdict["reason"], _smallest(given), *filter(None, [given.words.rows])]
+    said = [given.verdict["reason"], _smallest(given), *filter(None, [_perfect(given), given.words.rows])]
     unseen = "neither of the two" if contested else "the model never"
     grids = [
         Grid(f"Measured on {_unseen_rows(given)} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))
@@ -725,14 +768,16 @@ def _scores(given: Material) -> Section:
         why = nobody if given.standing.champion else "Nothing is scored yet: there is no champion."
         return Section("scores", "The scores", [why])
     said = [
-        f"{_n(n)} {given.words.many}{_of_entities(given)} were scored as of {batch}. {_n(positive)} reach the "
+        f"{_n(n)} {given.words.many}{_of_entities(given)} were scored {_as_of(given)}. {_n(positive)} reach the "
         f"threshold. Each score names what moved it most."
     ]
     if given.horizon_days:
+        until = "" if _day_is_assumed(given) else (
+            f", for what happens by {outcomes.last_day(batch, given.horizon_days)}"
+        )  # fmt: skip
         said = [
-            f"{_n(n)} {given.words.many} were scored as of {batch}, for what happens by "
-            f"{outcomes.last_day(batch, given.horizon_days)}. {_n(positive)} reach the threshold. Each score names "
-            f"what moved it most.",
+            f"{_n(n)} {given.words.many} were scored {_as_of(given)}{until}. {_n(positive)} reach the threshold. Each "
+            f"score names what moved it most.",
             f"{_whom(given)} The threshold plays no part in that: it says who is likely to {given.words.happens}, the "
             f"list who is worth acting on.",
         ]
@@ -758,16 +803,27 @@ def _drift(given: Material) -> Section:
     if given.drift_verdict is None or not len(given.drift):
         return Section("drift", "Change since training", ["No batch was scored yet, so nothing can have changed."])
     rows = [
-        (d.column, _decimal(d.psi), _p(d.p_adjusted), d.status.replace("_", " "), d.reason)
+        (d.column, _decimal(d.psi), _p(d.p_adjusted), STATUS_WORDS[d.status], d.reason)
         for d in given.drift.itertuples()
     ]
     heads = ("column", "PSI", "adjusted p", "status", "why")
     return Section(
         "drift",
         "Change since training",
-        [given.drift_verdict["reason"]],
+        [given.drift_verdict["reason"], _compared_with(given)],
         list(_drift_drawn(given)),
         [Grid("Every column of the batch", heads, rows, frozenset({1, 2}), folded=True)],
+    )
+
+
+def _compared_with(given: Material) -> str:
+    """What a batch is compared with."""
+    if given.horizon_days is None:
+        return "A batch is compared with the training rows of the champion."
+    words = given.words
+    return (
+        f"A batch is compared with the champion's training rows of those {words.all} {words.who} were still there, for "
+        f"no batch holds the others."
     )
 
 
@@ -783,13 +839,18 @@ def _drift_drawn(given: Material) -> Iterator[Picture]:
         charts.levels(top["column"].tolist(), top["psi"].tolist(), levels, "population stability index (PSI)", clock),
         f"Bars: the largest change is that of {top['column'].iloc[0]}, PSI {top['psi'].iloc[0]:.3f}.",
         f"How far a column's distribution lies from training. Below {given.drift_levels[0]:g} is usual; an alarm also "
-        f"needs more than chance." + (" Grey bars are driven by the clock and never alarm." if any(clock) else ""),
+        f"needs more than chance."
+        + (" Grey bars change with time by themselves and never alarm." if any(clock) else ""),
     )
 
 
 def _outcomes(given: Material) -> Section:
     words = given.words
-    grids = [] if given.labels is None or not len(given.labels) else [outcomes.label_grid(given.labels, words)]
+    grids = (
+        []
+        if given.labels is None or not len(given.labels)
+        else [outcomes.label_grid(given.labels, words, given.assumed_day)]
+    )
     if not len(given.live):
         unknown = f"It isn't known yet which of the scored {words.all} {words.happened}."
         return Section("outcomes", "Scores and real outcomes", [unknown], (), grids)
@@ -828,14 +889,14 @@ def _over_time(live: pd.DataFrame) -> Iterator[Picture]:
     parts = {
         str(version): (
             [date.fromisoformat(batch) for batch in part["batch"]],
-            {_METRICS[name]: known_values(part, name) for name in _DRAWN},
+            {_METRICS[name]: part[name].to_numpy(dtype=float) for name in _DRAWN},
         )
         for version, part in live.groupby("model_version", sort=False)
     }
     told = "; ".join(
         f"{_METRICS[name]} from {_decimal(known.min())} to {_decimal(known.max())}"
         for name in _DRAWN
-        if len(known := pd.Series(known_values(live, name)).dropna())
+        if len(known := live[name].dropna())
     )
     versions = list(parts)
     by = f"All scored by version {versions[0]}." if len(versions) == 1 else (
@@ -845,24 +906,9 @@ def _over_time(live: pd.DataFrame) -> Iterator[Picture]:
         charts.over_time(parts, "batch"),
         f"Lines over {_n(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
         f"{': ' + told if told else ''}.",
-        f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: no recall "
-        f"where nothing happened, no precision where nothing was named. {by}",
+        f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: none of "
+        f"them where nothing happened, no precision where nothing was named. {by}",
     )
-
-
-def known_values(live: pd.DataFrame, name: str) -> Floats:
-    """A metric by batch, NaN where it says nothing: without positives, or precision where nothing was named.
-
-    Metrics themselves are 0 there, which would look like a failure. Nothing was named if only positives were wrong.
-    """
-    values: Floats = live[name].to_numpy(dtype=float, copy=True)
-    positives, n_rows = (live[column].to_numpy(dtype=float) for column in ("n_positives", "n_rows"))
-    if name == "precision":
-        silent = np.isclose(1 - live["accuracy"].to_numpy(dtype=float), positives / n_rows, rtol=0, atol=0.5 / n_rows)
-        values[(live["recall"].to_numpy(dtype=float) == 0) & silent] = np.nan
-    else:
-        values[positives == 0] = np.nan
-    return values
 
 
 _DRAWN = ("precision", "recall", "f1")
@@ -980,7 +1026,7 @@ def _refused(source: Source) -> int:
 def _metric(given: Material, name: str, model: str = "candidate") -> float | None:
     rows = given.metrics
     found = rows[(rows["model"] == model) & (rows["segment"] == "all") & (rows["metric"] == name)]
-    return float(found["value"].iloc[0]) if len(found) else None
+    return float(found["value"].iloc[0]) if found["value"].notna().any() else None
 
 
 def _band(given: Material, name: str) -> str:
@@ -1004,11 +1050,11 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _decimal(number: float | None) -> str:
-    return "" if number is None or pd.isna(number) else f"{number:.3f}"
+    return _DASH if number is None or pd.isna(number) else f"{number:.3f}"
 
 
 def _money(number: float | None) -> str:
-    return "" if number is None or pd.isna(number) else f"{number:,.2f}"
+    return _DASH if number is None or pd.isna(number) else f"{number:,.2f}"
 
 
 def _share(number: float) -> str:
@@ -1034,7 +1080,7 @@ def _cell(value: Any) -> str:
 
 
 def _p(number: float) -> str:
-    return "" if pd.isna(number) else "< 0.001" if number < 0.001 else f"{number:.3f}"
+    return _DASH if pd.isna(number) else "< 0.001" if number < 0.001 else f"{number:.3f}"
 
 
 def _a(action: str) -> str:

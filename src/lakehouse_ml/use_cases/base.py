@@ -114,6 +114,7 @@ class Measured:
         rows: Its table, a measure a row.
         tile: Label, value and note of the figure that is seen at a glance, in place of the value of a row.
         brief: The line that ends the metrics of a run's summary: its head, and what it says.
+        cases: Segment and metric of the number of cases, where several rows tell of one, and what a case is called.
     """
 
     title: str
@@ -122,6 +123,7 @@ class Measured:
     rows: tuple[Told, ...]
     tile: tuple[str, str, str]
     brief: tuple[str, str]
+    cases: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)

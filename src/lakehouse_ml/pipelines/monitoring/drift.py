@@ -683,7 +683,7 @@ def verdict(
         "drifted": [row.column for row in columns if row.status == "drift"],
         "warned": [row.column for row in columns if row.status == "warn"],
         "score_status": score.status if score else None,
-        "reason": (f"{trained}, so this says little about change yet: " if trained else "") + _summary(columns, score),
+        "reason": (f"{trained}, whose comparison tells nothing yet: " if trained else "") + _summary(columns, score),
     }
 
 

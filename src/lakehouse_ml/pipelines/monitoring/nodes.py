@@ -17,11 +17,13 @@ from pyspark.sql import functions as F
 from lakehouse_ml.models import Model, Standing
 from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
+from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
 from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
 from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
 from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.pipelines.training.split import never_seen
 from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
+from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.spec import Spec
@@ -138,8 +140,8 @@ def write_report(
     candidate: Model, standing: Standing, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
     verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
     live: pd.DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, economics: Economics,
-    clock: datetime, population: PopulationSpec | None, labels: pd.DataFrame | None, performance: pd.DataFrame | None,
-    use_case: UseCase, **quality: Any,
+    clock: datetime, ingestion: IngestionSpec, population: PopulationSpec | None, labels: pd.DataFrame | None,
+    performance: pd.DataFrame | None, use_case: UseCase, **quality: Any,
 ) -> Edition:  # fmt: skip
     """Everything that the tables tell, for people.
 
@@ -160,6 +162,7 @@ def write_report(
         scoring: Which batch is scored.
         economics: What acting costs and averts.
         clock: Time of the run, UTC.
+        ingestion: How files tell the day of their rows.
         population: The horizon, where rows are states of entities over time; else None.
         labels: How many outcomes are known, a row per day, where outcomes come later; else None.
         performance: How outcomes compare with the hold-out, see `performance.judge_performance`; None where rows recur.
@@ -211,6 +214,7 @@ def write_report(
         live=live,
         labels=labels,
         performance=None if performance is None or performance.empty else performance.iloc[0].to_dict(),
+        assumed_day=assumed_day(use_case, {name: quality[f"files_{name}"] for name in use_case.sources}, ingestion),
     )
     return about(render(page(material)))
 

@@ -74,6 +74,7 @@ def shape(use_case: UseCase) -> Pipeline:
                     "scoring": "params:batch_scoring",
                     "economics": "params:economics",
                     "clock": "clock",
+                    "ingestion": "params:data_ingestion",
                     **_told_of_outcomes(use_case),
                     **_told_of_sources(use_case),
                 },

@@ -42,6 +42,7 @@ _MEASURED = Measured(
         "F1 {any_f1}; {hours_ahead_seen_share} of {cost_n_failures} failures seen, half of those at least "
         "{hours_ahead_median_at_least} ahead",
     ),
+    cases=("cost", "n_failures", "failures"),
 )  # fmt: skip
 
 WORDING = Wording(
