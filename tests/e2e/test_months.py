@@ -105,9 +105,9 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     folder = tmp_path_factory.mktemp("year")
     files = folder / "files"
     days = [str(day) for day in write_months(files, MONTHS, N, seed=3)]
-    told = {day: files / "outcomes" / f"outcomes_{day}.csv" for day in days}
+    told = {day: files / "outcomes" / f"outcomes_{day}_simulated.csv" for day in days}
     steps: list[list[tuple[str, str]]] = [
-        [(str(files / f"customers_{day}.csv"), f"customers_{day}.csv")]
+        [(str(files / f"customers_{day}_simulated.csv"), f"customers_{day}.csv")]
         + ([(str(told[days[n - 1]]), f"outcomes/outcomes_{days[n - 1]}.csv")] if n > 1 else [])
         for n, day in enumerate(days)
     ]
@@ -130,8 +130,8 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     # Somebody who left in the third month is in the snapshot of the ninth again.
     third = pd.read_csv(told[days[2]], dtype=str)
     back = third[third["Churn"] == "Yes"]["customerID"].iloc[0]
-    before = pd.read_csv(files / f"customers_{days[2]}.csv", dtype=str, keep_default_na=False)
-    ninth = pd.read_csv(files / f"customers_{days[8]}.csv", dtype=str, keep_default_na=False)
+    before = pd.read_csv(files / f"customers_{days[2]}_simulated.csv", dtype=str, keep_default_na=False)
+    ninth = pd.read_csv(files / f"customers_{days[8]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.concat([ninth, before[before["customerID"] == back]])
     steps[8][0] = (written(folder / "ninth.csv", ninth), steps[8][0][1])
     said, versions = live(folder, steps, conf(folder / "conf"))

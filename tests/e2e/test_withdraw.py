@@ -29,8 +29,8 @@ from lakehouse_ml.use_cases.churn.synthetic import months, write_months
 
 PROJECT = Path(__file__).resolve().parents[2]
 DAYS = ("2024-01-31", "2024-02-29", "2024-03-31")
-OUTCOMES = f"outcomes/outcomes_{DAYS[1]}.csv"
-RIGHT, WRONG = f"customers_{DAYS[2]}.csv", "customers_2052-01-31.csv"
+OUTCOMES = f"outcomes/outcomes_{DAYS[1]}_simulated.csv"
+RIGHT, WRONG = f"customers_{DAYS[2]}_simulated.csv", "customers_2052-01-31.csv"
 N = 1_200
 # Times of a run, and what differs between two fits of the same model.
 VOLATILE = {"ingested_at", "scored_at", "judged_at", "made_of", "fit_seconds", "sha256"}
@@ -309,7 +309,7 @@ def ingested(project: None, tmp_path_factory: pytest.TempPathFactory) -> Place:
     here = Place(folder / "landing", folder / "lake", PROJECT / "conf")
     write_months(here.landing, count=3, n=60, seed=1)
     for day in DAYS:
-        file = here.landing / f"customers_{day}.csv"
+        file = here.landing / f"customers_{day}_simulated.csv"
         lines = file.read_text(encoding="utf-8").splitlines()
         ragged, monthly = f"{lines[1]},more", lines[2].replace("Month-to-month", "Weekly").replace(" year", " weeks")
         file.write_text("\n".join([lines[0], ragged, monthly, *lines[3:]]) + "\n", encoding="utf-8")
@@ -356,7 +356,7 @@ def lived(project: None, tmp_path_factory: pytest.TempPathFactory) -> Place:
     write_months(folder / "all", count=3, n=N, seed=1)
     here = Place(folder / "landing", folder / "lake", conf)
     for day in DAYS[:2]:
-        land(here, f"customers_{day}.csv")
+        land(here, f"customers_{day}_simulated.csv")
         here.run()
     return here
 

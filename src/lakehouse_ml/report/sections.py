@@ -207,8 +207,6 @@ def _summary(given: Material) -> Iterator[str]:
             f"{_n(n)} {words.many}{_of_entities(given)} were scored {_as_of(given)}; {_n(positive)} of them reach the "
             f"threshold of {given.batch.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
         )
-    if _day_is_assumed(given):
-        yield cautions.assumed_day_sentence(str(batch))
     if given.drift_verdict:
         status, reason = given.drift_verdict["status"], given.drift_verdict["reason"]
         yield f"Change since training: {_DRIFT[status][0]}." + (f" {reason}" if status == "not_assessable" else "")
@@ -577,7 +575,7 @@ def _judgement(given: Material) -> Section:
             rows.append((shown, _decimal(mine), _band(given, name) or _DASH, *theirs))
     heads = ("on unseen rows", f"version {given.version}", "95 % interval")
     versus = (f"version {given.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = [given.verdict["reason"], _smallest(given), *filter(None, [_perfect(given), given.words.rows])]
+    said = [given.verdict["reason"], _smallest(given), *filter(None, [given.words.rows])]
     unseen = "neither of the two" if contested else "the model never"
     grids = [
         Grid(f"Measured on {_unseen_rows(given)} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))
