@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
@@ -149,7 +150,7 @@ class ProjectSession(KedroSession):
         for kind in ("globals", "spark", "mlflow"):
             for fault in conf.waiting(kind, loader[kind], told):
                 raise errors.ConfError(fault)
-        self._lake(loader)
+        _follow_move(self._lake(loader), loader)
         return super().load_context()
 
     def run(self, *args: Any, **given: Any) -> dict[str, Any]:
@@ -209,10 +210,15 @@ class ProjectSession(KedroSession):
     @staticmethod
     @contextmanager
     def _holding(lake: str, loader: AbstractConfigLoader) -> Iterator[None]:
-        """Lock a lake at a path, and see that it has a tracking store; in a catalog the tables' own commits decide."""
+        """Lock a lake at a path, and see that it has a tracking store whose addresses are the lake's own.
+
+        In a catalog the tables' own commits decide.
+        """
         lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
         with lock, leftovers.run_folder():
-            tracking_store.create(loader["mlflow"]["server"].get("mlflow_tracking_uri") or "")
+            store, experiment = _tracking(loader)
+            tracking_store.create(store)
+            tracking_store.relocate(store, experiment)
             yield
 
     def preflight(self) -> list[str]:
@@ -315,6 +321,35 @@ def _runner(runner: AbstractRunner | None) -> AbstractRunner:
             f"uses all cores for one node already. Leave the option out."
         )
     return UpToDateRunner() if type(runner) in (type(None), SequentialRunner) else cast("AbstractRunner", runner)
+
+
+def _tracking(loader: AbstractConfigLoader) -> tuple[str, tracking_store.Experiment]:
+    """The tracking store's address and the experiment that conf names."""
+    conf = loader["mlflow"]
+    experiment = conf["tracking"]["experiment"]
+    artifacts = (experiment.get("create_experiment_kwargs") or {}).get("artifact_location")
+    return conf["server"].get("mlflow_tracking_uri") or "", tracking_store.Experiment(experiment["name"], artifacts)
+
+
+def _follow_move(lake: str, loader: AbstractConfigLoader) -> None:
+    """Let a reader, which holds no lock, find the artefacts of a lake that was moved since the last run.
+
+    A lake that can't be written keeps its old addresses: its tables can be read, its models say what to do.
+    """
+    store, experiment = _tracking(loader)
+    former = tracking_store.former_folders(store, experiment)
+    if not former:
+        return
+    try:
+        with machine.held(lake):
+            tracking_store.relocate(store, experiment)
+    except errors.BusyError:  # the run that has the lake relocates it
+        return
+    except (OSError, sqlite3.OperationalError) as error:
+        log.warning(
+            "The lake %s was moved from %s and can't be written (%s): its tables can be read, its models and the files "
+            "of its runs are not found. Make it writable and run again.", lake, *sorted(map(str, former))[:1], error,
+        )  # fmt: skip
 
 
 def _check_lake(lake: str) -> None:
