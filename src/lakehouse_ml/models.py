@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from lakehouse_ml.errors import RegistryError
 from lakehouse_ml.estimators.base import LibraryName, library, predictors
 
@@ -66,17 +68,22 @@ class ModelCard:
 
         Raises:
             RegistryError: It has other fields.
+            ValueError: It isn't JSON, or a field has a value that it can't have.
         """
         values = json.loads(text)
         names = {each.name for each in fields(cls)}
         if set(values) != names:
             differing = ", ".join(sorted(names ^ set(values)))
             raise RegistryError(
-                f"A registered model's card was written by other code (it differs in {differing}): go back to that, or "
+                f"its card was written by other code (it differs in {differing}): go back to that, or "
                 f"start a new lake with LAKE=<folder>."
             )
-        sequences = {name: tuple(values[name]) for name in ("categorical", "numeric", "targets")}
-        return cls(**{**values, **sequences})
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"the card's {where} can't be {first['input']!r} ({first['msg']})") from error
 
 
 @dataclass(frozen=True)

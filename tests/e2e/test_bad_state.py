@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 
 from lakehouse_ml import machine
 from lakehouse_ml.datasets.delta_table import DeltaTable as TableFile
-from lakehouse_ml.datasets.registered_model import digest
+from lakehouse_ml.datasets.model_files import REMEDY, digest
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from warm import warm
 
@@ -363,8 +363,7 @@ MODEL = [
         "model: a bit flipped",
         "a registered model with one bit changed",
         UNTRUSTED,
-        "Version 1 of churn is not what was registered: its files have another digest. It is not loaded; train again, "
-        "or restore the files.",
+        f"Version 1 of churn is not what was registered: its files have another digest. It is not loaded. {REMEDY}",
         flip_a_bit,
     ),
     LakeCase(
@@ -379,7 +378,7 @@ MODEL = [
         "model: a stranger trusted",
         "a registered model whose description trusts such a type, its digest forged",
         UNTRUSTED,
-        "models:/churn/1 is not loaded: it trusts types that aren't on the allow-list: os.system.",
+        f"models:/churn/1 is not loaded: it trusts types that aren't on the allow-list: os.system. {REMEDY}",
         trust_a_stranger,
     ),
 ]

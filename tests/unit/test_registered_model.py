@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import platform
 import shutil
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +23,11 @@ import pytest
 import yaml
 from kedro.io import DatasetError
 
+from lakehouse_ml import tracking_store
 from lakehouse_ml.datasets import registered_model
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel, digest
+from lakehouse_ml.datasets.model_files import REMEDY, digest
+from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel
 from lakehouse_ml.errors import RegistryError, find
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.estimators.base import EstimatorSpec
@@ -404,7 +409,7 @@ def test_a_suspicious_description_is_refused_before_the_model_is_read(
     with forged(registered, change, model=b"not even an archive"):
         sentence = refused(role("challenger", registered).load)
 
-    assert sentence == f"models:/{NAME}/1 is not loaded: {told}."
+    assert sentence == f"models:/{NAME}/1 is not loaded: {told}. {REMEDY}"
 
 
 @pytest.mark.parametrize(
@@ -436,6 +441,263 @@ def test_a_registry_that_was_lost_and_begun_again_counts_from_one_beside_digests
         again.save(candidate)
 
     assert again.load() is not None
+
+
+# --- hostile files, tables and addresses: each a copy of the store, with one thing changed
+
+
+@pytest.fixture
+def copied(registered: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the store at a place of its own, which MLflow uses meanwhile."""
+    import mlflow
+
+    folder = Path(shutil.copytree(registered, tmp_path / "copied"))
+    address = f"sqlite:///{folder / 'mlflow.db'}"
+    tracking_store.relocate(address, tracking_store.Experiment("tests", str(folder / "artifacts")))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(address)
+    yield folder
+    mlflow.set_tracking_uri(before)
+
+
+def replace_by_a_link(path: Path) -> None:
+    elsewhere = path.parents[3] / f"elsewhere {path.name}"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def link_a_file(store: Path) -> None:
+    replace_by_a_link(artefacts(store) / "model.skops")
+
+
+def link_the_folder(store: Path) -> None:
+    replace_by_a_link(artefacts(store))
+
+
+def add_a_link_to_a_folder(store: Path) -> None:
+    (artefacts(store) / "etc").symlink_to("/etc")
+
+
+def add_a_link_that_leads_nowhere(store: Path) -> None:
+    (artefacts(store) / "nowhere").symlink_to("/nowhere")
+
+
+def add_a_pipe(store: Path) -> None:
+    os.mkfifo(artefacts(store) / "pipe")
+
+
+def lose_the_folder(store: Path) -> None:
+    shutil.rmtree(artefacts(store))
+
+
+def mark_by_a_link(store: Path) -> None:
+    (store / "victim").write_text("mine")
+    (artefacts(store) / "registered_model_meta").unlink(missing_ok=True)
+    (artefacts(store) / "registered_model_meta").symlink_to(store / "victim")
+
+
+def mark(content: bytes) -> Callable[[Path], Any]:
+    return lambda store: (artefacts(store) / "registered_model_meta").write_bytes(content)
+
+
+def put_a_mark_below(store: Path) -> None:
+    (artefacts(store) / "below").mkdir()
+    (artefacts(store) / "below" / "registered_model_meta").write_text(f"model_name: {NAME}\nmodel_version: '1'\n")
+
+
+def describe(content: bytes) -> Callable[[Path], None]:
+    """A description whose digest agrees with it."""
+
+    def write(store: Path) -> None:
+        (artefacts(store) / "MLmodel").write_bytes(content)
+        record_digest(store, digest(artefacts(store)))
+
+    return write
+
+
+def lose_the_description(store: Path) -> None:
+    folder = artefacts(store)
+    (folder / "MLmodel").unlink()
+    record_digest(store, digest(folder))
+
+
+def redescribe(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def rewrite(store: Path) -> None:
+        described = description(store)
+        change(described)
+        describe(yaml.safe_dump(described).encode())(store)
+
+    return rewrite
+
+
+def with_card(**values: Any) -> Callable[[Path], None]:
+    def change(described: dict[str, Any]) -> None:
+        card = json.loads(described["metadata"]["lakehouse_ml.card"])
+        described["metadata"]["lakehouse_ml.card"] = json.dumps({**card, **values})
+
+    return redescribe(change)
+
+
+def card_is(value: Any) -> Callable[[Path], None]:
+    return redescribe(lambda described: described["metadata"].update({"lakehouse_ml.card": value}))
+
+
+def with_digests(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def rewrite(store: Path) -> None:
+        rows = change(DeltaTable(filepath=str(store / "digests"), frame="pandas").load())
+        shutil.rmtree(store / "digests")
+        DeltaTable(filepath=str(store / "digests")).save(rows)
+
+    return rewrite
+
+
+def at(address: str) -> Callable[[Path], None]:
+    """Other addresses of the files, `{store}` the store's folder."""
+
+    def change(store: Path) -> None:
+        where = address.format(store=store)
+        with closing(sqlite3.connect(store / "mlflow.db")) as rows, rows:
+            rows.execute(
+                "update model_versions set storage_location = ?, source = ? where name = ?", [where, where, NAME]
+            )
+
+    return change
+
+
+def with_its_logged_model_at(address: str) -> Callable[[Path], None]:
+    def change(store: Path) -> None:
+        with closing(sqlite3.connect(store / "mlflow.db")) as rows, rows:
+            rows.execute("update model_versions set storage_location = null where name = ?", [NAME])
+            rows.execute("update logged_models set artifact_location = ?", [address])
+
+    return change
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "link: a file": (link_a_file, "model.skops' is a link"),
+    "link: the folder": (link_the_folder, "artifacts' is a link"),
+    "link: a folder in it": (add_a_link_to_a_folder, "etc' is a link"),
+    "link: nowhere": (add_a_link_that_leads_nowhere, "nowhere' is a link"),
+    "link: the mark": (mark_by_a_link, "registered_model_meta' is a link"),
+    "a pipe": (add_a_pipe, "pipe' is neither a file nor a folder"),
+    "no folder": (lose_the_folder, "is missing"),
+    "mark: foreign": (mark(b"import os"), "registered_model_meta is not what MLflow writes there"),
+    "mark: another version": (mark(b"model_name: churn\nmodel_version: '2'"), "is not what MLflow writes there"),
+    "mark: more in it": (mark(b"model_name: churn\nmodel_version: '1'\nx: 1"), "is not what MLflow writes there"),
+    "mark: a list": (mark(b"[1]"), "is not what MLflow writes there"),
+    "mark: NUL": (mark(b"\0"), "is not what MLflow writes there"),
+    "mark: deep": (mark(b"[" * 2_000), "is not what MLflow writes there"),
+    "mark: below": (put_a_mark_below, "its files have another digest"),
+    "MLmodel: a tag": (describe(b"a: !!python/object/apply:os.system [id]"), "can't be read: could not determine"),
+    "MLmodel: NUL": (describe(b"a: \0"), "can't be read: unacceptable character #x0000"),
+    "MLmodel: a list": (describe(b"[1, 2]"), "can't be read: "),
+    "MLmodel: a text": (describe(b"text"), "can't be read: "),
+    "MLmodel: empty": (describe(b""), "can't be read: "),
+    "MLmodel: no YAML": (describe(b"a: ["), "can't be read: while parsing"),
+    "MLmodel: no UTF-8": (describe(b"a: \xff"), "can't be read: "),
+    "MLmodel: deep": (describe(b"[" * 2_000), "can't be read: "),
+    "MLmodel: missing": (lose_the_description, "can't be read: "),
+    "MLmodel: flavors a list": (redescribe(lambda told: told.update(flavors=[1])), "can't be read: "),
+    "MLmodel: a flavor a text": (redescribe(lambda told: told.update(flavors={"sklearn": "x"})), "can't be read: "),
+    "MLmodel: metadata a list": (redescribe(lambda told: told.update(metadata=[1])), "has no model card"),
+    "MLmodel: types a number": (
+        redescribe(lambda told: told["flavors"]["sklearn"].update(skops_trusted_types=5)), "can't be read: ",
+    ),
+    "MLmodel: packages a list": (
+        redescribe(lambda told: told["metadata"].update({"lakehouse_ml.made_with": {"packages": [1]}})),
+        "can't be read: ",
+    ),
+    "card: unknown library": (with_card(library="os"), "the card's library can't be 'os'"),
+    "card: library a path": (with_card(library="../../x"), "the card's library can't be '../../x'"),
+    "card: library a list": (with_card(library=[1]), "the card's library can't be [1]"),
+    "card: threshold a text": (with_card(threshold="high"), "the card's threshold can't be 'high'"),
+    "card: a field more": (with_card(more=1), "its card was written by other code (it differs in more)"),
+    "card: no JSON": (card_is("{"), "can't be read: Expecting property name"),
+    "card: a list": (card_is("[]"), "its card was written by other code"),
+    "card: a number": (card_is(3), "can't be read: "),
+    "digests: renamed column": (with_digests(lambda rows: rows.rename(columns={"sha256": "sha"})), "no column sha256"),
+    "digests: columns missing": (with_digests(lambda rows: rows[["model"]]), "has no column version, sha256"),
+    "digests: version a number": (with_digests(lambda rows: rows.assign(version=1)), "has no recorded digest"),
+    "digests: null": (with_digests(lambda rows: rows.assign(sha256=pd.Series([None], dtype="str"))), "another digest"),
+    "digests: two": (
+        with_digests(lambda rows: pd.concat([rows.assign(sha256="0" * 64), rows])), "has 2 different digests in",
+    ),
+    "digests: two, the right one first": (
+        with_digests(lambda rows: pd.concat([rows, rows.assign(sha256="0" * 64)])), "has 2 different digests in",
+    ),
+    **{
+        f"address: {address}": (at(address), f"its files are at {shown!r}, outside of the lake")
+        for address, shown in {
+            "/etc": "/etc", "file:///etc": "file:///etc", "file://host/etc": "file://host/etc",
+            "http://127.0.0.1:9/m": "http://127.0.0.1:9/m", "s3://bucket/m": "s3://bucket/m", "dbfs:/m": "dbfs:/m",
+            "runs:/abc/m": "runs:/abc/m", "relative": "relative", "mlflow-artifacts:/m": "mlflow-artifacts:/m",
+        }.items()
+    },
+    "address: above": (at("file://{store}/../../etc"), "outside of the lake"),
+    "address: the lake itself": (at("{store}"), "outside of the lake"),
+    "address: itself": (at(f"models:/{NAME}/1"), f"has no files of version 1 of {NAME}"),
+    "address: no such model": (at("models:/m-0"), f"has no files of version 1 of {NAME}"),
+    "address: of its logged model": (with_its_logged_model_at("/etc"), "its files are at '/etc', outside of the lake"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("harm", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
+    copied: Path, harm: Callable[[Path], Any], told: str
+) -> None:
+    assert role("challenger", copied).load() is not None
+    harm(copied)
+
+    sentence = refused(role("challenger", copied).load)
+
+    assert told in sentence
+    assert f"ersion 1 of {NAME}" in sentence or sentence.startswith(f"models:/{NAME}/1 is not loaded: ")
+    assert any(remedy in sentence for remedy in ("Restore", "Remove that file", "go back to that"))
+    assert "\n" not in sentence
+    assert not role("challenger", copied).holds("f00d") or "can't be read" in told or "card" in told
+
+
+def test_a_version_that_the_registry_lost_is_refused(copied: Path) -> None:
+    client().set_model_version_tag(NAME, "1", "judged_against", "99")
+    assert f"has no files of version 99 of {NAME}" in refused(role("incumbent", copied).load)
+
+
+def test_a_link_in_the_place_of_mlflows_mark_is_not_written_through(copied: Path, candidate: Candidate) -> None:
+    mark_by_a_link(copied)
+    role("challenger", copied).holds("f00d")
+    refused(role("challenger", copied).load)
+    assert (copied / "victim").read_text() == "mine"
+
+
+def test_mlflows_mark_at_the_top_is_no_part_of_a_version(copied: Path) -> None:
+    import mlflow
+
+    mlflow.artifacts.download_artifacts(f"models:/{NAME}/1")
+    assert (artefacts(copied) / "registered_model_meta").is_file()
+    assert role("challenger", copied).load() is not None
+
+
+def test_two_equal_digests_do_not_contradict_each_other(copied: Path) -> None:
+    with_digests(lambda rows: pd.concat([rows, rows]))(copied)
+    assert role("challenger", copied).load() is not None
+
+
+def test_a_package_that_a_description_names_is_not_imported(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    redescribe(
+        lambda told: told["metadata"].update({"lakehouse_ml.made_with": {"packages": {"antigravity": "1.0", "": "1"}}})
+    )(copied)
+    assert role("challenger", copied).load() is not None
+    assert "antigravity 1.0 (here is not installed)" in caplog.text
+    assert "antigravity" not in sys.modules
+
+
+def test_files_may_lie_below_the_folder_that_conf_gives_the_experiment(copied: Path, tmp_path: Path) -> None:
+    (copied / "artifacts").rename(tmp_path / "big")
+    with closing(sqlite3.connect(copied / "mlflow.db")) as rows, rows:
+        moved = [(copied / "artifacts").as_uri(), (tmp_path / "big").as_uri()]
+        rows.execute("update model_versions set storage_location = replace(storage_location, ?, ?)", moved)
+        rows.execute("update experiments set artifact_location = replace(artifact_location, ?, ?)", moved)
+    assert role("challenger", copied).load() is not None
 
 
 # --- who stands where

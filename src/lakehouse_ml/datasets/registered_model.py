@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import os
@@ -21,7 +20,8 @@ from kedro.io import AbstractDataset
 from pydantic import validate_call
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.errors import RegistryError, chain
+from lakehouse_ml.datasets.model_files import REMEDY, digest, download
+from lakehouse_ml.errors import RegistryError, chain, first_line
 from lakehouse_ml.estimators.base import library
 from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
 from lakehouse_ml.places import LakeKind
@@ -40,8 +40,7 @@ _FINGERPRINT = "fingerprint"
 # How many predictors a version's description names.
 _NAMED = 5
 _JUDGED_AGAINST = "judged_against"
-# Written by MLflow beside a downloaded version; not part of what was registered.
-_NOT_HASHED = "registered_model_meta"
+_DIGEST_COLUMNS = ("model", "version", "sha256")
 
 
 class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
@@ -95,23 +94,22 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         """The version, resolved once; None while nobody has the role of champion or incumbent.
 
         Raises:
-            RegistryError: No challenger, a digest that isn't the recorded one, types outside the allow-list, or made
-                with other versions where those are refused.
+            RegistryError: No challenger, files outside of the lake, links, a digest that isn't the recorded one, a
+                description that can't be read, types outside the allow-list, or made with other versions where those
+                are refused.
         """
         version = self._version()
         if version is None:
             if self._role == "challenger":
                 raise RegistryError(f"There is no candidate of {self._name} yet: kedro run --pipelines training")
             return None
-        import mlflow
-
         with tempfile.TemporaryDirectory() as folder:
             # Checked and loaded from the same copy: what is loaded is what was checked.
             uri = f"models:/{self._name}/{version}"
-            copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            copy = download(self._name, version, Path(folder))
             self._check_digest(copy, version)
-            card = _check_description(copy, uri)
-            self._check_versions(copy, uri)
+            card, packages = _read_description(copy, uri)
+            self._check_versions(packages, uri)
             return Model(self._name, version, _read(copy, uri, card), card)
 
     def save(self, data: Candidate) -> None:
@@ -132,8 +130,9 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             return
         _drop_half_registered(self._name)
         version = _register(self._name, data)
-        copy = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version}"))
-        row = {"model": self._name, "version": version, "sha256": digest(copy)}
+        with tempfile.TemporaryDirectory() as folder:
+            sha256 = digest(download(self._name, version, Path(folder)))
+        row = {"model": self._name, "version": version, "sha256": sha256}
         self._digests.save(pd.DataFrame([row]))
         tags = {
             "use_case": _use_case(self._name),
@@ -180,9 +179,11 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         if challenger is None or challenger.tags.get(_FINGERPRINT) != fingerprint:
             return False
         try:
-            files = Path(mlflow.artifacts.download_artifacts(f"models:/{self._name}/{challenger.version}"))
-            self._check_digest(files, str(challenger.version))
-        except (RegistryError, OSError, mlflow.MlflowException):
+            with tempfile.TemporaryDirectory() as folder:
+                files = download(self._name, str(challenger.version), Path(folder))
+                self._check_digest(files, str(challenger.version))
+        except (RegistryError, OSError, mlflow.MlflowException) as error:
+            log.warning("%s", first_line(error))
             return False
         return True
 
@@ -205,24 +206,39 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         return str(champion.version) if champion else None
 
     def _check_digest(self, copy: Path, version: str) -> None:
-        recorded = self._digests.load() if self._digests.exists() else None
-        known = {} if recorded is None else {(row.model, row.version): row.sha256 for row in recorded.itertuples()}
-        if (self._name, version) not in known:
+        recorded = self._recorded_digests(version)
+        if not recorded:
             raise RegistryError(
                 f"Version {version} of {self._name} has no recorded digest: it wasn't registered by this project, "
-                f"and is not loaded."
+                f"and is not loaded. {REMEDY}"
             )
-        if known[self._name, version] != digest(copy):
+        if len(recorded) > 1:
+            raise RegistryError(
+                f"Version {version} of {self._name} has {len(recorded)} different digests in {self._digests.address}: "
+                f"it is not loaded. {REMEDY}"
+            )
+        if recorded != {digest(copy)}:
             raise RegistryError(
                 f"Version {version} of {self._name} is not what was registered: its files have another digest. "
-                f"It is not loaded; train again, or restore the files."
+                f"It is not loaded. {REMEDY}"
             )
 
-    def _check_versions(self, copy: Path, uri: str) -> None:
-        from mlflow.models import Model as Description
+    def _recorded_digests(self, version: str) -> set[str]:
+        if not self._digests.exists():
+            return set()
+        table = self._digests.load()
+        missing = [name for name in _DIGEST_COLUMNS if name not in table.columns]
+        if missing:
+            raise RegistryError(
+                f"Version {version} of {self._name} is not loaded: the table of digests {self._digests.address} has no "
+                f"column {', '.join(missing)}. Restore the table's folder from a copy, or start a new lake: "
+                f"LAKE=<folder>."
+            )
+        rows = table[(table["model"] == self._name) & (table["version"] == version)]
+        return set(map(str, rows["sha256"]))
 
-        made_with = (Description.load(str(copy)).metadata or {}).get(_MADE_WITH, {})
-        other = differing(made_with.get("packages", {}))
+    def _check_versions(self, packages: Mapping[str, str], uri: str) -> None:
+        other = differing(packages)
         if not other:
             return
         told = f"{uri} was made with {', '.join(f'{name} {was} (here is {now})' for name, was, now in other)}"
@@ -309,16 +325,6 @@ def by_alias(name: str, alias: str) -> ModelVersion | None:
         raise
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of all files of a model, in the order of their names."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != _NOT_HASHED:
-            total.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
-
-
 def differing(packages: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Packages of which other versions are installed, by the first two numbers: name, given and installed version."""
     known = [(name, was, _installed(name)) for name, was in packages.items()]
@@ -326,11 +332,14 @@ def differing(packages: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 def _installed(package: str) -> str:
-    """Version of a package; a platform's own Spark is no package, and imported in any case."""
+    """Version of a package; a platform's own Spark is no package, and imported in any case.
+
+    Nothing else is imported: the name may come from a model's file.
+    """
     try:
         return version_of(package)
-    except PackageNotFoundError:
-        return str(getattr(import_module(package), "__version__", "unknown"))
+    except (PackageNotFoundError, ValueError):
+        return str(import_module("pyspark").__version__) if package == "pyspark" else "not installed"
 
 
 def _made_with(packages: Mapping[str, str]) -> dict[str, Any]:
@@ -407,34 +416,55 @@ def _register(name: str, candidate: Candidate) -> str:
     return str(logged.model_info.registered_model_version)
 
 
-def _check_description(copy: Path, uri: str) -> ModelCard:
+def _read_description(copy: Path, uri: str) -> tuple[ModelCard, dict[str, str]]:
     """Read the MLmodel file before anything is loaded, and refuse what isn't a stock model of a library of ours.
 
+    Returns:
+        The model's card, and the version of each package that the model was made with.
+
     Raises:
-        RegistryError: Another flavour or format, code beside the model, types outside the allow-list, or a library that
-            this engine can't load.
+        RegistryError: A description that can't be read, another flavour or format, code beside the model, types outside
+            the allow-list, or a library that this engine can't load.
     """
+    try:
+        card, packages, found = _parse_description(copy)
+    except RegistryError as error:
+        raise RegistryError(f"{uri} is not loaded: {error}") from error
+    except Exception as error:
+        told = f"{uri} is not loaded: its description (MLmodel) can't be read: {_line(error)}. {REMEDY}"
+        raise RegistryError(told) from error
+    if found:
+        raise RegistryError(f"{uri} is not loaded: {'; '.join(found)}. {REMEDY}")
+    engines = library(card.library).ENGINES
+    if ENGINE.kind not in engines:
+        raise RegistryError(
+            f"{uri} is not loaded: it is a model of {card.library}, which computes with the engine "
+            f"{' or '.join(engines)}, and this run with {ENGINE.kind}. Name an environment with that engine "
+            f"(--env spark), or train another model."
+        )
+    return card, packages
+
+
+def _parse_description(copy: Path) -> tuple[ModelCard, dict[str, str], list[str]]:
+    """Card, packages and faults; whatever a file that somebody else wrote makes of it, comes as some exception."""
     from mlflow.models import Model as Description
 
     description = Description.load(str(copy))
-    text = (description.metadata or {}).get(_CARD)
-    if text is None:
-        raise RegistryError(f"{uri} is not loaded: it has no model card.")
-    card = ModelCard.from_json(text)
+    metadata = description.metadata or {}
+    if _CARD not in metadata:
+        raise RegistryError(f"it has no model card. {REMEDY}")
+    card = ModelCard.from_json(metadata[_CARD])
     estimators = library(card.library)
     flavor = description.flavors.get(estimators.FLAVOR.removeprefix("mlflow."), {})
     found = estimators.faults(copy, flavor)
     if flavor.get("code"):
         found.append("it brings code of its own")
-    if found:
-        raise RegistryError(f"{uri} is not loaded: {'; '.join(found)}.")
-    if ENGINE.kind not in estimators.ENGINES:
-        raise RegistryError(
-            f"{uri} is not loaded: it is a model of {card.library}, which computes with the engine "
-            f"{' or '.join(estimators.ENGINES)}, and this run with {ENGINE.kind}. Name an environment with that engine "
-            f"(--env spark), or train another model."
-        )
-    return card
+    packages = metadata.get(_MADE_WITH, {}).get("packages", {})
+    return card, {str(name): str(was) for name, was in packages.items()}, found
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _read(copy: Path, uri: str, card: ModelCard) -> Any:
@@ -445,6 +475,6 @@ def _read(copy: Path, uri: str, card: ModelCard) -> Any:
         return MlflowModelLocalFileSystemDataset(filepath=str(copy), flavor=library(card.library).FLAVOR).load()
     except Exception as error:
         # Kedro's words about its dataset stand before those of the library.
-        why = " ".join(str(list(chain(error))[-1]).split())
-        told = f"{uri} is not loaded, its file can't be read as what its description says: {why}"
+        why = _line(list(chain(error))[-1])
+        told = f"{uri} is not loaded, its file can't be read as what its description says: {why} {REMEDY}"
         raise RegistryError(told) from error
