@@ -48,6 +48,8 @@ class Landing:
         files: What lies there, by name.
         known: Hash of each file that was ingested, by name.
         known_address: The folder that those came from.
+        recorded_as: The folder as the manifest names it: its path below the lake where it lies in the lake, which may
+            be moved.
         unrecorded: Names of files whose rows may be stored although no manifest says so: a run did not finish.
     """
 
@@ -57,6 +59,7 @@ class Landing:
     files: tuple[LandingFile, ...]
     known: Mapping[str, str]
     known_address: str | None
+    recorded_as: str
     unrecorded: frozenset[str] = frozenset()
 
 

@@ -64,6 +64,21 @@ def name(kind: str, address: str, use_case: str) -> str:
     return address.rsplit(".", 1)[-1].removeprefix(f"{use_case}_")
 
 
+def lake_of(kind: str, address: str) -> str | None:
+    """The lake that a table at a path lies in: of `table` the other way round. None in a schema."""
+    return address.rsplit("/", 3)[0] if _known(kind) == "path" else None
+
+
+def below(lake: str | None, address: str) -> str:
+    """An address that lies in a lake as its path below the lake, so that the lake may be moved; else as it is."""
+    return address.removeprefix(f"{lake}/") if lake else address
+
+
+def above(lake: str | None, address: str) -> str:
+    """The address that `below` shortened."""
+    return address if not lake or address.startswith("/") or "://" in address else f"{lake}/{address}"
+
+
 def files(kind: str, lake: str, volume: str) -> str:
     """The folder of what is no table: the lake's address, or a Volume of its schema."""
     return lake if _known(kind) == "path" else f"/Volumes/{lake.replace('.', '/')}/{volume}"

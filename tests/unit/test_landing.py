@@ -19,7 +19,7 @@ def landing(
 ) -> Landing:
     """A folder holding `files` (name: hash), of which the books know `known`; `rows`, whether there are any in them."""
     listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256, has_rows=rows) for name, sha256 in files.items())
-    return Landing(FOLDER, "csv", ",", listed, known or {}, known_address if known else None)
+    return Landing(FOLDER, "csv", ",", listed, known or {}, known_address if known else None, recorded_as=FOLDER)
 
 
 def check(here: Landing) -> list[str]:

@@ -25,6 +25,28 @@ def test_a_table_s_name_is_found_again_in_its_address(kind: str, lake: str) -> N
     assert places.name(kind, where, "churn") == "churn_trial"
 
 
+@pytest.mark.parametrize(
+    ("lake", "address", "recorded"),
+    [
+        ("/lake", "/lake/landing/churn", "landing/churn"),
+        ("/lake", "/lakes/landing", "/lakes/landing"),
+        ("s3://b/lake", "s3://b/lake/landing", "landing"),
+        ("s3://b/lake", "s3://b/landing", "s3://b/landing"),
+        (None, "/Volumes/main/landing", "/Volumes/main/landing"),
+    ],
+)
+def test_an_address_in_a_lake_is_recorded_as_its_path_below_the_lake(
+    lake: str | None, address: str, recorded: str
+) -> None:
+    assert places.below(lake, address) == recorded
+    assert places.above(lake, recorded) == address
+
+
+def test_a_table_s_path_tells_the_lake_and_its_name_in_a_schema_does_not() -> None:
+    assert places.lake_of("path", places.table("path", "/my/lake", "01_raw/churn/manifest")) == "/my/lake"
+    assert places.lake_of("schema", places.table("schema", "main.prod", "01_raw/churn/manifest")) is None
+
+
 def test_what_is_no_table_lies_in_the_lake_or_in_a_volume_of_its_schema() -> None:
     assert places.files("path", "s3://bucket/lake", "files") == "s3://bucket/lake"
     assert places.files("schema", "main.prod", "files") == "/Volumes/main/prod/files"

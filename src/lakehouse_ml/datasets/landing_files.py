@@ -12,6 +12,7 @@ import fsspec
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import validate_call
 
+from lakehouse_ml import places
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LandingError
 from lakehouse_ml.landing import Landing, LandingFile
@@ -66,6 +67,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         self._manifest = DeltaTable(filepath=manifest, kind=lake_kind, frame="pandas")
         of_rows = (_sibling(manifest, part) for part in ("raw", "quarantine_lines"))
         self._of_rows = [DeltaTable(filepath=address, kind=lake_kind) for address in of_rows if address]
+        self._lake = places.lake_of(lake_kind, manifest)
+        self._recorded_as = places.below(self._lake, self._address)
         self._patterns = [files] if isinstance(files, str) else files
         self._format = format
         self._delimiter = delimiter
@@ -91,7 +94,9 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         files = tuple(
             file if known.get(file.name) == file.sha256 else self._with_header(file) for file in self._files()
         )
-        return Landing(self._address, self._format, self._delimiter, files, known, known_address, unrecorded)
+        return Landing(
+            self._address, self._format, self._delimiter, files, known, known_address, self._recorded_as, unrecorded
+        )
 
     def save(self, data: NoReturn) -> None:
         """Refused: files come from outside."""
@@ -105,7 +110,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         unrecorded = self._unrecorded()
         read = {name: sha256 for name, sha256 in self._known()[0].items() if name not in unrecorded}
         files = read | {file.name: file.sha256 for file in self._files()}
-        listing = json.dumps([self._address, sorted(files.items())])
+        listing = json.dumps([self._recorded_as, sorted(files.items())])
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def recorded(self) -> tuple[dict[str, str], str | None]:
@@ -181,7 +186,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         if not self._manifest.exists():
             return {}, None
         rows = self._manifest.load().to_dict("records")
-        addresses = [row["landing"] for row in rows]
+        addresses = [places.above(self._lake, row["landing"]) for row in rows]
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
 
 

@@ -212,7 +212,7 @@ def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: Data
         if counts["n_lines"] != counts["n_raw"] + counts["n_quarantined"]:
             raise TableError(f"The books of {file.name} don't balance ({counts}): its rows are not recorded as read.")
         rows.append(
-            {"source_file": file.name, "file_sha256": file.sha256, "landing": landing.address, "ingested_at": clock}
+            {"source_file": file.name, "file_sha256": file.sha256, "landing": landing.recorded_as, "ingested_at": clock}
             | counts
         )
     table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
