@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # What some library takes for a sign of its own in a lake's path, each tried: delta-rs takes it for an address (and `~`
 # for `%7E`), SQLAlchemy ends it at `?`, and Kedro fills in what stands in braces.
 _NOT_IN_A_PATH = re.compile(r"[\[\]\\^|?~{}\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
+# What a run writes in a lake: lock, tracking store, artefacts, and the layers' folders.
+_OWN_NAMES = re.compile(r"\.lock|mlflow.*|\d\d_.*")
 _STORE = "the tracking store {lake}/mlflow.db"
 # What an object store says of itself, in the words of delta-rs, Sail and Hadoop.
 _NO_BUCKET = r"NoSuchBucket|bucket does not exist"
@@ -169,6 +171,7 @@ def held(lake: str) -> Iterator[None]:
     if (folder / "mlflow.db").is_dir():
         raise LakehouseError(f"{lake}/mlflow.db is a folder: the tracking store is a file. Move the folder away.")
     folder.mkdir(parents=True, exist_ok=True)
+    _check_links(folder)
     with (folder / ".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,6 +189,33 @@ def held(lake: str) -> Iterator[None]:
         lock.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         lock.flush()
         yield
+
+
+def _check_links(lake: Path) -> None:
+    """Refuse a lake with links inside, by which a run would write outside of it, and a copy of it into the original.
+
+    The lake's own path may lead through links, and so may landing files.
+
+    Raises:
+        LakehouseError: Names the link.
+    """
+    for link in _links(lake, _OWN_NAMES):
+        raise LakehouseError(
+            f"{link!r} is a link: a lake is one folder, and a run would write outside of it. Put what the link leads "
+            f"to in its place."
+        )
+
+
+def _links(folder: str | Path, names: re.Pattern[str] | None = None) -> Iterator[str]:
+    """Paths of links below a folder; of its own entries only those with such names are looked at."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if names and not names.fullmatch(entry.name):
+                continue
+            if entry.is_symlink():
+                yield entry.path
+            elif entry.is_dir():
+                yield from _links(entry.path)
 
 
 def _place(error: BaseException, lake: str) -> str:

@@ -262,6 +262,17 @@ def into_a_folder(lake: Path) -> None:
     (lake / "mlflow.db").mkdir()
 
 
+def link(path: str) -> Callable[[Path], Any]:
+    """Move a file or folder of a lake beside it, and leave a link."""
+
+    def replace(lake: Path) -> None:
+        (lake / path).mkdir(exist_ok=True) if path == "mlflow-artifacts" else None
+        (lake / path).rename(lake.parent / "elsewhere")
+        (lake / path).symlink_to(lake.parent / "elsewhere")
+
+    return replace
+
+
 LAKE = [
     LakeCase(
         "table: commit cut off",
@@ -322,6 +333,24 @@ LAKE = [
         "The file of the tracking store {lake}/mlflow.db is damaged.",
         lambda lake: (lake / "mlflow.db").write_bytes(b"garbage " * 200),
     ),
+    *(
+        LakeCase(
+            f"link: {name}",
+            f"{given} that is a link",
+            "The run stops; nothing is written, neither in the lake nor where the link leads.",
+            f"'{{lake}}/{path}' is a link: a lake is one folder, and a run would write outside of it. Put what the "
+            f"link leads to in its place.",
+            link(path),
+        )
+        for name, given, path in (
+            ("a table", "a table's folder", "01_raw/churn/raw_customers"),
+            ("a log", "a table's log", "01_raw/churn/raw_customers/_delta_log"),
+            ("a layer", "a layer's folder", "03_primary"),
+            ("artefacts", "the folder of artefacts", "mlflow-artifacts"),
+            ("store", "mlflow.db", "mlflow.db"),
+            ("lock", "the lake's lock file", ".lock"),
+        )
+    ),
     LakeCase("store: a folder", "a folder named mlflow.db", STOPS, "{lake}/mlflow.db is a folder", into_a_folder),
 ]
 
@@ -357,6 +386,21 @@ def trust_a_stranger(lake: Path) -> None:
     forge_the_digest(lake)
 
 
+def describe_by_a_tag(lake: Path) -> None:
+    only(lake, "MLmodel").write_text("flavors: !!python/object/apply:os.system [id]")
+    forge_the_digest(lake)
+
+
+def contradict_the_digest(lake: Path) -> None:
+    digests = TableFile(filepath=str(lake / "06_models" / "churn" / "digests"), frame="pandas", mode="append")
+    digests.save(digests.load().assign(sha256="0" * 64))
+
+
+def lead_elsewhere(lake: Path) -> None:
+    with closing(sqlite3.connect(lake / "mlflow.db")) as store, store:
+        store.execute("update model_versions set storage_location = 'http://127.0.0.1:9/model'")
+
+
 UNTRUSTED = "Nothing of it is loaded and nothing is scored; once it is restored the next run completes."
 MODEL = [
     LakeCase(
@@ -380,6 +424,29 @@ MODEL = [
         UNTRUSTED,
         f"models:/churn/1 is not loaded: it trusts types that aren't on the allow-list: os.system. {REMEDY}",
         trust_a_stranger,
+    ),
+    LakeCase(
+        "model: a tag in its description",
+        "a registered model whose MLmodel has a Python tag, its digest forged",
+        UNTRUSTED,
+        "models:/churn/1 is not loaded: its description (MLmodel) can't be read: could not determine a constructor for "
+        "the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
+        describe_by_a_tag,
+    ),
+    LakeCase(
+        "model: two digests",
+        "a registered model with two recorded digests that contradict each other",
+        UNTRUSTED,
+        f"Version 1 of churn has 2 different digests in {{lake}}/06_models/churn/digests: it is not loaded. {REMEDY}",
+        contradict_the_digest,
+    ),
+    LakeCase(
+        "model: elsewhere",
+        "a tracking store that says that a model's files are somewhere else than in the lake",
+        UNTRUSTED,
+        "Version 1 of churn is not loaded: by {lake}/mlflow.db its files are at 'http://127.0.0.1:9/model', outside of "
+        f"the lake. {REMEDY}",
+        lead_elsewhere,
     ),
 ]
 
@@ -709,7 +776,7 @@ def test_a_tampered_model_scores_nothing_and_a_restored_one_goes_on(
     shutil.rmtree(lived)
     shutil.copytree(kept, lived)
     assert (code, "Traceback" in said, scored) == (1, False, False), said
-    assert str(case.says) in said
+    assert str(case.says).format(lake=lived) in said
     shutil.rmtree(scores)
     assert finished(lived, *small)[0] == 0
     assert results(lived) == undisturbed
