@@ -58,6 +58,7 @@ lint: .venv/dev ## style, types, import contracts, secrets
 
 ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000; LAKE=)
 	@test -z "$$LAKE" || test -f "$$LAKE/mlflow.db" || { echo "There are no runs in $$LAKE: no mlflow.db lies there." >&2; exit 1; }
+	@$(if $(LAKE),$(BIN)/python -m lakehouse_ml.explore "$$LAKE")
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		$(if $(LAKE),$(BIN)/mlflow ui --backend-store-uri "sqlite:///$$(cd "$$LAKE" && pwd)/mlflow.db",$(BIN)/kedro mlflow ui)
 

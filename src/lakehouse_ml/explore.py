@@ -1,7 +1,11 @@
-"""For notebooks and shells: the catalog, tables by name in SQL, one node as a call, and pictures for a notebook."""
+"""For notebooks and shells: the catalog, tables by name in SQL, one node as a call, and pictures for a notebook.
+
+`python -m lakehouse_ml.explore LAKE` is what `make ui` runs first, so that MLflow finds the files of a moved lake.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,7 +149,6 @@ def debugger(*answers: str) -> Pdb:
     Args:
         answers: What it is told instead of asking, one after the other; the last is `continue`.
     """
-    import sys
     from io import StringIO
     from pdb import Pdb
 
@@ -222,3 +225,10 @@ def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
 
 def _view(name: str) -> str:
     return name.replace(".", "_")
+
+
+if __name__ == "__main__":
+    try:
+        catalog(sys.argv[1])
+    except LakehouseError as error:
+        sys.exit(f"Error: {error}")

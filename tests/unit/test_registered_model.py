@@ -691,13 +691,15 @@ def test_a_package_that_a_description_names_is_not_imported(copied: Path, caplog
     assert "antigravity" not in sys.modules
 
 
-def test_files_may_lie_below_the_folder_that_conf_gives_the_experiment(copied: Path, tmp_path: Path) -> None:
+def test_files_may_lie_below_the_folder_that_the_catalog_names(copied: Path, tmp_path: Path) -> None:
     (copied / "artifacts").rename(tmp_path / "big")
     with closing(sqlite3.connect(copied / "mlflow.db")) as rows, rows:
         moved = [(copied / "artifacts").as_uri(), (tmp_path / "big").as_uri()]
         rows.execute("update model_versions set storage_location = replace(storage_location, ?, ?)", moved)
         rows.execute("update experiments set artifact_location = replace(artifact_location, ?, ?)", moved)
-    assert role("challenger", copied).load() is not None
+    assert "outside of the lake" in refused(role("challenger", copied).load)
+    named = {"digests": str(copied / "digests"), "artifacts": str(tmp_path / "big")}
+    assert RegisteredModel(name=NAME, role="challenger", **named).load() is not None
 
 
 # --- who stands where

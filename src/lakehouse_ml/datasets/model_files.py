@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lakehouse_ml import tracking_store
 from lakehouse_ml.errors import RegistryError
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 REMEDY = "Restore the lake from a copy, or delete the version in MLflow (make ui) and run again."
 # Written by MLflow at the top of a version that it downloads; not part of what was registered.
 _DOWNLOAD_MARK = "registered_model_meta"
 
 
-def download(name: str, version: str, folder: Path) -> Path:
+def download(name: str, version: str, folder: Path, artifacts: str | None = None) -> Path:
     """Copy the files of a version into a folder, and nothing that only pretends to be one of them.
 
-    From a store that is a file, plain files below the lake (or below the folder that conf gives the experiment) are
-    copied, and MLflow doesn't follow any other address. A server and Unity Catalog decide themselves where files are.
+    Of a store that is a file, only plain files below its folder, which is the lake, are copied; MLflow follows no other
+    address. A server and Unity Catalog decide themselves where files are.
+
+    Args:
+        name: Of the registered model.
+        version: Of it.
+        folder: Where the copy goes.
+        artifacts: Another folder below which files may lie.
 
     Returns:
         The copy.
@@ -36,7 +38,7 @@ def download(name: str, version: str, folder: Path) -> Path:
     store = tracking_store.file_of(mlflow.get_registry_uri())
     if store is None:
         return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(folder)))
-    source = _source(name, version, store)
+    source = _source(name, version, store, artifacts)
     _check_plain(source, name, version)
     _check_mark(source / _DOWNLOAD_MARK, name, version)
     return shutil.copytree(source, folder / "model")
@@ -52,7 +54,7 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def _source(name: str, version: str, store: Path) -> Path:
+def _source(name: str, version: str, store: Path, artifacts: str | None) -> Path:
     """The folder of a version's files, by the addresses in a store that is a file."""
     import mlflow
 
@@ -61,27 +63,16 @@ def _source(name: str, version: str, store: Path) -> Path:
         address = client.get_model_version_download_uri(name, version)
         if address.startswith("models:/"):
             address = client.get_logged_model(address.removeprefix("models:/")).artifact_location
-        roots = list(_roots(client, name, version, store))
     except mlflow.MlflowException as error:
         raise RegistryError(f"The registry in {store} has no files of version {version} of {name}. {REMEDY}") from error
     path = tracking_store.local_path(address)
+    roots = [store.parent, Path(artifacts)] if artifacts else [store.parent]
     if path is None or not any(root.resolve() in path.resolve().parents for root in roots):
         raise RegistryError(
             f"Version {version} of {name} is not loaded: by {store} its files are at {address!r}, outside of the lake. "
             f"{REMEDY} If the lake was moved and is read-only, make it writable first."
         )
     return path
-
-
-def _roots(client: MlflowClient, name: str, version: str, store: Path) -> Iterator[Path]:
-    """The folders below which a version's files may lie."""
-    yield store.parent
-    run_id = client.get_model_version(name, version).run_id
-    if run_id:
-        experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
-        path = tracking_store.local_path(experiment.artifact_location)
-        if path is not None:
-            yield path
 
 
 def _check_plain(folder: Path, name: str, version: str) -> None:

@@ -69,6 +69,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         digests: str,
         other_versions: Literal["warn", "refuse"] = "warn",
         lake_kind: LakeKind = "path",
+        artifacts: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Nothing is contacted before `load` or `save`.
@@ -80,11 +81,14 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             other_versions: What `load` does where libraries differ, by their first two numbers, from those that the
                 model was made with.
             lake_kind: What `digests` is: an address or a table's name.
+            artifacts: Folder that conf gives MLflow's artefacts, where that is outside of the lake; files of versions
+                anywhere else are refused.
             metadata: For kedro-viz.
         """
         self._name = name
         self._role = role
         self._other_versions = other_versions
+        self._artifacts = artifacts
         self._digests = DeltaTable(
             filepath=digests, kind=lake_kind, mode="merge", keys=("model", "version"), frame="pandas"
         )
@@ -106,7 +110,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         with tempfile.TemporaryDirectory() as folder:
             # Checked and loaded from the same copy: what is loaded is what was checked.
             uri = f"models:/{self._name}/{version}"
-            copy = download(self._name, version, Path(folder))
+            copy = download(self._name, version, Path(folder), self._artifacts)
             self._check_digest(copy, version)
             card, packages = _read_description(copy, uri)
             self._check_versions(packages, uri)
@@ -131,7 +135,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         _drop_half_registered(self._name)
         version = _register(self._name, data)
         with tempfile.TemporaryDirectory() as folder:
-            sha256 = digest(download(self._name, version, Path(folder)))
+            sha256 = digest(download(self._name, version, Path(folder), self._artifacts))
         row = {"model": self._name, "version": version, "sha256": sha256}
         self._digests.save(pd.DataFrame([row]))
         tags = {
@@ -180,7 +184,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
             return False
         try:
             with tempfile.TemporaryDirectory() as folder:
-                files = download(self._name, str(challenger.version), Path(folder))
+                files = download(self._name, str(challenger.version), Path(folder), self._artifacts)
                 self._check_digest(files, str(challenger.version))
         except (RegistryError, OSError, mlflow.MlflowException) as error:
             log.warning("%s", first_line(error))
