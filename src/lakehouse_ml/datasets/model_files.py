@@ -10,7 +10,7 @@ from typing import Any
 from lakehouse_ml import tracking_store
 from lakehouse_ml.errors import RegistryError
 
-REMEDY = "Restore the lake from a copy, or delete the version in MLflow (make ui) and run again."
+REMEDY = "Restore the lake from a copy, or start a new one from the same files: LAKE=<folder>."
 # Written by MLflow at the top of a version that it downloads; not part of what was registered.
 _DOWNLOAD_MARK = "registered_model_meta"
 
@@ -78,10 +78,7 @@ def _source(name: str, version: str, store: Path, artifacts: str | None) -> Path
 def _check_plain(folder: Path, name: str, version: str) -> None:
     """Refuse links, which lead out of the lake, and whatever else is neither file nor folder."""
     if not folder.is_dir():
-        raise RegistryError(
-            f"Version {version} of {name} is not loaded: its folder {folder} is missing. Restore it from a copy, or "
-            f"delete the version in MLflow (make ui) and run again."
-        )
+        raise RegistryError(f"Version {version} of {name} is not loaded: its folder {folder} is missing. {REMEDY}")
     for path in (folder, *sorted(folder.rglob("*"))):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             kind = "a link" if path.is_symlink() else "neither a file nor a folder"
