@@ -46,6 +46,7 @@ class Globals(Spec):
     s3_endpoint: str | None
     s3_encryption: Literal["aws:kms", "AES256"] | None
     s3_kms_key: str | None
+    missing_words: tuple[str, ...]
 
     @field_validator("results_table")
     @classmethod

@@ -72,7 +72,7 @@ def wrongly_named(names: list[str]) -> list[str]:
 
 def composed(globals_: dict[str, Any], text: str) -> list[str]:
     """Globals that are made of other globals: an environment that overrides one would leave the other behind."""
-    nested = [key for key, value in globals_.items() if isinstance(value, dict | list)]
+    nested = [key for key, value in globals_.items() if isinstance(value, dict)]
     return nested + re.findall(r"^(\w+):.*\$\{(?!variable:)", text, flags=re.MULTILINE)
 
 

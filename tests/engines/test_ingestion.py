@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -39,6 +40,7 @@ from lakehouse_ml.session import UpToDateRunner
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
+from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 
 LANDING = Table(
     "landing_things",
@@ -51,9 +53,8 @@ RAW = LANDING.plus("raw_things", "one row per record that parsed", *AUDIT)
 PARSED = RAW.plus("parsed_things", "one row per record of the last files", *LINES)
 REFUSED = Table("quarantine_lines_things", "one row per refused record", (), (*AUDIT, *LINES))
 HEADER = "thingID,items,price,soldOn,colour\n"
-SPEC = IngestionSpec(
-    snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31), tolerated_refused_share=1
-)
+DAYS = {"snapshot_pattern": r"(\d{4}-\d{2}-\d{2})", "snapshot_default": "2024-12-31"}
+SPEC = IngestionSpec.model_validate(DAYS | {"missing_words": (), "tolerated_refused_share": 1})
 FIRST, SECOND = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2025, 2, 2, tzinfo=UTC)
 NOT_INT, NOT_DOUBLE = "is not of type int", "is not of type double"
 
@@ -286,7 +287,7 @@ def test_a_time_without_its_day_is_no_moment(spark: Any) -> None:
     rows = [(text, None, None, date(2024, 1, 31), "t.csv", "1", line) for line, text in enumerate(texts, 2)]
     records = spark.createDataFrame(rows, names + "file_sha256 string, line_number bigint")
     contract = Table("landing_told", "one row per moment", ("told_at",), (Column("told_at", "timestamp"),))
-    told = type_records(records, contract, FIRST).orderBy("line_number").collect()
+    told = type_records(records, contract, FIRST, ()).orderBy("line_number").collect()
     assert [row.told_at is None for row in told] == [True, True, True, False, False]
     assert [len(row.problems) for row in told] == [1, 1, 1, 0, 0]
 
@@ -347,6 +348,104 @@ def test_text_loses_the_space_around_it_and_nothing_else(place: Place) -> None:
 def test_a_record_without_its_key_is_refused(place: Place) -> None:
     place.put("t.csv", HEADER + ",1,1.5,2024-01-31,red\n  ,2,2.5,,blue\n")
     assert [problems(row) for row in place.parse()] == [[("thingID", text, "is empty")] for text in ("", "  ")]
+
+
+# Formats
+
+
+def typed(spark: Any, texts: list[str], column: Column, words: tuple[str, ...] = ()) -> list[Any]:
+    """What becomes of each text in a column: its value, or the reason why it is none."""
+    names = f"{column.name} string, line_fault string, line_text string, snapshot_on date, source_file string, "
+    rows = [(text, None, None, date(2024, 1, 31), "t.csv", "1", line) for line, text in enumerate(texts, 2)]
+    records = spark.createDataFrame(rows, names + "file_sha256 string, line_number bigint")
+    table = Table("landing_t", "one row per text", (), (column,))
+    read = type_records(records, table, FIRST, words).orderBy("line_number").collect()
+    return [row.problems[0].reason if row.problems else row[column.name] for row in read]
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "value"),
+    [
+        (NumberFormat(",", "."), "1.234,5", 1234.5),
+        (NumberFormat(",", "."), "-1.234.567,25", -1234567.25),
+        (NumberFormat(",", "."), "1234,5", 1234.5),
+        (NumberFormat(",", "."), "1.23,5", NOT_DOUBLE),
+        (NumberFormat(","), "44,79", 44.79),
+        (NumberFormat(","), "44.79", NOT_DOUBLE),
+        (NumberFormat(grouping=",", unit="$"), "$1,234.50", 1234.5),
+        (NumberFormat(grouping=",", unit="$"), "-$ 1,234.50", -1234.5),
+        (NumberFormat(grouping=",", unit="$"), "$-0.5", -0.5),
+        (NumberFormat(grouping=",", unit="$"), "1,234.50", NOT_DOUBLE),
+        (NumberFormat(unit="%"), "5 %", 5.0),
+        (NumberFormat(unit="%"), "5.5%", 5.5),
+        (NumberFormat(unit="%"), "5", NOT_DOUBLE),
+        (NumberFormat(grouping=" ", decimal=",", unit="EUR"), "1 234\u202f567,5\u00a0EUR", 1234567.5),
+        (NumberFormat(grouping="'"), "1'234.5", 1234.5),
+        (NumberFormat(missing=("unknown", "-999")), "Unknown", None),
+        (NumberFormat(missing=("unknown", "-999")), "-999", None),
+        (NumberFormat(missing=("unknown",)), "unknwon", NOT_DOUBLE),
+        (NumberFormat(missing=("it's \\",)), "it's \\", None),
+    ],
+)
+def test_a_number_is_read_as_its_columns_format_says(
+    spark: Any, number: NumberFormat, text: str, value: Any
+) -> None:  # fmt: skip
+    assert typed(spark, [text], Column("amount", "double", format=number)) == [value]
+    if isinstance(value, float):
+        assert re.fullmatch(number.pattern, text)
+        assert float(number.plain(text)) == value
+    elif value:
+        assert not re.fullmatch(number.pattern, text)
+
+
+def test_a_whole_number_may_have_thousands_and_a_unit(spark: Any) -> None:
+    column = Column("amount", "int", format=NumberFormat(grouping=",", unit="kg"))
+    assert typed(spark, ["1,234 kg", "12 kg", "12.5 kg", "3,000,000,000 kg"], column) == [1234, 12, NOT_INT, NOT_INT]
+
+
+@pytest.mark.parametrize(
+    ("order", "texts"),
+    [
+        ("D-M-Y", ["31.12.2024", "31/12/2024 23:59", "31-12-2024 11:59:59 PM", "31.12.2024T08:00"]),
+        ("M-D-Y", ["12/31/2024", "12-31-2024 8:05"]),
+        ("Y-M-D", ["2024/12/31", "2024.12.31"]),
+        ("YMD", ["20241231"]),
+    ],
+)
+def test_a_day_is_read_as_its_columns_format_says(spark: Any, order: Any, texts: list[str]) -> None:
+    form = DateFormat(order, missing=("never",))
+    assert typed(spark, texts, Column("on", "date", format=form)) == [date(2024, 12, 31)] * len(texts)
+    assert [form.plain(text) for text in texts] == ["2024-12-31"] * len(texts)
+    assert all(re.fullmatch(form.pattern, text) for text in texts)
+    wrong = ["31.31.2024", "20241331", "24-12-31", "2024-12-31-1", "x"]
+    assert typed(spark, wrong, Column("on", "date", format=form)) == ["is not of type date"] * len(wrong)
+    assert (
+        typed(spark, ["Never", "1.2.2024"][: 1 + (order == "D-M-Y")], Column("on", "date", format=form))
+        == ([None, date(2024, 2, 1)][: 1 + (order == "D-M-Y")])
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"decimal": ",", "grouping": ","}, {"unit": "'"}, {"unit": "]"}, {"unit": "5"}, {"unit": "\\"}]
+)
+def test_a_format_that_cannot_be_told_apart_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"another mark|can be one"):
+        NumberFormat(**wrong)
+
+
+def test_the_same_words_mean_missing_in_every_column(spark: Any) -> None:
+    texts, words = ["N/A", "n/a", " NA ", "None", "no"], ("NA", "n/a", "none")
+    assert typed(spark, texts, Column("a", "string"), words) == [None, None, None, None, "no"]
+    assert typed(spark, texts, Column("a", "int"), words) == [None, None, None, None, NOT_INT]
+    assert typed(spark, texts[:1], Column("a", "date"), words) == [None]
+    assert typed(spark, texts[:1], Column("a", "string", nullable=False), words) == ["is empty"]
+
+
+def test_a_column_may_have_no_name_in_the_file(place: Place) -> None:
+    place.put("t.csv", ",n\n0,5\n")
+    table = Table("landing_t", "one row per line", (), (Column("row", "int", ""), Column("n", "int")))
+    (row,) = parse_files(place.listed().load(), FIRST, SPEC, table).collect()
+    assert (row.row, row.n, row.problems) == (0, 5, [])
 
 
 # Records
@@ -440,7 +539,9 @@ def test_a_name_with_what_looks_like_a_day_and_is_none_is_refused() -> None:
 
 def test_a_pattern_without_a_group_for_the_day_is_refused() -> None:
     with pytest.raises(ValidationError, match="needs a group in parentheses"):
-        IngestionSpec(snapshot_pattern=r"\d{4}", snapshot_default=date(2024, 12, 31), tolerated_refused_share=1)
+        IngestionSpec(
+            snapshot_pattern=r"\d{4}", snapshot_default=date(2024, 12, 31), missing_words=(), tolerated_refused_share=1
+        )
 
 
 # The folder

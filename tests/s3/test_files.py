@@ -49,9 +49,8 @@ def landing(folder: str, **how: Any) -> LandingFiles:
 def parsed(spark: Any, files: LandingFiles) -> int:
     from datetime import UTC, datetime
 
-    spec = IngestionSpec(
-        snapshot_pattern=r"_(\d{4}-\d\d-\d\d)", snapshot_default="2024-12-31", tolerated_refused_share=0.2
-    )
+    days = {"snapshot_pattern": r"_(\d{4}-\d\d-\d\d)", "snapshot_default": "2024-12-31"}
+    spec = IngestionSpec.model_validate(days | {"missing_words": (), "tolerated_refused_share": 0.2})
     return parse_files(files.load(), datetime(2025, 1, 1, tzinfo=UTC), spec, contracts.landing_customers).count()
 
 

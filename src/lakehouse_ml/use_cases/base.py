@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import ContractError
 from lakehouse_ml.tables import rows_of
+from lakehouse_ml.use_cases.formats import Format
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,13 +24,28 @@ Measures = Callable[..., "pd.DataFrame"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: its name here, its Spark SQL type, its name in the landing file, and what it says."""
+    """One column of a table.
+
+    Attributes:
+        name: Its name here.
+        type: Spark SQL type.
+        source: Its name in the landing file, where that is another one; it may be empty.
+        nullable: Whether a value may be missing.
+        doc: What it says.
+        format: How the landing file writes its numbers or days, where it isn't the standard way.
+    """
 
     name: str
     type: str
     source: str | None = None
     nullable: bool = True
     doc: str = ""
+    format: Format | None = None
+
+    @property
+    def landing_name(self) -> str:
+        """Its name in the landing file."""
+        return self.name if self.source is None else self.source
 
 
 @dataclass(frozen=True)

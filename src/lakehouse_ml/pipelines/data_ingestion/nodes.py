@@ -18,6 +18,7 @@ from lakehouse_ml.errors import LandingError, TableError, refusal
 from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
 from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash, header_faults, other_delimiter, read_records
 from lakehouse_ml.spec import Spec
+from lakehouse_ml.sql import string_literal
 from lakehouse_ml.tables import Batch, collect
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
@@ -64,17 +65,19 @@ _NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:st
 
 
 class IngestionSpec(Spec):
-    """How files tell the day that their rows describe, and how many of their rows may be refused.
+    """How files tell the day that their rows describe, what means missing, and how many rows may be refused.
 
     Attributes:
         snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
         snapshot_default: The day of files whose name has none.
+        missing_words: Values that mean missing in every column, such as N/A; upper and lower case are the same.
         tolerated_refused_share: Share of a file's rows that may be refused; with more, the file isn't used and the run
             stops.
     """
 
     snapshot_pattern: str
     snapshot_default: date
+    missing_words: tuple[str, ...]
     tolerated_refused_share: float = Field(ge=0, le=1)
 
     @field_validator("snapshot_pattern")
@@ -120,7 +123,7 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
                 "%s is dated %s, which lies in the future: its day stays the newest until then. If the date is wrong, "
                 "correct the name, then: kedro withdraw file %s", file.name, day, shlex.quote(file.name),
             )  # fmt: skip
-    return type_records(_read(landing, selection, spec, contract), contract, clock)
+    return type_records(_read(landing, selection, spec, contract), contract, clock, spec.missing_words)
 
 
 def check_headers(landing: Landing, selection: Selection, contract: Table) -> None:
@@ -129,7 +132,7 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
     Raises:
         LandingError: Names file and columns.
     """
-    expected = [column.source or column.name for column in contract.columns]
+    expected = [column.landing_name for column in contract.columns]
     for file in selection.files:
         if not file.header:
             raise LandingError(f"{file.name} in {landing.address} is empty: not even a header stands in it.")
@@ -152,13 +155,18 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
             )
 
 
-def type_records(records: DataFrame, contract: Table, clock: datetime) -> DataFrame:
-    """Cast the text of each column to its declared type; what doesn't parse becomes a problem, not a null."""
-    found = f"filter(array({', '.join([_line_problem(), *map(_problem, contract.columns)])}), p -> p is not null)"
+def type_records(records: DataFrame, contract: Table, clock: datetime, missing_words: Sequence[str]) -> DataFrame:
+    """Cast the text of each column to its declared type; what doesn't parse becomes a problem, not a null.
+
+    Blanks and missing words are null, which is a problem only where a column must have a value.
+    """
+    values = {column.name: _value(column, missing_words) for column in contract.columns}
+    in_columns = (_problem(column, values[column.name], missing_words) for column in contract.columns)
+    found = f"filter(array({', '.join([_line_problem(), *in_columns])}), p -> p is not null)"
     # Most records have every value: they aren't searched for problems.
-    lacks = ["line_fault is not null", *(f"({_value(column)}) is null" for column in contract.columns)]
+    lacks = ["line_fault is not null", *(f"({value}) is null" for value in values.values())]
     problems = F.expr(f"case when {' or '.join(lacks)} then {found} else {_NO_PROBLEMS} end")
-    typed = [F.expr(_value(column)).alias(column.name) for column in contract.columns]
+    typed = [F.expr(value).alias(name) for name, value in values.items()]
     text = F.coalesce("line_text", F.to_json(F.struct(*[F.col(name) for name in contract.names])))
     return records.withColumn("_problems", problems).select(
         *typed,
@@ -262,7 +270,7 @@ def _batch(rows: DataFrame, landing: Landing) -> Batch:
 
 def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract: Table) -> DataFrame:
     """Every record of the selected files as text, one task a file."""
-    sources = {column.name: column.source or column.name for column in contract.columns}
+    sources = {column.name: column.landing_name for column in contract.columns}
     kind, delimiter = landing.format, landing.delimiter
 
     def records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -310,21 +318,29 @@ def _of_file(batch: pa.RecordBatch, file: dict[str, str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*batch.columns, *same, day], names=names)
 
 
-def _value(column: Column) -> str:
+def _value(column: Column, missing_words: Sequence[str]) -> str:
     text = _TRIMMED.format(name=column.name)
     if column.type == "string":
-        return f"nullif({text}, '')"
-    cast = f"try_cast({_DAY.format(text=text) if column.type == 'date' else text} as {column.type})"
-    return _ONLY.get(column.type, "{cast}").format(text=text, cast=cast, type=column.type)
+        value = text
+    else:
+        plain = column.format.plain_sql(text) if column.format else text
+        cast = f"try_cast({_DAY.format(text=plain) if column.type == 'date' else plain} as {column.type})"
+        value = _ONLY.get(column.type, "{cast}").format(text=plain, cast=cast, type=column.type)
+    return f"case when not ({_missing(column, missing_words)}) then {value} end"
 
 
-def _problem(column: Column) -> str:
-    blank = f"coalesce({_TRIMMED.format(name=column.name)}, '') = ''"
-    told = f"named_struct('column', '{column.source or column.name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
-    unparsed = (
-        f"when not ({blank}) and ({_value(column)}) is null then {told.format(reason=f'is not of type {column.type}')}"
-    )
-    empty = "" if column.nullable else f"when {blank} then {told.format(reason='is empty')}"
+def _missing(column: Column, missing_words: Sequence[str]) -> str:
+    """Whether a record has no value of a column: never null."""
+    words = dict.fromkeys(word.lower() for word in (*missing_words, *(column.format.missing if column.format else ())))
+    listed = ", ".join(map(string_literal, ("", *words)))
+    return f"lower(coalesce({_TRIMMED.format(name=column.name)}, '')) in ({listed})"
+
+
+def _problem(column: Column, value: str, missing_words: Sequence[str]) -> str:
+    missing = _missing(column, missing_words)
+    told = f"named_struct('column', '{column.landing_name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
+    unparsed = f"when not ({missing}) and ({value}) is null then {told.format(reason=f'is not of type {column.type}')}"
+    empty = "" if column.nullable else f"when {missing} then {told.format(reason='is empty')}"
     return f"case when line_fault is not null then null {unparsed} {empty} end"
 
 
