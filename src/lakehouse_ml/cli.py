@@ -144,18 +144,19 @@ def use_case() -> None:
 @use_case.command(name="new")
 @click.argument("name")
 @click.option("--from", "file", required=True, type=Path, help="A CSV with one row for each prediction.")
-@click.option("--key", required=True, help="Column that names what a row is about.")
 @click.option("--label", required=True, help="Column that is predicted; empty where it isn't known yet.")
+@click.option("--key", help="Column that names what a row is about; by default one that is different in each row.")
 @click.option("--positive", help="Of two values of the label, the one to predict; by default yes, true or 1.")
 @click.option("--time", help="Column with the row's day, where rows are states of the same thing over time.")
-def new_use_case(name: str, file: Path, key: str, label: str, positive: str | None, time: str | None) -> None:
+def new_use_case(name: str, file: Path, label: str, key: str | None, positive: str | None, time: str | None) -> None:
     """Draft a use case from a CSV, such that its whole life runs; all of it or, on a mistake, nothing."""
-    from lakehouse_ml import drafting
+    from lakehouse_ml.drafting.plan import DraftRequest
+    from lakehouse_ml.drafting.project import draft_use_case
 
     if INSTALLED:
         raise click.ClickException("A use case is drafted in a checkout of the project; this is an installed wheel.")
     try:
-        told = drafting.write(PROJECT, drafting.Wish(name, key, label, positive, time), file)
+        told = draft_use_case(PROJECT, DraftRequest(name, label, key, positive, time), file)
     except LakehouseError as error:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join([*told, f"Run it: make run USE_CASE={name}"]))

@@ -379,6 +379,8 @@ def typed(spark: Any, texts: list[str], column: Column, words: tuple[str, ...] =
         (NumberFormat(unit="%"), "5 %", 5.0),
         (NumberFormat(unit="%"), "5.5%", 5.5),
         (NumberFormat(unit="%"), "5", NOT_DOUBLE),
+        (NumberFormat(unit="EUR"), "EUR 5", 5.0),
+        (NumberFormat(unit="R"), "R5", NOT_DOUBLE),
         (NumberFormat(grouping=" ", decimal=",", unit="EUR"), "1 234\u202f567,5\u00a0EUR", 1234567.5),
         (NumberFormat(grouping="'"), "1'234.5", 1234.5),
         (NumberFormat(missing=("unknown", "-999")), "Unknown", None),

@@ -14,14 +14,22 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from omegaconf import OmegaConf
 
 from lakehouse_ml import cli
-from lakehouse_ml.drafting import Wish, draft, profile, read, snake, with_use_case, write
+from lakehouse_ml.drafting.columns import Profile, profile_columns, snake
+from lakehouse_ml.drafting.landing_file import read_landing_file
+from lakehouse_ml.drafting.plan import DraftRequest, plan_draft
+from lakehouse_ml.drafting.project import check_name, draft_use_case, with_use_case
+from lakehouse_ml.drafting.templates import render_draft
 from lakehouse_ml.errors import ConfError, LakehouseError, LandingError
 from lakehouse_ml.use_cases.base import Wording
+from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTING = "src/lakehouse_ml/use_cases/__init__.py"
+GLOBALS = "conf/base/globals.yml"
+WORDS = yaml.safe_load((PROJECT / GLOBALS).read_text(encoding="utf-8"))["missing_words"]
 
 
 def loans(n: int = 200) -> list[dict[str, Any]]:
@@ -55,8 +63,11 @@ def landed(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path
 def project(tmp_path: Path) -> Path:
     """As much of a checkout as a draft is written into."""
     folder = tmp_path / "project"
-    package = [f"src/lakehouse_ml/{name}.py" for name in ("__init__", "use_cases/base", "use_cases/columns")]
-    for name in (LISTING, "pyproject.toml", *package):
+    package = [
+        f"src/lakehouse_ml/{name}.py"
+        for name in ("__init__", "use_cases/base", "use_cases/columns", "use_cases/formats")
+    ]
+    for name in (LISTING, GLOBALS, "pyproject.toml", *package):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, folder / name)
     return folder
@@ -78,16 +89,24 @@ def complaints(project: Path) -> str:
     )
 
 
+def asked(**wish: Any) -> DraftRequest:
+    return DraftRequest(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **wish})
+
+
+def profiled(path: Path) -> dict[str, Profile]:
+    return {column.name: column for column in profile_columns(read_landing_file(path), WORDS)}
+
+
 def drafted(tmp_path: Path, rows: list[dict[str, Any]], **wish: Any) -> dict[str, str]:
-    table, delimiter = read(landed(tmp_path / "loans.csv", rows))
-    asked = Wish(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **wish})
-    return {Path(path).name: text for path, text in draft(asked, table, delimiter).files.items()}
+    records = read_landing_file(landed(tmp_path / "loans.csv", rows))
+    plan = plan_draft(asked(**wish), records, WORDS)
+    return {Path(path).name: text for path, text in render_draft("loans", plan, records.delimiter).items()}
 
 
 def test_types_are_those_that_every_value_has(tmp_path: Path) -> None:
-    table, _ = read(landed(tmp_path / "loans.csv", loans()))
-    assert {column.name: column.type for column in profile(table)} == {
-        "loan_id": "string", "income": "int", "debt": "string", "zip": "string", "since": "date", "grade": "string",
+    columns = profiled(landed(tmp_path / "loans.csv", loans()))
+    assert {name: column.type for name, column in columns.items()} == {
+        "loan_id": "string", "income": "int", "debt": "double", "zip": "string", "since": "date", "grade": "string",
         "country": "string", "defaulted": "string", "tier": "string", "rate": "double",
     }  # fmt: skip
 
@@ -95,8 +114,8 @@ def test_types_are_those_that_every_value_has(tmp_path: Path) -> None:
 def test_one_value_beyond_the_others_decides_a_columns_type(tmp_path: Path) -> None:
     rows = [{"a": 1, "b": 1, "c": "2020-01-31", "d": 1, "e": "2020-01-01 10:00"} for _ in range(3)]
     rows.append({"a": 2.5, "b": 2**40, "c": "2020-01-32", "d": "1e999", "e": "2020-01-01T10:00:30"})
-    table, _ = read(landed(tmp_path / "t.csv", rows))
-    assert [column.type for column in profile(table)] == ["double", "bigint", "string", "string", "timestamp"]
+    columns = profiled(landed(tmp_path / "t.csv", rows))
+    assert [column.type for column in columns.values()] == ["double", "bigint", "string", "string", "timestamp"]
 
 
 def test_names_become_snake_case() -> None:
@@ -117,27 +136,42 @@ def test_features_are_numbers_and_categories_and_the_rest_is_left_out_with_its_r
     names: dict[str, Any] = {}
     features = drafted(tmp_path, loans())["features.py"]
     exec(features.split("def build_features")[0], names)
-    assert names["KEPT"] == ("income", "grade", "tier", "rate")
+    assert names["KEPT"] == ("income", "debt", "grade", "tier", "rate")
     assert names["CATEGORICAL"] == ("grade", "tier")
-    assert names["NUMBERS_IN_TEXT"] == ("debt",)
     assert "zip is text with 200 different values." in features
     assert "since is a time" in features
-    assert "country is the same in every row." in features
+    assert "country has the same value wherever it has one." in features
 
 
 @pytest.mark.parametrize(
     ("wish", "delimiter"),
-    [({}, ","), ({"label": "Tier"}, ";"), ({"label": "Defaulted", "positive": "no", "time": "Since"}, "\t")],
-    ids=["two outcomes", "classes", "snapshots"],
+    [
+        ({}, ","),
+        ({"label": "Tier"}, ";"),
+        ({"label": "Defaulted", "positive": "no", "time": "Since"}, "\t"),
+        ({"key": None}, "|"),
+        ({"key": None, "label": "Tier"}, ","),
+    ],
+    ids=["two outcomes", "classes", "snapshots", "a proposed key", "classes, a proposed key"],
 )
 def test_a_draft_is_formatted_and_without_a_linters_objection(
     project: Path, tmp_path: Path, wish: dict[str, Any], delimiter: str
 ) -> None:
-    asked = Wish(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **wish})
-    write(project, asked, landed(tmp_path / "loans.csv", loans(), delimiter))
+    draft_use_case(project, asked(**wish), landed(tmp_path / "loans.csv", loans(), delimiter))
     assert complaints(project) == ""
     conf = yaml.safe_load((project / "conf/base/loans/catalog.yml").read_text(encoding="utf-8"))
     assert conf["loans.landing_rows"].get("delimiter", ",") == delimiter
+
+
+@pytest.mark.parametrize("label", ["Defaulted", "Tier"])
+def test_a_draft_without_a_key_and_with_formats_is_too(project: Path, tmp_path: Path, label: str) -> None:
+    odd = [f"no answer number {n} of many" for n in range(9)]
+    rows = changed(
+        LoanID=lambda i: i % 7, ZIP=lambda i: 1, Income=lambda i: f"$ {i},000" if i else "don't know",
+        Debt=lambda i: odd[i] if i < 9 else f"{i} %", Since=lambda i: f"{i % 28 + 1:02}.01.2020",
+    )  # fmt: skip
+    draft_use_case(project, asked(key=None, label=label), landed(tmp_path / "loans.csv", [*rows, *rows[9:], *rows[9:]]))
+    assert complaints(project) == ""
 
 
 @pytest.mark.parametrize("label", ["Defaulted", "Tier"])
@@ -148,15 +182,15 @@ def test_a_draft_of_the_longest_names_is_too(project: Path, tmp_path: Path, labe
         {f"{name[:5]}{far}": value for name, value in row.items()} | {f"Tier{far}": classes[row["Tier"]]}
         for row in loans()
     ]
-    wish = Wish("a_name_of_as_many_as_x_letters", f"LoanI{far}", f"{label[:5]}{far}", time=f"Since{far}")
-    write(project, wish, landed(tmp_path / "loans.csv", rows))
+    wish = DraftRequest("a_name_of_as_many_as_x_letters", f"{label[:5]}{far}", f"LoanI{far}", time=f"Since{far}")
+    draft_use_case(project, wish, landed(tmp_path / "loans.csv", rows))
     assert complaints(project) == ""
 
 
 def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, tmp_path: Path) -> None:
     before = everything(project)
     file = landed(tmp_path / "loans.csv", loans())
-    write(project, Wish("loans", "LoanID", "Defaulted"), file)
+    draft_use_case(project, asked(), file)
     after = everything(project)
     code = "src/lakehouse_ml/use_cases/loans"
     assert sorted(set(after) - set(before)) == sorted(
@@ -177,7 +211,7 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
     ("wish", "rows", "told"),
     [
         ({"name": "churn"}, loans(), r"There is a use case churn already"),
-        ({"name": "Loans!"}, loans(), r"Loans! can't name a use case: 2 to 30 letters"),
+        ({"name": "Loans!"}, loans(), r"Loans! can't name a use case: lower-case letters, digits"),
         ({"name": "all"}, loans(), r"all can't name a use case: that word means something else"),
         ({"name": "training"}, loans(), r"training can't name"),
         ({"name": "parameters_of_loans"}, loans(), r"parameters_of_loans can't name"),
@@ -186,9 +220,9 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
         ({"label": "Default"}, loans(), r"--label: there is no column Default"),
         ({"time": "Day"}, loans(), r"--time: there is no column Day"),
         ({"label": "LoanID"}, loans(), r"name different columns"),
-        ({"time": "Grade"}, loans(), r"--time: Grade doesn't hold a day \(YYYY-MM-DD\) in every row"),
+        ({"time": "Grade"}, loans(), r"--time: Grade holds .*, and no day as YYYY-MM-DD"),
         ({}, changed(LoanID=lambda i: i // 2), r"LoanID has duplicates: '0' stands in 2 rows, as 100 keys.*--time"),
-        ({}, changed(LoanID=lambda i: i or ""), r"LoanID is empty in 1 rows"),
+        ({}, changed(LoanID=lambda i: i if i % 4 else ""), r"50 of 200 records would be refused.*line 2 has no LoanID"),
         ({"time": "Since"}, changed(LoanID=lambda i: 1, Since=lambda i: "2020-01-01"), r"Since together have dupli"),
         ({"label": "Rate"}, loans(), r"Rate has 200 different values.*predict which of at most 20 classes"),
         ({"label": "Rate"}, changed(Rate=lambda i: i % 3 + 0.5), r"Rate has 3 different values.*no amounts"),
@@ -209,15 +243,17 @@ def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     before = everything(project)
-    asked = {"name": "loans", "key": "LoanID", "label": "Defaulted", **wish}
+    request = asked(**wish)
     monkeypatch.setattr(cli, "PROJECT", project)
-    options = [word for option, value in asked.items() if option != "name" for word in (f"--{option}", value)]
+    options = [
+        word for option, value in vars(request).items() if value and option != "name" for word in (f"--{option}", value)
+    ]  # fmt: skip
     file = landed(tmp_path / "loans.csv", rows)
-    done = CliRunner().invoke(cli.cli, ["use-case", "new", asked["name"], "--from", str(file), *options])
+    done = CliRunner().invoke(cli.cli, ["use-case", "new", request.name, "--from", str(file), *options])
     assert done.exit_code == 1
     assert done.output.count("\n") == 1
     with pytest.raises(LakehouseError, match=told):
-        write(project, Wish(**asked), file)
+        draft_use_case(project, request, file)
     assert everything(project) == before
 
 
@@ -226,10 +262,11 @@ def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
     [
         (None, "There is no file"),
         (b"", "is empty"),
-        (b"a,b\n", "no whole row below it"),
-        (b"a,b\n1\n2\n", "no whole row below it"),
+        (b"a,b\n", "no record below it"),
+        (b"a,b\n1\n2\n", "every record is refused: the first one, in line 2, has 1 field instead of 2"),
         (b"a,a\n1,2\n", "column a stands in the header twice"),
-        (b",a\n1,2\n", "column 1 of 2 has no name"),
+        (b",,a\n1,2,3\n", "column 1 of 3 has no printable name"),
+        (b" ,a\n1,2\n", "column 1 of 2 has no printable name"),
         (b"a,b\n\xff,2\n", "not in UTF-8"),
     ],
 )
@@ -238,13 +275,13 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LandingError, match=told):
-        read(path)
+        read_landing_file(path)
 
 
 def test_only_what_lands_as_a_csv_is_read(tmp_path: Path) -> None:
     (tmp_path / "loans.xlsx").write_bytes(b"PK")
     with pytest.raises(LandingError, match=r"name it something\.csv"):
-        read(tmp_path / "loans.xlsx")
+        read_landing_file(tmp_path / "loans.xlsx")
 
 
 @pytest.mark.parametrize("folder", ["src/lakehouse_ml/use_cases/loans", "conf/base/loans", "data/landing/loans"])
@@ -253,15 +290,16 @@ def test_nothing_that_is_there_is_written_over(project: Path, tmp_path: Path, fo
     (project / folder / "mine").touch()
     before = everything(project)
     with pytest.raises(ConfError, match=f"{folder} is there already"):
-        write(project, Wish("loans", "LoanID", "Defaulted"), landed(tmp_path / "loans.csv", loans()))
+        draft_use_case(project, asked(), landed(tmp_path / "loans.csv", loans()))
     assert everything(project) == before
 
 
 def test_what_was_placed_is_taken_back_if_the_rest_cannot_be(project: Path, tmp_path: Path) -> None:
-    (project / "conf").write_text("a file where a folder should be", encoding="utf-8")
+    (project / "data").mkdir()
+    (project / "data/landing").write_text("a file where a folder should be", encoding="utf-8")
     before = everything(project)
-    with pytest.raises(OSError, match="conf"):
-        write(project, Wish("loans", "LoanID", "Defaulted"), landed(tmp_path / "loans.csv", loans()))
+    with pytest.raises(OSError, match="landing"):
+        draft_use_case(project, asked(), landed(tmp_path / "loans.csv", loans()))
     assert everything(project) == before
 
 
@@ -306,3 +344,256 @@ def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Pat
     ]  # fmt: skip
     given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     assert Wording(**given).title == "Loans"
+
+
+# Other people's files
+
+
+def test_without_a_key_a_column_that_is_different_in_each_row_is_proposed(tmp_path: Path) -> None:
+    def key(rows: list[dict[str, Any]], **wish: Any) -> str:
+        plan = plan_draft(asked(key=None, **wish), read_landing_file(landed(tmp_path / "loans.csv", rows)), WORDS)
+        return plan.key_name
+
+    assert key(loans()) == "loan_id"
+    assert key(changed(LoanID=lambda i: 7 * i)) == "loan_id"  # a number that says by its name what it is
+    assert key(changed(LoanID=lambda i: f"L{i}" if i else "")) == "loan_id"  # one empty key is one refused row
+    assert key(changed(LoanID=lambda i: i % 9, ZIP=lambda i: 0)) == "row_id"  # a rate is no name
+    panel = changed(LoanID=lambda i: f"L{i // 2}", Since=lambda i: f"2020-01-{i % 2 + 1:02}", ZIP=lambda i: 0)
+    assert key(panel, time="Since") == "loan_id"
+    assert key(panel) == "row_id"
+
+
+def test_without_a_key_and_such_a_column_file_and_line_are_the_key_and_that_is_said(
+    project: Path, tmp_path: Path
+) -> None:
+    file = landed(tmp_path / "loans.csv", changed(LoanID=lambda i: i % 9, ZIP=lambda i: 0))
+    told = "\n".join(draft_use_case(project, asked(key=None), file))
+    assert "file and line are the key: row_id, such as loans.csv:2." in told
+    assert "the same thing in a later file is another row" in told
+    contracts = (project / "src/lakehouse_ml/use_cases/loans/contracts.py").read_text(encoding="utf-8")
+    assert '("source_file", "line_number", "snapshot_on")' in contracts
+    assert 'Column("row_id", "string", nullable=False' in contracts
+
+
+def test_row_numbers_and_ids_are_no_features(tmp_path: Path) -> None:
+    rows = [
+        {"": i, "Nr": 200 - i, "Unnamed: 0": 3 * i, "customer_no": i * i, **row} for i, row in enumerate(loans())
+    ]  # fmt: skip
+    features = drafted(tmp_path, rows)["features.py"]
+    for told in (
+        "column_1 numbers the rows of the file.", "nr numbers the rows of the file.",
+        "unnamed_0 numbers the rows of the file.", "customer_no names each row.",
+    ):  # fmt: skip
+        assert f"#   {told}" in features
+
+
+def one_column(tmp_path: Path, values: list[str], delimiter: str = ",") -> Profile:
+    rows = [{"v": value, "w": "x"} for value in values]
+    return profiled(landed(tmp_path / "t.csv", rows, delimiter))["v"]
+
+
+def test_one_bad_cell_costs_no_column_and_is_said_with_its_line(tmp_path: Path) -> None:
+    values = [str(1000 + i) for i in range(800)]
+    values[15] = "unknown"
+    column = one_column(tmp_path, values)
+    assert (column.type, column.format) == ("int", NumberFormat(missing=("unknown",)))
+    assert column.decisions == ["v: 799 of 800 values are numbers; 'unknown' in line 17 is read as missing."]
+
+
+def test_many_bad_cells_make_a_column_text(tmp_path: Path) -> None:
+    assert one_column(tmp_path, [*"123456789", "ten"] * 10).type == "string"
+    assert one_column(tmp_path, ["1"] * 960 + [f"word {i}" for i in range(40)]).type == "string"
+    assert one_column(tmp_path, ["1"] * 99 + ["a long remark " * 9]).type == "string"
+
+
+@pytest.mark.parametrize(
+    ("values", "delimiter", "form", "parsed"),
+    [
+        (["$1,234.50", "$0.99"], ",", NumberFormat(grouping=",", unit="$"), [1234.5, 0.99]),
+        (["5 %", "12.5 %"], ",", NumberFormat(unit="%"), [5, 12.5]),
+        (["44,79", "1,5"], ";", NumberFormat(","), [44.79, 1.5]),
+        (["44,79", "1,5"], ",", NumberFormat(","), [44.79, 1.5]),
+        (["1.234,5", "12,5"], ";", NumberFormat(",", "."), [1234.5, 12.5]),
+        (["1,234", "12"], ",", NumberFormat(grouping=","), [1234, 12]),
+        (["1,234", "12"], ";", NumberFormat(","), [1.234, 12]),
+        (["60 months", "36 months"], ",", NumberFormat(unit="months"), [60, 36]),
+        (["?", "7", " ", "NA", "n/a"], ",", None, [7]),
+        (["CHF 1'000", "CHF 5"], ",", NumberFormat(grouping="'", unit="CHF"), [1000, 5]),
+    ],
+)
+def test_numbers_are_seen_however_they_are_written(
+    tmp_path: Path, values: list[str], delimiter: str, form: NumberFormat | None, parsed: list[float]
+) -> None:
+    column = one_column(tmp_path, values, delimiter)
+    assert column.is_number
+    assert column.format == form
+    assert [column.parsed(value) for value in column.counts] == parsed
+
+
+@pytest.mark.parametrize("values", [["R-0001", "R-0002"], ["M14860", "M14861"], ["007", "12"], ["No 0007", "No 0012"]])
+def test_a_code_is_no_number(tmp_path: Path, values: list[str]) -> None:
+    assert one_column(tmp_path, values).type == "string"
+
+
+def test_where_one_column_has_a_decimal_comma_the_points_of_another_are_between_thousands(tmp_path: Path) -> None:
+    rows = [{"a": "1,5", "b": "1.234"}, {"a": "2,5", "b": "950"}]
+    assert profiled(landed(tmp_path / "t.csv", rows, ";"))["b"].format == NumberFormat(",", ".")
+    rows = [{"a": "1.5", "b": "1.234"}, {"a": "2.5", "b": "950"}]
+    assert profiled(landed(tmp_path / "t.csv", rows, ";"))["b"].format is None
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        (["31.12.2024", "01.02.2024"], "D-M-Y"),
+        (["01.02.2024"], "D-M-Y"),
+        (["31/12/2024 10:00", "01/02/2024 11:30"], "D-M-Y"),
+        (["12/31/2024", "01/02/2024"], "M-D-Y"),
+        (["2024/12/31"], "Y-M-D"),
+        (["20241231", "20240101"], "YMD"),
+    ],
+)
+def test_days_are_seen_in_their_usual_forms(tmp_path: Path, values: list[str], order: str) -> None:
+    column = one_column(tmp_path, values)
+    assert (column.type, column.format) == ("date", DateFormat(order))
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [
+        (lambda i: f"0{i % 9 + 1}/02/2024", r"days such as '01/02/2024', and nothing tells whether the day or the mon"),
+        (lambda i: "31 Dec 2024", r"--time: Since holds '31 Dec 2024', and no day as YYYY-MM-DD"),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_refused_with_a_value(tmp_path: Path, day: Any, told: str) -> None:
+    with pytest.raises(LakehouseError, match=told):
+        drafted(tmp_path, changed(Since=day), time="Since")
+
+
+def test_a_time_is_declared_as_it_is_written(tmp_path: Path) -> None:
+    files = drafted(tmp_path, changed(Since=lambda i: f"{i % 28 + 1:02}.01.2020 10:30"), time="Since")
+    assert 'format=DateFormat("D-M-Y"),' in files["contracts.py"]
+    assert "snapshot_default: 2020-01-28" in files["parameters.yml"]
+
+
+def test_labels_that_say_na_are_unknown_and_counted(project: Path, tmp_path: Path) -> None:
+    file = landed(tmp_path / "loans.csv", changed(Defaulted=lambda i: ["yes", "no", "N/A", ""][i % 4]))
+    told = draft_use_case(project, asked(), file)
+    assert (
+        "Defaulted is unknown in 100 rows: 50 say 'N/A', 50 are empty (missing_words in conf/base/globals.yml)." in told
+    )
+    labels = (project / "src/lakehouse_ml/use_cases/loans/labels.py").read_text(encoding="utf-8")
+    assert "N/A" not in labels
+
+
+def test_refused_records_are_counted_with_their_lines(project: Path, tmp_path: Path) -> None:
+    file = landed(tmp_path / "loans.csv", changed(LoanID=lambda i: f"L{i}" if i != 7 else ""))
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([*lines[:20], "a,b", *lines[20:]]) + "\n", encoding="utf-8")
+    told = draft_use_case(project, asked(), file)
+    assert told[1] == ("2 of 201 records will be refused when the file lands: line 9 has no LoanID; "
+                       "line 21 has 2 fields instead of 10.")  # fmt: skip
+
+
+ROWS = "".join(f"{i},{i / 8},{'yes' if i % 3 else 'no'}\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.csv", b"PK\x03\x04" + b"x" * 99, "is a workbook or an archive: open it, export the sheet, save it as CSV"),
+        ("t.xlsx", b"PK\x03\x04" + b"x" * 99, "is a workbook or an archive"),
+        ("t.xls", b"\xd0\xcf\x11\xe0" + b"x" * 99, "is an old Excel workbook"),
+        ("t.csv", "\ufeffa;b\n1;2\n".encode("utf-16-le"), "is in UTF-16"),
+        ("t.csv", b"sep=;\na;b\n1;2\n", "the first line, 'sep=;', is a note for Excel and not the header. Remove"),
+        ("t.csv", b"a b c\n1 2 3\n4 5 6\n", "spaces seem to separate its fields"),
+        ("t.csv", b"5.1,3.5,setosa\n4.9,3.0,setosa\n", "its first line seems to hold values and no names"),
+        ("t.csv", b"p,x,p\ne,x,p\np,y,p\n", "its first line seems to hold values and no names"),
+        ("t.csv", b"a,b\n1,2,3\n4,5,6\n", "The header lacks a name, mostly the first one"),
+        ("t.csv", b"a;b\n1;2;\n4;5;\n", "Each record ends in a delimiter too many"),
+        ("t.csv", f"a,{'b' * 143}\n1,2\n".encode(), "column 2 of 2 has a name of 143 letters, .*at most 90"),
+        ("t.csv", f"a,b,c\nNumber,Share of it,Answer\n{ROWS}".encode(), "line 2 describes the columns .*Remove it"),
+        ("t.csv", f"a,b,c\n{ROWS}Total,99,\n".encode(), r"line 62, the last one, seems to sum up .*a: 'Total'"),
+    ],
+)  # fmt: skip
+def test_the_true_cause_is_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(LandingError, match=told):
+        profiled(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["on", "no", "null", "true", "lake", "landing", "use_cases", "formats", "job_run"])
+def test_a_name_that_means_something_else_is_refused(project: Path, name: str) -> None:
+    with pytest.raises(ConfError, match="means something else"):
+        check_name(name, project)
+
+
+@pytest.mark.parametrize("name", ["loans2", "q4_2024", "b2b"])
+def test_a_name_may_hold_digits(project: Path, name: str) -> None:
+    check_name(name, project)
+
+
+HOSTILE = [
+    "${globals:lake}", "$${x}", r"\${a}", "now (urgent)", "no\x7f", "a\x01b", "it's", 'say "so"', "back\\slash",
+    "{{ 7 }}", "{% raw %}", "x' or '1'='1", "/* */", "`", "# no", "a: b", "!!python/object", "é😀", "{within}",
+    "*/", "\u2028",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_a_value_of_the_file_stays_a_value(project: Path, tmp_path: Path, word: str) -> None:
+    rows = changed(Defaulted=lambda i: [word, "other"][i % 2], Grade=lambda i: [word, "b"][i // 2 % 2])
+    draft_use_case(project, asked(positive=word), landed(tmp_path / "loans.csv", rows))
+    assert complaints(project) == ""
+    labels: dict[str, Any] = {}
+    code = (project / "src/lakehouse_ml/use_cases/loans/labels.py").read_text(encoding="utf-8")
+    exec(code, labels)
+    assert (labels["POSITIVE"], labels["NEGATIVE"]) == (word, "other")
+    conf = OmegaConf.load(project / "conf/base/loans/parameters.yml").loans.data_quality
+    rule = OmegaConf.to_container(conf, resolve=True)["tables"]["outcomes"]["rules"][0]
+    listed = sorted(["other", word])
+    assert ast.literal_eval(rule["predicate"].split(" in ")[1]) == tuple(listed)  # Python has the same escapes
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Customer's age", "ends in \\", "x'||version()||'y", "${globals:lake}", "{{ 7 }}", "a`b", '"', "# a: b", "é"],
+)
+def test_a_name_of_the_file_stays_a_name(project: Path, tmp_path: Path, name: str) -> None:
+    rows = [{name: row.pop("Income"), **row} for row in loans()]
+    draft_use_case(project, asked(), landed(tmp_path / "loans.csv", rows))
+    assert complaints(project) == ""
+
+
+def test_a_draft_that_cannot_be_loaded_is_not_put_in_place(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from lakehouse_ml.drafting import templates
+
+    before = everything(project)
+    monkeypatch.setattr(templates, "_yaml", lambda text: text)
+    file = landed(tmp_path / "loans.csv", changed(Defaulted=lambda i: ["yes", "no"][i % 2]))
+    with pytest.raises(LakehouseError, match="The draft can't be loaded, so nothing was written"):
+        draft_use_case(project, asked(), file)
+    assert everything(project) == before
+
+
+def test_limits_and_economics_fit_the_files_size(tmp_path: Path) -> None:
+    def conf(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+        text = drafted(tmp_path, rows)["parameters.yml"]
+        return yaml.safe_load(text)["loans"], text
+
+    few, told = conf(changed(Defaulted=lambda i: "yes" if i % 8 == 0 else "no"))
+    assert "So few rows tell little" in told
+    assert few["evaluation"]["policy"]["min_rows"] == 10
+    assert few["batch_scoring"]["actions"] == 10
+    assert few["economics"]["averted_value"] == 4.0
+    many = [
+        row | {"LoanID": f"L{i}", "Defaulted": "yes" if i % 40 == 0 else "no"} for i, row in enumerate(loans(10_000))
+    ]
+    lot, told = conf(many)
+    assert "few rows" not in told
+    assert lot["training"]["split"] | {"salt": 0} == {
+        "holdout_share": 0.2, "salt": 0, "min_per_class": 20, "max_share_gap": 0.1,
+    }  # fmt: skip
+    assert lot["evaluation"]["policy"] | {"min_rows": 100, "min_positives": 20} == lot["evaluation"]["policy"]
+    assert lot["batch_scoring"]["actions"] == 500
+    assert lot["economics"]["averted_value"] == 20.0

@@ -53,8 +53,10 @@ class NumberFormat:
         number = f"(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)"
         if not self.unit:
             return f"^[-+]?{number}(?:[eE][-+]?[0-9]+)?$"
-        unit, space = "".join(f"[{sign}]" for sign in self.unit), f"[{_SPACES}]*"
-        return f"^[-+]?(?:{unit}{space}[-+]?{number}|{number}{space}{unit})$"
+        unit, space = "".join(f"[{sign}]" for sign in self.unit), f"[{_SPACES}]"
+        # R5 and R-5 are names; R 5 is a sum of money.
+        before = f"{unit}{space}+{number}" if self.unit.isalpha() else f"{unit}{space}*[-+]?{number}"
+        return f"^[-+]?(?:{before}|{number}{space}*{unit})$"
 
     def plain(self, text: str) -> str:
         """A value that fits the pattern, as engines and Python read it: for example 1234.5."""

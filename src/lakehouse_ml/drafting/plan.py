@@ -1,0 +1,385 @@
+"""What each column is to a use case: key, label, time or feature; and what of its file a use case can't take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lakehouse_ml.drafting.columns import LONGEST, MOST_CATEGORIES, Profile, profile_columns, short, snake
+from lakehouse_ml.errors import LakehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lakehouse_ml.drafting.landing_file import LandingRecords
+
+# The key of rows that nothing in the file names.
+ROW_ID = "row_id"
+MOST_CLASSES = 20
+HOLDOUT_SHARE = 0.2
+# More of a file than this that is refused as it lands is a wrong file.
+MOST_REFUSED = 0.2
+_SALTS = 20
+_YES = {"yes", "y", "true", "t", "1", "1.0"}
+
+
+@dataclass(frozen=True)
+class DraftRequest:
+    """What is asked for: the use case's name, and the file's names of its columns.
+
+    Attributes:
+        name: Of the use case.
+        label: What is predicted.
+        key: What a row is about; None proposes a column or takes file and line.
+        positive: Of two outcomes the one to predict; None is yes, true or 1.
+        time: The row's day, where rows are states over time.
+    """
+
+    name: str
+    label: str
+    key: str | None = None
+    positive: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many rows the drafted split, gates and lists ask for.
+
+    Attributes:
+        per_class: Entities of each class that each part of the split must have.
+        share_gap: How far the parts' shares of a class may lie apart.
+        holdout_rows: Rows that a hold-out must have for a verdict.
+        segment_rows: Rows of a group that is judged by itself.
+        actions: Length of the list of actions.
+        is_small: Whether the file has too few rows for the usual limits.
+    """
+
+    per_class: int
+    share_gap: float
+    holdout_rows: int
+    segment_rows: int
+    actions: int
+    is_small: bool
+
+
+@dataclass(frozen=True)
+class DraftPlan:
+    """What each column is to the use case.
+
+    Attributes:
+        columns: All of them, in the file's order.
+        key: What a row is about; None where file and line are the key.
+        is_key_proposed: Whether nobody asked for this key.
+        label: What is predicted.
+        time: The row's day; None where files tell it.
+        classes: Names of the classes by the file's words; none where there are two outcomes.
+        positive: Of two outcomes, the one that is predicted.
+        salt: Of the split.
+        limits: Of split, gates and lists.
+        n_records: Records of the file.
+        refused: Why a record will be refused as it lands, by its number.
+    """
+
+    columns: Sequence[Profile]
+    key: Profile | None
+    is_key_proposed: bool
+    label: Profile
+    time: Profile | None
+    classes: Mapping[str, str]
+    positive: str
+    salt: int
+    limits: Limits
+    n_records: int
+    refused: Mapping[int, str]
+
+    @property
+    def key_name(self) -> str:
+        """The column that names what a row is about."""
+        return self.key.name if self.key else ROW_ID
+
+    @property
+    def others(self) -> list[Profile]:
+        """All but key, label and time."""
+        taken = {column.name for column in (self.key, self.label, self.time) if column}
+        return [column for column in self.columns if column.name not in taken]
+
+    @property
+    def features(self) -> list[Profile]:
+        """What is learned from."""
+        return [column for column in self.others if not column.unfit]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Features with categories."""
+        return [column.name for column in self.features if not column.is_number]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is no feature, with the reason."""
+        return [f"{column.name} {column.unfit}." for column in self.others if column.unfit]
+
+
+def plan_draft(request: DraftRequest, records: LandingRecords, missing_words: Collection[str]) -> DraftPlan:
+    """Decide what each column is.
+
+    Args:
+        request: Columns that were asked for.
+        records: All records of the file.
+        missing_words: Conf's, which mean missing in every column.
+
+    Raises:
+        LakehouseError: A column, the key, the labels or too many of the records don't suit; the sentence names the
+            column and the remedy.
+    """
+    columns = profile_columns(records, missing_words, texts=[request.label, *([request.key] if request.key else [])])
+    label = _find_column(columns, request.label, "--label")
+    time = _find_column(columns, request.time, "--time") if request.time else None
+    asked = _find_column(columns, request.key, "--key") if request.key else None
+    named = [column for column in (asked, label, time) if column]
+    if len({column.name for column in named}) < len(named):
+        raise LakehouseError("--key, --label and --time name different columns: what identifies a row, what is "
+                             "predicted, and the row's day.")  # fmt: skip
+    if time:
+        _check_time(time, records)
+    key = asked or _propose_key(columns, label, time, records)
+    refused = _refused(records, key, time)
+    _check_refused(records, refused)
+    if key:
+        _check_key(records, key, time)
+    classes, positive = _outcomes(label, request.positive)
+    labelled = _newest_labelled(records, key, label, None if classes else time, refused)
+    limits = _limits(labelled, len(records.lines) - len(refused))
+    plan = DraftPlan(
+        columns, key, asked is None, label, time, classes, positive, _salt(labelled, label, limits), limits,
+        len(records.lines) + len(records.refused), refused,
+    )  # fmt: skip
+    if not plan.features:
+        raise LakehouseError(
+            f"Beside {plan.key_name if key is None else key.source} and {label.source} no column can be learned from: "
+            f"numbers, or text with at most {MOST_CATEGORIES} different values."
+        )
+    return plan
+
+
+def describe_plan(plan: DraftPlan, file: str) -> list[str]:
+    """What was decided, in sentences.
+
+    Args:
+        plan: The decisions.
+        file: Name of the file.
+    """
+    label, known = plan.label, plan.label.n_known
+    told = [f"{plan.n_records:,} records, {len(plan.columns)} columns, {len(plan.features)} features, "
+            f"{len(plan.categorical)} of them text."]  # fmt: skip
+    if plan.refused:
+        shown = "; ".join(f"line {line} {plan.refused[line]}" for line in sorted(plan.refused)[:3])
+        told.append(f"{len(plan.refused):,} of {plan.n_records:,} records will be refused when the file lands: {shown}"
+                    f"{'; …' if len(plan.refused) > 3 else ''}.")  # fmt: skip
+    if plan.classes:
+        told.append(f"{label.source} has {len(plan.classes)} classes, known of {known:,} rows: one label per row and "
+                    f"class.")  # fmt: skip
+    else:
+        told.append(f"{label.source} = {plan.positive!r} is predicted: {label.counts[plan.positive]:,} of {known:,} "
+                    f"rows with a known label.")  # fmt: skip
+    if label.missing or label.n_blank:
+        words = ", ".join(f"{n:,} say {word!r}" for word, n in label.missing.items())
+        blank = f"{label.n_blank:,} are empty" if label.n_blank else ""
+        told.append(f"{label.source} is unknown in {label.n_blank + sum(label.missing.values()):,} rows: "
+                    f"{', '.join(filter(None, (words, blank)))} (missing_words in conf/base/globals.yml).")  # fmt: skip
+    told += _describe_key(plan, file)
+    told += [line for column in (*plan.others, *([plan.time] if plan.time else [])) for line in column.decisions]
+    return [*told, *(f"Left out: {line}" for line in plan.left_out)]
+
+
+def _describe_key(plan: DraftPlan, file: str) -> list[str]:
+    if plan.key is None:
+        return [
+            f"No column names each row, so file and line are the key: {ROW_ID}, such as {file}:2. Outcomes that come "
+            f"later name it, the same thing in a later file is another row, and a corrected file keeps the order of "
+            f"its lines. A column of ids would be better: name it with --key."
+        ]
+    if plan.is_key_proposed:
+        together = f"Together with {plan.time.source}, {plan.key.source}" if plan.time else plan.key.source
+        return [f"{together} is different in each row and becomes the key; --key names another column."]
+    return []
+
+
+def _find_column(columns: Sequence[Profile], name: str, option: str) -> Profile:
+    for column in columns:
+        if name in (column.source, column.name):
+            return column
+    raise LakehouseError(f"{option}: there is no column {name} in the file. There are "
+                         f"{', '.join(column.source for column in columns)}.")  # fmt: skip
+
+
+def _check_time(time: Profile, records: LandingRecords) -> None:
+    if time.type in ("date", "timestamp"):
+        return
+    shown = next((value for value in records.table[time.source].to_pylist() if value), "")
+    if time.is_ambiguous:
+        raise LakehouseError(
+            f"--time: {time.source} holds days such as {shown!r}, and nothing tells whether the day or the month comes "
+            f"first. Write them as YYYY-MM-DD."
+        )
+    raise LakehouseError(
+        f"--time: {time.source} holds {short(shown, LONGEST)!r}, and no day as YYYY-MM-DD, DD.MM.YYYY, DD/MM/YYYY, "
+        f"MM/DD/YYYY or YYYYMMDD, with or without a time behind it. Write its days as YYYY-MM-DD."
+    )
+
+
+def _values(records: LandingRecords, column: Profile) -> list[str]:
+    """A column's values as ingestion reads them: what means missing is empty, a day is YYYY-MM-DD."""
+    missing = {*column.missing, *column.strays, ""}
+    plain = {value: str(column.parsed(value)) if column.type == "date" else value for value in column.counts}
+    if column.type == "timestamp":
+        plain = {value: value[:10] for value in column.counts}
+    return ["" if value in missing else plain[value] for value in records.table[column.source].to_pylist()]
+
+
+def _refused(records: LandingRecords, key: Profile | None, time: Profile | None) -> dict[int, str]:
+    """Records that aren't whole, or have no key or day."""
+    refused = dict(records.refused)
+    for column in (key, time):
+        for line, value in zip(records.lines, _values(records, column) if column else (), strict=False):
+            if not value:
+                refused.setdefault(line, f"has no {column.source if column else ''}")
+    return dict(sorted(refused.items()))
+
+
+def _check_refused(records: LandingRecords, refused: Mapping[int, str]) -> None:
+    n = len(records.lines) + len(records.refused)
+    if len(refused) > MOST_REFUSED * n:
+        line = min(refused)
+        raise LakehouseError(
+            f"{len(refused):,} of {n:,} records would be refused when {records.name} lands: line {line} "
+            f"{refused[line]}. Correct the file, or name another column."
+        )
+
+
+def _propose_key(
+    columns: Sequence[Profile], label: Profile, time: Profile | None, records: LandingRecords
+) -> Profile | None:
+    """A column that names each row (on its day), one whose name says so first; None if there is none."""
+    candidates = [column for column in columns if column not in (label, time) and column.can_be_key]
+    # Some empty keys are refused rows and no reason to take another one.
+    for column in sorted(candidates, key=lambda column: not column.names_a_row):
+        if column.n_known >= (1 - MOST_REFUSED) * column.n_records and not _repeated(records, column, time):
+            return column
+    return None
+
+
+def _repeated(records: LandingRecords, key: Profile, time: Profile | None) -> dict[tuple[str, ...], int]:
+    """Keys that several records have, with how many."""
+    if time is None:
+        return {(value,): n for value, n in key.counts.items() if n > 1}
+    pairs = Counter(zip(_values(records, key), _values(records, time), strict=True))
+    return {pair: n for pair, n in pairs.items() if n > 1 and all(pair)}
+
+
+def _check_key(records: LandingRecords, key: Profile, time: Profile | None) -> None:
+    repeated = _repeated(records, key, time)
+    if not repeated:
+        return
+    worst = max(repeated, key=lambda values: repeated[values])
+    shown = f"{' of '.join(map(repr, worst))} stands in {repeated[worst]} rows, as {len(repeated):,} keys do in several"
+    if time:
+        raise LakehouseError(f"{key.source} and {time.source} together have duplicates: {shown}. Remove them, or name "
+                             f"columns that tell rows apart.")  # fmt: skip
+    raise LakehouseError(
+        f"{key.source} has duplicates: {shown}. If they are its states over time, name the column of their day with "
+        f"--time; if not, remove them, name another --key, or leave --key out: file and line are the key then."
+    )
+
+
+def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str]:
+    """Names of the classes by the file's words, none where there are two outcomes; and which of two is positive."""
+    words = sorted(label.counts)
+    shown = short(", ".join(words), LONGEST)
+    if len(words) < 2:
+        raise LakehouseError(
+            f"{label.source} has {f'only the value {words[0]}' if words else 'no value in any row'}: two outcomes at "
+            f"least are needed to tell them apart."
+        )
+    if max(map(len, words)) > LONGEST:
+        raise LakehouseError(f"{label.source} has values of more than {LONGEST} letters: it is text, and no outcome.")
+    if len(words) == 2:
+        chosen = [word for word in words if (word == positive if positive else word.lower() in _YES)]
+        if len(chosen) != 1:
+            what = f"has no value {positive}" if positive else "doesn't say by itself which value is to be predicted"
+            raise LakehouseError(f"{label.source} {what}: name one of {shown} with --positive.")
+        return {}, chosen[0]
+    continuous = label.type == "double" and any(float(label.parsed(word)) % 1 for word in label.counts)
+    if continuous or label.type in ("date", "timestamp") or len(words) > MOST_CLASSES:
+        raise LakehouseError(
+            f"{label.source} has {len(words):,} different values ({shown}): the stages predict which of at most "
+            f"{MOST_CLASSES} classes a row is of, and no amounts. Put a column of classes into the file, such as "
+            f"high and low."
+        )
+    if positive:
+        raise LakehouseError(f"--positive goes with two outcomes; {label.source} has {len(words)}: {shown}.")
+    slugs: dict[str, str] = {}
+    for word in words:
+        slug = snake(word) if not word[:1].isdigit() else snake(word).removeprefix("n_")
+        if not slug or slug in slugs.values():
+            others = [other for other, name in slugs.items() if name == slug]
+            what = f"{word} and {others[0]} would both be" if others else f"{word} could not be"
+            raise LakehouseError(f"{label.source}: {what} the end of a column's name, probability_{slug}. "
+                                 f"Rename a class in the file.")  # fmt: skip
+        slugs[word] = slug
+    return slugs, ""
+
+
+def _newest_labelled(
+    records: LandingRecords, key: Profile | None, label: Profile, time: Profile | None, refused: Mapping[int, str]
+) -> list[tuple[str, str]]:
+    """Entity and label of the rows that are learned from."""
+    entities = _values(records, key) if key else [f"{records.name}:{line}" for line in records.lines]
+    labels = records.table[label.source].to_pylist()
+    known = [
+        position for position, word in enumerate(labels)
+        if word and word not in label.missing and records.lines[position] not in refused
+    ]  # fmt: skip
+    if time is None:
+        return [(entities[position], labels[position]) for position in known]
+    days = _values(records, time)
+    newest = {entities[position]: labels[position] for position in sorted(known, key=lambda one: days[one])}
+    return list(newest.items())
+
+
+def _limits(labelled: Sequence[tuple[str, str]], n_rows: int) -> Limits:
+    """The usual limits, or lower ones for a file whose hold-out wouldn't reach them."""
+    pairs = Counter(word for _, word in set(labelled))
+    # A draw of the hold-out may have a third less than its share.
+    held_out = HOLDOUT_SHARE * 2 / 3
+    is_small = pairs.total() * held_out < 100 or min(pairs.values(), default=0) * held_out < 20
+    actions = min(max(n_rows // 20, 10), 1000)
+    if is_small:
+        return Limits(5, 0.2, 10, 20, actions, is_small)
+    return Limits(20, 0.1, 100, 50, actions, is_small)
+
+
+def _salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> int:
+    """The first salt whose split leaves both parts enough entities of each class, in like shares."""
+    from lakehouse_ml.pipelines.training.split import is_held_out
+
+    pairs = set(rows)
+    counts = Counter(dict.fromkeys(sorted(label.counts), 0))
+    counts.update(word for _, word in pairs)
+    rarest, fewest = min(counts.items(), key=lambda entry: entry[1])
+    needed = round(limits.per_class / HOLDOUT_SHARE)
+    for salt in range(_SALTS) if fewest >= 2 * limits.per_class else ():
+        out = {entity: is_held_out(entity, salt, HOLDOUT_SHARE) for entity, _ in pairs}
+        held = Counter(word for entity, word in pairs if out[entity])
+        shares = [part[rarest] / max(part.total(), 1) for part in (held, counts - held)]
+        if abs(shares[0] - shares[1]) <= limits.share_gap and all(
+            limits.per_class <= held[word] <= n - limits.per_class for word, n in counts.items()
+        ):
+            return salt
+    raise LakehouseError(
+        f"{label.source} = {rarest} stands in {fewest:,} rows with a key of their own: too few. A fifth of the keys is "
+        f"held out to judge a model, and each part needs {limits.per_class} of each class: some {needed} in all. Add "
+        f"rows, or merge rare classes."
+    )
