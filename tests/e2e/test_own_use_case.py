@@ -56,6 +56,60 @@ def test_a_drafted_choice_among_classes_lives_from_a_csv_to_scores_and_back(tmp_
     assert "outcomes: 2 clean, 1 quarantined" in shown("make run USE_CASE=wines", checkout)
 
 
+def write_visits(path: Path, n: int) -> dict[str, float]:
+    """Visits as strangers export them: no id, amounts in euros, odd cells, and labels that are code somewhere else.
+
+    Returns:
+        The amount of each row, by file and line; rows without one are left out.
+    """
+    draw = random.Random(1)
+    spent = {}
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter=";")
+        writer.writerow(["", "Spent", "On", "Bought"])
+        for number in range(n):
+            amount = round(draw.gauss(1500, 400), 2)
+            text = f"{amount:,.2f} €".translate(str.maketrans(",.", ".,"))
+            bought = "${globals:lake}" if amount + draw.gauss(0, 200) > 1700 else "now (later)"
+            odd = {3: "unknown", 5: "?", 7: ""}.get(number)
+            if odd is None:
+                spent[f"visits.csv:{number + 2}"] = amount
+            known = "N/A" if number % 10 == 0 else bought
+            writer.writerow([number, text if odd is None else odd, f"{number % 28 + 1:02}.01.2024", known])
+        writer.writerow(["a line", "too short"])
+    return spent
+
+
+@pytest.mark.slow
+def test_a_strangers_table_without_an_id_lands_as_its_draft_said(tmp_path: Path) -> None:
+    checkout = copied(tmp_path / "project")
+    spent = write_visits(tmp_path / "visits.csv", 600)
+    told = shown(
+        ".venv/bin/kedro use-case new visits2 --from ../visits.csv --label Bought --positive '${globals:lake}'",
+        checkout,
+    )
+    for sentence in (
+        "1 of 601 records will be refused when the file lands: line 602 has 2 fields instead of 4.",
+        "Bought is unknown in 60 rows: 60 say 'N/A'",
+        "file and line are the key: row_id, such as visits.csv:2.",
+        "Spent: 597 of 598 values are numbers; 'unknown' in line 5 is read as missing.",
+        "Left out: column_1 numbers the rows of the file.",
+    ):
+        assert sentence in told
+    outcomes = checkout / "data/landing/visits2/outcomes/2024-12-31.csv"
+    outcomes.parent.mkdir()
+    outcomes.write_text("row_id;Bought\nvisits.csv:2;${globals:lake}\nvisits.csv:12;n/a\n", encoding="utf-8")
+    summary = shown("make run USE_CASE=visits2", checkout)
+    assert "rows: 601 rows in 1 file, 1 of them refused" in summary
+    assert "champion  version 1" in summary
+    features = DeltaTable(checkout / "data/04_feature/visits2/feature_rows").to_pyarrow_table().to_pandas()
+    assert features.set_index("row_id")["spent"].dropna().to_dict() == spent
+    assert len(features) == 600
+    labels = DeltaTable(checkout / "data/04_feature/visits2/label_rows").to_pyarrow_table().to_pandas()
+    assert len(labels) == 541
+    assert labels.set_index("row_id").label["visits.csv:2"] == 1
+
+
 @pytest.mark.slow
 def test_a_draft_without_files_says_what_to_do(tmp_path: Path) -> None:
     checkout = copied(tmp_path / "project")

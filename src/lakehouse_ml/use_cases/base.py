@@ -208,7 +208,7 @@ class UseCase:
     `features`.
 
     Attributes:
-        name: Namespace, folder and registered model, `[a-z_]+`.
+        name: Namespace, folder and registered model, `[a-z][a-z0-9_]*`.
         noun: What a row describes, in the plural; names the tables from `feature_` to `score_`.
         sources: Contracts of the landing tables that are ingested and checked, by table name.
         key: Columns that identify a row of features: the entity, then its time.
