@@ -67,7 +67,7 @@ SHOWS = {
     "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
     "how-to/own-use-case.md": [
         r"",
-        r"Defaulted = yes is predicted: [^$]+champion +version 1\n[^$]+rows in batch 2024-12-31",
+        r"Defaulted = 'yes' is predicted: [^$]+champion +version 1\n[^$]+rows in batch 2024-12-31",
         r"verdict +version 2 (promoted|refused)[^$]+champion +version",
         r"",
     ],

@@ -232,6 +232,7 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
         ({"positive": "maybe"}, loans(), r"has no value maybe: name one of no, yes"),
         ({"label": "Tier", "positive": "Gold"}, loans(), r"--positive goes with two outcomes; Tier has 3"),
         ({"label": "Tier"}, changed(Tier=lambda i: ["A b", "a-B", "c"][i % 3]), r"a-B and A b would both be.*a_b"),
+        ({}, changed(Defaulted=lambda i: ["\x1b[31mno", "a\nb"][i % 2]), r"name one of '\\x1b\[31mno', 'a\\nb' with"),
         ({"label": "Tier"}, changed(Tier=lambda i: ["価", "b", "c"][i % 3]), r"価 could not be the end"),
         ({}, changed(Defaulted=lambda i: "yes" if i < 9 else "no"), r"= yes stands in 9 rows.*needs 5 of each"),
         ({}, changed(loan_id=lambda i: i), r"Columns LoanID and loan_id would both be called loan_id"),

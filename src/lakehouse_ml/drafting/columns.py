@@ -217,6 +217,11 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def printable(text: str) -> str:
+    """A value of a file as it may stand in a sentence: on one line, without control characters."""
+    return text if text.isprintable() and text.strip() else repr(text)
+
+
 def _profile(
     name: str, source: str, records: LandingRecords, words: Collection[str], *, is_text: bool = False,
     is_point_grouping: bool = False,

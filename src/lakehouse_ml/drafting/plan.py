@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.drafting.columns import LONGEST, MOST_CATEGORIES, Profile, profile_columns, short, snake
+from lakehouse_ml.drafting.columns import LONGEST, MOST_CATEGORIES, Profile, printable, profile_columns, short, snake
 from lakehouse_ml.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -186,9 +186,10 @@ def describe_plan(plan: DraftPlan, file: str) -> list[str]:
                     f"rows with a known label.")  # fmt: skip
     if label.missing or label.n_blank:
         words = ", ".join(f"{n:,} say {word!r}" for word, n in label.missing.items())
+        listed = " (missing_words in conf/base/globals.yml)" if words else ""
         blank = f"{label.n_blank:,} are empty" if label.n_blank else ""
         told.append(f"{label.source} is unknown in {label.n_blank + sum(label.missing.values()):,} rows: "
-                    f"{', '.join(filter(None, (words, blank)))} (missing_words in conf/base/globals.yml).")  # fmt: skip
+                    f"{', '.join(filter(None, (words, blank)))}{listed}.")  # fmt: skip
     told += _describe_key(plan, file)
     told += [line for column in (*plan.others, *([plan.time] if plan.time else [])) for line in column.decisions]
     return [*told, *(f"Left out: {line}" for line in plan.left_out)]
@@ -297,10 +298,10 @@ def _check_key(records: LandingRecords, key: Profile, time: Profile | None) -> N
 def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str]:
     """Names of the classes by the file's words, none where there are two outcomes; and which of two is positive."""
     words = sorted(label.counts)
-    shown = short(", ".join(words), LONGEST)
+    shown = short(", ".join(map(printable, words)), LONGEST)
     if len(words) < 2:
         raise LakehouseError(
-            f"{label.source} has {f'only the value {words[0]}' if words else 'no value in any row'}: two outcomes at "
+            f"{label.source} has {f'only the value {shown}' if words else 'no value in any row'}: two outcomes at "
             f"least are needed to tell them apart."
         )
     if max(map(len, words)) > LONGEST:
@@ -325,7 +326,8 @@ def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str
         slug = snake(word) if not word[:1].isdigit() else snake(word).removeprefix("n_")
         if not slug or slug in slugs.values():
             others = [other for other, name in slugs.items() if name == slug]
-            what = f"{word} and {others[0]} would both be" if others else f"{word} could not be"
+            told = printable(word)
+            what = f"{told} and {printable(others[0])} would both be" if others else f"{told} could not be"
             raise LakehouseError(f"{label.source}: {what} the end of a column's name, probability_{slug}. "
                                  f"Rename a class in the file.")  # fmt: skip
         slugs[word] = slug
@@ -379,7 +381,7 @@ def _salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> in
         ):
             return salt
     raise LakehouseError(
-        f"{label.source} = {rarest} stands in {fewest:,} rows with a key of their own: too few. A fifth of the keys is "
-        f"held out to judge a model, and each part needs {limits.per_class} of each class: some {needed} in all. Add "
-        f"rows, or merge rare classes."
+        f"{label.source} = {printable(rarest)} stands in {fewest:,} rows with a key of their own: too few. A fifth of "
+        f"the keys is held out to judge a model, and each part needs {limits.per_class} of each class: some {needed} "
+        f"in all. Add rows, or merge rare classes."
     )
