@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -92,6 +93,7 @@ class Conf:
         yield from self._check_parameters(loader["parameters"])
         yield from self._check_libraries(loader["parameters"], built["spark"].engine)
         yield from self._check_ranges(loader["parameters"])
+        yield from self._check_predicates(loader["parameters"])
 
     def _check_no_credentials(self, loader: AbstractConfigLoader) -> Iterator[str]:
         """What would be a secret in conf, without repeating it."""
@@ -267,6 +269,21 @@ class Conf:
                     f"and here a batch holds everybody as of one day. Name that day instead: batch."
                 )
 
+    def _check_predicates(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """Predicates of rules that name a column which the table's rows don't have."""
+        from lakehouse_ml.use_cases import USE_CASES
+        from lakehouse_ml.use_cases.columns import AUDIT
+
+        for use_case in USE_CASES:
+            tables = ((given.get(use_case.name) or {}).get("data_quality") or {}).get("tables") or {}
+            for table, contract in use_case.sources.items():
+                columns = [*contract.names, *(column.name for column in AUDIT)]
+                rules = (tables.get(table) or {}).get("rules") or ()
+                for number, rule in enumerate(rules):
+                    for fault in _unknown_columns(rule, columns):
+                        key = (use_case.name, "data_quality", "tables", table, "rules", number, "predicate")
+                        yield f"{self.where('parameters', key)}: rule {rule.get('name')} of {table} {fault}"
+
     def _parameters(self, text: str) -> str:
         """Kedro keeps of what pydantic found only the text."""
         clauses = []
@@ -389,6 +406,25 @@ def _parts(full_key: str, length: int) -> list[str]:
 
 def _shown(file: Path) -> str:
     return str(file)
+
+
+def _unknown_columns(rule: Any, columns: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the columns of a rule's predicate; what is wrong with the predicate itself its type tells."""
+    from lakehouse_ml.pipelines.data_quality.predicates import check_predicate, columns_of
+
+    predicate = rule.get("predicate") if isinstance(rule, Mapping) else None
+    if not isinstance(predicate, str):
+        return
+    try:
+        check_predicate(predicate)
+    except ValueError:
+        return
+    known = {name.lower(): name for name in columns}
+    for name in columns_of(predicate):
+        if name.lower() not in known:
+            near = get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {known[near[0]]}?" if near else f"its columns are {', '.join(columns)}."
+            yield f"names the column {name}, which the table doesn't have: {hint}"
 
 
 def _sentence(text: str) -> str:

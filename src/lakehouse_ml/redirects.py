@@ -12,14 +12,12 @@ from lakehouse_ml.errors import ConfError
 
 log = logging.getLogger(__name__)
 
-# MLflow obeys these where a call names no store, run, experiment or workspace. conf names each of them.
+# MLflow obeys these where a call names no store, run or workspace; conf names stores, and each run is a new one.
 _OF_MLFLOW = (
-    "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID",
-    "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE_STORE_URI", "MLFLOW_TRACKING_DIR",
+    "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_WORKSPACE",
+    "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE_STORE_URI", "MLFLOW_TRACKING_DIR",
     "MLFLOW_REGISTRY_DIR", "MLFLOW_TRACING_DESTINATION", "MLFLOW_READ_REPLICA_BACKEND_STORE_URI",
 )  # fmt: skip
-# Spark connects to these instead of what its builder is asked for. A job on Databricks needs them.
-_OF_SPARK = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED")
 # A service's own variable goes before AWS_ENDPOINT_URL, in some libraries and not in others.
 _OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 # User and password (or a token) before the host, or a signature behind the path.
@@ -30,14 +28,9 @@ _SECRET = re.compile(
 _CONTAINER = re.compile(r"^abfss?://[^/:@]+@[^/@]+(/[^?#]*)?$")
 
 
-def ignore_variables(engine: str) -> None:
-    """Remove variables from this process's environment that would lead to other stores, and name them.
-
-    Args:
-        engine: What computes, by its name in conf.
-    """
-    names = (*_OF_MLFLOW, *_OF_S3, *(_OF_SPARK if engine in ("sail", "spark") else ()))
-    ignored = [name for name in names if os.environ.pop(name, "")]
+def ignore_variables() -> None:
+    """Remove variables from this process's environment that would lead to other stores, and name them."""
+    ignored = [name for name in (*_OF_MLFLOW, *_OF_S3) if os.environ.pop(name, "")]
     if ignored:
         log.warning("Ignored, since conf says where to read and write: %s", ", ".join(ignored))
 

@@ -273,7 +273,7 @@ class ProjectSession(KedroSession):
         """The lake's address, after everything that opens it was told how, and from nowhere else."""
         redirects.check_addresses("--params", self.store.get("runtime_params") or {})
         redirects.check_conf(loader)
-        redirects.ignore_variables(str(loader["spark"].get("engine")))
+        redirects.ignore_variables()
         s3.tell(loader["globals"])
         return self._address("lake", loader)
 

@@ -198,6 +198,7 @@ class Engine:
         self._given = _given("sail")
         if self._given is not None:
             return self._given
+        _forget_other_sessions()
         # Sail logs its start and its stop to stderr unless told before it loads; neither is news to anybody.
         os.environ.setdefault("RUST_LOG", "error")
         from pysail.spark import SparkConnectServer
@@ -232,9 +233,7 @@ class Engine:
         self._given = _given("spark")
         if self._given is not None:
             return self._given
-        # What a session of another kind has left in the environment, that of a parent too, would be asked for instead.
-        for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
-            os.environ.pop(left, None)
+        _forget_other_sessions()
         # Workers run this very Python; what Spark logs of itself is told by conf beside this file.
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_conf"))
@@ -272,6 +271,12 @@ _SPARK: dict[str, str] = {
 def _spelt(value: object) -> str:
     """A setting as Spark reads it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _forget_other_sessions() -> None:
+    """Remove variables that a session of another kind, or a shell, left: Spark would connect to what they name."""
+    for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+        os.environ.pop(left, None)
 
 
 def _served(spec: EngineSpec) -> SparkSession:

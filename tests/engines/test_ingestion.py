@@ -854,3 +854,19 @@ def test_of_many_refused_files_three_are_named(place: Place) -> None:
 def test_a_file_without_rows_is_not_too_much_refused(place: Place) -> None:
     place.put("empty.csv", HEADER)
     ingest_tolerating(place, 0.0)
+
+
+@pytest.mark.parametrize(
+    "header", ["Customer's age", "age\\", "x'||version()||'y", "{reason}", "a`b", "größe", "\u2028"]
+)
+def test_a_header_is_told_as_it_stands_and_is_never_evaluated(place: Place, header: str) -> None:
+    contract = Table(
+        "landing_things",
+        "one row per thing",
+        ("n_items",),
+        (Column("n_items", "int", header), Column("colour", "string")),
+    )
+    place.put("1.csv", f"{header},colour\n1,red\nmany,red\n")
+    parsed = parse_files(place.listed().load(), FIRST, SPEC, contract).orderBy("line_number").collect()
+    assert [row.n_items for row in parsed] == [1, None]
+    assert [problem.column for problem in parsed[1].problems] == [header]

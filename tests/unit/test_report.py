@@ -781,7 +781,10 @@ def test_a_file_is_simulated_if_its_name_ends_so(name: str, expected: bool) -> N
 
 
 def ingestion() -> IngestionSpec:
-    return IngestionSpec(snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31))
+    return IngestionSpec(
+        snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31), missing_words=(),
+        tolerated_refused_share=0.2,
+    )  # fmt: skip
 
 
 def test_the_day_of_a_file_without_a_date_is_conf_s_and_the_day_of_machines_is_their_own() -> None:

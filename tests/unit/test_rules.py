@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lakehouse_ml.pipelines.data_quality.predicates import columns_of
 from lakehouse_ml.pipelines.data_quality.rules import (
     DUPLICATE,
     GapRule,
@@ -180,6 +182,56 @@ def test_a_changed_rule_of_any_kind_changes_the_text_by_which_a_run_sees_that_co
 def test_a_predicate_that_asks_the_clock_is_refused_and_told_what_to_ask_instead(predicate: str, asked: str) -> None:
     with pytest.raises(ValidationError, match=f"{asked} asks the clock.*ingested_at"):
         of(POSITIVE | {"predicate": predicate})
+
+
+@pytest.mark.parametrize(
+    ("predicate", "reason"),
+    [
+        ("true --", "a comment can't be part of a predicate"), ("n /* x */ > 1", "a comment can't be part"),
+        ("count(*) > 3", "about one row: aggregates and windows"),
+        ("size(collect_list(n)) > 1", "aggregates and windows"),
+        ("row_number() over (order by n) > 1", "aggregates and windows"),
+        ("n > (select max(n) from other)", "a subquery can't be part"),
+        ("exists(select 1 from csv.`/etc/passwd`)", "a subquery can't be part"),
+        ("n in (select n from other)", "a subquery can't be part"), ("n > 1 union select true", "a subquery can't be"),
+        ("rand() > 0.5", "rand gives the same row different answers"), ("RAND(3) > n", "rand gives"),
+        ("uuid() = colour", "uuid gives"), ("java_method('java.lang.System', 'exit', 1) = ''", "java_method gives"),
+        ("input_file_name() = ''", "input_file_name gives"), ("unix_timestamp() > n", "current_timestamp gives"),
+        ("cast('now' as date) > seen_at", "'now' as a time asks the clock"),
+        ("timestamp 'Today' > seen_at", "'Today' as a time asks the clock"),
+        ("n > 1; drop table x", "one expression, and this is none or several"), ("", "none or several"),
+        ("n > 1) or (true", "not an expression of Spark SQL at"), ("drop table x", "Drop is a statement"),
+        ("n = :limit", "has no parameters"),
+    ],
+)  # fmt: skip
+def test_a_predicate_that_is_not_one_deterministic_expression_over_the_row_is_refused(
+    predicate: str, reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        of(POSITIVE | {"predicate": predicate})
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        "n between 1 and 3 or n is null", "colour in ('red', 'select', '-- none')", "colour rlike '^[a-z]+$'",
+        "forall(parts, part -> part > 1)", "exists(parts, part -> part > 1)", "`Customer's age` > 1", "n <=> 3",
+        "date_add(seen_at, 1) <= ingested_at", "cast(colour as int) > 1", "try_cast(colour as date) is not null",
+        "case when n > 1 then colour = 'a' else true end", "colour like 'a%'", "size(split(colour, ',')) = 2",
+        "months_between(ingested_at, seen_at) < 3", "my_own_function(n)", "seen_at + interval 1 day < ingested_at",
+    ],
+)  # fmt: skip
+def test_ordinary_predicates_pass(predicate: str) -> None:
+    assert rule("drop", predicate=predicate).predicate == predicate
+
+
+def test_the_columns_of_a_predicate_are_those_of_the_row() -> None:
+    assert columns_of("a.b > 1 and forall(parts, part -> part > n) and `A b` = 'c' and n > 2") == [
+        "A b",
+        "a",
+        "n",
+        "parts",
+    ]
 
 
 def test_a_predicate_on_the_time_at_which_a_row_was_read_is_none_that_asks_the_clock() -> None:

@@ -43,7 +43,10 @@ churn
             make run LANDING=<folder> LAKE=data/mine   the same on your own files"""
 
 Told = Callable[..., str]
-INGESTION = {"snapshot_pattern": r"(\d{4}-\d{2}-\d{2})", "snapshot_default": "2024-10-31"}
+INGESTION = {
+    "snapshot_pattern": r"(\d{4}-\d{2}-\d{2})", "snapshot_default": "2024-10-31", "missing_words": (),
+    "tolerated_refused_share": 0.2,
+}  # fmt: skip
 
 
 def stages(*names: str, of: str = "churn") -> Pipeline:

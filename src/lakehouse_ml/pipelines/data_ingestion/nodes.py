@@ -338,7 +338,9 @@ def _missing(column: Column, missing_words: Sequence[str]) -> str:
 
 def _problem(column: Column, value: str, missing_words: Sequence[str]) -> str:
     missing = _missing(column, missing_words)
-    told = f"named_struct('column', '{column.landing_name}', 'text', `{column.name}`, 'reason', '{{reason}}')"
+    # A header is somebody else's text: as a literal it can't become code, nor a field of the format below.
+    header = string_literal(column.landing_name)
+    told = f"named_struct('column', {header}, 'text', `{column.name}`, 'reason', '{{reason}}')"
     unparsed = f"when not ({missing}) and ({value}) is null then {told.format(reason=f'is not of type {column.type}')}"
     empty = "" if column.nullable else f"when {missing} then {told.format(reason='is empty')}"
     return f"case when line_fault is not null then null {unparsed} {empty} end"

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.pipelines.data_quality.checks import REPEATED, broken_by
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, GapRule, QualitySpec, RowRule, Rule, outcome
+from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, GapRule, KeyRule, QualitySpec, Rule, outcome
 from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Table
 
@@ -81,7 +81,7 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
         One row per rule: rule, predicate (of a rule of another kind, in words, what it expects), action, tolerate,
         n_rows, n_failed, failed_share, outcome, examples (JSON), and the whole table's n_clean and n_quarantined.
     """
-    rules: list[Rule] = [*_rules(spec, table), RowRule(name=DUPLICATE, predicate="the key is unique", action="drop")]
+    rules: list[Rule] = [*_rules(spec, table), KeyRule(name=DUPLICATE, action="drop")]
     failed = _failed_counts(checked)
     total = checked.count()
     out = quarantined.count()

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from lakehouse_ml.pipelines.data_quality.predicates import check_predicate
 from lakehouse_ml.spec import Spec
 
 DUPLICATE = "duplicate_key"
@@ -58,26 +59,37 @@ class RowRule(Rule):
     """About a row alone. A row for which the predicate isn't true (NULL included) breaks it.
 
     Attributes:
-        predicate: Spark SQL over the columns of a raw row. Of the time it knows `ingested_at`, when the row was read:
-            whoever asks the clock would judge the same row differently on another day, and is refused.
+        predicate: One deterministic expression of Spark SQL over the columns of a raw row: no subquery, aggregate,
+            random number or comment. Of the time it knows `ingested_at`, when the row was read: whoever asks the clock
+            would judge the same row differently on another day, and is refused.
     """
 
     predicate: str
 
     @field_validator("predicate")
     @classmethod
-    def _asks_no_clock(cls, value: str) -> str:
+    def _is_about_the_row(cls, value: str) -> str:
         if asked := _CLOCK.search(value):
             raise ValueError(
                 f"{asked[0].rstrip('( ')} asks the clock, by which the same row is judged differently on another day; "
                 f"compare with ingested_at, when the row was read"
             )
+        check_predicate(value)
         return value
 
     @property
     def expected(self) -> str:
         """The predicate itself."""
         return self.predicate
+
+
+class KeyRule(Rule):
+    """About the key: of rows that have the same one, all but the newest break it. Every table has this rule."""
+
+    @property
+    def expected(self) -> str:
+        """That the key is unique."""
+        return "the key is unique"
 
 
 class ReferenceRule(Rule):
