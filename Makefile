@@ -62,8 +62,8 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		$(if $(LAKE),$(BIN)/mlflow ui --backend-store-uri "sqlite:///$$(cd "$$LAKE" && pwd)/mlflow.db",$(BIN)/kedro mlflow ui)
 
-report: .venv/run ## the report of what is stored, written anew where something changed (LAKE=, ENV=)
-	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")
+report: .venv/run ## the report of what is stored, written anew where something changed (USE_CASE=, LAKE=, ENV=)
+	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(filter-out all,$(if $(filter command environment,$(origin USE_CASE)),$(USE_CASE))),--namespaces "$$USE_CASE") $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")
 
 jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)
 	@$(BIN)/python -m lakehouse_ml.jars

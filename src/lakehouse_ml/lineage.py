@@ -10,6 +10,8 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.explore import stored
+from lakehouse_ml.slices import nearest
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -27,8 +29,8 @@ def lines(catalog: DataCatalog, name: str, at: str | None = None) -> Iterator[st
         LakehouseError: No such table, version or batch.
     """
     table = catalog.get(name)
-    if not isinstance(table, DeltaTable):
-        raise LakehouseError(f"{name} is no table of the catalog; kedro catalog describe-datasets lists what there is.")
+    if not isinstance(table, DeltaTable) or not table.exists():
+        raise LakehouseError(f"This lake has no table named {name!r}. {nearest(name, stored(catalog))}")
     version = int(at) if at is not None and at.isdigit() else None
     batch = at if version is None else None
     makers = table.makers(version, batch)

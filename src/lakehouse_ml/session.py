@@ -21,13 +21,14 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, leftovers, machine, provenance, redirects, s3, tracking_store
+from lakehouse_ml import errors, leftovers, machine, provenance, redirects, s3, slices, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
 from lakehouse_ml.spark import ENGINE
+from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,6 +169,9 @@ class ProjectSession(KedroSession):
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
+            slices.check_selection(given, pipelines["__default__"])
+            if not any(given.get(name) for name in slices.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
+                given["namespaces"] = slices.with_data(loader["catalog"], USE_CASES)
             with self._holding(lake, loader):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
@@ -196,8 +200,7 @@ class ProjectSession(KedroSession):
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
-            if loader["globals"]["lake_kind"] == "path":
-                _check_lake(lake)
+            self.check_lake()
             with self._holding(lake, loader):
                 catalog: Any = self.load_context().catalog
                 yield catalog
@@ -206,6 +209,17 @@ class ProjectSession(KedroSession):
             if told is None or told is error:
                 raise
             raise errors.LakehouseError(str(told)) from error
+
+    def check_lake(self) -> None:
+        """Refuse to read where no run has been: opening a lake there would begin one.
+
+        Raises:
+            LakehouseError: No lake found, or a mistake in conf.
+        """
+        self._check_folders()
+        loader = self._get_config_loader()
+        if loader["globals"]["lake_kind"] == "path":
+            _check_lake(self._lake(loader))
 
     @staticmethod
     @contextmanager
@@ -364,7 +378,7 @@ def _check_lake(lake: str) -> None:
     # A run leaves its lock file in a folder, and not at an address, where there are no empty folders.
     is_lake = "://" in lake or fs.exists(f"{root}/.lock") or fs.glob(f"{root}/*/*/*/_delta_log")
     if not is_lake or not fs.isdir(root):
-        raise errors.LakehouseError(f"No lake found in {lake}. Name its folder with --lake.")
+        raise errors.LakehouseError(f"No lake found in {lake}. Run `make run` first, or name a lake's folder: --lake.")
 
 
 def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:

@@ -225,8 +225,10 @@ ENDS = [
         Ends(f"the number {number}", "Nothing can be computed with it: the rows are refused with the text.",
              cells("MonthlyCharges", number, n=2), (40, 2, 38, 0),
              refused_for("MonthlyCharges", "is not of type double", number))
-        for number in ("inf", "nan", "1e999")
+        for number in ("inf", "1e999")
     ],
+    Ends("the number nan", "It is one of conf's missing words, so the value is missing: the rule about it decides.",
+         cells("MonthlyCharges", "nan", n=2), (40, 0, 38, 2)),
     Ends("a category that a rule doesn't know", "The rows are quarantined by that rule.",
          cells("Contract", "Weekly", n=4), (40, 0, 36, 4), quarantined_for("contract_is_known")),
     Ends("a category that no rule is about", "It is kept, and a model treats it as unknown.",

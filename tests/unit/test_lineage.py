@@ -114,6 +114,10 @@ def test_what_is_not_there_is_named_beside_what_is(cellar: DataCatalog, name: st
         list(lines(cellar, name, at))
 
 
-def test_what_is_no_table_is_refused_by_name(cellar: DataCatalog) -> None:
-    with pytest.raises(LakehouseError, match="clock is no table of the catalog"):
-        list(lines(cellar, "clock"))
+@pytest.mark.parametrize("name", ["clock", "score_beer"])
+def test_what_is_no_table_is_refused_by_name(cellar: DataCatalog, name: str) -> None:
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(Path(__file__).resolve().parents[2])
+    with pytest.raises(LakehouseError, match=f"This lake has no table named '{name}'. There are none."):
+        list(lines(cellar, name))

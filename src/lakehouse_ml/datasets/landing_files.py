@@ -121,6 +121,10 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """Names that were read once and lie there no more; their rows stay."""
         return sorted(set(self._known()[0]) - {file.name for file in self._list()})
 
+    def has_begun(self) -> bool:
+        """Whether files lie there, may be missing, or were read before."""
+        return self._optional or bool(self._list()) or self._manifest.exists()
+
     def _exists(self) -> bool:
         return bool(self._list())
 

@@ -1,0 +1,99 @@
+"""Which part of the pipelines a run is asked for: names are checked, and use cases without data are left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_ml.errors import LakehouseError
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+
+    from lakehouse_ml.use_cases.base import UseCase
+
+log = logging.getLogger(__name__)
+
+# How Kedro's session names each kind of selection, and the option by which a user does.
+_OPTIONS = {
+    "node_names": ("node", "--nodes"), "from_nodes": ("node", "--from-nodes"), "to_nodes": ("node", "--to-nodes"),
+    "from_inputs": ("dataset", "--from-inputs"), "to_outputs": ("dataset", "--to-outputs"), "tags": ("tag", "--tags"),
+    "namespaces": ("namespace", "--namespaces"),
+}  # fmt: skip
+# Arguments that choose among use cases by themselves.
+SELECTIONS = tuple(name for name in _OPTIONS if name != "tags")
+_SHOWN = 8
+
+
+def check_selection(selected: Mapping[str, Any], pipeline: Pipeline) -> None:
+    """Refuse names that the pipeline doesn't have.
+
+    Args:
+        selected: Arguments of a session's run.
+        pipeline: What they select from.
+
+    Raises:
+        LakehouseError: Names the option, the unknown name, and the nearest known one.
+    """
+    known = {
+        "node": {node.name for node in pipeline.nodes},
+        "dataset": set(pipeline.datasets()),
+        "tag": {tag for node in pipeline.nodes for tag in node.tags},
+        "namespace": set(_namespaces(pipeline)),
+    }
+    for argument, (kind, option) in _OPTIONS.items():
+        for name in selected.get(argument) or ():
+            if name not in known[kind]:
+                raise LakehouseError(f"{option}: no {kind} is named {name!r}. {nearest(name, known[kind])}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint which known name is meant, or the known ones, as far as they are few."""
+    names = sorted(known)
+    # A name without its use case, or in another spelling, is near as well.
+    tails = {one.split(".", 1)[-1]: one for one in reversed(names)} | {one: one for one in names}
+    if near := get_close_matches(name, tails, n=1, cutoff=0.6):
+        return f"Did you mean {tails[near[0]]}?"
+    if not names:
+        return "There are none."
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"Known: {', '.join(names[:_SHOWN])}{more}."
+
+
+def with_data(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -> list[str]:
+    """Names of the use cases that have files to read, or were read before; the others are named in the log.
+
+    All of them, where none has: a run then says what is missing.
+
+    Args:
+        catalog: The catalog's conf, resolved.
+        use_cases: Those of the project.
+    """
+    reasons = {use_case.name: _missing_files(catalog, use_case) for use_case in use_cases}
+    chosen = [name for name, reason in reasons.items() if reason is None]
+    if not chosen:
+        return list(reasons)
+    for name, reason in reasons.items():
+        if reason is not None:
+            log.warning("Left out: %s, for %s", name, reason)
+    return chosen
+
+
+def _missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:
+    """Why a use case can't be run; None if each of its tables has files, may have none, or was read before."""
+    from lakehouse_ml.datasets.landing_files import LandingFiles
+
+    for table in use_case.sources:
+        entry = {key: value for key, value in catalog[f"{use_case.name}.landing_{table}"].items() if key != "type"}
+        landing = LandingFiles(**entry)
+        if not landing.has_begun():
+            return f"no file of {table} is in {landing.address}"
+    return None
+
+
+def _namespaces(pipeline: Pipeline) -> Iterable[str]:
+    for node in pipeline.nodes:
+        parts = (node.namespace or "").split(".")
+        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
