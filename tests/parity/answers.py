@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyspark
-import yaml
+from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pyspark.sql import DataFrame
@@ -39,8 +39,9 @@ from lakehouse_ml.landing import Landing
 from lakehouse_ml.models import Candidate, Model, Promotion, Standing
 from lakehouse_ml.place import PROJECT
 from lakehouse_ml.reference import spec_within
+from lakehouse_ml.settings import CONFIG_LOADER_ARGS
 from lakehouse_ml.spark import ENGINE, EngineSpec
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.tables import Batch, Edition
 from lakehouse_ml.use_cases import USE_CASES
 from parity.cases import CLOCK, CONF, PARTITIONS, VARIANTS, Folder, write
 
@@ -100,8 +101,8 @@ class _World:
 
     def __init__(self, use_case: str, folders: Mapping[tuple[str, str, str], Folder]) -> None:
         self._use_case, self._folders = use_case, folders
-        with (PROJECT / "conf" / "base" / use_case / "parameters.yml").open(encoding="utf-8") as file:
-            self._conf = _merged(yaml.safe_load(file)[use_case], CONF[use_case])
+        loader = OmegaConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
+        self._conf = _merged(loader["parameters"][use_case], CONF[use_case])
         self._made: dict[str, Any] = {}
 
     def ask(self, node: Node, variant: str) -> Any:
@@ -269,6 +270,7 @@ def _rows(table: pa.Table) -> list[list[Any]]:
 
 def _told(output: Any) -> Any:
     """An output as JSON: types by Spark's names, and rows sorted where their order means nothing."""
+    output = output.content if isinstance(output, Edition) else output
     if isinstance(output, Batch):
         told = {"column": output.column, "values": output.values, "number": output.number, "of": output.of}
         return told | {"rows": _told(output.rows)}

@@ -65,6 +65,7 @@ _PLAIN = {"int": "3", "double": "3.25", "timestamp": "2024-12-31 06:00:00", "str
 _FOREST = {"estimator": "random_forest", "params": {"n_estimators": 5, "max_depth": 3, "min_samples_split": 2}}
 CONF: dict[str, dict[str, Any]] = {
     "churn": {
+        "data_ingestion": {"tolerated_refused_share": 1.0},
         "training": {
             "split": {"holdout_share": 0.4, "salt": 0, "min_per_class": 2, "max_share_gap": 1.0}, "folds": 2,
             "trials": [_FOREST],
@@ -73,6 +74,7 @@ CONF: dict[str, dict[str, Any]] = {
         "monitoring": {"drift": {"min_rows": 10}},
     },
     "predictive_maintenance": {
+        "data_ingestion": {"tolerated_refused_share": 1.0},
         "features": {"step_hours": 12, "window_hours": [3, 24], "starts_at": "2024-12-29T03:00:00+05:30"},
         "training": {
             "split": {"kind": "time", "calibration_share": 0.25, "test_share": 0.3, "min_per_class": 2}, "folds": 2,
