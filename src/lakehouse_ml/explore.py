@@ -44,7 +44,7 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
         env: A folder of conf/.
 
     Raises:
-        LakehouseError: There is no such environment, or no lake in that folder.
+        LakehouseError: There is no such environment, or no lake in the named folder.
     """
     # Before Kedro, whose own choice of what is logged changes how a notebook shows values.
     hide_what_nobody_can_act_on()
@@ -52,7 +52,8 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
 
     configure()
     session = settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params={"lake": lake} if lake else {})
-    session.check_lake()
+    if lake:
+        session.check_lake()
     found: DataCatalog = session.load_context().catalog
     return found
 

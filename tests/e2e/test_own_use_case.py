@@ -98,7 +98,8 @@ def test_a_strangers_table_without_an_id_lands_as_its_draft_said(tmp_path: Path)
         assert sentence in told
     outcomes = checkout / "data/landing/visits2/outcomes/2024-12-31.csv"
     outcomes.parent.mkdir()
-    outcomes.write_text("row_id;Bought\nvisits.csv:2;${globals:lake}\nvisits.csv:12;n/a\n", encoding="utf-8")
+    known = [f"visits.csv:{line};${{globals:lake}}" for line in (2, 22, 32, 42, 52)]
+    outcomes.write_text("\n".join(["row_id;Bought", *known, "visits.csv:12;n/a", ""]), encoding="utf-8")
     summary = shown("make run USE_CASE=visits2", checkout)
     assert "rows: 601 rows in 1 file, 1 of them refused" in summary
     assert "champion  version 1" in summary
@@ -106,7 +107,7 @@ def test_a_strangers_table_without_an_id_lands_as_its_draft_said(tmp_path: Path)
     assert features.set_index("row_id")["spent"].dropna().to_dict() == spent
     assert len(features) == 600
     labels = DeltaTable(checkout / "data/04_feature/visits2/label_rows").to_pyarrow_table().to_pandas()
-    assert len(labels) == 541
+    assert len(labels) == 545
     assert labels.set_index("row_id").label["visits.csv:2"] == 1
 
 

@@ -344,11 +344,14 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return f"v{self._changed(found)} of {found.id[:8]}"
 
     def batches_since(self, tokens: Iterable[str]) -> set[str]:
-        """The batches that commits replaced after the version that one of these tokens names; all, if none does."""
+        """The batches that nodes stored after the version that one of these tokens names; all, if none does.
+
+        A withdrawal is no node's: its own command completes it.
+        """
         own = re.compile(rf"v(\d+) of {re.escape(self._present().id[:8])}")
         last = max((int(named[1]) for named in map(own.fullmatch, tokens) if named), default=-1)
         later = takewhile(lambda commit: commit["version"] > last, self._changes())
-        return {batch for commit in later for batch in commit.get("scope", [])}
+        return {batch for commit in later if commit.get("inputs") for batch in commit.get("scope", [])}
 
     def _changed(self, found: Snapshot) -> int:
         """The newest version that has other rows than the one before: a batch of nothing changes none."""
