@@ -88,9 +88,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
             LandingError: The folder is missing, a file, or holds no file of this table.
         """
         ENGINE.session()  # whoever loads a landing folder is about to read it with the engine
-        known, known_address = self._known()
-        unrecorded = self._unrecorded()
-        known = {name: sha256 for name, sha256 in known.items() if name not in unrecorded}
+        known, known_address, unrecorded = self._settled()
         files = tuple(
             file if known.get(file.name) == file.sha256 else self._with_header(file) for file in self._files()
         )
@@ -107,9 +105,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
         A file that was read and is gone counts as if it were there, for its rows stay.
         """
-        unrecorded = self._unrecorded()
-        read = {name: sha256 for name, sha256 in self._known()[0].items() if name not in unrecorded}
-        files = read | {file.name: file.sha256 for file in self._files()}
+        files = self._settled()[0] | {file.name: file.sha256 for file in self._files()}
         listing = json.dumps([self._recorded_as, sorted(files.items())])
         return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -122,8 +118,12 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return sorted(set(self._known()[0]) - {file.name for file in self._list()})
 
     def has_begun(self) -> bool:
-        """Whether files lie there, may be missing, or were read before."""
-        return self._optional or bool(self._list()) or self._manifest.exists()
+        """Whether files lie there, may be missing, or were read before; no file is opened."""
+        if self._optional or self._manifest.exists():
+            return True
+        if self._format == "delta":
+            return bool(self._table_version())
+        return bool(self._paths(*fsspec.core.url_to_fs(self._address)))
 
     def _exists(self) -> bool:
         return bool(self._list())
@@ -145,10 +145,14 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         if self._format == "delta":
             return self._table_version()
         fs, root = fsspec.core.url_to_fs(self._address)
+        paths = self._paths(fs, root)
+        return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in paths)
+
+    def _paths(self, fs: Any, root: str) -> list[str]:
+        """The files of this table, by name; none is opened."""
         if fs.isfile(root):
             raise LandingError(f"{self._address} is a file; LANDING names the folder that holds it.")
-        paths = {path for pattern in self._patterns for path in _matching(fs, root, pattern)}
-        return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in sorted(paths))
+        return sorted({path for pattern in self._patterns for path in _matching(fs, root, pattern)})
 
     def _listed_file(self, fs: Any, path: str, name: str) -> LandingFile:
         from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash
@@ -178,6 +182,11 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
         header, has_rows = read_head(file.path, self._format, self._delimiter, file.name)
         return LandingFile(file.name, file.path, file.sha256, header, has_rows)
+
+    def _settled(self) -> tuple[dict[str, str], str | None, frozenset[str]]:
+        """Hashes of the files whose rows are stored as the manifest says, their folder, and the names of the others."""
+        (known, address), unrecorded = self._known(), self._unrecorded()
+        return {name: sha256 for name, sha256 in known.items() if name not in unrecorded}, address, unrecorded
 
     def _unrecorded(self) -> frozenset[str]:
         """Names of files whose rows were stored, replaced or removed after the manifest was written."""

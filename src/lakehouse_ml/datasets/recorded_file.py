@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from posixpath import splitext
@@ -30,9 +31,9 @@ class RecordedFile(AbstractDataset[Any, Any]):
 
     _address: str
 
+    @abstractmethod
     def encode(self, content: Any) -> str:
         """The content as the text of the file."""
-        raise NotImplementedError
 
     def save(self, data: Any) -> None:
         """Write the content, or that of an edition, and then its stamp.

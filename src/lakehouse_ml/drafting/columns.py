@@ -274,7 +274,9 @@ def decide_type(
         return "date", DateFormat("YMD"), False
     if kind and not (is_point_grouping and kind == "double" and all(map(_THOUSANDS.fullmatch, counts))):
         return kind, None, False
-    numbers = _best(counts, _number_formats(counts, is_comma_decimal, is_point_grouping))
+    numbers = _best(
+        counts, _number_formats(counts, is_comma_decimal=is_comma_decimal, is_point_grouping=is_point_grouping)
+    )
     if numbers:
         plain = [numbers[0].plain(value) for value in _of_type(counts, numbers[0])]
         return _standard_type(plain) or "double", numbers[0], False
@@ -301,7 +303,9 @@ def _weight(counts: Mapping[str, int], form: Format) -> int:
     return sum(counts[value] for value in _of_type(counts, form))
 
 
-def _number_formats(counts: Mapping[str, int], is_comma_decimal: bool, is_point_grouping: bool) -> list[NumberFormat]:  # noqa: FBT001
+def _number_formats(
+    counts: Mapping[str, int], *, is_comma_decimal: bool, is_point_grouping: bool
+) -> list[NumberFormat]:
     """Formats whose marks occur, the likeliest first."""
     marks: list[tuple[Any, Any]] = [(".", ""), (".", ","), (",", "."), (",", ""), (".", "'"), (".", " "), (",", " ")]
     if is_point_grouping:
