@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -1106,6 +1107,36 @@ def test_upkeep_leaves_the_rows_and_what_is_known_of_them(lake: Lake) -> None:
     assert (stored(table), table.token()) == before
     assert table.holds("one")
     assert stored(lake.table(at_version=0)) == [("a", 0, 1.0)]
+
+
+def test_who_made_a_table_is_known_after_others_compacted_it_and_removed_old_commits(lake: Lake) -> None:
+    table = lake.table()
+    made_with("one", table, lake.frame(("a", 1, 1.0)))
+    made_with("two", table, lake.frame(("b", 2, 2.0)))
+    before = table.token()
+
+    others = opened(table)
+    others.alter.set_table_properties({"delta.checkpointInterval": "1"})
+    others.optimize.compact()
+    others.create_checkpoint()
+    a_year_ago = time.time() - 365 * 24 * 3600
+    for commit in Path(others.table_uri.removeprefix("file://"), "_delta_log").glob("*.json"):
+        os.utime(commit, (a_year_ago, a_year_ago))
+    opened(table).cleanup_metadata()
+    opened(table).vacuum(0, enforce_retention_duration=False, dry_run=False)
+
+    assert table.holds("two")
+    assert table.token() == before
+    assert stored(table) == [("b", 2, 2.0)]
+
+
+def test_a_table_without_rows_stays_the_same_for_its_readers_whatever_is_said_of_it(lake: Lake) -> None:
+    table = lake.table()
+    table.save(lake.batch(values=()))
+    before = table.token()
+    opened(table).alter.set_table_properties({"delta.checkpointInterval": "100"})
+    table.save(lake.batch(values=()))
+    assert table.token() == before
 
 
 def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake) -> None:

@@ -47,6 +47,9 @@ _UPKEEP = frozenset({
     "UPGRADE PROTOCOL", "ADD FEATURE", "CREATE TABLE",
 })  # fmt: skip
 _WEEK = 7 * 24
+# What a node made is looked up in commits, which Delta removes after 30 days at a checkpoint: a model would be trained
+# again without a new row, and lineage would end there. A commit's text is small.
+_PROPERTIES = {"delta.logRetentionDuration": "interval 3650 days"}
 
 
 class DeltaTable(AbstractDataset[Any, Any]):
@@ -100,7 +103,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
             keep_unchanged: Whether an overwrite by a Spark frame with the rows that are stored already, in any order,
                 leaves the table as it is for everything that reads it; only a commit says that they were made again.
             partition_by: Columns whose values part the files of a table that is made.
-            properties: Delta's table properties, of a table that is made.
+            properties: Delta's table properties, of a table that is made. Its log is kept ten years unless they say
+                otherwise.
             constraints: Conditions in SQL by name, of a table that is made: rows that one isn't true of are refused.
             metadata: For kedro-viz.
         """
@@ -122,7 +126,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
         self._new_columns = new_columns
         self._keep_unchanged = keep_unchanged
         self._layout = Layout(
-            partition_by=tuple(partition_by), properties=properties or {}, constraints=constraints or {}
+            partition_by=tuple(partition_by),
+            properties={**_PROPERTIES, **(properties or {})},
+            constraints=constraints or {},
         )
         self.metadata = metadata
 
@@ -354,12 +360,17 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return {batch for commit in later if commit.get("inputs") for batch in commit.get("scope", [])}
 
     def _changed(self, found: Snapshot) -> int:
-        """The newest version that has other rows than the one before: a batch of nothing changes none."""
+        """The newest version that has other rows than the one before: a batch of nothing changes none.
+
+        Of a table without rows the version that made it, whatever compacted or described it since.
+        """
+        newest = found.version
         if self._at_version is None:
             for commit in self._changes():
+                newest = int(commit["version"])
                 if not commit.get("nothing"):
-                    return int(commit["version"])
-        return found.version
+                    break
+        return newest
 
     def _changes(self) -> Iterator[dict[str, Any]]:
         """Commits that may have changed rows."""
