@@ -97,7 +97,7 @@ def select(landing: Landing) -> Selection:
     if landing.known_address not in (None, landing.address):
         raise LandingError(
             f"This lake holds rows from {landing.known_address}, and {landing.address} is another landing folder. "
-            f"Name a lake of its own: make run LANDING={landing.address} LAKE=data/another_lake"
+            f"Name a lake of its own: make run LANDING={shlex.quote(landing.address)} LAKE=data/another_lake"
         )
     present = {file.name for file in landing.files}
     new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
