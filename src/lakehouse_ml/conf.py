@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from lakehouse_ml import places, results
+from lakehouse_ml import places, redirects, results
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
@@ -78,6 +78,12 @@ class Conf:
         from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 
         yield from self._check_no_credentials(loader)
+        try:
+            redirects.check_addresses("--params", loader.runtime_params or {})
+            redirects.check_conf(loader)
+        except ConfError as error:
+            yield str(error)
+            return  # what follows may show them
         kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
         built: dict[str, Any] = {}
         waiting: set[str] = set()

@@ -58,7 +58,8 @@ class Preflight:
         """What is wrong with the environment, a sentence each, with file and line."""
         found = list(self._secrets())
         try:
-            found += self._addresses_with_secrets()
+            if leaking := list(self._addresses_with_secrets()):
+                return list(dict.fromkeys([*found, *leaking]))  # what follows may show them
             found += self._conf.faults(self._loader)
             found += self._untyped()
             found += self._lost_between_tasks()

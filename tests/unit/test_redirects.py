@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
 from lakehouse_ml import redirects
 from lakehouse_ml.errors import ConfError
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -53,17 +57,36 @@ def test_variables_that_redirect_are_removed_and_named(
     assert caplog.text == ""
 
 
-def test_check_names_an_address_with_a_secret_and_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
+@pytest.mark.parametrize("place", ["--params", "globals.yml"])
+def test_a_run_refuses_such_a_lake_before_another_message_shows_it(tmp_path: Path, place: str) -> None:
+    import click
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
-    project = Path(__file__).resolve().parents[2]
-    bootstrap_project(project)
+    bootstrap_project(PROJECT)
+    lake = "://".join(("s3", "AKIA:geheim@bucket/lake"))
+    conf = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local")))
+    (conf / "local").mkdir()
+    runtime = {"lake": lake} if place == "--params" else {}
+    if not runtime:
+        (conf / "local" / "globals.yml").write_text(f"lake: {lake}\n", encoding="utf-8")
+    with settings.SESSION_CLASS.create(PROJECT, runtime_params=runtime, conf_source=str(conf)) as session:
+        with pytest.raises(click.ClickException) as refused:
+            session.run(pipeline_names=["data_quality"], namespaces=["churn"])
+        faults = session.preflight()
+    assert refused.value.message.startswith(f"lake ({place}) is an address with a user name")
+    assert "geheim" not in refused.value.message + str(faults)
+    assert bool(faults) == (place == "globals.yml")
+
+
+def test_check_names_an_address_with_a_secret_and_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(PROJECT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "://".join(("http", "anna:geheim@mlflow.example.com")))
     monkeypatch.setenv("LAKEHOUSE_BUCKET", "bucket")
-    with settings.SESSION_CLASS.create(project, env="s3") as session:
+    with settings.SESSION_CLASS.create(PROJECT, env="s3") as session:
         (fault,) = session.preflight()
         with pytest.raises(ConfError, match=r"^server\.mlflow_tracking_uri \(mlflow\.yml\)") as refused:
             session.environment()
