@@ -1,11 +1,13 @@
-"""One lake that the tests of docs and notebooks share."""
+"""Lakes that several files of tests use: one of docs and notebooks, and one on which stages run in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from checkouts import QUICK_SEARCH, copied, shown
+from checkouts import PROJECT, QUICK_SEARCH, copied, shown
 
 from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
@@ -40,3 +42,32 @@ def plant(lived: Path) -> Path:
     if not list(lived.glob("data/*/predictive_maintenance/score_machines")):
         shown("make run USE_CASE=predictive_maintenance", lived)
     return lived
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Runs stages of the project over any lake and conf."""
+    import mlflow
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    landing = tmp_path_factory.mktemp("landing")
+    write_csv(landing / "customers.csv", n=200, seed=1)
+    tracked_before = mlflow.get_tracking_uri()
+    bootstrap_project(PROJECT)
+
+    def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf", files: Path = landing, **options: Any) -> Any:
+        given = {"lake": str(lake), "landing": str(files)}
+        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
+            return session.run(**{"pipeline_names": list(stages), "namespaces": ["churn"], **options})
+
+    yield run
+    mlflow.set_tracking_uri(tracked_before)
+
+
+@pytest.fixture(scope="module")
+def ingested(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake after its first two stages."""
+    lake = tmp_path_factory.mktemp("whole") / "lake"
+    start(lake, "data_ingestion", "data_quality")
+    return lake

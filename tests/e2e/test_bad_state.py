@@ -61,6 +61,7 @@ class LakeCase(Case):
 REFUSED = "The run stops before anything is opened; nothing is written."
 STOPS = "The run stops; nothing that was finished is lost, and once the table is restored the next run completes."
 RESTORE = "Restore this folder from a copy, or start a new lake from the same files: LAKE=<folder>."
+PREDICATE = "churn.data_quality.tables.customers.rules.2.predicate can't be"
 
 
 def conf(name: str, file: str, new: str, told: str, old: str | None = None) -> ConfCase:
@@ -214,6 +215,36 @@ CONF = [
         "library: mllib",
         "base/churn/parameters.yml, line 38: churn.training.library is mllib, which computes with the engine spark",
         "library: sklearn",
+    ),
+    *(
+        conf(
+            f"rule: {predicate}",
+            "base/churn/parameters.yml",
+            f'predicate: "{predicate}"',
+            f"base/churn/parameters.yml, line 24: {told}",
+            'predicate: "monthly_charges > 0"',
+        )
+        for predicate, told in (
+            ("rand() > 0.5", f"{PREDICATE} 'rand() > 0.5': value error, rand gives the same row different answers"),
+            (
+                "monthly_charges > (select 1)",
+                f"{PREDICATE} 'monthly_charges > (select 1)': value error, a subquery can't be part of a predicate",
+            ),
+            ("true -- yet", f"{PREDICATE} 'true -- yet': value error, a comment can't be part of a predicate"),
+            (
+                "monthly_charge > 0",
+                "rule monthly_charge_is_positive of customers names the column monthly_charge, which the table doesn't "
+                "have: did you mean monthly_charges?",
+            ),
+        )
+    ),
+    ConfCase(
+        "an address with a secret",
+        "local/globals.yml with a user name, password or token inside an address",
+        REFUSED,
+        "lake (globals.yml) is an address with a user name, password or token inside. Remove it",
+        "local/globals.yml",
+        "lake: " + "://".join(("s3", "anna:geheim@bucket/lake")) + "\n",
     ),
     conf("own globals", "local/globals.yml", "lkae: mine\n", "local/globals.yml, line 1: lkae is not"),
     conf("own spark", "local/spark.yml", "engine: 3\n", "local/spark.yml, line 1: engine can't be 3"),
@@ -531,35 +562,6 @@ CASES = [
 
 
 # --- in this process
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Runs stages of the project over any lake and conf."""
-    import mlflow
-    from kedro.framework.project import settings
-    from kedro.framework.startup import bootstrap_project
-
-    landing = tmp_path_factory.mktemp("landing")
-    write_csv(landing / "customers.csv", n=200, seed=1)
-    tracked_before = mlflow.get_tracking_uri()
-    bootstrap_project(PROJECT)
-
-    def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf") -> Any:
-        given = {"lake": str(lake), "landing": str(landing)}
-        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
-            return session.run(pipeline_names=list(stages), namespaces=["churn"])
-
-    yield run
-    mlflow.set_tracking_uri(tracked_before)
-
-
-@pytest.fixture(scope="module")
-def ingested(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake after its first two stages."""
-    lake = tmp_path_factory.mktemp("whole") / "lake"
-    start(lake, "data_ingestion", "data_quality")
-    return lake
 
 
 def sentence(start: Callable[..., Any], *given: Any, **more: Any) -> str:

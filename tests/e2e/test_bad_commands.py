@@ -1,0 +1,125 @@
+"""What becomes of arguments that can't be run, leftover variables, and lakes that were copied, moved or half begun."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bad_input import Case
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
+from test_bad_state import REFUSED, sentence, statuses
+
+TITLE = "Commands, variables and copies of a lake"
+ALONE = (
+    "is not supported: each node may see only finished results of those before it, and the engine uses all cores for "
+    "one node already. Leave the option out."
+)
+
+
+@dataclass(frozen=True)
+class Stops(Case):
+    """Arguments of a run that is refused, as Kedro's session takes them."""
+
+    options: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ends(Case):
+    """Something that a run copes with, and says in the log.
+
+    Attributes:
+        prepare: Makes it of a lake, and returns the lake to run on.
+        variables: Set meanwhile.
+    """
+
+    prepare: Callable[[Path], Path] = field(default=lambda lake: lake)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def copied(lake: Path) -> Path:
+    return Path(shutil.copytree(lake, lake.parent / "copy"))
+
+
+def moved(lake: Path) -> Path:
+    return lake.rename(lake.parent / "elsewhere")
+
+
+def half_begun(lake: Path) -> Path:
+    """A lake of which a killed run left half a tracking store."""
+    begun = lake.parent / "begun"
+    begun.mkdir()
+    with closing(sqlite3.connect(begun / "mlflow.db")) as store, store:
+        store.execute("create table experiments (experiment_id integer)")
+    return begun
+
+
+STOPS = [
+    Stops("`--runner ParallelRunner`", REFUSED, lambda: {"runner": ParallelRunner()},
+          sentence=f"--runner ParallelRunner {ALONE}"),
+    Stops("`--runner ThreadRunner`", REFUSED, lambda: {"runner": ThreadRunner()},
+          sentence=f"--runner ThreadRunner {ALONE}"),
+    Stops("`--async`", REFUSED, lambda: {"runner": SequentialRunner(is_async=True)}, sentence=f"--async {ALONE}"),
+    Stops("a pipeline that doesn't exist", REFUSED, lambda: {"pipeline_names": ["data_qualty"]},
+          sentence="There is no pipeline data_qualty: there are data_ingestion, data_quality, …"),
+    Stops("a node that doesn't exist", REFUSED, lambda: {"node_names": ["churn.data_quality.chek_customers"]},
+          sentence="--nodes: no node is named 'churn.data_quality.chek_customers'. Did you mean "
+          "churn.data_quality.check_customers?"),
+    Stops("a namespace that doesn't exist", REFUSED, lambda: {"namespaces": ["chrun"]},
+          sentence="--namespaces: no namespace is named 'chrun'. Did you mean churn?"),
+]  # fmt: skip
+ENDS = [
+    Ends("variables left in the shell that would lead to other stores", "They are ignored and named.",
+         variables={"MLFLOW_REGISTRY_URI": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"},
+         sentence="Ignored, since conf says where to read and write: MLFLOW_REGISTRY_URI, AWS_ENDPOINT_URL_S3"),
+    Ends("a copied lake", "The copy is a lake of its own: finished steps are skipped, the original isn't written.",
+         copied, sentence="The lake was moved or copied from <lake>: its tracking store now names <new>."),
+    Ends("a moved lake", "Finished steps are skipped; nothing is written at the old place.",
+         moved, sentence="The lake was moved or copied from <lake>: its tracking store now names <new>."),
+    Ends("half a tracking store, of a run that was killed while it began a lake", "A whole one takes its place.",
+         half_begun),
+]  # fmt: skip
+CASES: list[Case] = [*STOPS, *ENDS]
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("case", STOPS, ids=lambda case: case.name)
+def test_arguments_that_cannot_be_run_are_refused_before_anything_is_opened(
+    start: Callable[..., Any], tmp_path: Path, case: Stops
+) -> None:
+    told = sentence(start, tmp_path / "lake", "data_quality", **case.options())
+    assert case.is_told_by(told, {}), told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", ENDS, ids=lambda case: case.name)
+def test_a_run_copes_and_says_so(
+    start: Callable[..., Any], ingested: Path, tmp_path: Path, case: Ends,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    first = Path(shutil.copytree(ingested, tmp_path / "lake"))
+    start(first, "data_ingestion", "data_quality")
+    caplog.clear()
+    lake = case.prepare(first)
+    before = content(first)
+    for name, value in case.variables.items():
+        monkeypatch.setenv(name, value)
+
+    start(lake, "data_ingestion", "data_quality")
+
+    told = [record.getMessage() for record in caplog.records]
+    assert any(case.is_told_by(line, {"<lake>": first, "<new>": lake}) for line in told) or not case.sentence, told
+    assert lake == first or content(first) == before
+    assert first.exists() == (case.prepare is not moved)
+    assert set(statuses(lake)) == {"FINISHED"}
+    assert [line for line in told if line.startswith("[")] == [] or case.prepare is half_begun
