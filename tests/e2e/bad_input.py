@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ PROJECT = HERE.parents[1]
 _HEAD = """\
 # Bad input, and what becomes of it
 
-Generated from the cases of `tests/e2e` by `make docs`; each line is a test. A run ends either well, with every row
-accounted for, or with exit code 1 and one sentence on stderr; then the tables stay as they were, and the next run on
-good input completes. `…` stands for what differs from file to file.
+Generated from the cases of `tests/e2e` by `make docs`; a test runs each of them. A run either completes and accounts
+for every row, or stops with exit code 1, and the last line on stderr is one sentence. (`make` adds a line of its own
+and exits with 2.) A run that stops leaves the tables as they were, unless a row below says what it stored. The next
+run completes as soon as the cause is removed. `…` stands for text that differs.
 """
 
 
@@ -57,12 +59,18 @@ def groups() -> dict[str, Sequence[Case]]:
 
 def text(told: Mapping[str, Sequence[Case]]) -> str:
     """The page: a table for each group."""
-    sections = []
-    for title, cases in told.items():
-        rows = [f"| {_cell(case.name)} | {_cell(case.happens)} | {_cell(case.sentence)} |" for case in cases]
-        head = ["| what comes in | what happens | the sentence |", "|---|---|---|"]
-        sections.append("\n".join([f"## {title}", "", *head, *rows, ""]))
+    head = ["| what comes in | what happens | the sentence |", "|---|---|---|"]
+    sections = ["\n".join([f"## {title}", "", *head, *_rows(cases), ""]) for title, cases in told.items()]
     return "\n".join([_HEAD, *sections])
+
+
+def _rows(cases: Sequence[Case]) -> list[str]:
+    """A row for each case; neighbours that differ in their names only share one."""
+    alike = groupby(cases, key=lambda case: (case.happens, case.sentence))
+    return [
+        f"| {_cell('; '.join(dict.fromkeys(case.name for case in cases)))} | {_cell(happens)} | {_cell(sentence)} |"
+        for (happens, sentence), cases in alike
+    ]
 
 
 def _cell(told: str) -> str:

@@ -62,9 +62,9 @@ def half_begun(lake: Path) -> Path:
 
 STOPS = [
     Stops("`--runner ParallelRunner`", REFUSED, lambda: {"runner": ParallelRunner()},
-          sentence=f"--runner ParallelRunner {ALONE}"),
+          sentence=f"--runner … {ALONE}"),
     Stops("`--runner ThreadRunner`", REFUSED, lambda: {"runner": ThreadRunner()},
-          sentence=f"--runner ThreadRunner {ALONE}"),
+          sentence=f"--runner … {ALONE}"),
     Stops("`--async`", REFUSED, lambda: {"runner": SequentialRunner(is_async=True)}, sentence=f"--async {ALONE}"),
     Stops("a pipeline that doesn't exist", REFUSED, lambda: {"pipeline_names": ["data_qualty"]},
           sentence="There is no pipeline data_qualty: there are data_ingestion, data_quality, …"),

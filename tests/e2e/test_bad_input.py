@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ PAGE = PROJECT / "docs" / "bad-input.md"
 BAD = "customers_2025-01-31.csv"
 LIFE_TO_TRAINING = ("data_ingestion", "data_quality", "feature_engineering", "training")
 DECLARED = ", ".join(HEADER)
+NO_NUMBER = "The rows are refused: it is not a number. The fields are kept as JSON, the value as text."
 Rows = list[dict[str, str]]
 Counts = tuple[int, int, int, int]
 
@@ -122,7 +124,7 @@ def holds(**values: Any) -> Callable[[Rest], None]:
 
 
 def refused_for(column: str | None, reason: str, given: str | None = None) -> Callable[[Rest], None]:
-    """A check that a refused line says what is wrong with it, and keeps its text."""
+    """A check that a refused line says what is wrong with it, and keeps its text, or its fields as JSON."""
 
     def check(rest: Rest) -> None:
         lines = rest.rows("quarantine_lines_customers")
@@ -130,8 +132,15 @@ def refused_for(column: str | None, reason: str, given: str | None = None) -> Ca
         assert any((p["column"], p["reason"]) == (column, reason) for p in problems), problems
         assert given is None or any(p["text"] == given for p in problems), problems
         assert all(row["line_text"] for row in lines)
+        if column and given is not None:
+            assert any(given in json.loads(row["line_text"]).values() for row in lines)
 
     return check
+
+
+def lacks(rest: Rest, column: str) -> None:
+    """A check that no clean row has a value in a column."""
+    assert {row[column] for row in rest.rows("clean_customers")} == {None}
 
 
 def quarantined_for(rule: str) -> Callable[[Rest], None]:
@@ -143,9 +152,9 @@ def quarantined_for(rule: str) -> Callable[[Rest], None]:
     return check
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ends(Case):
-    """A file with which a run ends well.
+    """A file with which a run ends well; two equal ones are two cases.
 
     Attributes:
         content: What stands in it.
@@ -218,15 +227,19 @@ ENDS = [
          (40, 0, 40, 0), holds(payment_method=None)),
     Ends("ids of tabs and blanks", "An id must be there: the rows are refused.",
          cells("customerID", "\t  ", n=3), (40, 3, 37, 0), refused_for("customerID", "is empty", "\t  ")),
-    Ends("numbers with thousands separators, \"1,234.50\"", "No number: the rows are refused with the text.",
-         cells("TotalCharges", "1,234.50", n=4), (40, 4, 36, 0),
-         refused_for("TotalCharges", "is not of type double", "1,234.50")),
     *[
-        Ends(f"the number {number}", "Nothing can be computed with it: the rows are refused with the text.",
-             cells("MonthlyCharges", number, n=2), (40, 2, 38, 0),
-             refused_for("MonthlyCharges", "is not of type double", number))
-        for number in ("inf", "1e999")
+        Ends(name, NO_NUMBER, cells("TotalCharges", number, n=2), (40, 2, 38, 0),
+             refused_for("TotalCharges", "is not of type double", number))
+        for name, number in {
+            'numbers with thousands separators, "1,234.50"': "1,234.50", "a control character beside a number": "\x011",
+            "the number inf": "inf", "the number 1e999": "1e999",
+        }.items()
     ],
+    Ends("whole numbers such as 39.0", "Read as whole numbers.", cells("tenure", "39.0"), (40, 0, 40, 0),
+         holds(tenure_months=39)),
+    Ends("the words N/A, ?, - and null", "They are among conf's `missing_words`: the values are missing.",
+         as_text([row | {"PaymentMethod": ["N/A", "?", "-", "null"][i % 4]} for i, row in enumerate(good())]),
+         (40, 0, 40, 0), lambda rest: lacks(rest, "payment_method")),
     Ends("the number nan", "It is one of conf's missing words, so the value is missing: the rule about it decides.",
          cells("MonthlyCharges", "nan", n=2), (40, 0, 38, 2)),
     Ends("a category that a rule doesn't know", "The rows are quarantined by that rule.",
@@ -254,15 +267,15 @@ ENDS = [
          "\n".join([*LINES[:10], "\x03end of file\x03", *LINES[10:]]) + "\n", (41, 1, 40, 0),
          refused_for(None, "has 1 field instead of 21", "\x03end of file\x03")),
     *[
-        Ends(f"outcomes of two days that are equal, {which}", "Both are read: they are rows of different days.",
+        Ends("outcomes of two days that are equal", "Both are read: they are rows of different days.",
              "customerID,Churn\nA,No\nB,No\nC,Yes\n", (3, 0, 3, 0), table="outcomes",
              called="outcomes/outcomes_{}.csv")
-        for which in ("the first", "the second")
+        for _ in range(2)
     ],
     *[
-        Ends(f"outcomes of a month without any, {which}", "The file counts as read, with no rows.",
+        Ends("outcomes of a month without any", "The file counts as read, with no rows.",
              "customerID,Churn\n", (0, 0, 0, 0), table="outcomes", called="outcomes/outcomes_{}.csv")
-        for which in ("the first", "the second")
+        for _ in range(2)
     ],
 ]  # fmt: skip
 
@@ -486,6 +499,15 @@ def test_the_page_stays_behind_as_soon_as_a_case_changes() -> None:
     page = text(told)
     assert page != PAGE.read_text(encoding="utf-8")
     assert "| a file of clay | Nothing is read. | It is of clay \\| and &lt;heavy>. |" in page
+
+
+def test_neighbours_that_differ_in_their_names_only_share_a_row() -> None:
+    page = text(
+        {"Wine": [Case("red", "Drunk."), Case("red", "Drunk."), Case("white", "Drunk."), Case("rosé", "Kept.")]}
+    )
+    assert [line for line in page.splitlines() if line.startswith("| r")] == [
+        "| red; white | Drunk. |  |", "| rosé | Kept. |  |",
+    ]  # fmt: skip
 
 
 def test_a_message_that_is_not_the_whole_sentence_is_another_one(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ ENDS = [
          "A time without an offset is UTC, where no hour is skipped: it is kept as it stands.",
          {"errors": ["2024-03-31 02:30:00,{m},error1"]}, {"errors": 1},
          at("logged_at", "errors", datetime(2024, 3, 31, 2, 30, tzinfo=UTC))),
-    Ends("a time that is none", "The row is refused with its text.",
+    Ends("a time that is none", "The row is refused; its fields are kept as JSON, the time as text.",
          {"errors": ["2024-13-01 02:30:00,{m},error1"]}, {"errors": 0}),
     Ends("telemetry out of order, in two files that overlap",
          "Order means nothing; of an hour that stands twice the later row stays, the other is quarantined as "
