@@ -12,7 +12,7 @@ AUDIT = (
     Column("ingested_at", "timestamp", nullable=False, doc="When the row was read, UTC."),
 )
 LINES = (
-    Column("line_text", "string", doc="The refused record as text."),
+    Column("line_text", "string", doc="The refused record: its text if it can't be split, else its fields as JSON."),
     Column("problems", "array<struct<column:string,text:string,reason:string>>", doc="What is wrong with it."),
 )
 SCORE = (
