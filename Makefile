@@ -56,11 +56,9 @@ lint: .venv/dev ## style, types, import contracts, secrets
 	@$(BIN)/lint-imports --no-cache
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
-ui: .venv/run ## MLflow's pages: runs, trials, the registered model (http://127.0.0.1:5000; LAKE=)
-	@test -z "$$LAKE" || test -f "$$LAKE/mlflow.db" || { echo "There are no runs in $$LAKE: no mlflow.db lies there." >&2; exit 1; }
-	@$(if $(LAKE),$(BIN)/python -m lakehouse_ml.explore "$$LAKE")
+ui: .venv/run ## MLflow's pages: runs, trials, the registered models (prints their addresses; LAKE=, ENV=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		$(if $(LAKE),$(BIN)/mlflow ui --backend-store-uri "sqlite:///$$(cd "$$LAKE" && pwd)/mlflow.db",$(BIN)/kedro mlflow ui)
+		$(BIN)/python -m lakehouse_ml.mlflow_pages --lake "$$LAKE" --env "$$ENV"
 
 report: .venv/run ## the report of what is stored, written anew where something changed (USE_CASE=, LAKE=, ENV=)
 	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(filter-out all,$(if $(filter command environment,$(origin USE_CASE)),$(USE_CASE))),--namespaces "$$USE_CASE") $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")

@@ -1,7 +1,4 @@
-"""For notebooks and shells: the catalog, tables by name in SQL, one node as a call, and pictures for a notebook.
-
-`python -m lakehouse_ml.explore LAKE` is what `make ui` runs first, so that MLflow finds the files of a moved lake.
-"""
+"""For notebooks and shells: the catalog, tables by name in SQL, one node as a call, and pictures for a notebook."""
 
 from __future__ import annotations
 
@@ -227,10 +224,3 @@ def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
 
 def _view(name: str) -> str:
     return name.replace(".", "_")
-
-
-if __name__ == "__main__":
-    try:
-        catalog(sys.argv[1])
-    except LakehouseError as error:
-        sys.exit(f"Error: {error}")

@@ -22,12 +22,17 @@ from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import ENGINE, EngineSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
 log = logging.getLogger(__name__)
+
+# More names than these are summed up.
+_FEW = 2
 
 
 class ProjectHooks:
@@ -64,7 +69,7 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
-        from lakehouse_ml import provenance, tracking
+        from lakehouse_ml import mlflow_pages, provenance, tracking
 
         for name in sorted(pipeline.datasets()):
             _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
@@ -79,11 +84,15 @@ class ProjectHooks:
             return
         self._run_id = active.info.run_id
         tracking.end_abandoned(active, self._lake)
+        client = mlflow.MlflowClient()
+        mlflow_pages.describe_experiment(client, active.info.experiment_id)
+        if "kedro_command" in client.get_run(self._run_id).data.tags:
+            client.delete_tag(self._run_id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
         tags = {
-            "mlflow.runName": f"{' and '.join(use_cases)}: {_stages(pipeline)}",
+            "mlflow.runName": run_name(use_cases, pipeline),
             "use_case": ",".join(use_cases),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": typed_command(sys.argv),
             **computes,
             "environment": self._env,
             **({"lake": self._lake} if self._lake else {}),
@@ -173,9 +182,31 @@ def _coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _stages(pipeline: Pipeline) -> str:
+def typed_command(argv: Sequence[str]) -> str:
+    """What was typed to start this process: `make run` with its variables, `python -m lakehouse_ml`, or the program."""
+    program, arguments = Path(argv[0]), list(argv[1:])
+    if program.parts[-2:] == ("lakehouse_ml", "life.py"):
+        # make passes every variable on, set or not.
+        variables = zip(arguments[::2], arguments[1::2], strict=False)
+        typed = [f"{name.lstrip('-').upper().replace('-', '_')}={value}" for name, value in variables if value]
+        return shlex.join(["make", "run", *typed])
+    if program.parts[-2:] == ("lakehouse_ml", "__main__.py"):
+        return shlex.join(["python", "-m", "lakehouse_ml", *arguments])
+    return shlex.join([program.name, *arguments])
+
+
+def run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
+    """Use cases and stages, in a length that MLflow's list of runs shows."""
     stages = [stage for stage in STAGES if any(f".{stage}." in node.name for node in pipeline.nodes)]
-    return "whole life" if len(stages) == len(STAGES) else ", ".join(stages)
+    first = STAGES.index(stages[0]) if stages else 0
+    if len(stages) == len(STAGES):
+        what = "whole life"
+    elif len(stages) > _FEW:
+        is_range = stages == list(STAGES[first : first + len(stages)])
+        what = f"{stages[0]} to {stages[-1]}" if is_range else f"{len(stages)} stages"
+    else:
+        what = ", ".join(stages)
+    return f"{' and '.join(use_cases) if len(use_cases) <= _FEW else f'{len(use_cases)} use cases'}: {what}"
 
 
 def code_version(project_path: str) -> dict[str, str]:

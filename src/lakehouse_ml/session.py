@@ -57,6 +57,10 @@ class UpToDateRunner(SequentialRunner):
         self.seconds: dict[str, float] = {}
         self.skipped: list[str] = []
 
+    def __str__(self) -> str:
+        """Its name, which kedro-mlflow writes to the run."""
+        return type(self).__name__
+
     def _run(
         self,
         pipeline: Pipeline,
@@ -220,6 +224,17 @@ class ProjectSession(KedroSession):
         loader = self._get_config_loader()
         if loader["globals"]["lake_kind"] == "path":
             _check_lake(self._lake(loader))
+
+    def check_runs(self) -> None:
+        """Refuse to show runs where there is no tracking store yet: opening it would begin one.
+
+        Raises:
+            LakehouseError: No lake or no store found, or a mistake in conf.
+        """
+        self.check_lake()
+        file = tracking_store.file_of(_tracking(self._get_config_loader())[0])
+        if file is not None and not file.is_file():
+            raise errors.LakehouseError(f"No runs found in {file.parent}: {file.name} is missing. Run `make run`.")
 
     @staticmethod
     @contextmanager

@@ -154,10 +154,45 @@ def test_the_run_says_what_ran_on_what_and_by_which_code(tracked: Tracked) -> No
     tags = tracked.parent.data.tags
 
     assert tracked.parent.info.status == "FINISHED"
-    assert tracked.parent.info.run_name == "churn: " + ", ".join(JUDGED)
+    assert tracked.parent.info.run_name == "churn: data_ingestion to evaluation"
     assert (tags["use_case"], tags["engine"], tags["environment"]) == ("churn", "sail", "local")
     assert tags["command"] == shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     assert tags["git_sha"]
+
+
+def test_make_ui_prints_the_pages_of_a_lake_also_of_one_that_is_older(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    from lakehouse_ml import mlflow_pages
+
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
+    client, number = mlflow.MlflowClient(), tracked.parent.info.experiment_id
+    tags = client.get_experiment(number).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    for key in tags:
+        client.delete_experiment_tag(number, key)
+    client.set_experiment_tag(number, "mlflow.note.content", "ours")
+
+    mlflow_pages.main(["--lake", str(tracked.lake)])
+
+    assert client.get_experiment(number).tags == tags | {"mlflow.note.content": "ours"}
+    printed = capsys.readouterr().out.splitlines()
+    page = "http://127.0.0.1:5000/#/"
+    runs = f"{page}experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=churn "
+    assert printed[0].startswith(runs)
+    assert printed[-1].startswith(f"{page}models/churn?workflowType=machine_learning ")
+    assert started[0][2:6] == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{tracked.lake / 'mlflow.db'}"]
+
+
+def test_no_tag_and_no_parameter_shows_an_object_or_a_guess(tracked: Tracked) -> None:
+    for run in tracked.runs():
+        for name, value in (run.data.tags | run.data.params).items():
+            assert not re.search(r"object at 0x|<[\w.]+( |>)", value), (name, value)
+        assert "kedro_command" not in run.data.tags
+    assert tracked.parent.data.tags["runner"] == "UpToDateRunner"
 
 
 def test_the_run_names_the_rows_that_the_model_was_trained_on_with_their_version(tracked: Tracked) -> None:
