@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lakehouse_ml.errors import ConfError
@@ -13,13 +13,17 @@ from lakehouse_ml.errors import ConfError
 log = logging.getLogger(__name__)
 
 # MLflow obeys these where a call names no store, run or workspace; conf names stores, and each run is a new one.
-_OF_MLFLOW = (
-    "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_WORKSPACE",
-    "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE_STORE_URI", "MLFLOW_TRACKING_DIR",
-    "MLFLOW_REGISTRY_DIR", "MLFLOW_TRACING_DESTINATION", "MLFLOW_READ_REPLICA_BACKEND_STORE_URI",
+OF_MLFLOW = (
+    "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID",
+    "_MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE_STORE_URI",
+    "MLFLOW_TRACKING_DIR", "MLFLOW_REGISTRY_DIR", "MLFLOW_TRACING_DESTINATION", "MLFLOW_TRACING_SQL_WAREHOUSE_ID",
+    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI", "MLFLOW_S3_ENDPOINT_URL",
 )  # fmt: skip
 # A service's own variable goes before AWS_ENDPOINT_URL, in some libraries and not in others.
-_OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
+OF_S3 = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
+# Another session or another installation of Spark than conf's.
+OF_SPARK = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE")
+OF_JVM = ("SPARK_HOME", "PYSPARK_SUBMIT_ARGS", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET")
 # User and password (or a token) before the host, or a signature behind the path.
 _SECRET = re.compile(
     r"^[\w+.-]+://[^/?#]*@|^[\w+.-]+://.*[?&#][^=&]*(sig|token|password|secret|key)[^=&]*=", re.IGNORECASE
@@ -28,9 +32,9 @@ _SECRET = re.compile(
 _CONTAINER = re.compile(r"^abfss?://[^/:@]+@[^/@]+(/[^?#]*)?$")
 
 
-def ignore_variables() -> None:
-    """Remove variables from this process's environment that would lead to other stores, and name them."""
-    ignored = [name for name in (*_OF_MLFLOW, *_OF_S3) if os.environ.pop(name, "")]
+def ignore_variables(names: Iterable[str] = (*OF_MLFLOW, *OF_S3)) -> None:
+    """Remove variables from this process's environment that would lead elsewhere than conf, and name them."""
+    ignored = [name for name in names if os.environ.pop(name, "")]
     if ignored:
         log.warning("Ignored, since conf says where to read and write: %s", ", ".join(ignored))
 

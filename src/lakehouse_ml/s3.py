@@ -24,6 +24,8 @@ def tell(given: Mapping[str, Any]) -> None:
     os.environ.update({variable: given[name] for name, variable in VARIABLES.items() if given.get(name)})
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         os.environ["AWS_ALLOW_HTTP"] = "true"
+    # Endpoints in a profile's file are read by AWS's own library alone; the others would go elsewhere.
+    os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = str(not os.environ.get("AWS_ENDPOINT_URL")).lower()
     # Of two commits of one version, the store itself refuses the second.
     os.environ.setdefault("AWS_CONDITIONAL_PUT", "etag")
 

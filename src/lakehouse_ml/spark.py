@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lakehouse_ml import leftovers, s3, workspace
+from lakehouse_ml import leftovers, redirects, s3, workspace
 from lakehouse_ml.errors import EngineError, first_line
 from lakehouse_ml.spec import Spec
 
@@ -234,9 +234,10 @@ class Engine:
         if self._given is not None:
             return self._given
         _forget_other_sessions()
+        redirects.ignore_variables(redirects.OF_JVM)
         # Workers run this very Python; what Spark logs of itself is told by conf beside this file.
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-        os.environ.setdefault("SPARK_CONF_DIR", str(Path(__file__).parent / "spark_conf"))
+        os.environ["SPARK_CONF_DIR"] = str(Path(__file__).parent / "spark_conf")
         paths = {f"spark.{who}.extraClassPath": jars.class_path() for who in ("driver", "executor")}
         settings = DELTA | _SPARK | s3.spark_settings() | paths
         if spec.master.startswith("local"):
@@ -275,8 +276,8 @@ def _spelt(value: object) -> str:
 
 def _forget_other_sessions() -> None:
     """Remove variables that a session of another kind, or a shell, left: Spark would connect to what they name."""
-    for left in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
-        os.environ.pop(left, None)
+    redirects.ignore_variables(redirects.OF_SPARK)
+    os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)  # a mode that PySpark sets itself
 
 
 def _served(spec: EngineSpec) -> SparkSession:

@@ -79,6 +79,7 @@ def test_conf_is_told_to_every_reader_and_what_it_leaves_open_stays_the_environm
         "AWS_REGION": "eu-central-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ALLOW_HTTP": "true",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
         "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
         "AWS_SSE_KMS_KEY_ID": "alias/lake",
         "AWS_CONDITIONAL_PUT": "etag",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import redirects
+from lakehouse_ml import redirects, s3
 from lakehouse_ml.errors import ConfError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -45,16 +46,80 @@ def test_other_texts_pass(address: str) -> None:
 def test_variables_that_redirect_are_removed_and_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    names = ("MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "AWS_ENDPOINT_URL_S3")
+    names = ("MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
     for name in names:
         monkeypatch.setenv(name, "elsewhere")
     with caplog.at_level(logging.WARNING):
         redirects.ignore_variables()
     assert not set(names) & set(os.environ)
-    assert "MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, AWS_ENDPOINT_URL_S3" in caplog.text
+    assert "MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, MLFLOW_S3_ENDPOINT_URL, AWS_ENDPOINT_URL_S3" in caplog.text
     caplog.clear()
     redirects.ignore_variables()
     assert caplog.text == ""
+
+
+# Variables of MLflow whose name sounds like another store, and why they don't lead a run there.
+NO_REDIRECT = {
+    "conf names it": ["MLFLOW_TRACKING_URI"],
+    "identity and certificates of the user": ["MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"],
+    "a number, a switch or a name for logs": [
+        "MLFLOW_WORKSPACE_ARTIFACT_ROOT_CACHE_CAPACITY", "MLFLOW_WORKSPACE_ARTIFACT_ROOT_CACHE_TTL_SECONDS",
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE", "MLFLOW_SQLALCHEMYSTORE_ECHO",
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", "MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "MLFLOW_ALLOW_FILE_STORE",
+        "MLFLOW_PRESIGNED_DOWNLOAD_URL_TTL_SECONDS", "MLFLOW_ALLOW_HTTP_REDIRECTS",
+        "MLFLOW_PRINT_MODEL_URLS_ON_CREATION",
+        "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+        "MLFLOW_SYSTEM_METRICS_NODE_ID", "MLFLOW_GO_STORE_TESTING", "_MLFLOW_TELEMETRY_SESSION_ID",
+        "MLFLOW_DATABRICKS_TRAFFIC_ID", "SERVERLESS_GPU_COMPUTE_ASSOCIATED_JOB_RUN_ID",
+        "MLFLOW_TRACE_USE_ISOLATED_RANDOM_ID_GENERATOR",
+    ],
+    "of MLflow's server": [
+        "MLFLOW_AUTH_CONFIG_PATH", "_MLFLOW_SERVER_BOOT_ID", "MLFLOW_ICON_URL_ALLOWED_SCHEMES",
+        "MLFLOW_ICON_URL_ALLOW_PRIVATE_IPS", "MLFLOW_ICON_URL_ALLOWED_DOMAINS", "MLFLOW_SERVER_JOB_HUEY_REDIS_URL",
+        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    ],
+    "of parts that no run uses": [
+        "MLFLOW_ENV_ROOT", "MLFLOW_GATEWAY_URI", "MLFLOW_SAGEMAKER_DEPLOY_IMG_URL", "MLFLOW_GENAI_JUDGE_BASE_URL",
+        "MLFLOW_GATEWAY_RATE_LIMITS_STORAGE_URI", "MLFLOW_GATEWAY_BUDGET_REDIS_URL", "MLFLOW_MODEL_CATALOG_URI",
+        "MLFLOW_NOTEBOOK_TRACE_RENDERER_BASE_URL", "MLFLOW_MODEL_ENV_DOWNLOADING_TEMP_DIR",
+    ],
+}  # fmt: skip
+
+
+def test_every_variable_of_mlflow_that_sounds_like_another_store_is_judged() -> None:
+    from mlflow import environment_variables
+
+    own = {one.name for one in vars(environment_variables).values() if hasattr(one, "name") and hasattr(one, "get")}
+    sounds = {name for name in own if re.search(r"UR[IL]|ENDPOINT|DIR|PATH|STORE|_ID(_|$)|EXPERIMENT_NAME", name)}
+    harmless = {name for names in NO_REDIRECT.values() for name in names}
+    judged = harmless | set(redirects.OF_MLFLOW)
+    assert len(sounds) > 30
+    assert sounds - judged == set(), "new in this version of MLflow: ignore them in redirects, or say here why not"
+    assert judged - own <= {"MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES"}, "no longer in MLflow"
+    assert harmless & set(redirects.OF_MLFLOW) == set()
+
+
+def test_a_session_of_spark_left_in_the_shell_is_ignored_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from lakehouse_ml import spark
+
+    monkeypatch.setenv("SPARK_REMOTE", "sc://elsewhere:15002")
+    with caplog.at_level(logging.WARNING):
+        spark._forget_other_sessions()
+    assert "SPARK_REMOTE" not in os.environ
+    assert "conf says where to read and write: SPARK_REMOTE" in caplog.text
+
+
+@pytest.mark.parametrize(("endpoint", "ignored"), [("", "true"), ("https://s3.example.com", "false")])
+def test_an_endpoint_in_a_profiles_file_counts_for_no_library(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, ignored: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name in ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_CONDITIONAL_PUT"):
+        monkeypatch.setenv(name, "")
+    s3.tell({})
+    assert os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] == ignored
 
 
 @pytest.mark.parametrize("place", ["--params", "globals.yml"])
