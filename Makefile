@@ -30,6 +30,29 @@ ENV ?=
 QUIET ?=
 export LANDING LAKE USE_CASE ENV QUIET
 
+# make passes over a variable that no target takes, and meets a target that isn't there after it has made the others:
+# `make run LANDIN=<folder>` and `make run LAKE= <folder>` would work on other files, or in another lake.
+TARGETS := help run test test-all parity lint ui report jars connect wheel viz docs bench lock clean
+TAKES_run := LANDING LAKE USE_CASE ENV QUIET
+TAKES_ui := LAKE
+TAKES_report := USE_CASE LAKE ENV
+GOALS := $(or $(MAKECMDGOALS),help)
+UNKNOWN := $(firstword $(filter-out $(TARGETS) .make/% .venv/% .connect/%,$(GOALS)))
+TAKEN := $(sort $(foreach goal,$(GOALS),$(TAKES_$(goal))))
+TYPED := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+STRAY := $(firstword $(filter-out $(TAKEN) PYTHON PYTHON312 MAKE% SHELL -%,$(TYPED)))
+CLOSEST := import difflib as d, sys; near = {name.casefold(): name for name in sys.argv[2:]}; \
+	print(*(near[name] for name in d.get_close_matches(sys.argv[1].casefold(), near, 1)))
+closest = $(shell $(PYTHON) -c '$(CLOSEST)' '$1' $2 2>/dev/null)
+ifneq ($(UNKNOWN),)
+$(error make has no target $(UNKNOWN)$(patsubst %, (did you mean %?),$(call closest,$(UNKNOWN),$(TARGETS))). \
+	make alone lists them; a variable has no blanks around its =, LAKE=<folder>)
+endif
+ifneq ($(STRAY),)
+$(error make $(GOALS) does not take $(STRAY)=$(patsubst %, (did you mean %=?),$(call closest,$(STRAY),$(TAKEN))). \
+	It takes $(or $(addsuffix =,$(TAKEN)),no variables); environment variables stand before the word make)
+endif
+
 help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -60,8 +83,9 @@ ui: .venv/run ## MLflow's pages: runs, trials, the registered models (prints the
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		$(BIN)/python -m lakehouse_ml.mlflow_pages --lake "$$LAKE" --env "$$ENV"
 
-report: .venv/run ## the report of what is stored, written anew where something changed (USE_CASE=, LAKE=, ENV=)
-	@$(BIN)/kedro run --quiet --pipelines monitoring $(if $(filter-out all,$(if $(filter command environment,$(origin USE_CASE)),$(USE_CASE))),--namespaces "$$USE_CASE") $(if $(LAKE),--params "lake=$$LAKE") $(if $(ENV),--env "$$ENV")
+report: .venv/run ## the report of what is stored, written again where something changed (USE_CASE=, LAKE=, ENV=)
+	@$(BIN)/python -m lakehouse_ml.life --pipelines monitoring --quiet 1 --lake "$$LAKE" --env "$$ENV" \
+		--use-case "$(if $(filter command environment,$(origin USE_CASE)),$$USE_CASE,all)"
 
 jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)
 	@$(BIN)/python -m lakehouse_ml.jars
@@ -152,4 +176,4 @@ clean: ## remove environment and caches (the lake in data/ stays)
 	@.connect/bin/python -m lakehouse_ml.tracking_store
 	@touch $@
 
-.PHONY: help run test test-all parity lint ui report jars connect wheel viz docs bench lock clean
+.PHONY: $(TARGETS)
