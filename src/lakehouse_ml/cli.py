@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from kedro.framework.cli.cli import project_commands
+from kedro.framework.cli.jupyter import jupyter
+from kedro.framework.cli.project import ipython
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import KedroCliError
 
+from lakehouse_ml.arguments import check_named, parse_params, read_config
 from lakehouse_ml.errors import LakehouseError, find
 from lakehouse_ml.place import INSTALLED, PROJECT
 from lakehouse_ml.quiet import say_only_the_summary
@@ -19,16 +28,35 @@ if TYPE_CHECKING:
     from lakehouse_ml.withdraw import Withdrawal
 
 
+# Kedro prints its own errors from `sys.exc_info()`, which click 8.5 has cleared by then: `NoneType: None`.
+KedroCliError.show = click.ClickException.show  # type: ignore[method-assign]
+# Kedro's help lists a command of its own beside the project's of the same name.
+for _replaced in ("run", "package", "ipython", "jupyter"):
+    project_commands.lazy_subcommands.pop(_replaced, None)
+
+# Kedro and its plugins call programs by name: those of this environment, which need not be active.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
 @click.group(name="lakehouse-ml")
 def cli() -> None:
-    """Commands of this project; Kedro finds them by the name of this group."""
+    """Run the pipelines of lakehouse-ml, and look after a lake."""
 
 
 def _run(*, quiet: bool, **given: Any) -> Any:
     """Run the pipeline; what is up to date is skipped."""
     if quiet:
         say_only_the_summary()
+    check_named(given["params"])
     return click.get_current_context().invoke(kedro_run, **given)
+
+
+def _parsed_here(option: click.Parameter) -> click.Parameter:
+    """An option of Kedro's, parsed and checked by this project where Kedro's way ends in a trace or another value."""
+    parser = {"params": parse_params, "runner_params": parse_params, "config": read_config}.get(option.name or "")
+    mine = copy(option)
+    mine.callback = parser or option.callback
+    return mine
 
 
 run = click.Command(
@@ -36,16 +64,65 @@ run = click.Command(
     callback=_run,
     help=_run.__doc__,
     params=[
-        *kedro_run.params,
+        *map(_parsed_here, kedro_run.params),
         click.Option(["--quiet", "-q"], is_flag=True, help="Say only the summary and mistakes."),
     ],
 )
 cli.add_command(run)
 
 
+def _with_package(command: click.Command, package: str) -> click.Command:
+    """A command of Kedro's that says how to get the package it needs."""
+    call = cast("Callable[..., Any]", command.callback)
+
+    def with_package(*args: Any, **given: Any) -> Any:
+        if find_spec(package.replace("-", "_")) is None:
+            path = click.get_current_context().command_path
+            raise click.ClickException(f"{path} needs {package}. {_remedy(package)}")
+        return call(*args, **given)
+
+    mine = copy(command)
+    mine.callback = with_package
+    return mine
+
+
+def _remedy(package: str) -> str:
+    """How to install a package that this environment lacks."""
+    if INSTALLED:
+        return f"Install it: pip install {package}"
+    if package in ("IPython", "ipykernel", "kedro-viz"):
+        return "Install the development packages: make .venv/dev"
+    return (
+        f"Install it: .make/bin/uv pip install --python {Path(sys.prefix).name} {package}; or open notebooks/ in an "
+        f"editor, see docs/how-to/notebooks.md."
+    )
+
+
+cli.add_command(_with_package(ipython, "IPython"))
+_JUPYTER = {"setup": "ipykernel", "notebook": "notebook", "lab": "jupyterlab"}
+cli.add_command(
+    click.Group(
+        "jupyter",
+        commands={name: _with_package(jupyter.commands[name], package) for name, package in _JUPYTER.items()},
+        help="Open notebooks with catalog, context and session loaded.",
+    )
+)
+viz = _with_package(
+    click.Command(
+        "viz", callback=lambda **_: None, add_help_option=False,
+        help="Show the pipelines as a picture (not installed).",
+        params=[click.Argument(["args"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+    ),
+    "kedro-viz",
+)  # fmt: skip
+if find_spec("kedro_viz") is None:
+    cli.add_command(viz)
+
+
 @cli.command()
 def package() -> None:
-    """Refused: `make wheel` builds the wheel."""
+    """Say how the wheel is built: make wheel."""
     raise click.ClickException(
         "make wheel builds the wheel, with the shipped conf inside. Kedro's own way would put the whole of conf/ into "
         "an archive, conf/local and credentials too."
@@ -58,7 +135,10 @@ def package() -> None:
 @click.option("--lake", help="Folder or address of another lake than the one of conf.")
 @click.option("--env", "-e", help="A folder of conf/.")
 def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> None:
-    """Say what a table was made of, down to the landing files: its newest version, another one, or one batch (KEY)."""
+    """Trace a table back to its landing files.
+
+    Its newest version; another VERSION; or the rows of one KEY, such as the day of a batch.
+    """
     from lakehouse_ml import explore
     from lakehouse_ml import lineage as walk
 
@@ -74,7 +154,7 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
 
 @cli.group()
 def withdraw() -> None:
-    """Remove a landing file or a scored batch from a lake, with everything made of it."""
+    """Remove a landing file or a scored batch from a lake."""
 
 
 def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -94,9 +174,10 @@ def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("name")
 @_lake_options
 def withdraw_file(name: str, **given: Any) -> None:
-    """Remove a landing file's rows and everything made of them; first take the file out of its folder.
+    """Remove a landing file's rows and everything made of them.
 
-    NAME is its path below the landing folder, as the run's summary and the report show it.
+    First take the file out of its folder. NAME is its path below the landing folder, as the run's summary and the
+    report show it.
     """
     from lakehouse_ml import withdraw as withdrawing
 
@@ -107,7 +188,10 @@ def withdraw_file(name: str, **given: Any) -> None:
 @click.argument("day")
 @_lake_options
 def withdraw_batch(day: str, **given: Any) -> None:
-    """Remove the scores of a DAY (YYYY-MM-DD), with their list of actions, drift and real performance."""
+    """Remove the scores of a DAY and what was made of them.
+
+    A DAY is YYYY-MM-DD. Made of its scores are the list of actions, drift and the comparison with real outcomes.
+    """
     from lakehouse_ml import withdraw as withdrawing
 
     _withdraw(withdrawing.plan_batch, day, **given)
@@ -138,7 +222,7 @@ def _withdraw(
 
 @cli.group(name="use-case")
 def use_case() -> None:
-    """Prediction problems that the pipelines serve."""
+    """Add a prediction problem to the project."""
 
 
 @use_case.command(name="new")
@@ -149,7 +233,10 @@ def use_case() -> None:
 @click.option("--positive", help="Of two values of the label, the one to predict; by default yes, true or 1.")
 @click.option("--time", help="Column with the row's day, where rows are states of the same thing over time.")
 def new_use_case(name: str, file: Path, label: str, key: str | None, positive: str | None, time: str | None) -> None:
-    """Draft a use case from a CSV, such that its whole life runs; all of it or, on a mistake, nothing."""
+    """Draft a use case from a CSV file.
+
+    Afterwards all its stages run. On a mistake nothing is written.
+    """
     from lakehouse_ml.drafting.plan import DraftRequest
     from lakehouse_ml.drafting.project import draft_use_case
 
@@ -188,7 +275,10 @@ def _session(
 @cli.command(name="check")
 @_of_environment
 def check(env: str | None, conf_source: str | None) -> None:
-    """Say what is wrong with an environment's conf, before anything runs: no engine, no network."""
+    """Check the configuration of an environment.
+
+    Every mistake is named with its file and line. Neither an engine nor the network is used.
+    """
     with _session(env, conf_source) as session:
         faults = session.preflight()
     for fault in faults:
@@ -200,13 +290,16 @@ def check(env: str | None, conf_source: str | None) -> None:
 
 @cli.group(name="engine")
 def engine() -> None:
-    """What an environment computes with."""
+    """Show the engine of an environment."""
 
 
 @engine.command(name="check")
 @_of_environment
 def check_engine(env: str | None, conf_source: str | None) -> None:
-    """Say which engine, lake, registry and identity an environment uses, and what is missing; start nothing."""
+    """Show engine, lake, registry and identity, and what is missing.
+
+    Nothing is started.
+    """
     with _session(env, conf_source) as session:
         told = session.environment()
     for word, what in told.lines.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.places import LakeKind
+from lakehouse_ml.slices import nearest
 from lakehouse_ml.spark import EngineSpec
 from lakehouse_ml.spec import Spec
 
@@ -60,9 +61,15 @@ class Globals(Spec):
 
 @dataclass(frozen=True)
 class Conf:
-    """The folders that a run's conf is read from, the one that counts most first."""
+    """What a run's conf is read from.
+
+    Attributes:
+        folders: Folders, the one that counts most first.
+        typed: What the run is given in place of their values: --params, `params` of --config, LAKE= and LANDING=.
+    """
 
     folders: tuple[Path, ...]
+    typed: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, loader: AbstractConfigLoader) -> None:
         """Refuse what is wrong before anything is opened; what is within parameters is checked by their types.
@@ -137,7 +144,12 @@ class Conf:
         return None
 
     def where(self, kind: str, key: Key) -> str:
-        """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere."""
+        """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere.
+
+        A value that was typed for this run stands in no file: there it is `--params`.
+        """
+        if kind in ("globals", "parameters") and _is_typed(key, self.typed):
+            return "--params"
         for length in range(len(key), 0, -1):
             for file in self._files(kind):
                 line = line_of(file, key[:length])
@@ -182,7 +194,8 @@ class Conf:
         self, own: Globals, engine: EngineSpec, mlflow: Any, loader: AbstractConfigLoader
     ) -> Iterator[str]:
         """Lake, engine and registry that don't fit each other."""
-        lake = (loader.runtime_params or {}).get("lake", own.lake)
+        typed = loader.runtime_params or {}
+        lake, landing = typed.get("lake", own.lake), typed.get("landing", own.landing)
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
         at = self.where("globals", ("lake",))
         if own.lake_kind == "schema" and engine.engine == "sail":
@@ -200,9 +213,9 @@ class Conf:
                 f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
                 f"an environment that asks for it (--env s3)."
             )
-        if engine.in_workspace and places.is_local(own.landing) and not places.unset(own.landing):
+        if engine.in_workspace and places.is_local(landing) and not places.unset(landing):
             yield (
-                f"{self.where('globals', ('landing',))}: landing is {own.landing!r}, a folder of one machine: name a "
+                f"{self.where('globals', ('landing',))}: landing is {landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
             )
         if engine.in_workspace and (tracking.split(":")[0], registry.split(":")[0]) != ("databricks", "databricks-uc"):
@@ -222,11 +235,10 @@ class Conf:
         known = {tuple(name.split(".")) for name in _parameters()}
         for key in _unknown((), given, known):
             if key[0] not in RUNTIME:
-                siblings = sorted({name[len(key) - 1] for name in known if name[: len(key) - 1] == key[:-1]})
-                yield (
-                    f"{self.where('parameters', key)}: {'.'.join(map(str, key))} is not a known key; there are "
-                    f"{', '.join(siblings)}."
-                )
+                siblings = {".".join(name[: len(key)]) for name in known if name[: len(key) - 1] == key[:-1]}
+                siblings |= RUNTIME if len(key) == 1 and _is_typed(key, self.typed) else set()
+                name = ".".join(map(str, key))
+                yield f"{self.where('parameters', key)}: {name} is not a known key. {nearest(name, siblings)}"
         for key in sorted(known):
             value: Any = given
             for part in key:
@@ -297,13 +309,27 @@ class Conf:
             name = part.split("'")[1]
             for loc, message, kind, value in _FAULT.findall(part):
                 key = (*name.split("."), *(int(word) if word.isdigit() else word for word in loc.split(".")))
-                what = {"extra_forbidden": "is not a known key", "missing": "is missing"}.get(
+                what = {"extra_forbidden": f"is not a known key{self._meant(key)}", "missing": "is missing"}.get(
                     kind, f"can't be {value}: {_sentence(message).rstrip('.').lower()}"
                 )
                 clauses.append(f"{self.where('parameters', key)}: {name}.{loc} {what}")
-            if not _FAULT.search(part):
+            flat = _FLAT.search(part)
+            if flat:
+                clauses.append(f"{self.where('parameters', name.split('.'))}: {name} can't be {flat[1]}: it has keys")
+            elif not _FAULT.search(part):
                 clauses.append(f"{self.where('parameters', name.split('.'))}: {_sentence(part)}".rstrip("."))
         return "; ".join(clauses) + "."
+
+    def _meant(self, key: Key) -> str:
+        """A hint at the nearest key that the files of parameters have in its place; nothing where none is near."""
+        siblings: set[str] = set()
+        for file in self._files("parameters"):
+            held = yaml.safe_load(file.read_text(encoding="utf-8"))
+            for part in key[:-1]:
+                held = held.get(part) if isinstance(held, Mapping) else None
+            siblings |= set(map(str, held)) if isinstance(held, Mapping) else set()
+        near = get_close_matches(str(key[-1]), siblings - {str(key[-1])}, n=1)
+        return f" (did you mean {'.'.join([*map(str, key[:-1]), near[0]])}?)" if near else ""
 
     def _broken(self) -> str | None:
         """The first file that isn't YAML, or isn't a mapping."""
@@ -345,6 +371,8 @@ class Conf:
 
 # What Kedro says of an entry that it can't make a dataset of.
 _CATALOG = re.compile(r"parsing config|must only contain arguments|Failed to instantiate|Failed to load|validator")
+# A value where keys with values are expected: the fault has no key of its own.
+_FLAT = re.compile(r"\[type=model_type, input_value=(.*), input_type=\w+\]")
 _FAULT = re.compile(r"^(\S+)\n  (.+?) \[type=(\w+), input_value=(.*), input_type=\w+\]$", re.MULTILINE)
 
 
@@ -356,6 +384,17 @@ def leaves(values: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
         return
     for name, value in inner:
         yield from leaves(value, (*above, name))
+
+
+def _is_typed(key: Key, typed: Any) -> bool:
+    """Whether a key, or what holds it, is among the values typed for a run."""
+    for part in key:
+        if not isinstance(typed, Mapping):
+            break
+        if part not in typed:
+            return False
+        typed = typed[part]
+    return len(key) > 0
 
 
 def _parameters() -> set[str]:

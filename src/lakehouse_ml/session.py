@@ -150,7 +150,7 @@ class ProjectSession(KedroSession):
     def load_context(self) -> KedroContext:
         """The project's context; an environment that isn't there, or waits for a variable, is refused by name."""
         self._check_folders()
-        conf, loader = Conf(self._folders()), self._get_config_loader()
+        conf, loader = self._conf(), self._get_config_loader()
         told: set[str] = set()
         for kind in ("globals", "spark", "mlflow"):
             for fault in conf.waiting(kind, loader[kind], told):
@@ -169,7 +169,7 @@ class ProjectSession(KedroSession):
         try:
             _check_names(given.get("pipeline_names") or [])
             self._check_folders()
-            conf = Conf(self._folders())
+            conf = self._conf()
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
@@ -200,7 +200,7 @@ class ProjectSession(KedroSession):
         conf, lake = None, ""
         try:
             self._check_folders()
-            conf = Conf(self._folders())
+            conf = self._conf()
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
@@ -273,7 +273,7 @@ class ProjectSession(KedroSession):
             LakehouseError: There is no such environment, or its conf can't be read.
         """
         self._check_folders()
-        conf = Conf(self._folders())
+        conf = self._conf()
         try:
             loader = self._get_config_loader()
             return described(conf, loader, self._lake(loader))
@@ -293,7 +293,7 @@ class ProjectSession(KedroSession):
             self._check_folders()
             return Path(self._address("landing", self._get_config_loader()))
         except Exception as error:
-            told = _sentence(error, Conf(self._folders()))
+            told = _sentence(error, self._conf())
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
@@ -313,6 +313,9 @@ class ProjectSession(KedroSession):
         kind = own["lake_kind"] if name == "lake" else "path"
         address: str = resolvers["lake"](kind, given or own[name])
         return address
+
+    def _conf(self) -> Conf:
+        return Conf(self._folders(), self.store.get("runtime_params") or {})
 
     def _folders(self) -> tuple[Path, ...]:
         args = settings.CONFIG_LOADER_ARGS

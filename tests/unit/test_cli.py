@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
 
 from lakehouse_ml import hooks
-from lakehouse_ml.cli import cli
+from lakehouse_ml.cli import cli, viz
 from lakehouse_ml.quiet import say_only_the_summary
 from lakehouse_ml.session import _heartbeat
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -71,3 +79,65 @@ def test_colours_are_for_a_terminal_whose_owner_wants_them(
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     assert hooks._coloured() is coloured
+
+
+@pytest.fixture
+def kedro() -> Callable[..., Result]:
+    """Types a command line of Kedro's in this project."""
+    commands = KedroCLI(PROJECT)
+    return lambda *words: CliRunner().invoke(commands, words, prog_name="kedro", catch_exceptions=False)
+
+
+def test_help_lists_each_command_once_and_in_one_line(kedro: Callable[..., Result]) -> None:
+    listed = re.findall(r"^  ([a-z-]+)  +(\S.*)$", kedro("--help").output.partition("Global commands")[2], re.MULTILINE)
+    names = [name for name, _ in listed]
+    assert sorted(set(names)) == sorted(names)
+    told = {name: line for name, line in listed if name in cli.commands}
+    assert set(told) == set(cli.commands)
+    groups = [group for group in (cli, *cli.commands.values()) if isinstance(group, click.Group)]
+    shown = {name: group.commands[name].get_short_help_str(64) for group in groups for name in group.commands}
+    assert [name for name, line in shown.items() if line.endswith("...") and name not in ("lab", "notebook")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "sentence"),
+    [
+        ("ipython", "IPython", "kedro ipython needs IPython. Install the development packages: make .venv/dev"),
+        ("jupyter setup", "ipykernel", "kedro jupyter setup needs ipykernel. Install the development packages: make "),
+        ("jupyter lab --port 1", "jupyterlab", "kedro jupyter lab needs jupyterlab. Install it: .make/bin/uv pip "),
+        ("jupyter notebook", "notebook", "kedro jupyter notebook needs notebook. Install it: .make/bin/uv pip "),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_how_to_get_it(
+    kedro: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, words: str, package: str, sentence: str
+) -> None:
+    monkeypatch.setattr("lakehouse_ml.cli.find_spec", lambda name: None if name == package else object())
+    done = kedro(*words.split())
+    assert done.exit_code == 1
+    assert re.search(rf"^Error: {re.escape(sentence)}", done.output, re.MULTILINE), done.output
+
+
+@pytest.mark.parametrize("words", ["", "run --port 3", "--help"])
+def test_without_its_package_kedro_viz_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setattr("lakehouse_ml.cli.find_spec", lambda name: None)
+    done = CliRunner().invoke(viz, words, prog_name="kedro viz")
+    assert done.exit_code == 1
+    assert "kedro viz needs kedro-viz. Install the development packages: make .venv/dev" in done.output
+
+
+def test_programs_that_kedro_calls_by_name_are_those_of_this_environment() -> None:
+    assert shutil.which("mlflow") == str(Path(sys.executable).parent / "mlflow")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("run --pipeline training --pipelines training", "Options '--pipeline' and '--pipelines' cannot be"),
+        ("run --load-versions x", "Expected the form of 'load_versions' to be"),
+    ],
+)
+def test_a_refusal_of_kedros_is_read_as_its_sentence(kedro: Callable[..., Result], words: str, sentence: str) -> None:
+    done = kedro(*words.split())
+    assert done.exit_code == 1
+    assert f"Error: {sentence}" in done.output
+    assert "NoneType" not in done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -386,6 +387,26 @@ def test_a_mistake_in_conf_is_named_before_anything_runs(
     told = sentence(start, conf=conf, pipeline_names=["training", "evaluation"], runner=failing(AssertionError()))
 
     assert named in told
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"lkae": "x"}, "lkae is not a known key. Did you mean lake?"),
+        ({"churn": {"trainig": {"folds": 3}}}, "churn.trainig is not a known key. Did you mean churn.training?"),
+        ({"churn": {"training": {"fodls": 3}}},
+         "churn.training.fodls is not a known key (did you mean churn.training.folds?)."),
+        ({"churn": {"training": {"folds": "several"}}}, "churn.training.folds can't be 'several': …"),
+        ({"churn": {"training": {"library": "mllib"}}}, "churn.training.library is mllib, which computes with …"),
+        ({"predictive_maintenance": {"training": 3}}, "predictive_maintenance.training can't be 3: it has keys."),
+    ],
+)  # fmt: skip
+def test_what_is_typed_for_a_run_is_not_blamed_on_a_file(
+    start: Callable[..., Any], conf: dict[str, Any], told: str
+) -> None:
+    said = sentence(start, conf=conf, pipeline_names=["training"], runner=failing(AssertionError()))
+
+    assert re.fullmatch(re.escape(f"--params: {told}").replace("…", ".*"), said), said
 
 
 @pytest.mark.parametrize(
