@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import fsspec
 
@@ -21,6 +22,25 @@ def complete(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def locate(address: str) -> tuple[Any, str]:
+    """The file system that an address lies in, and its path there: by its scheme alone, so names mean nothing.
+
+    fsspec's own `url_to_fs` and `open` read `::` in a name as a chain of file systems, and `*` as many files.
+    """
+    scheme = address.partition("://")[0] if "://" in address else "file"
+    if scheme == "file":
+        return fsspec.filesystem("file"), address.removeprefix("file://")
+    fs = fsspec.filesystem(scheme)
+    return fs, fs._strip_protocol(address)  # noqa: SLF001 - what `url_to_fs` calls, and there is no other name for it
+
+
+def open_bytes(address: str, compression: str | None = None) -> IO[bytes]:
+    """Open a file to read; `compression="infer"` takes it from the name."""
+    fs, path = locate(address)
+    opened: IO[bytes] = fs.open(path, "rb", compression=compression)
+    return opened
+
+
 def write(address: str, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; its folder is made.
 
@@ -32,7 +52,7 @@ def write(address: str, text: str) -> None:
         OSError: The file can't be written; `filename` is its address.
     """
     if "://" in address:
-        fs, path = fsspec.core.url_to_fs(address)
+        fs, path = locate(address)
         fs.pipe_file(path, text.encode())
         return
     try:

@@ -263,6 +263,11 @@ ENDS = [
     Ends("an outcome that is neither Yes nor No, or stands there twice", "Quarantined; of two the later stays.",
          "customerID,Churn\nA,maybe\nB,No\nB,Yes\n",
          (3, 0, 1, 2), table="outcomes", called="outcomes/outcomes_{}.csv"),
+    Ends("two files in one, each with its byte order mark", "The second mark is no part of the id behind it.",
+         "\n".join(["\ufeff" + LINES[0], *LINES[1:5], "\ufeff" + LINES[5], *LINES[6:]]) + "\n", (40, 0, 40, 0),
+         holds(customer_id=LINES[5].split(",")[0])),
+    Ends("a zero byte in a cell", "It is kept.", cells("PaymentMethod", "a\0b", n=1), (40, 0, 40, 0),
+         holds(payment_method="a\0b")),
     Ends("a line with control characters", "It is refused with its text; no other row is touched.",
          "\n".join([*LINES[:10], "\x03end of file\x03", *LINES[10:]]) + "\n", (41, 1, 40, 0),
          refused_for(None, "has 1 field instead of 21", "\x03end of file\x03")),
@@ -312,10 +317,21 @@ STOPS = [
           "used. Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All "
           "refused lines, with their reasons, are in the table quarantine_lines_customers."),
     Stops("Latin-1", "Nothing is read.", file(cells("PaymentMethod", "Überweisung", n=1).encode("latin-1")),
-          sentence=f"{BAD} is not in UTF-8: In CSV column #17: Row #2: CSV conversion error to string: invalid "
-          "UTF8 data. Save it in UTF-8 and run again."),
+          sentence=f"{BAD} is not in UTF-8: line 2 has the byte 0xdc, which is 'Ü' in Windows-1252 (Latin-1), and the "
+          "file seems to be in that. Save it in UTF-8 and run again."),
+    Stops("Latin-1, and an unquoted comma in a name", "Nothing is read.",
+          file("\n".join([*LINES[:3], LINES[3] + ",Müller", *LINES[4:]]).encode("latin-1")),
+          sentence=f"{BAD} is not in UTF-8: line 4 has the byte 0xfc, which is 'ü' in Windows-1252 (Latin-1), and the "
+          "file seems to be in that. Save it in UTF-8 and run again."),
     Stops("UTF-16", "Nothing is read.", file(GOOD.encode("utf-16")),
-          sentence=f"{BAD} is not in UTF-8: its header has the byte 0xff. Save it in UTF-8 and run again."),
+          sentence=f"{BAD} is not in UTF-8: line 1 has the byte 0xff, with which files in UTF-16 begin. Save it in "
+          "UTF-8 and run again."),
+    Stops("UTF-16 without a byte order mark", "Nothing is read.", file(GOOD.encode("utf-16-le")),
+          sentence=f"{BAD} is not in UTF-8: its header has zero bytes, as files in UTF-16 have. Save it in UTF-8 and "
+          "run again."),
+    Stops("a first line of 2 MB", "Nothing is read.", file(gzip.compress(b"x" * 2_000_000), f"{BAD}.gz"),
+          sentence=f"{BAD}.gz: its first line is longer than 1 MiB, and it is to be the header. Put a line on top that "
+          "names the columns, and a line end behind each record."),
     Stops("a quote that swallows the rest of the file", "Nothing is read.",
           file("\n".join([*LINES[:10], '"' + LINES[10], *LINES[11:]]) + "\n"),
           sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "

@@ -17,7 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.pipelines.data_ingestion.parsing import header_faults, read_head, read_header, read_records
+from lakehouse_ml.pipelines.data_ingestion.parsing import (
+    header_faults,
+    read_head,
+    read_header,
+    read_records,
+    read_sample,
+)  # fmt: skip
 
 SOURCES = {"thing_id": "thingID", "n_items": "items", "colour": "colour"}
 HEADER = "thingID,items,colour\n"
@@ -132,9 +138,49 @@ def test_a_header_that_cannot_be_read_is_a_sentence_that_names_the_file(
         read_header(write(tmp_path, content), format, ",", "june/odd")
 
 
-def test_a_header_that_is_not_utf8_is_a_sentence_with_the_byte(tmp_path: Path) -> None:
-    with pytest.raises(LandingError, match=r"^june/odd is not in UTF-8: .* byte 0xe9\. Save it"):
-        read_header(write(tmp_path, "thingID,coulé\n".encode("latin-1")), "csv", ",", "june/odd")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("thingID,coulé\n".encode("cp1252"), "line 1 has the byte 0xe9, which is 'é' in Windows-1252 (Latin-1), and"),
+        (b"thingID,\x81\n", "line 1 has the byte 0x81. Save"),
+        ("thingID,a\n".encode("utf-16"), "line 1 has the byte 0xff, with which files in UTF-16 begin. Save"),
+        ("thingID,a\n".encode("utf-16-le"), "its header has zero bytes, as files in UTF-16 have. Save"),
+        ("thingID,a\n".encode("utf-16-be"), "its header has zero bytes, as files in UTF-16 have. Save"),
+        ("é,".encode() + b"coul\xe9\n", "line 1 has the byte 0xe9, and letters in UTF-8 before it: is the file"),
+    ],
+)
+def test_a_header_that_is_not_utf8_is_a_sentence_with_what_it_seems_to_be(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    with pytest.raises(LandingError) as refused:
+        read_header(write(tmp_path, content), "csv", ",", "june/odd")
+    assert str(refused.value).startswith(f"june/odd is not in UTF-8: {told}")
+
+
+def test_a_first_line_longer_than_a_header_may_be_is_refused_and_not_read_to_its_end(tmp_path: Path) -> None:
+    whole = ",".join(["x" * 99] * 10_000)
+    path = write(tmp_path, gzip.compress(whole.encode()), "a.csv.gz")
+    assert len(read_header(path, "csv", ",", "a.csv.gz")) == 10_000
+    # What isn't read to its end isn't seen to end early.
+    cut = gzip.compress(b"x" * (64 << 20))[:-40]
+    with pytest.raises(LandingError, match=r"^june/odd: its first line is longer than 1 MiB"):
+        read_header(write(tmp_path, cut, "b.csv.gz"), "csv", ",", "june/odd")
+    assert read_head(write(tmp_path, gzip.compress(b"a\n" + b"x" * (64 << 20))[:-40], "c.csv.gz"), "csv", ",", "c") == (
+        ("a",), True,
+    )  # fmt: skip
+    assert len("".join(read_sample(str(tmp_path / "c.csv.gz")))) == 2
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_json_record_longer_than_a_record_may_be_is_refused_and_not_read_to_its_end(
+    tmp_path: Path, line: int
+) -> None:
+    cut = gzip.compress(b'{"thingID": "A"}\n' * (line - 1) + b"[" + b" " * (64 << 20))[:-40]
+    told = rf"a\.jsonl\.gz: line {line} is longer than 8 MiB"
+    with pytest.raises(LandingError, match=told):
+        read_header(write(tmp_path, cut, "a.jsonl.gz"), "jsonl", ",", "a.jsonl.gz")
+    with pytest.raises(ValueError, match=rf"refused: {told}"):
+        records(str(tmp_path / "a.jsonl.gz"), "jsonl")
 
 
 # CSV
@@ -265,9 +311,21 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(tmp_path: Pat
         records(path)
     told = find(refused.value)
     assert isinstance(told, LandingError)
-    assert str(told).startswith("a.csv is not in UTF-8: ")
-    assert f"Row #{bad_line + 2}" in str(told)
-    assert str(told).endswith("Save it in UTF-8 and run again.")
+    assert str(told) == (
+        f"a.csv is not in UTF-8: line {bad_line + 2} has the byte 0xe9, which is 'é' in Windows-1252 (Latin-1), and "
+        f"the file seems to be in that. Save it in UTF-8 and run again."
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_ragged_row_that_is_not_utf8_is_told_as_such_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], end: str
+) -> None:
+    text = "A,1,red\nB,2,Müller, GmbH\n" + "C,3,blue\n" * 2_000_000
+    path = write(tmp_path, (HEADER + text).replace("\n", end).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.csv is not in UTF-8: line 3 has the byte 0xfc, which is 'ü'"):
+        records(path)
+    assert capfd.readouterr() == ("", "")
 
 
 fields = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
@@ -314,7 +372,13 @@ def test_a_line_that_is_no_json_object_comes_out_with_its_text_and_number(tmp_pa
 def test_json_lines_that_are_not_utf8_are_one_sentence_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="refused") as refused:
         records(write(tmp_path, b'{"thingID": "ros\xe9"}\n', "a.jsonl"), "jsonl")
-    assert str(find(refused.value)).startswith("a.jsonl is not in UTF-8: ")
+    assert str(find(refused.value)).startswith("a.jsonl is not in UTF-8: line 1 has the byte 0xe9, which is 'é'")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_json_record(tmp_path: Path) -> None:
+    path = write(tmp_path, '\ufeff{"thingID": "A"}\n', "a.jsonl")
+    assert read_header(path, "jsonl", ",", "a.jsonl") == ("thingID",)
+    assert whole(records(path, "jsonl")) == [(1, ["A", None, None])]
 
 
 # Tables with types

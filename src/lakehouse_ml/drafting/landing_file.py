@@ -6,7 +6,6 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +60,11 @@ def read_landing_file(path: Path) -> LandingRecords:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from lakehouse_ml.pipelines.data_ingestion.parsing import read_header, read_records
+    from lakehouse_ml.pipelines.data_ingestion.parsing import read_header, read_records, read_sample
 
     _check_kind(path)
     read_header(str(path), "csv", ",", path.name)  # refuses what is empty or isn't text
-    sample = _sample_lines(path)
+    sample = read_sample(str(path))[:_SAMPLE]
     if re.fullmatch(r'"?sep=.?"?', sample[0].strip(), re.IGNORECASE):
         raise LandingError(
             f"{path.name}: the first line, {sample[0].strip()!r}, is a note for Excel and not the header. Remove it."
@@ -87,7 +86,7 @@ def read_landing_file(path: Path) -> LandingRecords:
     if not sum(batch.num_rows for batch in whole):
         raise LandingError(_without_records(path.name, header, refused, _parsed(sample[1:], delimiter)))
     table = pa.Table.from_batches(whole)
-    columns = [pc.fill_null(pc.utf8_trim(table[name], " \t\r\n\u00a0"), "") for name in sources]
+    columns = [pc.fill_null(pc.utf8_trim(table[name], " \t\r\n\u00a0\ufeff"), "") for name in sources]
     records = pa.Table.from_arrays(columns, names=list(header))
     return LandingRecords(path.name, delimiter, records, table["line_number"].to_pylist(), refused)
 
@@ -117,13 +116,6 @@ def _check_kind(path: Path) -> None:
             raise LandingError(f"{path.name} {what}.")
     if not path.name.removesuffix(".gz").endswith(".csv") or path.name.startswith((".", "_")):
         raise LandingError(f"{path.name} is not named like a CSV that lands: name it something.csv.")
-
-
-def _sample_lines(path: Path) -> list[str]:
-    import fsspec
-
-    with fsspec.open(str(path), "rt", compression="infer", encoding="utf-8-sig", errors="replace") as stream:
-        return list(islice(stream, _SAMPLE)) or [""]
 
 
 def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -35,8 +35,9 @@ _MANIFEST = {
     "source_file": "string", "file_sha256": "string", "landing": "string", "n_lines": "int64", "n_raw": "int64",
     "n_quarantined": "int64", "ingested_at": "datetime64[us, UTC]",
 }  # fmt: skip
-# What stands around a value without being part of it; plain `trim` takes spaces only.
-_TRIMMED = "trim(both ' \t\r\n\u00a0' from `{name}`)"
+# What stands around a value without being part of it, as a byte order mark in a file joined from two; plain `trim`
+# takes spaces only.
+_TRIMMED = "trim(both ' \t\r\n\u00a0\ufeff' from `{name}`)"
 # Casts forgive what no number or day has, each engine something else: control characters around it, Java's 1d, 2f and
 # 0x1p3. So a value may consist of the characters of its type alone.
 # pandas writes whole numbers as 39.0 as soon as one value of their column is empty.

@@ -5,8 +5,10 @@ Nothing is converted and nothing is dropped: a record that isn't whole comes out
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lakehouse_ml import delta
+from lakehouse_ml import delta, files
 from lakehouse_ml.errors import LandingError, refusal
 
 if TYPE_CHECKING:
@@ -28,8 +30,12 @@ _CUT_SHORT = (OSError, EOFError, zlib.error)
 # Records whose keys together are a JSON lines file's header: writers leave out keys without a value.
 _HEADER_RECORDS = 1_000
 _BLOCK = 8 << 20
+# The most characters of a header; and of the text that is looked at in one step to tell whether any row follows.
+_LONGEST_HEADER = 1 << 20
+_STEP = 1 << 16
 _DELIMITERS = ",;\t|"
 _LONGEST_NAME = 60
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str, ...]:
@@ -48,24 +54,33 @@ def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[
     try:
         if format == "delta":
             return tuple(delta.schema(_delta(path, None)).names), True
-        with _open(path) as stream:
-            if format == "parquet":
-                import pyarrow.parquet as pq
+        if format == "parquet":
+            import pyarrow.parquet as pq
 
+            with _open(path) as stream:
                 return tuple(pq.read_schema(stream).names), True
-            if format == "jsonl":
-                return _json_keys(stream), True
-            return _csv_head(stream, delimiter)
+        with _open_text(path, newline="\n" if format == "jsonl" else "") as text:
+            return (_json_keys(text, name), True) if format == "jsonl" else _csv_head(text, delimiter, name)
     except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
         raise LandingError(_unreadable(name, format, error)) from error
 
 
+def read_sample(path: str) -> list[str]:
+    """The first lines of a text file: at least one, and at most `_LONGEST_HEADER` characters together.
+
+    What isn't UTF-8 is replaced: whoever reads the records says so.
+    """
+    with io.TextIOWrapper(_open(path), "utf-8-sig", errors="replace") as text:
+        start = text.read(_LONGEST_HEADER)
+    lines = list(io.StringIO(start)) or [""]
+    # The last line is a part of one where the sample ends inside it.
+    return lines[:-1] if len(start) == _LONGEST_HEADER and len(lines) > 1 else lines
+
+
 def content_hash(path: str) -> str:
     """SHA-256 of a file's bytes as they are now."""
-    import fsspec
-
     digest = hashlib.sha256()
-    with fsspec.open(path, "rb") as stream:
+    with files.open_bytes(path) as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -105,16 +120,18 @@ def read_records(
         if format == "csv":
             yield from _csv_records(path, name, delimiter, sources)
         elif format == "jsonl":
-            yield from _json_records(path, sources)
+            yield from _json_records(path, name, sources)
         else:
             yield from _typed_records(path, format, sources, version)
-    except (pa.ArrowException, UnicodeDecodeError, *_CUT_SHORT) as error:
+    except LandingError as error:
+        raise refusal(str(error)) from None
+    except (pa.ArrowException, UnicodeError, *_CUT_SHORT) as error:
         raise refusal(_unreadable(name, format, error)) from None
 
 
 def _unreadable(name: str, format: str, error: Exception) -> str:
     told = " ".join(str(error).split())
-    if isinstance(error, UnicodeError) or "UTF8" in told:
+    if isinstance(error, UnicodeError):
         return f"{name} is not in UTF-8: {told}. Save it in UTF-8 and run again."
     return f"{name} can't be read as {format}: {told}. Is the file complete?"
 
@@ -130,10 +147,62 @@ def _plain(name: str) -> str:
 
 
 def _open(path: str) -> IO[bytes]:
-    import fsspec
+    return files.open_bytes(path, compression="infer")
 
-    opened: IO[bytes] = fsspec.open(path, "rb", compression="infer").open()
-    return opened
+
+def _open_text(path: str, newline: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(_open_utf8(path), "utf-8-sig", newline=newline)
+
+
+def _open_utf8(path: str) -> io.BufferedReader:
+    return io.BufferedReader(_Utf8(_open(path)))
+
+
+class _Utf8(io.RawIOBase):
+    """The bytes of a stream, as far as they are UTF-8: the first that isn't is told by line, and as what it may be."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._line = 1
+        self._is_ascii = True
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        try:
+            self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise UnicodeError(self._describe(error)) from None
+        self._line += _count_line_ends(data)
+        self._is_ascii = self._is_ascii and data.isascii()
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _describe(self, error: UnicodeDecodeError) -> str:
+        before, byte = error.object[: error.start], error.object[error.start : error.start + 1]
+        line = self._line + _count_line_ends(before)
+        told = f"line {line} has the byte 0x{byte.hex()}"
+        if line == 1 and error.object.startswith(_UTF16):
+            return f"{told}, with which files in UTF-16 begin"
+        if not (self._is_ascii and before.isascii()):
+            return f"{told}, and letters in UTF-8 before it: is the file complete, or joined from two?"
+        try:
+            letter = byte.decode("cp1252")
+        except UnicodeDecodeError:
+            return told
+        return f"{told}, which is {letter!r} in Windows-1252 (Latin-1), and the file seems to be in that"
+
+
+def _count_line_ends(data: bytes) -> int:
+    """Line ends in a block of a file, which ends its lines either with LF, after a CR or not, or with CR alone."""
+    return data.count(b"\n") or data.count(b"\r")
 
 
 def _delta(path: str, version: str | None) -> Any:
@@ -143,28 +212,44 @@ def _delta(path: str, version: str | None) -> Any:
     return deltalake.DeltaTable(path, version=at)
 
 
-def _csv_head(stream: IO[bytes], delimiter: str) -> tuple[tuple[str, ...], bool]:
+def _csv_head(text: io.TextIOWrapper, delimiter: str, name: str) -> tuple[tuple[str, ...], bool]:
     """The fields of the first line, and whether anything but blank lines follows."""
-    import io
-
-    # Text is decoded by the block: what is wrong behind the header is told by whoever reads the records.
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    line = next(text, "")
-    alien = next((letter for letter in line if "\udc80" <= letter <= "\udcff"), None)
-    if alien:
-        raise UnicodeError(f"its header has the byte 0x{ord(alien) - 0xDC00:02x}")
+    line = text.readline(_LONGEST_HEADER + 1)
+    if len(line) > _LONGEST_HEADER:
+        raise LandingError(
+            f"{name}: its first line is longer than {_LONGEST_HEADER >> 20} MiB, and it is to be the header. Put a "
+            f"line on top that names the columns, and a line end behind each record."
+        )
+    if "\0" in line:
+        raise UnicodeError("its header has zero bytes, as files in UTF-16 have")
     if line.count('"') % 2:
         raise csv.Error("a quote in its header is left open")
-    return tuple(next(csv.reader([line], delimiter=delimiter), ())), any(line.strip() for line in text)
+    has_rows = any(part.strip() for part in iter(lambda: text.read(_STEP), ""))
+    return tuple(next(csv.reader([line], delimiter=delimiter), ())), has_rows
 
 
-def _json_keys(stream: IO[bytes]) -> tuple[str, ...]:
-    records = [
-        _json_object(line.decode()) for line in islice((line for line in stream if line.strip()), _HEADER_RECORDS)
-    ]
+def _json_keys(text: io.TextIOWrapper, name: str) -> tuple[str, ...]:
+    lines = (line for _, line in _json_lines(text, name))
+    records = [_json_object(line) for line in islice(lines, _HEADER_RECORDS)]
     if records and not any(records):
         raise ValueError("no line is a JSON object")
     return tuple(dict.fromkeys(key for record in records if record for key in record))
+
+
+def _json_lines(text: io.TextIOWrapper, name: str) -> Iterator[tuple[int, str]]:
+    """Lines that aren't blank, by number.
+
+    Raises:
+        LandingError: A line is longer than a record may be.
+    """
+    for number, line in enumerate(iter(lambda: text.readline(_BLOCK + 1), ""), 1):
+        if len(line) > _BLOCK:
+            raise LandingError(
+                f"{name}: line {number} is longer than {_BLOCK >> 20} MiB. Write each record as one JSON object on a "
+                f"line of its own, and run again."
+            )
+        if line.strip():
+            yield number, line
 
 
 class _Ended:
@@ -204,7 +289,7 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
 
     number, n_read = 2, 0
     try:
-        with _open(path) as stream:
+        with _open_utf8(path) as stream:
             reader = pc.open_csv(
                 _Ended(stream, end),
                 # Record numbers of ragged rows are known to a single-threaded reader only.
@@ -250,11 +335,11 @@ def _raggedness(row: Any) -> str:
     return told if inside < 2 else f"{told} and spans {inside} lines: is a quote left open in it?"
 
 
-def _json_records(path: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+def _json_records(path: str, name: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    with _open(path) as stream:
-        numbered = ((n, line.decode()) for n, line in enumerate(stream, 1) if line.strip())
+    with _open_text(path, newline="\n") as text:
+        numbered = _json_lines(text, name)
         while lines := list(islice(numbered, _ROWS)):
             good: list[tuple[int, dict[str, Any]]] = []
             bad: dict[int, tuple[str, str]] = {}
