@@ -54,12 +54,16 @@ def remove_leftovers(process: int) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether a process still works; a killed one stays a zombie until its parent, or its last thread, has ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    status = Path(f"/proc/{process}/stat")
+    with suppress(OSError):
+        return status.read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

@@ -56,6 +56,18 @@ def test_what_a_dead_process_left_is_removed_and_nothing_of_another(temporary: P
     assert (temporary / f"sem.other-{process}-1").exists()
 
 
+def test_what_a_killed_process_left_is_removed_while_its_parent_has_not_asked_for_its_end(temporary: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    gone = leave(temporary, process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    leftovers.remove_leftovers(process.pid)
+
+    assert not any(path.exists() for path in gone)
+    process.communicate()
+
+
 def test_nothing_of_a_live_process_is_removed(temporary: Path) -> None:
     stays = leave(temporary, os.getpid())
     leftovers.remove_leftovers(os.getpid())

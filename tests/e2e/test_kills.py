@@ -1,0 +1,21 @@
+"""Runs that are killed at random moments end, in the next run, as if nobody had disturbed them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from warm import warm
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+
+@pytest.mark.slow
+def test_lives_that_are_killed_at_random_moments_end_as_undisturbed_ones(tmp_path: Path) -> None:
+    from kills import Lives, campaigns
+
+    first, second = campaigns(Lives(tmp_path, lambda call: warm(list(call))), first=20, second=10, seed=1)
+    assert (first.kills.total(), second.kills.total()) == (20, 10)
+    assert first.differences + second.differences == []
