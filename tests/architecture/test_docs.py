@@ -144,3 +144,85 @@ def test_a_notebook_is_stored_without_results_and_defines_nothing(notebook: Path
 
 def test_the_notebooks_are_there() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+# What pages copy from code and conf
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    text = (PROJECT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def rows_of(page: str, head: str) -> list[list[str]]:
+    """The cells of the table below a head, without backquotes."""
+    lines = (PROJECT / page).read_text(encoding="utf-8").splitlines()
+    below = lines[lines.index(head) + 2 :]
+    rows = below[: next((i for i, line in enumerate(below) if not line.startswith("|")), len(below))]
+    return [[cell.strip().replace("`", "") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_readme_lists_the_columns_of_a_churn_file() -> None:
+    from lakehouse_ml.use_cases.churn.synthetic import HEADER
+
+    assert any(block.split() == list(HEADER) for block in blocks("README.md", "text"))
+
+
+def test_conf_that_readme_shows_stands_in_conf() -> None:
+    conf = "".join(
+        (PROJECT / "conf/base/churn" / name).read_text("utf-8") for name in ("catalog.yml", "parameters.yml")
+    )
+    shown = [line.strip() for block in blocks("README.md", "yaml") for line in block.splitlines()]
+    assert len(shown) >= 3
+    assert [line for line in shown if line not in conf] == []
+
+
+def test_readme_lists_the_stages_in_order() -> None:
+    from lakehouse_ml.pipelines import STAGES
+
+    (head,) = re.findall(r"^\| stage \|.*$", (PROJECT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert [row[0] for row in rows_of("README.md", head)] == list(STAGES)
+
+
+def test_the_tutorial_names_the_lines_of_the_summary() -> None:
+    source = (PROJECT / "src/lakehouse_ml/summary.py").read_text(encoding="utf-8")
+    lines = set(re.findall(r'_line\(\s*"([\w-]+)"', source)) | set(re.findall(r'_line\("([\w-]+)" if', source))
+    assert {row[0] for row in rows_of("docs/tutorial.md", "| line | what it tells |")} == lines
+
+
+def test_the_page_on_environments_lists_those_of_conf_and_their_variables() -> None:
+    page = "docs/how-to/environments.md"
+    named = ", ".join(
+        row[0] for row in rows_of(page, "| environment | engine | landing | lake | tracking and registry |")
+    )
+    folders = {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "base"}
+    assert set(named.split(", ")) == {"none", "local", *folders - {"local"}}
+    conf = "".join(
+        path.read_text("utf-8") for path in (PROJECT / "conf").glob("*/*.yml") if path.parent.name != "local"
+    )
+    # With a default after its name a variable needn't be set.
+    variables = set(re.findall(r"\$\{variable:\s*(\w+)\}", conf))
+    assert variables - {row[0] for row in rows_of(page, "| variable | for | what |")} == set()
+
+
+def test_the_page_on_the_search_names_every_estimator_and_parameter() -> None:
+    from typing import get_args
+
+    from pydantic import ValidationError
+
+    from lakehouse_ml.estimators.base import EstimatorSpec
+
+    page = (DOCS / "how-to/search.md").read_text(encoding="utf-8")
+    listed = {name: set(re.findall(r"`(\w+)`", told)) for name, told in re.findall(r"`(\w+)`\s\(([^)]*)\)", page)}
+    assert set(listed) == set(get_args(EstimatorSpec.model_fields["estimator"].annotation))
+    for name, params in listed.items():
+        EstimatorSpec.model_validate({"estimator": name, "params": dict.fromkeys(params, 2)})
+        with pytest.raises(ValidationError) as refused:
+            EstimatorSpec.model_validate({"estimator": name, "params": {"unknown": 2}})
+        (known,) = re.findall(r"it has ([\w, ]+)", str(refused.value))
+        assert set(known.strip().split(", ")) == params
+
+
+def test_a_table_of_a_page_is_read_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("x\n\n| a | b |\n|---|---|\n| `1` | 2 |\n\n| 3 | 4 |\n", encoding="utf-8")
+    assert rows_of(str(tmp_path / "page.md"), "| a | b |") == [["1", "2"]]
