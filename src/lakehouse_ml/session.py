@@ -171,6 +171,7 @@ class ProjectSession(KedroSession):
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
+            redirects.check_conf(loader)  # first: what else is wrong is told with the value
             conf.check(loader)
             lake = self._lake(loader)
             slices.check_selection(given, pipelines["__default__"])
@@ -202,6 +203,7 @@ class ProjectSession(KedroSession):
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
+            redirects.check_conf(loader)  # first: what else is wrong is told with the value
             conf.check(loader)
             lake = self._lake(loader)
             self.check_lake()
@@ -300,7 +302,6 @@ class ProjectSession(KedroSession):
 
     def _lake(self, loader: AbstractConfigLoader) -> str:
         """The lake's address, after everything that opens it was told how, and from nowhere else."""
-        redirects.check_addresses("--params", self.store.get("runtime_params") or {})
         redirects.check_conf(loader)
         redirects.ignore_variables()
         s3.tell(loader["globals"])
@@ -324,6 +325,7 @@ class ProjectSession(KedroSession):
 
     def _check_folders(self) -> None:
         """Raises a sentence where a lake can't be, where conf isn't, or where it has no folder of the environment."""
+        redirects.check_addresses("--params", self.store.get("runtime_params") or {})
         machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
         conf, args = Path(self._conf_source), settings.CONFIG_LOADER_ARGS
         if "://" in self._conf_source or conf.suffix in (".gz", ".zip"):

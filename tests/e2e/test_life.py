@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from checkouts import QUICK_SEARCH
 from deltalake import DeltaTable
 
+import planted
 from lakehouse_ml.use_cases.churn.synthetic import customers, write_csv
 from warm import warm
 
@@ -42,9 +45,10 @@ class Place:
         return self._call(call)
 
     def first(self) -> subprocess.CompletedProcess[str]:
-        """The same, in a process that imports everything itself, as a user's does."""
+        """The same, in a process that imports everything itself, as a user's does, with secrets all around it."""
         call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(self.landing), "--lake", str(self.lake)]
-        return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+        told = {**os.environ, **planted.VARIABLES}
+        return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=told)
 
     def kedro(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         params = ["--params", f"landing={self.landing},lake={self.lake}"] if arguments[0] == "run" else []
@@ -126,6 +130,39 @@ def test_progress_is_plain_and_nothing_is_said_that_nobody_can_act_on(
     assert re.search(r"^\[ 1/\d+\] churn\.data_ingestion\.parse_customers$", said, re.MULTILINE)
     for noise in ("Warning", "WARNING", "Traceback", "deprecated", "\x1b["):
         assert noise not in said, said
+
+
+def test_no_secret_of_its_surroundings_is_in_what_a_run_says_and_leaves(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    here, done = lived
+    assert planted.find_plants(here.lake) == []
+    assert not planted.is_planted(done.stdout + done.stderr), done.stdout + done.stderr
+    assert "conf says where to read and write: MLFLOW_REGISTRY_URI, MLFLOW_S3_ENDPOINT_URL" in done.stderr
+
+
+def test_every_tag_and_parameter_of_a_life_is_whole_and_for_people(
+    lived: tuple[Place, subprocess.CompletedProcess[str]],
+) -> None:
+    import sqlite3
+
+    stored = {
+        **dict.fromkeys(("tags", "params", "experiment_tags", "model_version_tags"), "key, value"),
+        "logged_model_tags": "tag_key, tag_value",
+        "logged_model_params": "param_key, param_value",
+    }
+    with sqlite3.connect(lived[0].lake / "mlflow.db") as store:
+        rows = [
+            (table, *row) for table, names in stored.items() for row in store.execute(f"select {names} from {table}")
+        ]
+    store.close()
+    assert len(rows) > 50
+    for table, key, value in rows:
+        assert not re.search(r"object at 0x|<[\w.]+( |>)", value), (table, key, value)
+        if value[:1] in ("{", "["):  # one that is cut is neither JSON nor Python
+            assert json.loads(value) if key not in ("runtime_params", "namespaces") else ast.literal_eval(value)
+    commands = {value for table, key, value in rows if (table, key) == ("tags", "command")}
+    assert f"make run LANDING={lived[0].landing} LAKE={lived[0].lake}" in commands
 
 
 def test_what_came_in_is_what_came_out(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
