@@ -98,12 +98,22 @@ class ProjectHooks:
             **({"lake": self._lake} if self._lake else {}),
             **code,
         }
-        mlflow.set_tags(tags)
+        # kedro-mlflow's own tags, where MLflow has cut them.
+        theirs = {name: str(value) for name, value in run_params.items() if value}
+        tags |= {name: value for name, value in theirs.items() if tracking.shorten(value) != value}
+        mlflow.set_tags({name: tracking.shorten(value) for name, value in tags.items()})
         self._job_run, self._joined = str((run_params.get("runtime_params") or {}).get("job_run") or ""), False
 
-    @hook_impl
-    def before_node_run(self) -> None:
-        """Start the clock of a node, and before the first that has something new, join the job and start workers."""
+    @hook_impl(trylast=True)
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """Start the clock of a node, and before the first that has something new, join the job and start workers.
+
+        It comes after kedro-mlflow has logged the node's parameters, of which the long ones are logged whole.
+        """
+        if self._run_id:
+            from lakehouse_ml import tracking
+
+            tracking.log_long_parameters(inputs)
         self._node_started = time.perf_counter()
         if self._job_run and self._run_id and not self._joined:
             from lakehouse_ml import job_run

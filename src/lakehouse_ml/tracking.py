@@ -41,6 +41,34 @@ def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
         mlflow.log_text(data.content, data.address("report.html"))
 
 
+def log_long_parameters(inputs: Mapping[str, Any]) -> None:
+    """Log each parameter that is too long for MLflow as a file, and name the file in the tag of its name.
+
+    kedro-mlflow has set that tag, which MLflow cuts without a mark.
+
+    Args:
+        inputs: A node's, by dataset; those that are no parameters don't matter.
+    """
+    import mlflow
+    from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+    for dataset, value in inputs.items():
+        name = dataset.removeprefix("params:")
+        if name == dataset or len(text := str(value)) <= MAX_PARAM_VAL_LENGTH or mlflow.active_run() is None:
+            continue
+        file = f"parameters/{name}.json"
+        mlflow.log_text(text, file)
+        mlflow.set_tag(name, f"{len(text):,} characters, in the run's file {file}")
+
+
+def shorten(text: str) -> str:
+    """A text that fits into a tag of MLflow's, which would cut it without a mark."""
+    from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
+
+    mark = " … (cut)"
+    return text if len(text) <= MAX_TAG_VAL_LENGTH else text[: MAX_TAG_VAL_LENGTH - len(mark)] + mark
+
+
 def end(run_id: str, *, did_something: bool) -> None:
     """Close the run that kedro-mlflow opened; one in which every result was there already leaves no trace.
 

@@ -323,6 +323,28 @@ def test_a_run_that_was_open_before_stays_its_owners_when_ours_fails(tracked: Tr
 # --- single pieces
 
 
+def test_a_parameter_that_mlflow_would_cut_is_whole_in_a_file_and_a_long_tag_says_that_it_is_cut(
+    tracked: Tracked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    trials = [{"estimator": "logistic_regression", "params": {"C": 0.5 + n / 1_000}} for n in range(200)]
+    long = {"churn": SMALL | {"training": SMALL["training"] | {"trials": trials}}}
+    monkeypatch.setattr(sys, "argv", ["kedro", "run", "x" * 9_000])
+    # Parameters are logged before the search begins.
+    monkeypatch.setattr("lakehouse_ml.pipelines.training.nodes._cross_validate", None)
+    with pytest.raises(TypeError, match="not callable"):
+        tracked.again(long, only=["training"])
+    run = tracked.runs()[0]
+    name = "churn.training"
+    whole = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/parameters/{name}.json")
+    assert len(json.loads(whole)["trials"]) == 200
+    assert run.data.tags[name] == f"{len(whole):,} characters, in the run's file parameters/{name}.json"
+    for tag in ("command", "runtime_params"):
+        assert run.data.tags[tag].endswith(" … (cut)")
+    mlflow.delete_run(run.info.run_id)
+
+
 def test_nothing_is_logged_without_an_open_run(store: Path) -> None:
     import mlflow
 
