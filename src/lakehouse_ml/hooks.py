@@ -8,7 +8,9 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,8 @@ import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
-from lakehouse_ml import machine, place
-from lakehouse_ml.errors import EngineError
+from lakehouse_ml import commands, machine, place
+from lakehouse_ml.errors import EngineError, TableError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import ENGINE, EngineSpec
 
@@ -64,17 +66,35 @@ class ProjectHooks:
         self._lake = lake if "://" in lake else None
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> Generator[None, Any, Any]:
+        """Check what can be checked without MLflow; once its run has begun, tag it: a refusal leaves no failed run."""
+        for name in sorted(pipeline.datasets()):
+            _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
+        _check_volumes(pipeline, catalog)
+        computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
+        if not run_params.get("only_missing_outputs"):  # then not every node runs
+            machine.asked_again(partial(_check_inputs, pipeline, catalog, self._given(run_params)))
+        result = yield
+        self._tag(run_params, pipeline, catalog, computes)
+        return result
+
+    def _given(self, run_params: dict[str, Any]) -> dict[str, str | None]:
+        """What the run was given instead of conf's values and the usual environment."""
+        typed = run_params.get("runtime_params") or {}
+        usual = self._env == settings.CONFIG_LOADER_ARGS["default_run_env"]
+        return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if usual else self._env}
+
+    def _tag(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog, computes: dict[str, str]
+    ) -> None:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
         from lakehouse_ml import mlflow_pages, provenance, tracking
 
-        for name in sorted(pipeline.datasets()):
-            _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
-        _check_volumes(pipeline, catalog)
-        computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
         self._catalog, self._seconds, self._run_id = catalog, {}, None
         searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
@@ -147,8 +167,8 @@ class ProjectHooks:
         elif self._run_id and self._job_run:
             job_run.confirm(self._job_run, self._run_id)
         total = time.perf_counter() - self._started
-        lake = (run_params.get("runtime_params") or {}).get("lake")
-        told = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, lake))
+        given = self._given(run_params)
+        told = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **given))
         click.echo(told, color=_coloured())
         self._started = time.perf_counter()
 
@@ -169,6 +189,27 @@ def _document(name: str, dataset: Any, catalog: DataCatalog) -> None:
         from kedro.validation.core import resolve_validator
 
         dataset.document(resolve_validator(spec))
+
+
+def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, given: dict[str, str | None]) -> None:
+    """Refuse a pipeline that reads files or tables which are not there.
+
+    Raises:
+        LakehouseError: Names the first of them, and what writes it.
+    """
+    from lakehouse_ml.datasets.delta_table import DeltaTable
+    from lakehouse_ml.datasets.landing_files import LandingFiles
+
+    for name in sorted(pipeline.inputs()):
+        dataset = catalog.get(name)
+        if isinstance(dataset, LandingFiles):
+            dataset.check_there()
+        elif isinstance(dataset, DeltaTable) and not dataset.exists():
+            use_case, _, table = name.partition(".")
+            raise TableError(
+                f"{use_case} has no table {table} in this lake yet ({dataset.address}). Run all stages of the use case "
+                f"first: {commands.run_all(use_case, **given)}"
+            )
 
 
 def _check_volumes(pipeline: Pipeline, catalog: DataCatalog) -> None:

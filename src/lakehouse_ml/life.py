@@ -10,6 +10,7 @@ from importlib import import_module
 from lakehouse_ml import quiet
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.place import PROJECT, configure
+from lakehouse_ml.slices import nearest
 from lakehouse_ml.use_cases import USE_CASES
 
 LANDING = PROJECT / "data" / "landing"
@@ -28,11 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet.say_only_the_summary()
     names = list(NAMES) if given.use_case == "all" else [given.use_case]
     try:
+        if not {*names} <= {*NAMES}:
+            raise click.ClickException(
+                f"USE_CASE: no use case is named {names[0]!r}. {nearest(names[0], [*NAMES, 'all'])}"
+            )
         if given.landing is not None and len(names) > 1:
             raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(NAMES))
         params = {"landing": given.landing, "lake": given.lake}
         runtime = {key: value for key, value in params.items() if value}
         with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
+            if given.pipelines:
+                # Of all use cases, the session takes those that have begun.
+                session.run(pipeline_names=[given.pipelines], namespaces=None if given.use_case == "all" else names)
+                return 0
             if given.landing is None and session.landing() == LANDING:
                 for name in names:
                     _write_sample(name)
@@ -48,11 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--use-case", choices=[*NAMES, "all"], default="churn")
+    parser.add_argument("--use-case", default="churn", help=", ".join([*NAMES, "all"]))
     parser.add_argument("--landing", default=None, help="folder with your files, instead of generated ones")
     parser.add_argument("--lake", default=None, help="folder for tables and models, instead of data/")
     parser.add_argument("--env", default=None, help="a folder of conf/")
     parser.add_argument("--quiet", default=None, help="anything: say only the summary and mistakes")
+    parser.add_argument("--pipelines", default=None, help="one stage instead of all, on what is stored")
     given = parser.parse_args(argv)
     # An empty LANDING= on make's command line means none.
     return argparse.Namespace(**{key: value or None for key, value in vars(given).items()})

@@ -166,8 +166,7 @@ def held(lake: str) -> Iterator[None]:
 
     folder = Path(lake)
     check_path(str(folder.absolute()))
-    if not folder.is_dir() and folder.exists():
-        raise LakehouseError(f"{lake} is a file: a lake is a folder. Name another one: LAKE=<folder>.")
+    _check_no_file(folder)
     if (folder / "mlflow.db").is_dir():
         raise LakehouseError(f"{lake}/mlflow.db is a folder: the tracking store is a file. Move the folder away.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +188,17 @@ def held(lake: str) -> Iterator[None]:
         lock.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         lock.flush()
         yield
+
+
+def _check_no_file(folder: Path) -> None:
+    """Refuse a lake that is a file, or lies below one.
+
+    Raises:
+        LakehouseError: Names the file.
+    """
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if nearest.exists() and not nearest.is_dir():
+        raise LakehouseError(f"{nearest} is a file: a lake is a folder. Name another one: LAKE=<folder>.")
 
 
 def _check_links(lake: Path) -> None:

@@ -174,6 +174,8 @@ class ProjectSession(KedroSession):
             redirects.check_conf(loader)  # first: what else is wrong is told with the value
             conf.check(loader)
             lake = self._lake(loader)
+            if not {"data_ingestion", "__default__"}.intersection(given.get("pipeline_names") or ["__default__"]):
+                machine.asked_again(self.check_lake)
             slices.check_selection(given, pipelines["__default__"])
             if not any(given.get(name) for name in slices.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
                 given["namespaces"] = slices.with_data(loader["catalog"], USE_CASES)
@@ -398,7 +400,7 @@ def _check_lake(lake: str) -> None:
     # A run leaves its lock file in a folder, and not at an address, where there are no empty folders.
     is_lake = "://" in lake or fs.exists(f"{root}/.lock") or fs.glob(f"{root}/*/*/*/_delta_log")
     if not is_lake or not fs.isdir(root):
-        raise errors.LakehouseError(f"No lake found in {lake}. Run `make run` first, or name a lake's folder: --lake.")
+        raise errors.LakehouseError(f"No lake found in {lake}. Run all stages first, or name the folder of a lake.")
 
 
 def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:

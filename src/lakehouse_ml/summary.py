@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse_ml import places
+from lakehouse_ml import commands, places
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.place import INSTALLED
 
@@ -33,16 +32,15 @@ _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting ap
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its stages, the seconds of each node that ran and of everything; a lake other than conf's."""
+    """What a run did: its stages, the seconds of each node that ran and of everything."""
 
     stages: frozenset[str]
     seconds: Mapping[str, float]
     total: float
-    lake: str | None
 
 
 def of_run(
-    pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, lake: str | None = None
+    pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, **given: str | None
 ) -> str:
     """The summary of a run, from the tables that it read or wrote.
 
@@ -51,16 +49,19 @@ def of_run(
         catalog: Their datasets.
         seconds: Of each node that ran.
         total: Seconds of everything.
-        lake: The lake that the run was given instead of conf's, for commands that are to look at the same one.
+        given: `landing`, `lake` and `env` that the run was given instead of the usual ones, for the next commands.
     """
     from lakehouse_ml.use_cases import USE_CASES
 
     names = [node.name.split(".") for node in pipeline.nodes]
-    parts = []
-    for use_case in USE_CASES:
-        stages = frozenset(stage for name, stage, _ in names if name == use_case.name)
-        if stages:
-            parts.append(_use_case(use_case, catalog, Run(stages, seconds, total, lake)))
+    stages = {
+        use_case.name: frozenset(stage for name, stage, _ in names if name == use_case.name) for use_case in USE_CASES
+    }
+    ran = [use_case for use_case in USE_CASES if stages[use_case.name]]
+    parts = [_use_case(use_case, catalog, Run(stages[use_case.name], seconds, total)) for use_case in ran]
+    whole = bool(ran) and all(stages[use_case.name] >= set(STAGES) for use_case in ran)
+    if whole and not INSTALLED:  # there is no make beside a wheel
+        parts += _next(ran[0].name if len(ran) == 1 else "all", **given)
     return "\n".join(["", *parts])
 
 
@@ -82,8 +83,6 @@ def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
         report = _file_about(catalog, f"{use_case.name}.report_page", _monitored_batch(use_case, catalog))
         lines += [_line("report", _shown(report))] if report else []
     lines.append(_line("time", _times(use_case.name, run)))
-    if run.stages >= set(STAGES) and not INSTALLED:  # there is no make beside a wheel
-        lines += _next(run.lake)
     return "\n".join(lines)
 
 
@@ -331,21 +330,30 @@ def _times(name: str, run: Run) -> str:
     return f"{told}; with start-up {run.total:.1f} s"
 
 
-def _next(lake: str | None) -> list[str]:
+def _next(use_case: str, landing: str | None = None, lake: str | None = None, env: str | None = None) -> list[str]:
+    """What to type next: each command goes on with the values that the run was given."""
     import mlflow
 
-    same_lake = f" LAKE={shlex.quote(lake)}" if lake else ""
     store = mlflow.get_tracking_uri()
-    commands = {
-        store
-        if store.startswith("http")
-        else f"make ui{same_lake}": "the runs, the trials and the registered model, in MLflow",
-        "make viz": "the pipelines as a picture",
-        "make run LANDING=<folder> LAKE=data/mine": "the same on your own files",
-    }
-    width = max(map(len, commands))
+    described = {}
+    if store.startswith(("http", "sqlite:")):
+        pages = store if store.startswith("http") else commands.make("ui", LAKE=lake or _lake_of(store, env))
+        described[pages] = "the runs, the trials and the registered model, in MLflow"
+    described["make viz"] = "the pipelines as a picture"
+    if landing:
+        again = commands.run_all(use_case, landing=landing, lake=lake, env=env)
+        described[again] = "again, once new files have arrived"
+    elif use_case != "all":  # each use case has files of its own
+        own = commands.run_all(use_case, landing="<folder>", lake="data/mine", env=env)
+        described[own] = "the same on your own files"
+    width = max(map(len, described))
     return [_line("next" if not number else "", f"{command:<{width}}   {why}")
-            for number, (command, why) in enumerate(commands.items())]  # fmt: skip
+            for number, (command, why) in enumerate(described.items())]  # fmt: skip
+
+
+def _lake_of(store: str, env: str | None) -> str | None:
+    """The folder of a tracking store, where an environment may have named another than the usual lake."""
+    return str(Path(store.removeprefix("sqlite:///")).parent) if env else None
 
 
 def _stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:

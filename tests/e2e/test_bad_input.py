@@ -287,11 +287,14 @@ ENDS = [
 STOPS = [
     Stops("an empty file", "Nothing is read.", file(""),
           sentence=f"{BAD} in <landing> is empty: not even a header stands in it."),
-    Stops("no file", "Nothing is read.", lambda landing: landing.mkdir(), alone=True,
+    Stops("files of other names only", "Nothing is read.", file(GOOD, "notes.txt"), alone=True,
           sentence="No file named *.csv lies in <landing>. Put the table's files there, name their folder with "
           "LANDING=, or let `make run` write a generated sample."),
+    Stops("an empty folder", "Nothing is read.", lambda landing: landing.mkdir(), alone=True,
+          sentence="The landing folder <landing> is empty. Put the table's files there, name their folder with "
+          "LANDING=, or let `make run` write a generated sample."),
     Stops("no folder", "Nothing is read.", lambda _: None, alone=True,
-          sentence="No file named *.csv lies in <landing>. Put the table's files there, name their folder with "
+          sentence="The landing folder <landing> does not exist. Put the table's files there, name their folder with "
           "LANDING=, or let `make run` write a generated sample."),
     Stops("a file instead of the folder", "Nothing is read.", lambda landing: file(GOOD, landing.name)(landing.parent),
           alone=True, sentence="<landing> is a file; LANDING names the folder that holds it."),

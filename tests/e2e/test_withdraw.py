@@ -251,7 +251,7 @@ def test_where_there_is_no_lake_none_is_begun(project: None, tmp_path: Path) -> 
     for name in ("folder", "nowhere", "folder/notes.txt"):
         done = Place(tmp_path, tmp_path / name, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
         assert (done.exit_code, done.output) == (
-            1, f"Error: No lake found in {tmp_path / name}. Run `make run` first, or name a lake's folder: --lake.\n",
+            1, f"Error: No lake found in {tmp_path / name}. Run all stages first, or name the folder of a lake.\n",
         )  # fmt: skip
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "notes.txt"]
 

@@ -298,11 +298,15 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
     lake = tmp_path_factory.mktemp("lake")
     shutil.copy(empty, lake / "mlflow.db")
     (lake / "landing").mkdir()
+    (lake / ".lock").touch()  # as of a run
+    (lake / "files").mkdir()
+    (lake / "files" / "customers.csv").touch()
     tracked_before = mlflow.get_tracking_uri()
     bootstrap_project(PROJECT)
 
     def run_project(*, env: str | None = None, conf: dict[str, Any] | None = None, **how: Any) -> Any:
-        given = {"lake": str(lake), "landing": str(lake / "landing")} | (conf or {})
+        folder = "files" if isinstance(how.get("runner"), Failing) else "landing"
+        given = {"lake": str(lake), "landing": str(lake / folder)} | (conf or {})
         with settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=given) as opened:
             return opened.run(**how)
 
@@ -338,8 +342,43 @@ def sentence(start: Callable[..., Any], **how: Any) -> str:
 def test_a_mistake_of_the_user_ends_in_its_sentence(start: Callable[..., Any]) -> None:
     told = sentence(start, pipeline_names=["data_ingestion"])
 
-    assert told.startswith("No file named *.csv lies in ")
-    assert "LANDING=" in told
+    assert re.fullmatch(r"The landing folder /.+/landing is empty\. Put the table's files there, .+", told)
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        ("data_ingestion", "The landing folder /…/landing is empty. Put the table's files there, …"),
+        ("monitoring", "churn has no table feature_customers in this lake yet (/…/feature_customers). Run all stages "
+         "of the use case first: make run LANDING=… LAKE=…"),
+    ],
+)  # fmt: skip
+def test_what_a_run_would_read_and_is_not_there_is_named_and_no_failed_run_is_recorded(
+    start: Callable[..., Any], stage: str, told: str
+) -> None:
+    import mlflow
+
+    said = sentence(start, pipeline_names=[stage], namespaces=["churn"])
+
+    assert re.fullmatch(re.escape(told).replace("…", ".*"), said), said
+    recorded = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert [run for run in recorded if stage in run.info.run_name] == []
+
+
+def test_a_stage_on_a_lake_that_is_not_there_begins_none(start: Callable[..., Any], tmp_path: Path) -> None:
+    told = sentence(start, conf={"lake": str(tmp_path / "gone")}, pipeline_names=["monitoring"])
+
+    assert told == f"No lake found in {tmp_path / 'gone'}. Run all stages first, or name the folder of a lake."
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("lake", ["file", "file/below/it"])
+def test_a_lake_that_is_a_file_or_lies_below_one_is_told(start: Callable[..., Any], tmp_path: Path, lake: str) -> None:
+    (tmp_path / "file").touch()
+
+    told = sentence(start, conf={"lake": str(tmp_path / lake)}, namespaces=["churn"])
+
+    assert told == f"{tmp_path / 'file'} is a file: a lake is a folder. Name another one: LAKE=<folder>."
 
 
 @pytest.mark.parametrize(
@@ -360,7 +399,8 @@ def test_a_mistake_that_a_framework_has_wrapped_ends_in_its_sentence_too(start: 
     wrapped = RuntimeError("the engine gave up")
     wrapped.__cause__ = QualityError("customers: 7 rows break a rule.")
 
-    assert sentence(start, pipeline_names=["training"], runner=failing(wrapped)) == "customers: 7 rows break a rule."
+    told = sentence(start, pipeline_names=["data_ingestion"], namespaces=["churn"], runner=failing(wrapped))
+    assert told == "customers: 7 rows break a rule."
 
 
 @pytest.mark.parametrize(
@@ -368,7 +408,7 @@ def test_a_mistake_that_a_framework_has_wrapped_ends_in_its_sentence_too(start: 
 )
 def test_a_defect_of_ours_keeps_its_trace(start: Callable[..., Any], error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)):
-        start(pipeline_names=["training"], runner=failing(error))
+        start(pipeline_names=["data_ingestion"], namespaces=["churn"], runner=failing(error))
 
 
 @pytest.mark.parametrize(

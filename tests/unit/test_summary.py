@@ -114,7 +114,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         *names: str,
         standing: Standing | None = None,
         seconds: dict[str, float] | None = None,
-        lake: str | None = None,
+        given: dict[str, str] | None = None,
         scores: str | None = None,
         **changed: Any,
     ) -> str:
@@ -132,7 +132,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             "params:churn.population": MemoryDataset({"horizon_days": 30}),
             "params:churn.data_ingestion": MemoryDataset(INGESTION),
         }
-        return click.unstyle(summary.of_run(stages(*names), DataCatalog(stored | others), seconds or {}, 20.0, lake))
+        catalog = DataCatalog(stored | others)
+        return click.unstyle(summary.of_run(stages(*names), catalog, seconds or {}, 20.0, **(given or {})))
 
     return of_run
 
@@ -341,8 +342,32 @@ def test_the_summary_is_plain_text(told: Told) -> None:
     assert json.dumps(told(*STAGES)).isascii()
 
 
-def test_another_lake_than_that_of_conf_is_what_the_next_command_looks_at(told: Told) -> None:
-    assert lines(told(*STAGES, lake="data/my lake"), "next")[0].startswith("make ui LAKE='data/my lake'  ")
+@pytest.mark.parametrize(
+    ("given", "commands"),
+    [
+        ({}, ["make ui", "make viz", "make run LANDING=<folder> LAKE=data/mine"]),
+        ({"lake": "data/my lake"},
+         ["make ui LAKE='data/my lake'", "make viz", "make run LANDING=<folder> LAKE=data/mine"]),
+        ({"lake": "/l", "landing": "/my files", "env": "spark"},
+         ["make ui LAKE=/l", "make viz", "make run LANDING='/my files' LAKE=/l ENV=spark"]),
+        ({"env": "dev"}, ["make ui LAKE=/dev", "make viz", "make run LANDING=<folder> LAKE=data/mine ENV=dev"]),
+    ],
+)  # fmt: skip
+def test_next_commands_carry_what_the_run_was_given(
+    told: Told, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], commands: list[str]
+) -> None:
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "sqlite:////dev/mlflow.db")
+    shown = told(*STAGES, given=given).partition("\n  next ")[2].splitlines()
+    assert [line.strip().split("   ")[0] for line in shown] == commands
+
+
+def test_pages_of_a_server_are_named_and_those_of_a_workspace_are_not(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "https://mlflow.example")
+    assert lines(told(*STAGES, given={"env": "s3"}), "next")[0].startswith("https://mlflow.example   ")
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "databricks")
+    assert lines(told(*STAGES, given={"env": "dev"}), "next")[0].startswith("make viz   ")
 
 
 # --- a use case with many tables, that measures more

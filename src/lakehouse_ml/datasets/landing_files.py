@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import fsspec
@@ -119,8 +120,18 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
     def has_begun(self) -> bool:
         """Whether files lie there, may be missing, or were read before; no file is opened."""
-        if self._optional or self._manifest.exists():
-            return True
+        return self._optional or self._manifest.exists() or self._has_files()
+
+    def check_there(self) -> None:
+        """Refuse a folder without files of this table; no file is opened.
+
+        Raises:
+            LandingError: The folder is missing, a file, empty, or holds no file of this table.
+        """
+        if not self._optional and not self._has_files():
+            raise LandingError(self._absence())
+
+    def _has_files(self) -> bool:
         if self._format == "delta":
             return bool(self._table_version())
         return bool(self._paths(*fsspec.core.url_to_fs(self._address)))
@@ -135,11 +146,21 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         if self._listed is None:
             self._listed = self._list()
         if not self._listed and not self._optional:
-            raise LandingError(
-                f"No file named {' or '.join(self._patterns)} lies in {self._address}. Put the table's files there, "
-                f"name their folder with LANDING=, or let `make run` write a generated sample."
-            )
+            raise LandingError(self._absence())
         return self._listed
+
+    def _absence(self) -> str:
+        """Why no file of this table was found, and what to do."""
+        folder = Path(self._address)
+        what = f"No file named {' or '.join(self._patterns)} lies in {self._address}"
+        if places.is_local(self._address) and not folder.exists():
+            what = f"The landing folder {self._address} does not exist"
+        elif places.is_local(self._address) and not any(not path.name.startswith(".") for path in folder.iterdir()):
+            what = f"The landing folder {self._address} is empty"
+        return (
+            f"{what}. Put the table's files there, name their folder with LANDING=, or let `make run` write a "
+            f"generated sample."
+        )
 
     def _list(self) -> tuple[LandingFile, ...]:
         if self._format == "delta":

@@ -1,0 +1,40 @@
+"""What a message proposes to type can be typed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lakehouse_ml import commands
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "make run"),
+        ({"use_case": "all"}, "make run USE_CASE=all"),
+        ({"use_case": "predictive_maintenance", "env": "dev"}, "make run USE_CASE=predictive_maintenance ENV=dev"),
+        ({"landing": "<folder>", "lake": "data/mine"}, "make run LANDING=<folder> LAKE=data/mine"),
+        ({"lake": "/my lake/it's"}, """make run LAKE='/my lake/it'"'"'s'"""),
+    ],
+)
+def test_a_run_is_proposed_with_its_values(given: dict[str, str], command: str) -> None:
+    assert commands.run_all(**{"use_case": "churn", **given}) == command
+
+
+@pytest.mark.parametrize("lake", ["/my lake", "/it's", "/a$HOME;b", "/a,b=c #d"])
+def test_make_reads_a_proposed_value_as_it_was(tmp_path: Path, lake: str) -> None:
+    (tmp_path / "Makefile").write_text('export LAKE\nui:\n\t@printf %s "$$LAKE"\n', encoding="utf-8")
+    command = commands.make("ui", LAKE=lake)
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == lake
+
+
+def test_an_installed_package_is_run_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "INSTALLED", True)
+    assert commands.run_all("all") == "lakehouse-ml"
+    assert commands.run_all("churn", landing="/my files", lake="/l", env="dev") == (
+        "lakehouse-ml --env dev --namespaces churn --params 'landing=/my files,lake=/l'"
+    )
