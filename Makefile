@@ -34,7 +34,7 @@ export LANDING LAKE USE_CASE ENV QUIET
 # `make run LANDIN=<folder>` and `make run LAKE= <folder>` would work on other files, or in another lake.
 TARGETS := help run test test-all parity lint ui report jars connect wheel viz docs bench lock clean
 TAKES_run := LANDING LAKE USE_CASE ENV QUIET
-TAKES_ui := LAKE
+TAKES_ui := LAKE ENV
 TAKES_report := USE_CASE LAKE ENV
 GOALS := $(or $(MAKECMDGOALS),help)
 UNKNOWN := $(firstword $(filter-out $(TARGETS) .make/% .venv/% .connect/%,$(GOALS)))
