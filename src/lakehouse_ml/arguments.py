@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lakehouse_ml.conf import RUNTIME, line_of
+from lakehouse_ml.errors import is_utf8, printable
 from lakehouse_ml.slices import nearest
 
 SECTION = "run"
@@ -34,11 +35,13 @@ def parse_params(_context: click.Context, option: click.Parameter, given: str | 
     as typed.
 
     Raises:
-        click.ClickException: A part without `=`, without a key, or with a value that can't be read.
+        click.ClickException: A part without `=`, without a key, or with a value that can't be read; no UTF-8.
     """
     name = f"--{(option.name or '').replace('_', '-')}"
     if isinstance(given, Mapping):
         pairs = list(_flat((), given))
+    elif not is_utf8(given):
+        raise click.ClickException(f"{name}: {printable(given)} is not UTF-8: rename the folder that it names.")
     else:
         pairs = [_pair(part, name) for part in given.split(",") if part.strip()]
     parsed = OmegaConf.create()

@@ -19,7 +19,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 
 from lakehouse_ml.arguments import check_named, parse_params, read_config
-from lakehouse_ml.errors import LakehouseError, find
+from lakehouse_ml.errors import LakehouseError, find, printable
 from lakehouse_ml.place import INSTALLED, PROJECT
 from lakehouse_ml.quiet import say_only_the_summary
 
@@ -144,7 +144,7 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
 
     try:
         for line in walk.lines(explore.catalog(lake, env), table, at):
-            click.echo(line)
+            click.echo(printable(line))
     except Exception as error:
         told = find(error)
         if told is None:
@@ -212,7 +212,7 @@ def _withdraw(
     runtime = {"lake": lake} if lake else None
     with _session(env, conf_source, runtime) as session, session.holding() as catalog:
         planned = plan(catalog, chosen, what)
-        click.echo("\n".join(planned.lines))
+        click.echo("\n".join(map(printable, planned.lines)))
         if not yes and not click.confirm("Remove?"):
             click.echo("Nothing was removed.")
             raise SystemExit(1)
@@ -246,7 +246,7 @@ def new_use_case(name: str, file: Path, label: str, key: str | None, positive: s
         told = draft_use_case(PROJECT, DraftRequest(name, label, key, positive, time), file)
     except LakehouseError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("\n".join([*told, f"Run it: make run USE_CASE={name}"]))
+    click.echo("\n".join(map(printable, [*told, f"Run it: make run USE_CASE={name}"])))
 
 
 def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
@@ -282,7 +282,7 @@ def check(env: str | None, conf_source: str | None) -> None:
     with _session(env, conf_source) as session:
         faults = session.preflight()
     for fault in faults:
-        click.echo(fault)
+        click.echo(printable(fault))
     if faults:
         raise SystemExit(1)
     click.echo(f"{env or 'local'}: conf is sound.")
@@ -303,8 +303,8 @@ def check_engine(env: str | None, conf_source: str | None) -> None:
     with _session(env, conf_source) as session:
         told = session.environment()
     for word, what in told.lines.items():
-        click.echo(f"{word:<11}{what}")
+        click.echo(f"{word:<11}{printable(what)}")
     for what in told.missing:
-        click.echo(f"{'missing':<11}{what}")
+        click.echo(f"{'missing':<11}{printable(what)}")
     if told.missing:
         raise SystemExit(1)

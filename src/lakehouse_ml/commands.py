@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from lakehouse_ml.errors import shell_word
 from lakehouse_ml.place import INSTALLED
 
 
@@ -24,7 +23,7 @@ def run_all(
     params = ",".join(f"{name}={value}" for name, value in (("landing", landing), ("lake", lake)) if value)
     options = {"--env": env, "--namespaces": None if use_case == "all" else use_case, "--params": params}
     words = [word for name, value in options.items() if value for word in (name, value)]
-    return shlex.join(["lakehouse-ml", *words])
+    return " ".join(map(shell_word, ["lakehouse-ml", *words]))
 
 
 def make(target: str, **variables: str | None) -> str:
@@ -35,4 +34,4 @@ def make(target: str, **variables: str | None) -> str:
 
 def _quoted(value: str) -> str:
     # make itself reads a $ before the shell of a recipe does.
-    return value if value == "<folder>" else shlex.quote(value.replace("$", "$$"))
+    return value if value == "<folder>" else shell_word(value.replace("$", "$$"))

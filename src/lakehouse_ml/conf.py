@@ -128,7 +128,7 @@ class Conf:
 
         for seen in chain(error):
             if isinstance(seen, yaml.YAMLError):
-                return self._broken() or str(seen)
+                return self._broken() or _sentence(str(seen))
             if isinstance(seen, OmegaConfBaseException):
                 return self._broken() or self._interpolation(str(seen))
             if isinstance(seen, ParameterValidationError):

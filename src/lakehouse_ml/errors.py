@@ -6,14 +6,49 @@ Everything else is a defect of ours and keeps its stack trace.
 from __future__ import annotations
 
 import re
+import shlex
+import unicodedata
 from collections.abc import Iterator
 
 # An engine hands back the text of an exception raised inside a task, not its class: the marker survives the journey.
 _MARK = re.compile(r"lakehouse_ml\.refused: (.+?) \(end of message\)", re.DOTALL)
 
 
+def printable(text: str) -> str:
+    r"""Text on one line that no terminal takes for a command: line ends, control characters and the like are escaped.
+
+    Names of files, headers and values are somebody else's text; a byte of a name that isn't UTF-8 is `\xfc`.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def shell_word(text: str) -> str:
+    """Text as one word of a command that can be copied into bash or zsh, on one line."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name or an argument is text, as the system hands it over: bytes that aren't UTF-8 become surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable() or unicodedata.category(letter) == "Zs":  # spaces of another width
+        return letter
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    if letter < "\x80":
+        return letter.encode("unicode_escape").decode()
+    return f"\\u{ord(letter):04x}" if letter <= "\uffff" else f"\\U{ord(letter):08x}"
+
+
 class LakehouseError(Exception):
     """A mistake or a state of the world that stops the run; the message names place and remedy."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfError(LakehouseError):

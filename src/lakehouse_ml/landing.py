@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from lakehouse_ml.errors import LandingError
+from lakehouse_ml.errors import LandingError, shell_word
 
 _SIMULATED = re.compile(r"_simulated(\.|$)")
 
@@ -97,7 +96,7 @@ def select(landing: Landing) -> Selection:
     if landing.known_address not in (None, landing.address):
         raise LandingError(
             f"This lake holds rows from {landing.known_address}, and {landing.address} is another landing folder. "
-            f"Name a lake of its own: make run LANDING={shlex.quote(landing.address)} LAKE=data/another_lake"
+            f"Name a lake of its own: make run LANDING={shell_word(landing.address)} LAKE=data/another_lake"
         )
     present = {file.name for file in landing.files}
     new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
@@ -132,7 +131,7 @@ def check_content(landing: Landing, selection: Selection, day_of: Callable[[str]
         others, day = read.setdefault(file.sha256, []), day_of(file.name)
         for other in others if file.has_rows else ():
             same = f"{file.name} in {landing.address} has the same content as {other}"
-            withdraw = f"kedro withdraw file {shlex.quote(other)}"
+            withdraw = f"kedro withdraw file {shell_word(other)}"
             if other in selection.vanished and (day_of(other) == day or day_of(other) > today):
                 raise LandingError(
                     f"{same}, which lay there before: its rows would count twice. Give it that name again or, if the "

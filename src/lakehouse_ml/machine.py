@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lakehouse_ml import places
-from lakehouse_ml.errors import BusyError, LakehouseError, chain
+from lakehouse_ml.errors import BusyError, LakehouseError, chain, is_utf8, printable
 from lakehouse_ml.leftovers import remove_leftovers
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # What some library takes for a sign of its own in a lake's path, each tried: delta-rs takes it for an address (and `~`
 # for `%7E`), SQLAlchemy ends it at `?`, and Kedro fills in what stands in braces.
-_NOT_IN_A_PATH = re.compile(r"[\[\]\\^|?~{}\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
+_NOT_IN_A_PATH = re.compile(r"::|[\[\]\\^|?~{}\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 # What a run writes in a lake: lock, tracking store, artefacts, and the layers' folders.
 _OWN_NAMES = re.compile(r"\.lock|mlflow.*|\d\d_.*")
 _STORE = "the tracking store {lake}/mlflow.db"
@@ -103,7 +103,7 @@ def explain(error: BaseException, lake: str) -> str | None:
             found = re.search(words, str(seen))
             if found:
                 named = {"found": "unknown", "expected": "another"} | {k: v for k, v in found.groupdict().items() if v}
-                return sentence.format_map({"place": _place(error, lake), "lake": lake, **named})
+                return printable(sentence.format_map({"place": _place(error, lake), "lake": lake, **named}))
     return None
 
 
@@ -135,6 +135,10 @@ def check_path(lake: str) -> None:
     Raises:
         LakehouseError: Names the path and what in it is not allowed.
     """
+    if not is_utf8(lake):
+        raise LakehouseError(
+            f"The path of a lake must be UTF-8, and '{lake}' isn't: choose another folder, LAKE=<folder>."
+        )
     found = None if "://" in lake else _NOT_IN_A_PATH.search(lake)
     if found:
         raise LakehouseError(

@@ -8,6 +8,7 @@ import warnings
 from functools import cache
 from typing import Any
 
+from lakehouse_ml.errors import printable
 from lakehouse_ml.place import CONF
 
 _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprecated")
@@ -39,6 +40,14 @@ def say_only_the_summary() -> None:
 _SHOWN: list[Any] = []
 
 
+def _on_one_line(record: logging.LogRecord) -> bool:
+    """Let no name in a message split or colour it; a library's own line ends stay."""
+    message = record.getMessage()
+    parts = [message] if record.name.split(".")[0] == __package__ else message.split("\n")
+    record.msg, record.args = "\n".join(map(printable, parts)), None
+    return True
+
+
 @cache
 def _log_as_conf_says() -> None:
     """Kedro looks for logging.yml in conf/ of the folder that one stands in, while it is imported; ours is set here.
@@ -57,6 +66,8 @@ def _log_as_conf_says() -> None:
 
     try:
         LOGGING.configure(yaml.safe_load(ours.read_text(encoding="utf-8")))
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_on_one_line)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SystemExit(f"Error: {ours}, line {line}: this is not valid YAML ({error.problem}).") from None

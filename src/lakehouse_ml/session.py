@@ -21,7 +21,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, leftovers, machine, provenance, redirects, s3, slices, tracking_store
+from lakehouse_ml import errors, files, leftovers, machine, provenance, redirects, s3, slices, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
@@ -327,8 +327,15 @@ class ProjectSession(KedroSession):
 
     def _check_folders(self) -> None:
         """Raises a sentence where a lake can't be, where conf isn't, or where it has no folder of the environment."""
-        redirects.check_addresses("--params", self.store.get("runtime_params") or {})
-        machine.check_path(str((self.store.get("runtime_params") or {}).get("lake") or ""))
+        runtime = self.store.get("runtime_params") or {}
+        redirects.check_addresses("--params", runtime)
+        machine.check_path(str(runtime.get("lake") or ""))
+        landing = str(runtime.get("landing") or "")
+        if not errors.is_utf8(landing):
+            raise errors.LandingError(
+                f"The path of the landing folder must be UTF-8, and '{landing}' isn't: rename the folder, then run "
+                f"again."
+            )
         conf, args = Path(self._conf_source), settings.CONFIG_LOADER_ARGS
         if "://" in self._conf_source or conf.suffix in (".gz", ".zip"):
             return
@@ -394,9 +401,7 @@ def _check_lake(lake: str) -> None:
     Raises:
         LakehouseError: No lake found.
     """
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(lake)
+    fs, root = files.locate(lake)
     # A run leaves its lock file in a folder, and not at an address, where there are no empty folders.
     is_lake = "://" in lake or fs.exists(f"{root}/.lock") or fs.glob(f"{root}/*/*/*/_delta_log")
     if not is_lake or not fs.isdir(root):
@@ -405,7 +410,7 @@ def _check_lake(lake: str) -> None:
 
 def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:
     """The user's mistake behind an error, in data or in conf."""
-    return errors.find(error) or (conf.explain(error) if conf else None)
+    return errors.find(error) or errors.printable((conf.explain(error) if conf else None) or "") or None
 
 
 def _open_run() -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lakehouse_ml import commands, places
+from lakehouse_ml.errors import printable
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.place import INSTALLED
 
@@ -183,8 +184,9 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
     newest = newest_verdict(verdicts)
     standing = catalog.load(f"{use_case.name}.promotion_model")
-    decided = click.style(_VERDICTS[newest.decision], fg=_COLOURS[newest.decision])
-    lines = [_line("verdict", f"version {newest.version} {decided}: {newest.reason}")]
+    decided = _VERDICTS[newest.decision]
+    told = f"version {newest.version} {decided}: {newest.reason}"
+    lines = [_line("verdict", told, decided, _COLOURS[newest.decision])]
     lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
     lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
     return lines + _further(metrics, use_case) + _perfect(metrics, use_case, catalog)
@@ -195,7 +197,7 @@ def _perfect(metrics: pd.DataFrame, use_case: UseCase, catalog: DataCatalog) -> 
     from lakehouse_ml.report.cautions import perfect_sentence
 
     caution = perfect_sentence(metrics, use_case.wording.within(_horizon(use_case, catalog)))
-    return [_line("caution", click.style(caution, fg="yellow"))] if caution else []
+    return [_line("caution", caution, caution, "yellow")] if caution else []
 
 
 def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
@@ -280,7 +282,7 @@ def _future(batch: str) -> list[str]:
     if batch <= f"{datetime.now(UTC):%Y-%m-%d}":
         return []
     told = f"batch {batch} lies in the future: if a file's name has a wrong date, correct it, then kedro withdraw file"
-    return [_line("", click.style(told, fg="red"))]
+    return [_line("", told, told, "red")]
 
 
 def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
@@ -293,7 +295,7 @@ def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     told = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")
     newest = told.iloc[-1]
     status = STATUS_WORDS.get(newest.status, newest.status)
-    lines = [_line("drift", f"{click.style(status, fg=_DRIFT.get(newest.status))}: {newest.reason}")]
+    lines = [_line("drift", f"{status}: {newest.reason}", status, _DRIFT.get(newest.status))]
     return lines + _real(use_case, catalog)
 
 
@@ -315,7 +317,7 @@ def _real(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
     row = judged.iloc[0].to_dict()
     told = outcomes.performance_sentence(row, use_case.wording.within(_horizon(use_case, catalog)))
-    return [_line("real", click.style(told, fg="red") if row["status"] == "worse" else told)]
+    return [_line("real", told, told, "red" if row["status"] == "worse" else None)]
 
 
 def _times(name: str, run: Run) -> str:
@@ -361,8 +363,11 @@ def _stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:
     return catalog.load(name) if catalog.exists(name) else None
 
 
-def _line(head: str, text: str) -> str:
-    return f"  {click.style(f'{head:<10}', dim=True) if head else ' ' * 10}{text}"
+def _line(head: str, text: str, marked: str = "", colour: str | None = None) -> str:
+    """One line, whatever names stand in the text; `marked`, a part of it, in a colour."""
+    shown, part = printable(text), printable(marked)
+    shown = shown.replace(part, click.style(part, fg=colour), 1) if part and colour else shown
+    return f"  {click.style(f'{head:<10}', dim=True) if head else ' ' * 10}{shown}"
 
 
 def _shown(path: str) -> str:

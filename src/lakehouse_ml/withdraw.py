@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from lakehouse_ml import provenance
+from lakehouse_ml import files, provenance
 from lakehouse_ml.datasets import recorded_file
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.recorded_file import RecordedFile
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, is_utf8
 from lakehouse_ml.population import newest_day
 from lakehouse_ml.provenance import Provenance
 from lakehouse_ml.tables import Batch, collect
@@ -111,7 +111,9 @@ def plan_file(catalog: DataCatalog, use_cases: Sequence[UseCase], name: str) -> 
     Raises:
         LakehouseError: The file was not read, was read by several use cases, or is still in the landing folder.
     """
-    found = [(one, tables) for one in use_cases if (tables := _tables_with(catalog, one, name))]
+    # A name that isn't UTF-8 is refused as it lands, and no table can be asked for it.
+    asked = use_cases if is_utf8(name) else ()
+    found = [(one, tables) for one in asked if (tables := _tables_with(catalog, one, name))]
     if not found:
         raise LakehouseError(f"No file {name} was read into this lake. {_known_files(catalog, use_cases)}")
     use_case, tables = _only(f"The file {name} was read", found)
@@ -318,14 +320,12 @@ def _check_gone(catalog: DataCatalog, use_case: UseCase, table: str, name: str) 
     Raises:
         LakehouseError: It is.
     """
-    import fsspec
-
     dataset = catalog.get(f"{use_case.name}.landing_{table}")
     if not isinstance(dataset, LandingFiles):
         return []
     _, recorded = dataset.recorded()
     folder = recorded or dataset.address
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = files.locate(folder)
     # A table that is read whole is named like its folder.
     if fs.exists(f"{root}/{name}") or (root.rsplit("/", 1)[-1] == name and fs.exists(root)):
         raise LakehouseError(

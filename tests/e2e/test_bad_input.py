@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -335,6 +336,12 @@ STOPS = [
     Stops("a first line of 2 MB", "Nothing is read.", file(gzip.compress(b"x" * 2_000_000), f"{BAD}.gz"),
           sentence=f"{BAD}.gz: its first line is longer than 1 MiB, and it is to be the header. Put a line on top that "
           "names the columns, and a line end behind each record."),
+    Stops("a name that is not UTF-8, as older shares and archives have", "Nothing is read.",
+          file(GOOD, os.fsdecode(b"kunden_\xfc.csv")),
+          sentence="The name 'kunden_\\xfc.csv' in <landing> is not UTF-8, as names from older shares and archives may "
+          "be. Rename the file, then run again."),
+    Stops("a line end and a colour in a name", "Nothing is read.", file("", "a\nError: all is well\x1b[32m.csv"),
+          sentence="a\\nError: all is well\\x1b[32m.csv in <landing> is empty: not even a header stands in it."),
     Stops("a quote that swallows the rest of the file", "Nothing is read.",
           file("\n".join([*LINES[:10], '"' + LINES[10], *LINES[11:]]) + "\n"),
           sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "
@@ -396,12 +403,16 @@ LETTERS = Case(
     "blanks and letters beyond ASCII in the paths of file, folder and lake",
     "They are paths like any other.",
 )
+SIGNS = Case(
+    "`::`, `file:`, `*`, `[`, `#`, `?`, `%41`, `{}`, a line end and the like in the names of files and of their folder",
+    "They are names like any other: no file system, pattern or escape is read in them.",
+)
 MARKUP = Case(
     "HTML in a category",
     "It is text in the report, and never live.",
 )
 
-CASES: list[Case] = [*ENDS, LETTERS, MARKUP, *STOPS]
+CASES: list[Case] = [*ENDS, LETTERS, SIGNS, MARKUP, *STOPS]
 
 
 @pytest.fixture(scope="module")
@@ -484,6 +495,19 @@ def test_blanks_and_letters_beyond_ascii_in_the_paths_of_file_folder_and_lake(tm
     file(GOOD, "Kunden März.csv")(place.landing)
     assert place.run() == ""
     assert place.counts() == (40, 0, 40, 0)
+
+
+def test_signs_of_libraries_and_shells_in_the_names_of_files_and_of_their_folder(tmp_path: Path, spark: Any) -> None:
+    names = [
+        "a::b.csv", "zip::z.csv", "file:x.csv", "s3:y.csv", "-n.csv", "~root.csv", "a%41.csv", "a{b}.csv", "a*.csv",
+        "[x].csv", "a#b.csv", "a?b.csv", "b .csv", "it's.csv", "a\\b.csv", "a`b`.csv", "$HOME.csv", "a\nb.csv",
+        "a\x1b[31mb.csv", f"{'x' * 240}.csv",
+    ]  # fmt: skip
+    place = Place(tmp_path / "a::b*{c}[d]%41#e?" / "file:~", tmp_path / "lake", table="customers")
+    for seed, name in enumerate(names):
+        file(as_text(good(3, seed=seed)), name)(place.landing)
+    assert place.run("data_ingestion") == ""
+    assert {book["source_file"]: book["n_raw"] for book in place.rows("manifest_customers")} == dict.fromkeys(names, 3)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,3 +142,25 @@ def test_a_refusal_of_kedros_is_read_as_its_sentence(kedro: Callable[..., Result
     assert done.exit_code == 1
     assert f"Error: {sentence}" in done.output
     assert "NoneType" not in done.output
+
+
+def test_an_address_that_is_not_utf_8_is_refused() -> None:
+    done = CliRunner().invoke(cli, ["run", "--params", "lake=/tmp/\udcfc"])
+    assert done.exit_code == 1
+    assert "lake=/tmp/\\xfc is not UTF-8" in done.output
+
+
+def test_an_address_in_quotes_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(kedro_run, "callback", given.update)
+    done = CliRunner().invoke(cli, ["run", "--params", 'lake="/tmp/a #b", landing=x,job_run=7'])
+    assert (done.exit_code, given["params"]) == (0, {"lake": "/tmp/a #b", "landing": "x", "job_run": 7})
+
+
+def test_no_name_splits_or_colours_a_log_line_and_a_librarys_own_line_ends_stay() -> None:
+    code = (
+        "import logging, lakehouse_ml.quiet as quiet; quiet.hide_what_nobody_can_act_on(); "
+        "[logging.getLogger(name).warning('%s', 'a\\nb\\x1b[1m') for name in ('lakehouse_ml.x', 'kedro.x')]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "a\\nb\\x1b[1m\na\nb\\x1b[1m\n"

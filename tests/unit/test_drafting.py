@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import os
 import random
 import shutil
 import subprocess
@@ -256,6 +257,13 @@ def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
     with pytest.raises(LakehouseError, match=told):
         draft_use_case(project, request, file)
     assert everything(project) == before
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"kunden_\xfc.csv")
+    path.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(LandingError, match=r"The name 'kunden_\\xfc\.csv' is not UTF-8: rename the file"):
+        read_landing_file(path)
 
 
 @pytest.mark.parametrize(

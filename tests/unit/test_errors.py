@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from kedro.io import AbstractDataset, DatasetError
 
 from lakehouse_ml import errors
-from lakehouse_ml.errors import LakehouseError, LandingError, TableError, find, refusal
+from lakehouse_ml.errors import LakehouseError, LandingError, TableError, find, printable, refusal, shell_word
 
 
 class Refusing(AbstractDataset[Any, Any]):
@@ -82,7 +84,7 @@ def test_a_refusal_inside_an_engines_task_arrives_as_the_sentence_that_it_was(sp
     assert not isinstance(error, LakehouseError)
     found = find(error)
     assert isinstance(found, LandingError)
-    assert str(found) == "customers.csv isn't UTF-8 (byte 0xe9 in line 7): save it as UTF-8,\nthen run again."
+    assert found.args[0] == "customers.csv isn't UTF-8 (byte 0xe9 in line 7): save it as UTF-8,\nthen run again."
 
 
 def test_an_engines_own_error_is_nobodys_mistake(spark: Any) -> None:
@@ -94,3 +96,29 @@ def test_every_mistake_of_a_user_is_of_one_family() -> None:
 
     assert len(kinds) > 5
     assert all(issubclass(kind, LakehouseError) and kind.__doc__ for kind in kinds)
+
+
+NAMES = {
+    "plain ü 客 .csv": "plain ü 客 .csv",
+    "a\nError: all is well": "a\\nError: all is well",
+    "a\x1b[31mb\t\r": "a\\x1b[31mb\\t\\r",
+    "a\x9b31m\u2028\u202e": "a\\u009b31m\\u2028\\u202e",
+    os.fsdecode(b"kunden_\xfc.csv"): "kunden_\\xfc.csv",
+    "wide\u00a0\u3000spaces": "wide\u00a0\u3000spaces",
+}
+
+
+@pytest.mark.parametrize(("name", "shown"), NAMES.items())
+def test_a_name_stays_on_its_line_and_no_terminal_takes_it_for_a_command(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    assert str(LandingError(f"{name} is empty.")) == f"{shown} is empty."
+
+
+@pytest.mark.parametrize("name", [*NAMES, "it's\n", "back\\slash\n", "$HOME `x`"])
+def test_a_name_in_a_command_is_the_name_when_the_command_is_copied_into_a_shell(name: str) -> None:
+    word = shell_word(name)
+    assert "\n" not in word
+    told = subprocess.run(
+        ["bash", "-c", f"printf %s {word}"], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    ).stdout
+    assert os.fsdecode(told) == name

@@ -9,13 +9,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import fsspec
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import validate_call
 
-from lakehouse_ml import places
+from lakehouse_ml import files, places
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.errors import LandingError
+from lakehouse_ml.errors import LandingError, is_utf8
 from lakehouse_ml.landing import Landing, LandingFile
 from lakehouse_ml.places import LakeKind
 from lakehouse_ml.spark import ENGINE
@@ -134,7 +133,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
     def _has_files(self) -> bool:
         if self._format == "delta":
             return bool(self._table_version())
-        return bool(self._paths(*fsspec.core.url_to_fs(self._address)))
+        return bool(self._paths(*files.locate(self._address)))
 
     def _exists(self) -> bool:
         return bool(self._list())
@@ -165,7 +164,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
     def _list(self) -> tuple[LandingFile, ...]:
         if self._format == "delta":
             return self._table_version()
-        fs, root = fsspec.core.url_to_fs(self._address)
+        fs, root = files.locate(self._address)
         paths = self._paths(fs, root)
         return tuple(self._listed_file(fs, path, path[len(root) :].lstrip("/")) for path in paths)
 
@@ -178,6 +177,11 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
     def _listed_file(self, fs: Any, path: str, name: str) -> LandingFile:
         from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash
 
+        if not is_utf8(path):
+            raise LandingError(
+                f"The name '{name}' in {self._address} is not UTF-8, as names from older shares and archives may be. "
+                f"Rename the file, then run again."
+            )
         if not fs.isfile(path):
             raise LandingError(
                 f"{name} in {self._address} has the name of a file and is a folder, or a link that leads nowhere. "

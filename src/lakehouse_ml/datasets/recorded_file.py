@@ -10,7 +10,6 @@ from contextlib import suppress
 from posixpath import splitext
 from typing import Any
 
-import fsspec
 from kedro.io import AbstractDataset
 
 from lakehouse_ml import files
@@ -67,9 +66,8 @@ class RecordedFile(AbstractDataset[Any, Any]):
         """
         if not self._exists():
             raise TableError(f"There is no file at {self._address} yet: run the stage that writes it first.")
-        with fsspec.open(self._address, "r", encoding="utf-8") as stream:
-            text: str = stream.read()
-        return text
+        with files.open_bytes(self._address) as stream:
+            return stream.read().decode()
 
     def holds(self, fingerprint: str) -> bool:
         """Whether the file, or an edition of it, was made with this fingerprint."""
@@ -86,7 +84,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
 
     def _stamps(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Address and stamp of the file and of its editions, as far as they are there."""
-        fs, path = fsspec.core.url_to_fs(self._address)
+        fs, path = files.locate(self._address)
         folder = path.rpartition("/")[0]
         fs.invalidate_cache(folder)
         names = {name.rpartition("/")[2] for name in (fs.ls(folder, detail=False) if fs.isdir(folder) else [])}
@@ -97,7 +95,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
                 yield address, _read_stamp(_stamp_of(address))
 
     def _exists(self) -> bool:
-        fs, path = fsspec.core.url_to_fs(self._address)
+        fs, path = files.locate(self._address)
         return bool(fs.exists(path))
 
     def _describe(self) -> dict[str, Any]:
@@ -107,7 +105,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
 def remove(address: str) -> None:
     """Remove a file and its stamp."""
     for one in (address, _stamp_of(address)):
-        fs, path = fsspec.core.url_to_fs(one)
+        fs, path = files.locate(one)
         fs.rm(path)
 
 
@@ -118,7 +116,7 @@ def _stamp_of(address: str) -> str:
 
 def _read_stamp(address: str) -> dict[str, Any]:
     """Fingerprint and batch; neither, where the stamp can't be read as one."""
-    with fsspec.open(address, "r", encoding="utf-8") as stream, suppress(ValueError, KeyError, TypeError):
+    with files.open_bytes(address) as stream, suppress(ValueError, KeyError, TypeError):
         stamp = json.loads(stream.read())
         return {"fingerprint": stamp["fingerprint"], "batch": stamp["batch"]}
     return {"fingerprint": None, "batch": None}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.errors import LandingError, find
+from lakehouse_ml.errors import LandingError, find, is_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,6 +108,8 @@ def find_delimiter(lines: Sequence[str]) -> str:
 def _check_kind(path: Path) -> None:
     if not path.is_file():
         raise LandingError(f"There is no file {path}: --from names a CSV.")
+    if not is_utf8(path.name):
+        raise LandingError(f"The name '{path.name}' is not UTF-8: rename the file, then draft again.")
     compressed = path.name.endswith(".gz")
     with path.open("rb") as stream:
         start = stream.read(4)

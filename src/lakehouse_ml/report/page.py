@@ -6,7 +6,9 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakehouse_ml.errors import printable
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -89,12 +91,18 @@ def render(page: Page) -> str:
     templates = Environment(
         loader=PackageLoader("lakehouse_ml.report", ""),
         autoescape=True,
+        finalize=_one_line,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.filters |= {"whole": _whole, "marked": _marked}
     return templates.get_template("page.html.j2").render(page=page) + "\n"
+
+
+def _one_line(value: Any) -> Any:
+    """A text as one line: names from files and tables may hold line ends, and letters that turn a line's order."""
+    return printable(value) if type(value) is str else value
 
 
 def _whole(text: str) -> Markup:
@@ -112,7 +120,7 @@ def _set(text: str, pattern: re.Pattern[str]) -> Markup:
     from markupsafe import Markup, escape
 
     name, moment = Markup("<code>{}</code>"), Markup('<span class="moment">{}</span>')
-    parts, end = [], 0
+    text, parts, end = printable(text), [], 0
     for found in pattern.finditer(text):
         part = found[0]
         parts.append(escape(text[end : found.start()]))

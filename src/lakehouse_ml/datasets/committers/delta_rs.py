@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml import delta, machine
+from lakehouse_ml import delta, files, machine
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import SAYS, Commit, Layout, Snapshot, Write
 from lakehouse_ml.errors import TableError, first_line
@@ -224,13 +224,11 @@ class Committer:
 
 def _is_whole(path: str) -> bool:
     """Whether a log has its first commit, or a checkpoint in its place."""
-    import fsspec
-
-    files, folder = fsspec.core.url_to_fs(path)
+    fs, folder = files.locate(path)
     try:
-        files.info(f"{folder}/_delta_log/{0:020}.json")
+        fs.info(f"{folder}/_delta_log/{0:020}.json")
     except FileNotFoundError:
-        return any(".checkpoint" in name for name in files.ls(f"{folder}/_delta_log", detail=False))
+        return any(".checkpoint" in name for name in fs.ls(f"{folder}/_delta_log", detail=False))
     return True
 
 

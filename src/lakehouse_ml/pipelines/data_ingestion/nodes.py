@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse_ml.errors import LandingError, TableError, refusal
+from lakehouse_ml.errors import LandingError, TableError, refusal, shell_word
 from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
 from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash, header_faults, other_delimiter, read_records
 from lakehouse_ml.spec import Spec
@@ -122,7 +121,7 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
         if (day := snapshot_of(file.name, spec)) > clock.date():
             log.warning(
                 "%s is dated %s, which lies in the future: its day stays the newest until then. If the date is wrong, "
-                "correct the name, then: kedro withdraw file %s", file.name, day, shlex.quote(file.name),
+                "correct the name, then: kedro withdraw file %s", file.name, day, shell_word(file.name),
             )  # fmt: skip
     return type_records(_read(landing, selection, spec, contract), contract, clock, spec.missing_words)
 
