@@ -377,6 +377,12 @@ STOPS = [
           "reached. Is the file complete?"),
     Stops("a name that tells a day that there is not", "Nothing is read.", file(GOOD, "customers_2025-02-30.csv"),
           sentence="The name of customers_2025-02-30.csv should tell the day of its rows, but …"),
+    *[
+        Stops(f"a file dated {day}, a placeholder", "Nothing is read.", file(GOOD, f"customers_{day}.csv"),
+              sentence=f"customers_{day}.csv in <landing> is dated {day}: days before 1970-01-02 and more than 50 "
+              "years ahead are placeholders. Rename it with the day that its rows describe, then run again.")
+        for day in ("9999-12-31", "2099-12-31", "1970-01-01", "0001-01-01")
+    ],
     Stops("outcomes with other columns", "Nothing of them is read.",
           file("customerID,Left\nA,Yes\n", "outcomes/outcomes_2024-12-31.csv"),
           sentence="outcomes/outcomes_2024-12-31.csv in <landing>: column Churn is missing; column Left "

@@ -139,6 +139,11 @@ ENDS = [
     Ends("events in the future", "Quarantined by time_is_past: they move neither the newest prediction nor a label.",
          {"failures": ["2999-01-01 06:00:00,{m},comp1"], "errors": ["2999-01-01 06:00:00,{m},error1"]},
          {"failures": 0, "errors": 0}, quarantined("failures", "time_is_past")),
+    Ends("times that are placeholders, 1900-01-01 or 1970-01-01", "Quarantined by time_is_no_placeholder: predictions "
+         "don't begin with them.",
+         {"telemetry": ["1900-01-01 00:00:00,{m},170,450,100,40", *readings(0)],
+          "failures": ["1970-01-01 00:00:00,{m},comp1"]},
+         {"telemetry": 48, "failures": 0}, quarantined("telemetry", "time_is_no_placeholder")),
 ]  # fmt: skip
 UNKNOWN = Case("a failure of a machine that isn't among the machines", "Quarantined by machine_is_known.")
 WIDE = Case("a window wider than the history", "It describes the rows that there are.")
@@ -249,8 +254,8 @@ def test_a_failure_of_an_unknown_machine_is_quarantined(ended: Place) -> None:
     assert of(ended, "clean_failures", 99) == []
 
 
-def test_future_events_give_no_prediction_times(ended: Place) -> None:
-    assert max(row["predicted_at"] for row in ended.rows("feature_machines")).year == 2024
+def test_future_events_and_placeholders_give_no_prediction_times(ended: Place) -> None:
+    assert {row["predicted_at"].year for row in ended.rows("feature_machines")} == {2024}
 
 
 def test_a_window_wider_than_the_history_describes_the_rows_there_are(tmp_path: Path, spark: Any) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN_FILES = 3
+# Days outside are placeholders of other systems: 0001-01-01, 1899-12-30, 1970-01-01, 2099-12-31, 9999-12-31. A nearer
+# day in the future is warned of and read.
+_FIRST_DAY = date(1970, 1, 2)
+_YEARS_AHEAD = 50
 
 # A table that begins empty has its types all the same.
 _MANIFEST = {
@@ -102,9 +106,11 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
         that did not parse are null in their columns and stand in `problems` as they were.
 
     Raises:
-        LandingError: A header isn't the declared one, or see `landing.select` and `landing.check_content`.
+        LandingError: A file's day is a placeholder, a header isn't the declared one, or as `landing.select` and
+            `landing.check_content` say.
     """
     selection = select(landing)
+    check_days(landing, selection, spec, clock.date())
     check_headers(landing, selection, contract)
     # Rows that tell their time themselves are the same ones whatever the name says.
     by_day = "snapshot_on" in contract.key
@@ -124,6 +130,22 @@ def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract
                 "correct the name, then: kedro withdraw file %s", file.name, day, shell_word(file.name),
             )  # fmt: skip
     return type_records(_read(landing, selection, spec, contract), contract, clock, spec.missing_words)
+
+
+def check_days(landing: Landing, selection: Selection, spec: IngestionSpec, today: date) -> None:
+    """Refuse files whose day is a placeholder such as 9999-12-31: it would be the newest for ever, or the oldest.
+
+    Raises:
+        LandingError: Names the file and its day.
+    """
+    for file in selection.files:
+        day = snapshot_of(file.name, spec)
+        if day < _FIRST_DAY or day.year > today.year + _YEARS_AHEAD:
+            raise LandingError(
+                f"{file.name} in {landing.address} is dated {day}: days before {_FIRST_DAY} and more than "
+                f"{_YEARS_AHEAD} years ahead are placeholders. Rename it with the day that its rows describe, then "
+                f"run again."
+            )
 
 
 def check_headers(landing: Landing, selection: Selection, contract: Table) -> None:
