@@ -17,10 +17,10 @@ _PREFIX = "lakehouse-ml"
 
 def new_folder() -> tempfile.TemporaryDirectory[str]:
     """A temporary folder, not within a run's, that carries the number of this process."""
-    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-{os.getpid()}-", dir=_base())
+    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-{os.getpid()}-", dir=temporary_folder())
 
 
-def _base() -> Path:
+def temporary_folder() -> Path:
     """The system's temporary folder, within a run's too."""
     folder = Path(tempfile.gettempdir())
     return folder.parent if folder.name.startswith(f"{_PREFIX}-") else folder
@@ -47,7 +47,7 @@ def remove_leftovers(process: int) -> None:
     if _is_alive(process):
         return
     own = re.compile(rf"(sem\.loky-|joblib_memmapping_folder_|{_PREFIX}-){process}[-_].*")
-    for folder in {_SHARED_MEMORY, _base()}:
+    for folder in {_SHARED_MEMORY, temporary_folder()}:
         for path in folder.iterdir() if folder.is_dir() else ():
             if own.fullmatch(path.name):
                 _remove(path)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from lakehouse_ml import places
 from lakehouse_ml.errors import BusyError, LakehouseError, chain, is_utf8, printable
-from lakehouse_ml.leftovers import remove_leftovers
+from lakehouse_ml.leftovers import remove_leftovers, temporary_folder
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ _BROKEN_OFF = (
     r"Unable to execute HTTP request|AWSServiceIOException|AWSClientIOException|AWSServiceThrottled|"
     r"Premature end of Content-Length"
 )
+_FULL = r"No space left on device|database or disk is full|Disk quota exceeded"
+_DISK = rf"{_FULL}|Read-only file system|Permission denied|Operation not permitted|Input/output error"
 _TRIES = 6
 _STATES = {
     _NO_BUCKET: "There is no bucket at {place}: name another address, or create it.",
@@ -51,7 +53,7 @@ _STATES = {
         "The store of {place} doesn't answer as it should, although it was asked again and again. What was finished "
         "is kept; run again later."
     ),
-    r"No space left on device|database or disk is full|Disk quota exceeded": (
+    _FULL: (
         "The disk is full: {place} could not be written. What was finished is kept; free some space, then run again."
     ),
     r"Read-only file system|attempt to write a readonly database": (
@@ -110,6 +112,24 @@ def explain(error: BaseException, lake: str) -> str | None:
 def is_the_stores(error: BaseException) -> bool:
     """Whether something failed by how an object store answered, and not by what lies there."""
     return any(re.search(f"{_NO_BUCKET}|{_NOT_ALLOWED}|{_BROKEN_OFF}", str(seen)) for seen in chain(error))
+
+
+def is_the_disks(error: BaseException) -> bool:
+    """Whether something could not be read or written for a reason of the disk: no space, no permission, a fault."""
+    return any(re.search(_DISK, str(seen)) for seen in chain(error))
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something could not be written for want of space."""
+    return any(re.search(_FULL, str(seen)) for seen in chain(error))
+
+
+def full_temporary_folder() -> LakehouseError:
+    """The sentence for temporary files that found no space; the engine's own error doesn't say where."""
+    return LakehouseError(
+        f"The disk of temporary files is full: {temporary_folder()} could not be written, and a table's rows are kept "
+        f"there before they are stored. Free some space there, or name another folder: TMPDIR=<folder>."
+    )
 
 
 def asked_again(work: Callable[[], T]) -> T:
@@ -249,4 +269,4 @@ def _whole_path(path: str, lake: str) -> str:
     """A path as an error names it, from the root: datasets name the last parts of theirs, and Sail omits the root."""
     if path.startswith("/") or "://" in path or "/" not in path:
         return path
-    return f"{lake}/{path}" if (Path(lake) / path).exists() else f"/{path}"
+    return f"/{path}" if Path(f"/{path}").parent.exists() else f"{lake}/{path}"

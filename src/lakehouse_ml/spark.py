@@ -199,6 +199,7 @@ class Engine:
         if self._given is not None:
             return self._given
         _forget_other_sessions()
+        _check_address_space()
         # Sail logs its start and its stop to stderr unless told before it loads; neither is news to anybody.
         os.environ.setdefault("RUST_LOG", "error")
         from pysail.spark import SparkConnectServer
@@ -269,6 +270,22 @@ _SPARK: dict[str, str] = {
 }
 
 
+def _check_address_space() -> None:
+    """Refuse a limit under which Sail, or a library beneath it, aborts the process without a word.
+
+    Raises:
+        EngineError: Names the limit, and what is needed.
+    """
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE:
+        raise EngineError(
+            f"A process may use {limit / (1 << 30):.1f} GiB of address space here (ulimit -v), and the engine needs at "
+            f"least {_ADDRESS_SPACE >> 30} GiB: raise the limit (ulimit -v unlimited), then run again."
+        )
+
+
 def _spelt(value: object) -> str:
     """A setting as Spark reads it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -299,6 +316,10 @@ def _served(spec: EngineSpec) -> SparkSession:
         if session.conf.isModifiable(name):
             session.conf.set(name, _spelt(value))
     return session
+
+
+# Bytes that Sail's threads and the libraries loaded with it reserve, most of which they never touch.
+_ADDRESS_SPACE = 6 << 30
 
 
 def _given(kind: str) -> SparkSession | None:

@@ -124,7 +124,13 @@ class Committer:
             yield pads.dataset(pa.Table.from_pandas(data, preserve_index=False))
             return
         with tempfile.TemporaryDirectory() as folder:
-            yield ENGINE.stage(data, Path(folder))
+            try:
+                staged = ENGINE.stage(data, Path(folder))
+            except Exception as error:
+                if machine.is_full(error):
+                    raise machine.full_temporary_folder() from error
+                raise
+            yield staged
 
     def repeats(self, rows: pa.dataset.Dataset, keys: Sequence[str]) -> int:
         """How many rows have a key that another row has."""
@@ -215,7 +221,7 @@ class Committer:
         except CommitFailedError as error:
             raise committers.lost_race(self._path, error) from error
         except DeltaError as error:
-            if machine.is_the_stores(error):
+            if machine.is_the_stores(error) or machine.is_the_disks(error):
                 raise
             if "failed validation check" in str(error) and self._log.exists():
                 raise committers.violated(self._path, self._log.snapshot(), error) from error

@@ -238,7 +238,7 @@ class Committer:
         try:
             yield
         except Exception as error:
-            if machine.is_the_stores(error):
+            if machine.is_the_stores(error) or machine.is_the_disks(error):
                 raise
             told = str(error)
             if rows and how and how.batch and (_MISMATCH in told or _STRANGER in told):

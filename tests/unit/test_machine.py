@@ -1,0 +1,78 @@
+"""A full disk and too little address space are told by where and what, and not as something else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pandas as pd
+import pytest
+from deltalake.exceptions import DeltaError
+from kedro.io import DatasetError
+
+from lakehouse_ml import machine
+from lakehouse_ml.datasets.committers import delta_rs
+from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.errors import LakehouseError, find
+from lakehouse_ml.spark import ENGINE
+
+FULL = "Failed to parse parquet: External: Unable to copy data to file: No space left on device (os error 28)"
+
+
+def test_a_disk_that_fills_up_while_a_table_is_written_is_told_as_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        raise DeltaError(FULL)
+
+    table = DeltaTable(filepath=f"{tmp_path}/01_raw/churn/raw_customers")
+    monkeypatch.setattr(deltalake, "write_deltalake", write)
+    with pytest.raises(DatasetError) as failed:
+        table.save(pd.DataFrame({"a": [1]}))
+    assert find(failed.value) is None
+    told = machine.explain(failed.value, str(tmp_path))
+    assert told is not None
+    assert told.startswith(f"The disk is full: {tmp_path}/01_raw/churn/raw_customers could not be written.")
+
+
+def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Frame:
+        sparkSession = None  # noqa: N815 - what a frame is known by
+
+    def stage(*_: Any) -> None:
+        raise RuntimeError(FULL)
+
+    monkeypatch.setattr(ENGINE, "stage", stage)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    committer = delta_rs.Committer("/elsewhere")
+    with (
+        pytest.raises(LakehouseError, match=rf"temporary files is full: {tmp_path} .*TMPDIR="),
+        committer.taken(Frame()),
+    ):
+        pass
+    # A disk that fills up while the rows are stored is another one.
+    monkeypatch.setattr(ENGINE, "stage", lambda *_: None)
+    with pytest.raises(OSError, match="No space left"), committer.taken(Frame()):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> None:
+    limit = 2_000_000 << 10
+    code = (
+        "from lakehouse_ml.spark import ENGINE, EngineSpec; ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert (
+        "A process may use 1.9 GiB of address space here (ulimit -v), and the engine needs at least 6 GiB"
+        in done.stderr
+    )
