@@ -62,6 +62,9 @@ _STATES = {
     r"Permission denied|Operation not permitted": (
         "{place} may not be read or written by this user. Change its permissions, or name another lake: LAKE=<folder>."
     ),
+    r"File name too long": (
+        "{place} is longer than a path may be on this disk. Name another folder: LAKE=<folder>, or LANDING=<folder>."
+    ),
     r"Is a directory|is a directory": (
         "{place} is a folder, and a file must be written there. Move the folder away, then run again."
     ),

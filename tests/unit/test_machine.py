@@ -76,3 +76,13 @@ def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> No
         "A process may use 1.9 GiB of address space here (ulimit -v), and the engine needs at least 6 GiB"
         in done.stderr
     )
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_a_sentence(tmp_path: Path) -> None:
+    lake = str(tmp_path / ("x" * 300))
+    with pytest.raises(OSError, match="too long") as failed, machine.held(lake):
+        pass
+    told = machine.explain(failed.value, lake)
+    assert told == (
+        f"{lake} is longer than a path may be on this disk. Name another folder: LAKE=<folder>, or LANDING=<folder>."
+    )
