@@ -27,7 +27,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
         ("run USECASE=all", "make run does not take USECASE= (did you mean USE_CASE=?). It takes "),
         ("run FOO=1", "make run does not take FOO=. It takes "),
         ("report LANDING=/x", "make report does not take LANDING=. It takes ENV= LAKE= USE_CASE=; "),
-        ("ui USE_CASE=churn", "make ui does not take USE_CASE=. It takes LAKE=; "),
+        ("ui USE_CASE=churn", "make ui does not take USE_CASE=. It takes ENV= LAKE=; "),
         ("test LAKE=/x", "make test does not take LAKE=. It takes no variables; "),
         ("LANDING=/x", "make help does not take LANDING=. It takes no variables; "),
         ("rnu LAKE=/x", "make has no target rnu (did you mean run?). "),
@@ -44,7 +44,7 @@ def test_what_a_target_does_not_take_is_named_before_anything_is_made(words: str
 @pytest.mark.parametrize(
     "words",
     [
-        "run LANDING=/x LAKE=/y USE_CASE=all ENV=dev QUIET=1", "report USE_CASE=churn LAKE=/y", "ui LAKE=/y",
+        "run LANDING=/x LAKE=/y USE_CASE=all ENV=dev QUIET=1", "report USE_CASE=churn LAKE=/y", "ui LAKE=/y ENV=s3",
         "run report LANDING=/x", "run LANDING= LAKE=", "help PYTHON=python3 PYTHON312=python3.12", "", ".make/uv",
         "help -s -j2", "help SHELL=/bin/sh",
     ],
