@@ -86,7 +86,6 @@ class Conf:
 
         yield from self._check_no_credentials(loader)
         try:
-            redirects.check_addresses("--params", loader.runtime_params or {})
             redirects.check_conf(loader)
         except ConfError as error:
             yield str(error)
@@ -146,9 +145,9 @@ class Conf:
     def where(self, kind: str, key: Key) -> str:
         """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere.
 
-        A value that was typed for this run stands in no file: there it is `--params`.
+        A parameter that was typed for this run stands in no file: there it is `--params`.
         """
-        if kind in ("globals", "parameters") and _is_typed(key, self.typed):
+        if kind == "parameters" and _is_typed(key, self.typed):
             return "--params"
         for length in range(len(key), 0, -1):
             for file in self._files(kind):
@@ -197,7 +196,9 @@ class Conf:
         typed = loader.runtime_params or {}
         lake, landing = typed.get("lake", own.lake), typed.get("landing", own.landing)
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
-        at = self.where("globals", ("lake",))
+        at, at_landing = (
+            "--params" if name in typed else self.where("globals", (name,)) for name in ("lake", "landing")
+        )
         if own.lake_kind == "schema" and engine.engine == "sail":
             yield (
                 f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
@@ -215,7 +216,7 @@ class Conf:
             )
         if engine.in_workspace and places.is_local(landing) and not places.unset(landing):
             yield (
-                f"{self.where('globals', ('landing',))}: landing is {landing!r}, a folder of one machine: name a "
+                f"{at_landing}: landing is {landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
             )
         if engine.in_workspace and (tracking.split(":")[0], registry.split(":")[0]) != ("databricks", "databricks-uc"):

@@ -171,12 +171,11 @@ class ProjectSession(KedroSession):
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
-            redirects.check_conf(loader)  # first: what else is wrong is told with the value
             conf.check(loader)
             lake = self._lake(loader)
+            slices.check_selection(given, pipelines["__default__"])
             if not {"data_ingestion", "__default__"}.intersection(given.get("pipeline_names") or ["__default__"]):
                 machine.asked_again(self.check_lake)
-            slices.check_selection(given, pipelines["__default__"])
             if not any(given.get(name) for name in slices.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
                 given["namespaces"] = slices.with_data(loader["catalog"], USE_CASES)
             with self._holding(lake, loader):
@@ -205,7 +204,6 @@ class ProjectSession(KedroSession):
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
-            redirects.check_conf(loader)  # first: what else is wrong is told with the value
             conf.check(loader)
             lake = self._lake(loader)
             self.check_lake()

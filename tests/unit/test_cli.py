@@ -154,7 +154,7 @@ def test_an_address_in_quotes_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch)
     given: dict[str, Any] = {}
     monkeypatch.setattr(kedro_run, "callback", given.update)
     done = CliRunner().invoke(cli, ["run", "--params", 'lake="/tmp/a #b", landing=x,job_run=7'])
-    assert (done.exit_code, given["params"]) == (0, {"lake": "/tmp/a #b", "landing": "x", "job_run": 7})
+    assert (done.exit_code, given["params"]) == (0, {"lake": "/tmp/a #b", "landing": "x", "job_run": "7"})
 
 
 def test_no_name_splits_or_colours_a_log_line_and_a_librarys_own_line_ends_stay() -> None:

@@ -39,7 +39,7 @@ def test_addresses_name_the_mode_the_view_and_the_models() -> None:
 
 def test_where_there_are_no_runs_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.execv", lambda *_: pytest.fail("a server was started"))
-    with pytest.raises(SystemExit, match=r"^Error: No lake found in .*nowhere. Run `make run` first"):
+    with pytest.raises(SystemExit, match=r"^Error: No lake found in .*nowhere. Run all stages first"):
         mlflow_pages.main(["--lake", str(tmp_path / "nowhere")])
     (tmp_path / ".lock").touch()
     with pytest.raises(SystemExit, match=r"^Error: No runs found in .*: mlflow.db is missing. Run `make run`"):
