@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import click
 import yaml
+from kedro.utils import load_obj
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -90,6 +91,20 @@ def check_named(params: Mapping[str, Any]) -> None:
             raise click.ClickException(f"--params: {name} is empty. Give it a value, {name}=VALUE, or leave it out.")
         if not isinstance(value, str):
             raise click.ClickException(f"--params: {name} can't be {value!r}: it is text. In a file put it in quotes.")
+
+
+def check_runner(name: str | None) -> None:
+    """Refuse a runner that can't be imported.
+
+    Raises:
+        click.ClickException: Names the runner.
+    """
+    try:
+        load_obj(name or "SequentialRunner", "kedro.runner")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise click.ClickException(
+            f"--runner: no runner is named {name!r}. Leave the option out: nodes run one after another."
+        ) from error
 
 
 def read_config(context: click.Context, option: click.Parameter, file: str | None) -> str | None:

@@ -18,7 +18,7 @@ from kedro.framework.cli.project import ipython
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 
-from lakehouse_ml.arguments import check_named, parse_params, read_config
+from lakehouse_ml.arguments import check_named, check_runner, parse_params, read_config
 from lakehouse_ml.errors import LakehouseError, find, printable
 from lakehouse_ml.place import INSTALLED, PROJECT
 from lakehouse_ml.quiet import say_only_the_summary
@@ -48,6 +48,7 @@ def _run(*, quiet: bool, **given: Any) -> Any:
     if quiet:
         say_only_the_summary()
     check_named(given["params"])
+    check_runner(given["runner"])
     return click.get_current_context().invoke(kedro_run, **given)
 
 

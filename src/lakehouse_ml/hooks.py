@@ -53,6 +53,7 @@ class ProjectHooks:
         self._run_is_ours = True
         self._job_run = ""
         self._joined = False
+        self._is_shared = False
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -109,6 +110,7 @@ class ProjectHooks:
         if "kedro_command" in client.get_run(self._run_id).data.tags:
             client.delete_tag(self._run_id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
+        self._is_shared = len(use_cases) > 1
         tags = {
             "mlflow.runName": run_name(use_cases, pipeline),
             "use_case": ",".join(use_cases),
@@ -153,7 +155,7 @@ class ProjectHooks:
         from lakehouse_ml import tracking
 
         if self._catalog is not None:
-            tracking.log_saved(dataset_name, data, self._catalog)
+            tracking.log_saved(dataset_name, data, self._catalog, is_shared=self._is_shared)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -238,9 +240,12 @@ def typed_command(argv: Sequence[str]) -> str:
     program, arguments = Path(argv[0]), list(argv[1:])
     if program.parts[-2:] == ("lakehouse_ml", "life.py"):
         # make passes every variable on, set or not.
-        variables = zip(arguments[::2], arguments[1::2], strict=False)
-        typed = [f"{name.lstrip('-').upper().replace('-', '_')}={value}" for name, value in variables if value]
-        return shlex.join(["make", "run", *typed])
+        given = {name: value for name, value in zip(arguments[::2], arguments[1::2], strict=False) if value}
+        is_report = given.pop("--pipelines", None) is not None
+        if is_report:
+            given.pop("--quiet", None)  # make's own
+        typed = [f"{name.lstrip('-').upper().replace('-', '_')}={value}" for name, value in given.items()]
+        return shlex.join(["make", "report" if is_report else "run", *typed])
     if program.parts[-2:] == ("lakehouse_ml", "__main__.py"):
         return shlex.join(["python", "-m", "lakehouse_ml", *arguments])
     return shlex.join([program.name, *arguments])

@@ -19,11 +19,18 @@ NAMES = tuple(use_case.name for use_case in USE_CASES)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, and return the exit code; a user's mistake is one sentence on stderr."""
+    try:
+        return _run(_arguments(argv))
+    except KeyboardInterrupt:  # while libraries are imported, too
+        print("\nStopped. Run again to go on where it was.", file=sys.stderr)
+        return 130
+
+
+def _run(given: argparse.Namespace) -> int:
     quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import settings
 
-    given = _arguments(argv)
     configure()
     if given.quiet:
         quiet.say_only_the_summary()
@@ -49,9 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except KeyboardInterrupt:
-        print("\nStopped. Run again to go on where it was.", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -19,26 +19,37 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def log_saved(dataset_name: str, data: Any, catalog: DataCatalog) -> None:
-    """Log what a node has just saved, by the name of the dataset; without an open run, nothing happens."""
+_NOTE = "mlflow.note.content"
+
+
+def log_saved(dataset_name: str, data: Any, catalog: DataCatalog, *, is_shared: bool = False) -> None:
+    """Log what a node has just saved, by the name of the dataset; without an open run, nothing happens.
+
+    Args:
+        dataset_name: With its use case.
+        data: What was saved.
+        catalog: Of the run.
+        is_shared: Whether the run is of several use cases: metrics, tags and files then carry the name of theirs.
+    """
     import mlflow
 
     if mlflow.active_run() is None:
         return
     use_case, _, name = dataset_name.partition(".")
+    own, folder = (f"{use_case}.", f"{use_case}/") if is_shared else ("", "")
     if name == "metrics_trials":
         _log_trials(use_case, data)
     elif name == "candidate_model":
-        _log_candidate(data, catalog)
+        _log_candidate(data, catalog, own, folder)
     elif name == "metrics_holdout":
-        _log_holdout(data)
+        _log_holdout(data, own, folder)
     elif name == "promotion_model":
-        _log_promotion(data)
+        _log_promotion(data, own)
     elif name == "report_drift":
-        mlflow.log_dict(data.content, data.address("drift.json"))
-        mlflow.set_tag("drift", data.content["status"])
+        mlflow.log_dict(data.content, folder + data.address("drift.json"))
+        mlflow.set_tag(f"{own}drift", data.content["status"])
     elif name == "report_page":
-        mlflow.log_text(data.content, data.address("report.html"))
+        mlflow.log_text(data.content, folder + data.address("report.html"))
 
 
 def log_long_parameters(inputs: Mapping[str, Any]) -> None:
@@ -121,11 +132,11 @@ def _log_trials(use_case: str, trials: pd.DataFrame) -> None:
             mlflow.log_metrics(_finite(shown))
 
 
-def _log_candidate(candidate: Candidate, catalog: DataCatalog) -> None:
+def _log_candidate(candidate: Candidate, catalog: DataCatalog, own: str, folder: str) -> None:
     import mlflow
 
-    mlflow.log_dict(dict(candidate.card.importance), "importance.json")
-    mlflow.log_metrics(_finite({f"cv_{name}": value for name, value in candidate.card.metrics.items()}))
+    mlflow.log_dict(dict(candidate.card.importance), f"{folder}importance.json")
+    mlflow.log_metrics(_finite({f"{own}cv_{name}": value for name, value in candidate.card.metrics.items()}))
     made = current()
     for name, token in (made.inputs if made else {}).items():
         if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
@@ -144,32 +155,30 @@ def _log_input(candidate: Candidate, name: str, table: DeltaTable, version: int)
     mlflow.log_input(dataset, context="training")
 
 
-def _log_holdout(metrics: pd.DataFrame) -> None:
+def _log_holdout(metrics: pd.DataFrame, own: str, folder: str) -> None:
     import mlflow
 
     everybody = metrics[metrics["segment"] == "all"]
     logged: dict[str, float] = {}
     for row in everybody.to_dict("records"):
-        prefix = "holdout" if row["model"] == "candidate" else "incumbent_holdout"
+        prefix = own + ("holdout" if row["model"] == "candidate" else "incumbent_holdout")
         logged[f"{prefix}_{row['metric']}"] = row["value"]
         logged[f"{prefix}_{row['metric']}_low"], logged[f"{prefix}_{row['metric']}_high"] = row["low"], row["high"]
     mlflow.log_metrics(_finite(logged))
-    mlflow.log_table(metrics, "holdout_metrics.json")
+    mlflow.log_table(metrics, f"{folder}holdout_metrics.json")
 
 
-def _log_promotion(promotion: Promotion) -> None:
+def _log_promotion(promotion: Promotion, own: str) -> None:
     import mlflow
 
     told = {"approve": "was promoted to champion", "refuse": "was refused", "request": "awaits approval"}
-    mlflow.set_tags(
-        {
-            "verdict": promotion.decision,
-            "verdict_reason": promotion.reason,
-            "model_version": promotion.version,
-            # What MLflow shows as the run's description.
-            "mlflow.note.content": f"Version {promotion.version} {told[promotion.decision]}. {promotion.reason}",
-        }
-    )
+    values = {"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version}
+    mlflow.set_tags({f"{own}{name}": value for name, value in values.items()})
+    # What MLflow shows as the run's description: a paragraph for each use case.
+    says = f"Version {promotion.version} {told[promotion.decision]}. {promotion.reason}"
+    active = mlflow.active_run()
+    before = mlflow.get_run(active.info.run_id).data.tags.get(_NOTE) if own and active else None
+    mlflow.set_tag(_NOTE, "\n\n".join(filter(None, [before, f"{own.rstrip('.')}: {says}" if own else says])))
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

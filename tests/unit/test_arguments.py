@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 
+from lakehouse_ml import arguments
 from lakehouse_ml.cli import cli, run
 
 
@@ -141,3 +143,11 @@ def test_an_installed_package_reads_the_same_file(given: dict[str, Any], tmp_pat
     (tmp_path / "run.yml").write_text("run: {namespaces: [churn]}\n", encoding="utf-8")
     run.main(["--config", str(tmp_path / "run.yml")], prog_name="lakehouse_ml", standalone_mode=False)
     assert given["namespaces"] == ["churn"]
+
+
+@pytest.mark.parametrize("name", ["Foo", "my.package.Foo", "kedro.runner.Foo"])
+def test_a_runner_that_does_not_exist_is_refused_by_name(name: str) -> None:
+    with pytest.raises(click.ClickException, match=f"^--runner: no runner is named '{name}'"):
+        arguments.check_runner(name)
+    arguments.check_runner(None)
+    arguments.check_runner("kedro.runner.SequentialRunner")

@@ -85,6 +85,10 @@ def test_the_name_of_a_run_is_short_enough_to_be_read() -> None:
             ],
             "make run USE_CASE=all 'LAKE=a b'",
         ),
+        (
+            ["/p/lakehouse_ml/life.py", "--pipelines", "monitoring", "--quiet", "1", "--lake", "x", "--env", ""],
+            "make report LAKE=x",
+        ),
         (["/p/lakehouse_ml/__main__.py", "--params", "lake=x y"], "python -m lakehouse_ml --params 'lake=x y'"),
         (["/p/.venv/bin/kedro", "run", "--env", "spark"], "kedro run --env spark"),
     ],

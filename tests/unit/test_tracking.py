@@ -23,6 +23,7 @@ from kedro.io import DataCatalog
 from lakehouse_ml import tracking
 from lakehouse_ml.cli import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.models import Promotion
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
 from lakehouse_ml.tables import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
@@ -358,14 +359,44 @@ def test_nothing_is_logged_without_an_open_run(store: Path) -> None:
 
 def logged(store: Path, dataset: str, data: Any) -> Any:
     """The run to which something was logged, in an experiment beside the project's."""
+    return all_logged(store, {dataset: data})
+
+
+def all_logged(store: Path, saved: dict[str, Any], *, is_shared: bool = False) -> Any:
+    """The same of several datasets."""
     import mlflow
 
     if mlflow.get_experiment_by_name("pieces") is None:
         mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
     experiment = mlflow.get_experiment_by_name("pieces").experiment_id
     with mlflow.start_run(experiment_id=experiment) as run:
-        tracking.log_saved(dataset, data, DataCatalog())
+        for dataset, data in saved.items():
+            tracking.log_saved(dataset, data, DataCatalog(), is_shared=is_shared)
     return mlflow.get_run(run.info.run_id)
+
+
+def test_in_a_run_of_two_use_cases_each_keeps_its_own_metrics_tags_and_files(store: Path) -> None:
+    import mlflow
+
+    columns = ["model", "segment", "metric", "value", "low", "high"]
+    saved: dict[str, Any] = {}
+    for use_case, f1 in (("churn", 0.6), ("predictive_maintenance", 0.9)):
+        saved[f"{use_case}.metrics_holdout"] = pd.DataFrame([("candidate", "all", "f1", f1, 0, 1)], columns=columns)
+        saved[f"{use_case}.promotion_model"] = Promotion("3", None, "approve", f"F1 {f1}.", "")
+        saved[f"{use_case}.report_drift"] = Edition({"status": "stable", "use_case": use_case})
+
+    run = all_logged(store, saved, is_shared=True)
+
+    assert run.data.metrics["churn.holdout_f1"] == 0.6
+    assert run.data.metrics["predictive_maintenance.holdout_f1"] == 0.9
+    assert {"churn.verdict", "churn.drift", "predictive_maintenance.model_version"} <= run.data.tags.keys()
+    assert run.data.tags["mlflow.note.content"] == (
+        "churn: Version 3 was promoted to champion. F1 0.6.\n\n"
+        "predictive_maintenance: Version 3 was promoted to champion. F1 0.9."
+    )
+    for use_case in ("churn", "predictive_maintenance"):
+        drift = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{use_case}/drift.json")
+        assert drift["use_case"] == use_case
 
 
 def test_both_contenders_metrics_stand_beside_each_other_and_a_number_that_is_none_is_left_out(store: Path) -> None:
