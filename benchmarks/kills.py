@@ -190,6 +190,10 @@ class Lives:
             campaign.differences += [f"life {campaign.lives}: {one}" for one in remains(lake).differences(expected)]
             campaign.differences += [f"life {campaign.lives}: left {name}" for name in self._leftovers(owners)]
             campaign.unused_files += unused_files(lake)
+            print(
+                f"{campaign.name} life {campaign.lives}: {campaign.kills.total()} of {kills} kills, "
+                f"{len(campaign.differences)} differences", file=sys.stderr,
+            )  # fmt: skip
             shutil.rmtree(lake)
         return campaign
 
