@@ -91,7 +91,7 @@ class Engine:
         self._session: SparkSession | None = None
         self._given: SparkSession | None = None
         self._server: Any = None
-        self._links: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def kind(self) -> str:
@@ -141,9 +141,7 @@ class Engine:
 
         if self.kind != "sail" or "://" in path or quote(path) == path:
             return path
-        if self._links is None:
-            self._links = leftovers.new_folder()
-        link = Path(self._links.name) / hashlib.sha256(path.encode()).hexdigest()[:16]
+        link = self._temporary_folder() / hashlib.sha256(path.encode()).hexdigest()[:16]
         if not link.is_symlink():
             link.symlink_to(Path(path).absolute(), target_is_directory=True)
         return str(link)
@@ -174,9 +172,16 @@ class Engine:
         if self._server is not None:
             self._server.stop()
             self._server = None
-        if self._links is not None:
-            self._links.cleanup()
-            self._links = None
+        # A JVM lives as long as this process, and so does its temporary folder.
+        if self._temporary is not None and self.kind == "sail":
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def _temporary_folder(self) -> Path:
+        """A folder of this process: what is in it when the process is killed, the next run removes."""
+        if self._temporary is None:
+            self._temporary = leftovers.new_folder()
+        return Path(self._temporary.name)
 
     def _chosen(self) -> EngineSpec:
         if self._spec is None:
@@ -243,7 +248,9 @@ class Engine:
         settings = DELTA | _SPARK | s3.spark_settings() | paths
         if spec.master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            own = str(self._temporary_folder())
             settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+            settings |= {"spark.local.dir": own, "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={own}"}
         builder = SparkSession.builder.master(spec.master).appName("lakehouse-ml")
         for name, value in (settings | spec.settings).items():
             builder = builder.config(name, _spelt(value))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from lakehouse_ml import leftovers
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.spark import ENGINE, Engine, EngineSpec, _given
@@ -85,6 +88,34 @@ print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
     assert done.stdout.strip() == "1000 pyspark.sql.session", done.stderr
 
 
+@pytest.mark.jvm
+def test_what_a_killed_spark_leaves_lies_in_a_folder_that_the_next_run_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import os, signal
+from lakehouse_ml.spark import ENGINE, EngineSpec
+ENGINE.choose(EngineSpec(engine="spark"))
+session = ENGINE.session()
+session.range(1000).repartition(3).groupBy("id").count().cache().count()
+folder = session._jvm.java.lang.System.getProperty("java.io.tmpdir")
+print(os.getpid(), folder, len(os.listdir(folder)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, env=own
+    )
+    process, folder, n_files = done.stdout.split()
+    assert Path(folder).parent == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == [Path(folder).name]
+    assert int(n_files) > 0
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    leftovers.remove_leftovers(int(process))
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_session_that_was_there_is_used_and_left_to_whoever_made_it() -> None:
     done = _python("""
 from pysail.spark import SparkConnectServer
@@ -156,7 +187,9 @@ def test_a_process_that_read_tables_has_no_thread_that_could_abort_its_end(tmp_p
     # in one of six such processes that was while the interpreter went down.
     done = _python(f"""
 import sys
+import tempfile
 import pandas as pd
+from lakehouse_ml import leftovers
 from lakehouse_ml.datasets.delta_table import DeltaTable
 table = DeltaTable(filepath={str(tmp_path / "things")!r}, frame="pandas")
 for n in range(3):
