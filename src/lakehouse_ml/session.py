@@ -88,6 +88,8 @@ class UpToDateRunner(SequentialRunner):
             with provenance.recording(told), _heartbeat(node.name):
                 task.execute()
         except Exception as error:
+            if any(isinstance(seen, KeyboardInterrupt) for seen in errors.chain(error)):
+                raise KeyboardInterrupt from error  # within a lock, Ctrl-C comes out as an error of the lock
             error.add_note(f"Node {node.name} failed.")
             raise
         self.seconds[node.name] = time.perf_counter() - started

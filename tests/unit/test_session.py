@@ -95,6 +95,17 @@ def test_a_second_run_does_nothing(folder: Path) -> None:
     assert versions(folder) == before
 
 
+def test_ctrl_c_is_one_even_where_it_comes_out_as_an_error_of_what_it_broke_off(folder: Path) -> None:
+    def stop(product: pd.DataFrame) -> pd.DataFrame:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")  # as a lock of the standard library does
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, Pipeline([MULTIPLY, Node(stop, {"product": "product"}, "total", name="stop")]))
+
+
 def test_a_changed_input_is_worked_through_to_the_end(folder: Path) -> None:
     run(folder)
     table(folder, "source").save(pd.DataFrame({"n": [5]}))
