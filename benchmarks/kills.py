@@ -250,7 +250,13 @@ def unused_files(lake: Path) -> int:
 def _rows(folder: Path) -> list[str]:
     stored = delta.rows(DeltaTable(str(folder))).read_all()
     kept: Any = stored.drop_columns([name for name in stored.column_names if name in _OF_A_RUN])
-    return sorted(json.dumps(row, default=str, sort_keys=True) for row in kept.to_pylist())
+    return sorted(map(_text, kept.to_pylist()))
+
+
+def _text(row: Any) -> str:
+    """A row as text; of numbers nine digits, for an engine sums up in any order."""
+    text = json.dumps(row, default=str, sort_keys=True)
+    return json.dumps(json.loads(text, parse_float=lambda number: f"{float(number):.9g}"))
 
 
 def _name(path: Path) -> str:
