@@ -127,7 +127,7 @@ class Lives:
         write_csv(self.landing / f"customers_{day}.csv", n=CUSTOMERS, seed=seed)
 
     def run(self, lake: Path) -> subprocess.Popen[str]:
-        """Start a run of the whole life."""
+        """Start an end-to-end run."""
         call = kedro("run", "--conf-source", str(self.conf), "--namespaces", "churn")
         call += ["--params", f"landing={self.landing},lake={lake}"]
         # What comes on stderr must not fill a pipe that nobody reads.
@@ -171,7 +171,7 @@ class Lives:
             campaign.differences.append(f"exit code {code}: {self.said(lake)[-500:]}")
         return False
 
-    def lead(self, campaign: Campaign, kills: int, before: Path | None, moments: random.Random) -> Campaign:
+    def run_campaign(self, campaign: Campaign, kills: int, before: Path | None, moments: random.Random) -> Campaign:
         """Lives with so many kills in all, each compared with an undisturbed one."""
         lake = self.folder / f"undisturbed {campaign.name} life"
         self._begin(lake, before)
@@ -212,10 +212,10 @@ class Lives:
 def campaigns(lives: Lives, first: int, second: int, seed: int) -> list[Campaign]:
     """Both campaigns: so many kills in first lives, so many in second ones."""
     moments = random.Random(seed)
-    done = [lives.lead(Campaign("first"), first, None, moments)]
+    done = [lives.run_campaign(Campaign("first"), first, None, moments)]
     lives.land("2024-12-31", seed=2)
     before = lives.folder / "undisturbed first life"
-    return [*done, lives.lead(Campaign("second"), second, before, moments)]
+    return [*done, lives.run_campaign(Campaign("second"), second, before, moments)]
 
 
 def remains(lake: Path) -> Remains:

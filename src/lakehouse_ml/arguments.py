@@ -29,7 +29,7 @@ _WANTED = (
 )  # fmt: skip
 
 
-def parse_params(_context: click.Context, option: click.Parameter, given: str | Mapping[str, Any]) -> dict[str, Any]:
+def parse_params(_context: click.Context, option: click.Parameter, value: str | Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as a nested mapping, from `key=value,key=value` or from the mapping of a file.
 
     Values are YAML, as in a file of conf, and an empty one is null; addresses and names (`lake`, `landing`) are text
@@ -39,18 +39,18 @@ def parse_params(_context: click.Context, option: click.Parameter, given: str | 
         click.ClickException: A part without `=`, without a key, or with a value that can't be read; no UTF-8.
     """
     name = f"--{(option.name or '').replace('_', '-')}"
-    if isinstance(given, Mapping):
-        pairs = list(_flat((), given))
-    elif not is_utf8(given):
-        raise click.ClickException(f"{name}: {printable(given)} is not UTF-8: rename the folder that it names.")
+    if isinstance(value, Mapping):
+        pairs = list(_flat((), value))
+    elif not is_utf8(value):
+        raise click.ClickException(f"{name}: {printable(value)} is not UTF-8: rename the folder that it names.")
     else:
-        pairs = [_pair(part, name) for part in given.split(",") if part.strip()]
+        pairs = [_pair(part, name) for part in value.split(",") if part.strip()]
     parsed = OmegaConf.create()
-    for number, (key, value) in enumerate(pairs):
+    for number, (key, parameter) in enumerate(pairs):
         for other, _ in pairs[:number]:
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
                 raise click.ClickException(f"{name}: {key} is given beside {other}. Leave one of them out.")
-        OmegaConf.update(parsed, key, value, merge=True)
+        OmegaConf.update(parsed, key, parameter, merge=True)
     return cast("dict[str, Any]", OmegaConf.to_container(parsed))
 
 
@@ -138,18 +138,18 @@ class _Config:
             if name != SECTION:
                 belongs = "belongs below" if str(name).replace("-", "_") in known else "is not known: use"
                 raise self._refusal((name,), f"{belongs} the section {SECTION}:, indented.")
-        given = sections.get(SECTION)
-        if not isinstance(given, Mapping) or not given:
+        section = sections.get(SECTION)
+        if not isinstance(section, Mapping) or not section:
             raise click.ClickException(f"{self._file}: no arguments found. Write them below {SECTION}:, indented.")
-        found: dict[str, Any] = {}
-        for key, value in given.items():
+        arguments: dict[str, Any] = {}
+        for key, value in section.items():
             spelled = str(key).replace("-", "_")
             if spelled not in known:
                 raise self._refusal((SECTION, key), f"is not an argument of {SECTION}. {nearest(spelled, known)}")
-            if known[spelled] in found:
+            if known[spelled] in arguments:
                 raise self._refusal((SECTION, key), "appears twice, under two names.")
-            found[known[spelled]] = self._value(key, known[spelled], value)
-        return found
+            arguments[known[spelled]] = self._value(key, known[spelled], value)
+        return arguments
 
     def _read(self) -> Mapping[Any, Any]:
         try:

@@ -6,9 +6,7 @@ from lakehouse_ml.errors import shell_word
 from lakehouse_ml.place import INSTALLED
 
 
-def run_all(
-    use_case: str, *, landing: str | None = None, lake: str | None = None, env: str | None = None
-) -> str:  # fmt: skip
+def run_all(use_case: str, *, landing: str | None = None, lake: str | None = None, env: str | None = None) -> str:
     """Run all stages of a use case; an installed package has no make.
 
     Args:
@@ -28,8 +26,8 @@ def run_all(
 
 def make(target: str, **variables: str | None) -> str:
     """A target of make with those variables that have a value."""
-    given = (f"{name}={_quoted(value)}" for name, value in variables.items() if value)
-    return " ".join(["make", target, *given])
+    words = (f"{name}={_quoted(value)}" for name, value in variables.items() if value)
+    return " ".join(["make", target, *words])
 
 
 def _quoted(value: str) -> str:

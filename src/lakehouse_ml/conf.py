@@ -81,15 +81,15 @@ class Conf:
             raise ConfError(fault)
 
     def faults(self, loader: AbstractConfigLoader) -> Iterator[str]:
-        """What is wrong, a sentence each: values that nobody set, keys, types, and what doesn't go together."""
+        """What is wrong, a sentence each: values that nobody set, keys, types, and what doesn't go together.
+
+        Raises:
+            ConfError: An address has a secret inside; what follows may show it.
+        """
         from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 
         yield from self._check_no_credentials(loader)
-        try:
-            redirects.check_conf(loader)
-        except ConfError as error:
-            yield str(error)
-            return  # what follows may show them
+        redirects.check_conf(loader)
         kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
         built: dict[str, Any] = {}
         waiting: set[str] = set()

@@ -77,13 +77,13 @@ class ProjectHooks:
         _check_volumes(pipeline, catalog)
         computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
         if not run_params.get("only_missing_outputs"):  # then not every node runs
-            machine.asked_again(partial(_check_inputs, pipeline, catalog, self._given(run_params)))
+            machine.asked_again(partial(_check_inputs, pipeline, catalog, self._overrides(run_params)))
         result = yield
         self._tag(run_params, pipeline, catalog, computes)
         return result
 
-    def _given(self, run_params: dict[str, Any]) -> dict[str, str | None]:
-        """What the run was given instead of conf's values and the usual environment."""
+    def _overrides(self, run_params: dict[str, Any]) -> dict[str, str | None]:
+        """Landing folder, lake and environment of a run that doesn't use the usual ones."""
         typed = run_params.get("runtime_params") or {}
         usual = self._env == settings.CONFIG_LOADER_ARGS["default_run_env"]
         return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if usual else self._env}
@@ -169,9 +169,9 @@ class ProjectHooks:
         elif self._run_id and self._job_run:
             job_run.confirm(self._job_run, self._run_id)
         total = time.perf_counter() - self._started
-        given = self._given(run_params)
-        told = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **given))
-        click.echo(told, color=_coloured())
+        overrides = self._overrides(run_params)
+        text = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **overrides))
+        click.echo(text, color=_coloured())
         self._started = time.perf_counter()
 
     @hook_impl(trylast=True)
@@ -193,7 +193,7 @@ def _document(name: str, dataset: Any, catalog: DataCatalog) -> None:
         dataset.document(resolve_validator(spec))
 
 
-def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, given: dict[str, str | None]) -> None:
+def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, overrides: dict[str, str | None]) -> None:
     """Refuse a pipeline that reads files or tables which are not there.
 
     Raises:
@@ -210,7 +210,7 @@ def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, given: dict[str, str
             use_case, _, table = name.partition(".")
             raise TableError(
                 f"{use_case} has no table {table} in this lake yet ({dataset.address}). Run all stages of the use case "
-                f"first: {commands.run_all(use_case, **given)}"
+                f"first: {commands.run_all(use_case, **overrides)}"
             )
 
 
@@ -240,11 +240,11 @@ def typed_command(argv: Sequence[str]) -> str:
     program, arguments = Path(argv[0]), list(argv[1:])
     if program.parts[-2:] == ("lakehouse_ml", "life.py"):
         # make passes every variable on, set or not.
-        given = {name: value for name, value in zip(arguments[::2], arguments[1::2], strict=False) if value}
-        is_report = given.pop("--pipelines", None) is not None
+        options = {name: value for name, value in zip(arguments[::2], arguments[1::2], strict=False) if value}
+        is_report = options.pop("--pipelines", None) is not None
         if is_report:
-            given.pop("--quiet", None)  # make's own
-        typed = [f"{name.lstrip('-').upper().replace('-', '_')}={value}" for name, value in given.items()]
+            options.pop("--quiet", None)  # make's own
+        typed = [f"{name.lstrip('-').upper().replace('-', '_')}={value}" for name, value in options.items()]
         return shlex.join(["make", "report" if is_report else "run", *typed])
     if program.parts[-2:] == ("lakehouse_ml", "__main__.py"):
         return shlex.join(["python", "-m", "lakehouse_ml", *arguments])

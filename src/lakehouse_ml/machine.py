@@ -114,17 +114,22 @@ def explain(error: BaseException, lake: str) -> str | None:
 
 def is_the_stores(error: BaseException) -> bool:
     """Whether something failed by how an object store answered, and not by what lies there."""
-    return any(re.search(f"{_NO_BUCKET}|{_NOT_ALLOWED}|{_BROKEN_OFF}", str(seen)) for seen in chain(error))
+    return _mentions(error, f"{_NO_BUCKET}|{_NOT_ALLOWED}|{_BROKEN_OFF}")
 
 
 def is_the_disks(error: BaseException) -> bool:
     """Whether something could not be read or written for a reason of the disk: no space, no permission, a fault."""
-    return any(re.search(_DISK, str(seen)) for seen in chain(error))
+    return _mentions(error, _DISK)
 
 
 def is_full(error: BaseException) -> bool:
     """Whether something could not be written for want of space."""
-    return any(re.search(_FULL, str(seen)) for seen in chain(error))
+    return _mentions(error, _FULL)
+
+
+def _mentions(error: BaseException, pattern: str) -> bool:
+    """Whether an error, or one behind it, has a text that matches."""
+    return any(re.search(pattern, str(seen)) for seen in chain(error))
 
 
 def full_temporary_folder() -> LakehouseError:

@@ -41,7 +41,7 @@ class Run:
 
 
 def of_run(
-    pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, **given: str | None
+    pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, **overrides: str | None
 ) -> str:
     """The summary of a run, from the tables that it read or wrote.
 
@@ -50,7 +50,7 @@ def of_run(
         catalog: Their datasets.
         seconds: Of each node that ran.
         total: Seconds of everything.
-        given: `landing`, `lake` and `env` that the run was given instead of the usual ones, for the next commands.
+        overrides: `landing`, `lake` and `env` where the run doesn't use the usual ones, for the next commands.
     """
     from lakehouse_ml.use_cases import USE_CASES
 
@@ -62,7 +62,7 @@ def of_run(
     parts = [_use_case(use_case, catalog, Run(stages[use_case.name], seconds, total)) for use_case in ran]
     whole = bool(ran) and all(stages[use_case.name] >= set(STAGES) for use_case in ran)
     if whole and not INSTALLED:  # there is no make beside a wheel
-        parts += _next(ran[0].name if len(ran) == 1 else "all", **given)
+        parts += _next(ran[0].name if len(ran) == 1 else "all", **overrides)
     return "\n".join(["", *parts])
 
 

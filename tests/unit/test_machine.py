@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import deltalake
@@ -42,8 +43,7 @@ def test_a_disk_that_fills_up_while_a_table_is_written_is_told_as_full(
 
 
 def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Frame:
-        sparkSession = None  # noqa: N815 - what a frame is known by
+    frame = SimpleNamespace(sparkSession=None)  # what a frame is known by
 
     def stage(*_: Any) -> None:
         raise RuntimeError(FULL)
@@ -53,12 +53,12 @@ def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, mo
     committer = delta_rs.Committer("/elsewhere")
     with (
         pytest.raises(LakehouseError, match=rf"temporary files is full: {tmp_path} .*TMPDIR="),
-        committer.taken(Frame()),
+        committer.taken(frame),
     ):
         pass
     # A disk that fills up while the rows are stored is another one.
     monkeypatch.setattr(ENGINE, "stage", lambda *_: None)
-    with pytest.raises(OSError, match="No space left"), committer.taken(Frame()):
+    with pytest.raises(OSError, match="No space left"), committer.taken(frame):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -215,7 +215,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         pinned = self._at_version is not None or self._at_time is not None
         newest = self._snapshot().version if pinned else None
         if newest is None:
-            self.check_there()
+            self._check_there()
         read = 0
         for most in _HISTORY:
             found = self._log.commits(most)
@@ -445,15 +445,10 @@ class DeltaTable(AbstractDataset[Any, Any]):
         Raises:
             TableError: No table there, none at that time, or one with features that would be misread.
         """
-        self.check_there()
+        self._check_there()
         return self._present()
 
-    def check_there(self) -> None:
-        """Refuse to read a table that isn't there.
-
-        Raises:
-            TableError: Names where it would be.
-        """
+    def _check_there(self) -> None:
         if not self._exists():
             raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
 

@@ -154,7 +154,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         what = f"No file named {' or '.join(self._patterns)} lies in {self._address}"
         if places.is_local(self._address) and not folder.exists():
             what = f"The landing folder {self._address} does not exist"
-        elif places.is_local(self._address) and not any(not path.name.startswith(".") for path in folder.iterdir()):
+        elif places.is_local(self._address) and all(path.name.startswith(".") for path in folder.iterdir()):
             what = f"The landing folder {self._address} is empty"
         return (
             f"{what}. Put the table's files there, name their folder with LANDING=, or let `make run` write a "
