@@ -870,3 +870,17 @@ def test_a_header_is_told_as_it_stands_and_is_never_evaluated(place: Place, head
     parsed = parse_files(place.listed().load(), FIRST, SPEC, contract).orderBy("line_number").collect()
     assert [row.n_items for row in parsed] == [1, None]
     assert [problem.column for problem in parsed[1].problems] == [header]
+
+
+def test_a_file_that_changed_since_it_was_listed_is_named_as_that_whatever_else_seems_wrong(
+    spark: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "things_2025-01-31.csv"
+    file.write_text(HEADER + "a,1,1.0,2025-01-01,red\n", encoding="utf-8")
+    listed = LandingFiles(filepath=str(tmp_path), manifest=str(tmp_path / "lake" / "manifest_things"), files="*.csv")
+    landing = listed.load()
+    file.write_text(HEADER + 'a,1,1.0,2025-01-01,"red\n', encoding="utf-8")
+
+    with pytest.raises(Exception, match="changed while it was read") as caught:
+        parse_files(landing, FIRST, SPEC, LANDING).collect()
+    assert str(find(caught.value)).startswith(f"{file.name} changed while it was read: nothing of it was recorded.")

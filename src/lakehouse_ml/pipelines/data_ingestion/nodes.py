@@ -299,13 +299,16 @@ def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract:
         for files in batches:
             for file in files.to_pylist():
                 args = (file["path"], file["source_file"], kind, delimiter, sources, file["file_sha256"])
-                for batch in read_records(*args):
-                    yield _of_file(batch, file)
-                if kind != "delta" and content_hash(file["path"]) != file["file_sha256"]:
-                    raise refusal(
-                        f"{file['source_file']} changed while it was read: nothing of it was recorded. "
-                        f"Run again when it is written to its end."
-                    )
+                fault: Exception | None = None
+                try:
+                    for batch in read_records(*args):
+                        yield _of_file(batch, file)
+                except Exception as error:
+                    fault = error
+                if kind != "delta":
+                    _check_unchanged(file)  # first: a file that changed may seem wrong in any way
+                if fault:
+                    raise fault
 
     rows = [(file.path, file.name, file.sha256, snapshot_of(file.name, spec).isoformat()) for file in selection.files]
     names = "path string, source_file string, file_sha256 string, snapshot_on string"
@@ -329,6 +332,15 @@ def snapshot_of(name: str, spec: IngestionSpec) -> date:
         return date.fromisoformat(found.group(1))
     except ValueError as error:
         raise LandingError(f"The name of {name} should tell the day of its rows, but {error}.") from error
+
+
+def _check_unchanged(file: dict[str, str]) -> None:
+    """Refuse a file that is no longer the one that was listed."""
+    if content_hash(file["path"]) != file["file_sha256"]:
+        raise refusal(
+            f"{file['source_file']} changed while it was read: nothing of it was recorded. "
+            f"Run again when it is written to its end."
+        )
 
 
 def _of_file(batch: pa.RecordBatch, file: dict[str, str]) -> pa.RecordBatch:
