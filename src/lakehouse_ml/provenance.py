@@ -7,13 +7,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+PACKAGE = Path(__file__).parent
+
+# Begins a fingerprint; those of lakes made before have none, and covered every source of the package.
+SCHEME = "2-"
+
+# How rows are read, computed and stored.
+_EVERY_STAGE = (
+    "datasets", "delta.py", "files.py", "landing.py", "population.py", "results.py", "spark.py", "spec.py", "sql.py",
+    "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
+)  # fmt: skip
+_MODELS = ("estimators", "models.py")
+# What a stage uses beside that and its own folder. Messages, retries, locks and front doors make no result.
+_STAGES: Mapping[str, tuple[str, ...]] = {
+    "data_ingestion": (),
+    "data_quality": (),
+    "feature_engineering": ("pipelines/data_quality",),
+    "training": (*_MODELS, "pipelines/evaluation/metrics.py", "pipelines/monitoring/drift.py"),
+    "evaluation": (*_MODELS, "pipelines/training/split.py"),
+    "batch_scoring": (*_MODELS, "pipelines/evaluation/metrics.py"),
+    "monitoring": (
+        *_MODELS, "pipelines/batch_scoring", "pipelines/data_ingestion", "pipelines/evaluation",
+        "pipelines/training/split.py", "report",
+    ),
+}  # fmt: skip
+# The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
+_SEARCH = (
+    *_MODELS, "pipelines/training", "pipelines/evaluation/metrics.py", "pipelines/monitoring/drift.py", "population.py",
+    "spec.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,17 +106,52 @@ def recording(provenance: Provenance | None) -> Iterator[None]:
         _current.reset(reset)
 
 
-def describe(node: str, inputs: Mapping[str, str]) -> Provenance:
-    """The provenance of a node's results from the tokens of its inputs (parameters included)."""
-    basis = json.dumps([node, sorted(inputs.items()), code_hash()])
-    return Provenance(node, dict(inputs), hashlib.sha256(basis.encode()).hexdigest()[:32], *_run.get())
+def describe(node: str, inputs: Mapping[str, str], constants: Mapping[str, Any] | None = None) -> Provenance:
+    """The provenance of a node's results.
+
+    Args:
+        node: `<use case>.<stage>.<name>`.
+        inputs: The token of each input, parameters included.
+        constants: Arguments that the use case binds to the node's function. Plain values count as they are, functions
+            and contracts by the code that they are made of.
+    """
+    plain = {name: value for name, value in (constants or {}).items() if _is_plain(value)}
+    basis = json.dumps([node, sorted(inputs.items()), sorted(plain.items()), code_hash(node)])
+    fingerprint = f"{SCHEME}{hashlib.sha256(basis.encode()).hexdigest()[:32]}"
+    return Provenance(node, dict(inputs), fingerprint, *_run.get())
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool) or (isinstance(value, tuple) and all(map(_is_plain, value)))
+
+
+def code_hash(node: str, root: Path = PACKAGE) -> str:
+    """SHA-256 over the sources below `root` that the result of a node is made of (`sources`)."""
+    return _hash(root, *sources(node))
 
 
 @cache
-def code_hash(package: Path = Path(__file__).parent) -> str:
-    """SHA-256 over the package's sources, Python and templates: what "unchanged code" means."""
+def _hash(root: Path, *parts: str) -> str:
     digest = hashlib.sha256()
-    for source in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2")):
-        digest.update(source.relative_to(package).as_posix().encode())
-        digest.update(source.read_bytes())
+    for file in _files(root, parts):
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _files(root: Path, parts: Iterable[str]) -> list[Path]:
+    """Python and templates in these files and folders, without generators of example data."""
+    found = {file for part in parts for file in [root / part, *(root / part).rglob("*")]}
+    code = (file for file in found if file.is_file() and file.suffix in (".py", ".j2"))
+    return sorted(file for file in code if file.name != "synthetic.py")
+
+
+def sources(node: str) -> tuple[str, ...]:
+    """Files and folders of the package that the result of a node is made of; of a node outside the grid, all."""
+    use_case, _, step = node.partition(".")
+    stage = step.partition(".")[0]
+    if step == "training.search":
+        return _SEARCH
+    if stage not in _STAGES:
+        return ("",)
+    return (f"use_cases/{use_case}", f"pipelines/{stage}", *_EVERY_STAGE, *_STAGES[stage])

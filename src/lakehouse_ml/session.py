@@ -23,6 +23,7 @@ from kedro.runner.task import Task
 
 from lakehouse_ml import errors, files, leftovers, machine, provenance, redirects, s3, slices, tracking_store
 from lakehouse_ml.conf import Conf
+from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
@@ -56,6 +57,7 @@ class UpToDateRunner(SequentialRunner):
         super().__init__(**given)
         self.seconds: dict[str, float] = {}
         self.skipped: list[str] = []
+        self._is_explained = False
 
     def __str__(self) -> str:
         """Its name, which kedro-mlflow writes to the run."""
@@ -81,6 +83,7 @@ class UpToDateRunner(SequentialRunner):
         if told and self._is_current(node, catalog, told.fingerprint):
             self.skipped.append(node.name)
             return
+        self._explain(node, catalog)
         log.info("%s", progress)
         started = time.perf_counter()
         # No hint from where to resume: the same command does what is left.
@@ -97,7 +100,22 @@ class UpToDateRunner(SequentialRunner):
     def _provenance(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> Provenance | None:
         tokens = {name: _token(catalog, name) for name in node.inputs}
         known = {name: token for name, token in tokens.items() if token is not None}
-        return provenance.describe(node.name, known) if len(known) == len(tokens) else None
+        if len(known) < len(tokens):
+            return None
+        return provenance.describe(node.name, known, getattr(node.func, "keywords", None))
+
+    def _explain(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> None:
+        """Say once why a lake that an earlier version made runs every step again."""
+        if self._is_explained:
+            return
+        self._is_explained = True
+        tables = [catalog[name] for name in node.outputs if isinstance(catalog[name], DeltaTable)]
+        commits = [commit for table in tables if table.exists() for commit in table.makers()[:1]]
+        if any(not commit.get("fingerprint", provenance.SCHEME).startswith(provenance.SCHEME) for commit in commits):
+            log.info(
+                "An earlier version of lakehouse-ml made this lake. Its fingerprints covered code that makes no result "
+                "and can't be compared, so every step runs once again; later runs skip unchanged steps."
+            )
 
     def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
         outputs = [catalog[name] for name in node.outputs]

@@ -50,6 +50,14 @@ def test_a_drafted_choice_among_classes_lives_from_a_csv_to_scores_and_back(tmp_
     assert right.mean() > 0.8
     each = scores[[f"probability_{name}" for name in CLASSES.values()]]
     assert (each.idxmax(axis=1) == "probability_" + scores["outcome"]).all()
+    for edited, said in {
+        "summary.py": "nothing was new",
+        "use_cases/churn/features.py": "nothing was new",
+        "use_cases/wines/features.py": "no model was fitted",
+    }.items():
+        with (checkout / "src/lakehouse_ml" / edited).open("a", encoding="utf-8") as source:
+            source.write("# a comment\n")
+        assert said in shown("make run USE_CASE=wines", checkout), edited
     outcomes = checkout / "data/landing/wines/outcomes/2024-12-31.csv"
     outcomes.parent.mkdir()
     outcomes.write_text("Wine;Quality\nW0000;2nd\nW0010;O'kay\nW0020;rosé\n", encoding="utf-8")

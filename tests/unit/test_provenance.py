@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lakehouse_ml.datasets.clock import Clock
-from lakehouse_ml.provenance import Provenance, Recorded, Tokened, code_hash, current, describe, recording
+from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.provenance import (
+    PACKAGE,
+    Provenance,
+    Recorded,
+    Tokened,
+    code_hash,
+    current,
+    describe,
+    recording,
+    sources,
+)
+from lakehouse_ml.use_cases import USE_CASES
 
 INPUTS = {"churn.raw": "v3", "params:churn.quality": '{"top_values": 5}'}
 
@@ -43,39 +58,105 @@ def test_another_node_or_other_inputs_give_another_fingerprint(node: str, inputs
     assert describe(node, inputs).fingerprint != describe("check", INPUTS).fingerprint
 
 
-def test_changed_code_gives_another_fingerprint(tmp_path: Path) -> None:
-    before = code_hash(package(tmp_path / "before", nodes="x = 1", deep__rules="y = 1"))
-    same = code_hash(package(tmp_path / "same", nodes="x = 1", deep__rules="y = 1"))
-    changed = code_hash(package(tmp_path / "changed", nodes="x = 1", deep__rules="y = 2"))
-    renamed = code_hash(package(tmp_path / "renamed", nodes="x = 1", deep__laws="y = 1"))
-    longer = code_hash(package(tmp_path / "longer", nodes="x = 1", deep__rules="y = 1", new=""))
-
-    assert before == same
-    assert len({before, changed, renamed, longer}) == 4
+SEARCH, ASSEMBLE, EVALUATE = "churn.training.search", "churn.training.assemble_rows", "churn.evaluation.evaluate"
 
 
-def test_templates_are_code(tmp_path: Path) -> None:
-    before = code_hash(package(tmp_path / "before", nodes="x = 1"))
-    folder = package(tmp_path / "after", nodes="x = 1")
-    (folder / "page.html.j2").write_text("{{ title }}")
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[[str, str], bool]:
+    """Whether a fingerprint of the node changes when a line is added to a file of the package."""
 
-    assert code_hash(folder) != before
+    def is_changed(node: str, file: str) -> bool:
+        root = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(PACKAGE, root / "before", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / "before", root / "after")
+        with (root / "after" / file).open("a", encoding="utf-8") as source:
+            source.write("# a comment\n")
+        return code_hash(node, root / "before") != code_hash(node, root / "after")
 
-
-def test_files_that_are_no_code_do_not_change_the_fingerprint(tmp_path: Path) -> None:
-    before = code_hash(package(tmp_path / "before", nodes="x = 1"))
-    package(tmp_path / "after", nodes="x = 1")
-    (tmp_path / "after" / "notes.txt").write_text("text")
-    (tmp_path / "after" / "__pycache__").mkdir()
-    (tmp_path / "after" / "__pycache__" / "nodes.pyc").write_bytes(b"compiled")
-
-    assert code_hash(tmp_path / "after") == before
+    return is_changed
 
 
-def test_the_fingerprint_covers_the_code_of_this_package() -> None:
-    import lakehouse_ml
+@pytest.mark.parametrize(
+    "file",
+    [
+        "cli.py", "life.py", "tasks.py", "session.py", "hooks.py", "summary.py", "tracking.py", "withdraw.py",
+        "drafting/plan.py", "report/sections.py", "report/page.html.j2", "use_cases/predictive_maintenance/features.py",
+        "use_cases/__init__.py", "use_cases/churn/synthetic.py", "pipelines/monitoring/nodes.py", "machine.py",
+    ],
+)  # fmt: skip
+def test_code_that_makes_no_result_of_training_leaves_its_fingerprints_alone(
+    edited: Callable[[str, str], bool], file: str
+) -> None:
+    assert not edited(ASSEMBLE, file)
+    assert not edited(SEARCH, file)
 
-    assert code_hash() == code_hash(Path(lakehouse_ml.__file__).parent)
+
+@pytest.mark.parametrize(
+    ("node", "file"),
+    [
+        (ASSEMBLE, "use_cases/churn/features.py"),
+        (ASSEMBLE, "pipelines/training/nodes.py"),
+        (ASSEMBLE, "datasets/delta_table.py"),
+        (SEARCH, "pipelines/training/nodes.py"),
+        (SEARCH, "estimators/sklearn.py"),
+        (EVALUATE, "pipelines/evaluation/gates.py"),
+        ("predictive_maintenance.evaluation.evaluate", "use_cases/predictive_maintenance/measures.py"),
+        ("churn.feature_engineering.build_features", "use_cases/churn/features.py"),
+        ("churn.monitoring.write_report", "report/page.html.j2"),
+    ],
+)
+def test_code_that_makes_a_result_changes_its_fingerprint(
+    edited: Callable[[str, str], bool], node: str, file: str
+) -> None:
+    assert edited(node, file)
+
+
+def test_a_feature_function_reaches_a_model_only_through_its_rows(edited: Callable[[str, str], bool]) -> None:
+    assert not edited(SEARCH, "use_cases/churn/features.py")
+
+
+def test_renamed_and_new_sources_change_a_fingerprint(tmp_path: Path) -> None:
+    before = code_hash(SEARCH, package(tmp_path / "before", pipelines__training__nodes="x = 1"))
+    renamed = code_hash(SEARCH, package(tmp_path / "renamed", pipelines__training__laws="x = 1"))
+    longer = code_hash(SEARCH, package(tmp_path / "longer", pipelines__training__nodes="x = 1", models=""))
+
+    assert len({before, renamed, longer}) == 3
+
+
+def test_files_that_are_no_code_do_not_change_a_fingerprint(tmp_path: Path) -> None:
+    before = code_hash(SEARCH, package(tmp_path / "before", pipelines__training__nodes="x = 1"))
+    package(tmp_path / "after", pipelines__training__nodes="x = 1")
+    folder = tmp_path / "after" / "pipelines" / "training"
+    (folder / "notes.txt").write_text("text")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "nodes.pyc").write_bytes(b"compiled")
+
+    assert code_hash(SEARCH, tmp_path / "after") == before
+
+
+def test_a_node_outside_of_the_grid_is_made_of_the_whole_package(edited: Callable[[str, str], bool]) -> None:
+    assert edited("multiply", "cli.py")
+
+
+def test_each_named_source_exists() -> None:
+    named = {part for stage in STAGES for use_case in USE_CASES for part in sources(f"{use_case.name}.{stage}.node")}
+
+    assert [part for part in (*named, *sources(SEARCH)) if not (PACKAGE / part).exists()] == []
+
+
+@pytest.mark.parametrize("value", ["contract", ("contract", "tenure"), None, True])
+def test_a_value_that_the_use_case_binds_to_a_node_is_part_of_its_fingerprint(value: Any) -> None:
+    bound = describe(SEARCH, INPUTS, {"categorical": value})
+
+    assert bound == describe(SEARCH, INPUTS, {"categorical": value})
+    assert bound.fingerprint != describe(SEARCH, INPUTS, {"categorical": ("other",)}).fingerprint
+    assert bound.fingerprint != describe(SEARCH, INPUTS).fingerprint
+
+
+def test_a_bound_function_counts_by_its_code_and_not_by_its_place_in_memory() -> None:
+    bound = [describe(EVALUATE, INPUTS, {"measures": lambda: None}).fingerprint for _ in range(2)]
+
+    assert bound[0] == bound[1] == describe(EVALUATE, INPUTS).fingerprint
 
 
 def test_what_is_saved_inside_carries_the_provenance_and_what_is_saved_after_does_not() -> None:

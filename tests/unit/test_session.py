@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from kedro_datasets.pandas import CSVDataset
 
-from lakehouse_ml import session
+from lakehouse_ml import provenance, session
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
@@ -142,7 +143,7 @@ def test_changed_code_is_run_again(folder: Path) -> None:
         for edit in ("", "", "# a comment"):
             with (folder / "lakehouse_ml" / "landing.py").open("a") as source:
                 source.write(edit)
-            provenance.code_hash.cache_clear()
+            provenance._hash.cache_clear()
             print(sorted(run(folder).seconds))
     """
     lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
@@ -150,6 +151,24 @@ def test_changed_code_is_run_again(folder: Path) -> None:
     told = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, env={**os.environ})
 
     assert told.stdout.splitlines() == ["['add_up', 'multiply']", "[]", "['add_up', 'multiply']"]
+
+
+def test_a_lake_of_an_earlier_version_runs_every_step_once_again_and_says_why(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(provenance, "SCHEME", "")
+        run(folder)
+
+    with caplog.at_level(logging.INFO, logger="lakehouse_ml"):
+        assert list(run(folder).seconds) == ["multiply", "add_up"]
+        assert run(folder).seconds == {}
+        assert run(folder, factor=3).skipped == []
+
+    assert [line for line in caplog.messages if "earlier version" in line] == [
+        "An earlier version of lakehouse-ml made this lake. Its fingerprints covered code that makes no result and "
+        "can't be compared, so every step runs once again; later runs skip unchanged steps."
+    ]
 
 
 def test_only_what_a_change_reaches_is_run_again(folder: Path) -> None:
