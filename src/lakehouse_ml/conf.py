@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from lakehouse_ml import places, redirects, results
+from lakehouse_ml.config import locations, redirects, results
+from lakehouse_ml.config.locations import LakeKind
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.places import LakeKind
 from lakehouse_ml.slices import nearest
 from lakehouse_ml.spark import EngineSpec
-from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
@@ -181,7 +181,7 @@ class Conf:
     def waiting(self, kind: str, values: Mapping[str, Any], told: set[str]) -> Iterator[str]:
         """Values that name a variable which isn't set; each variable once, so those in `told` not again."""
         for key, value in leaves(values):
-            for name in places.unset(value):
+            for name in locations.unset(value):
                 if name not in told:
                     told.add(name)
                     yield (
@@ -204,17 +204,17 @@ class Conf:
                 f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
                 f"engine sail doesn't reach: connect and databricks do."
             )
-        if own.lake_kind == "schema" and not places.unset(lake) and not places.is_schema(lake):
+        if own.lake_kind == "schema" and not locations.unset(lake) and not locations.is_schema(lake):
             yield f"{at}: with lake_kind schema, lake is catalog.schema, and {lake!r} can't be that in Unity Catalog."
-        if own.lake_kind == "path" and engine.in_workspace and places.is_local(lake):
+        if own.lake_kind == "path" and engine.in_workspace and locations.is_local(lake):
             yield f"{at}: lake is {lake!r}, a folder of one machine: other tasks and the cluster don't see it."
-        if own.lake_kind == "path" and not places.is_local(lake) and tracking.startswith("sqlite:"):
+        if own.lake_kind == "path" and not locations.is_local(lake) and tracking.startswith("sqlite:"):
             yield (
                 f"{self.where('mlflow', ('server', 'mlflow_tracking_uri'))}: the tracking store of a lake at an "
                 f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
                 f"an environment that asks for it (--env s3)."
             )
-        if engine.in_workspace and places.is_local(landing) and not places.unset(landing):
+        if engine.in_workspace and locations.is_local(landing) and not locations.unset(landing):
             yield (
                 f"{at_landing}: landing is {landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
@@ -229,7 +229,11 @@ class Conf:
                 f"{self.where('globals', ('experiment',))}: experiment is {own.experiment!r}, and in a workspace it is "
                 f"an absolute path: /Users/<you>/…, /Shared/…."
             )
-        if registry.startswith("databricks-uc") and not places.unset(own.models) and not places.is_schema(own.models):
+        if (
+            registry.startswith("databricks-uc")
+            and not locations.unset(own.models)
+            and not locations.is_schema(own.models)
+        ):
             yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
 
     def _check_parameters(self, given: Mapping[str, Any]) -> Iterator[str]:

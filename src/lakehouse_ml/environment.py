@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse_ml import places, workspace
+from lakehouse_ml import workspace
+from lakehouse_ml.config import locations
 from lakehouse_ml.errors import first_line
 from lakehouse_ml.spark import EngineSpec, missing
 
@@ -57,12 +58,12 @@ def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environ
         "computes": "here" if spec.engine == "sail" else spec.master if spec.engine == "spark" else str(spec.compute),
         "version": _version(spec.engine),
         "lake": address + (" (a schema of Unity Catalog)" if kind == "schema" else ""),
-        "files": places.files(kind, address, own["volume"]),
+        "files": locations.files(kind, address, own["volume"]),
         "landing": own["landing"],
         "tracking": tracking,
         "registry": str(server.get("mlflow_registry_uri") or tracking),
         "experiment": own["experiment"],
-        "models": places.model(own["models"], "<use case>"),
+        "models": locations.model(own["models"], "<use case>"),
         "identity": _identity(spec, address),
     }
     if _unmounted(lines["files"]):

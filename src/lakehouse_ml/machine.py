@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from lakehouse_ml import places
+from lakehouse_ml.config import locations
 from lakehouse_ml.errors import BusyError, LakehouseError, chain, is_utf8, printable
 from lakehouse_ml.leftovers import remove_leftovers, temporary_folder
 
@@ -191,7 +191,7 @@ def held(lake: str) -> Iterator[None]:
         with object_store.held(lake):
             yield
         return
-    if not places.is_local(lake):
+    if not locations.is_local(lake):
         yield
         return
     import fcntl

@@ -141,10 +141,10 @@ def _prepare(lake: str, env: str) -> tuple[str, list[str]]:
 
 
 def _registered(client: MlflowClient, own: Mapping[str, str]) -> dict[str, str]:
-    from lakehouse_ml import places
+    from lakehouse_ml.config import locations
     from lakehouse_ml.use_cases import USE_CASES
 
-    names = {use_case.name: places.model(own["models"], use_case.name) for use_case in USE_CASES}
+    names = {use_case.name: locations.model(own["models"], use_case.name) for use_case in USE_CASES}
     stored = {model.name for model in client.search_registered_models()}
     return {use_case: name for use_case, name in names.items() if name in stored}
 

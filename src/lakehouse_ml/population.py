@@ -14,7 +14,7 @@ from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.tables import collect
 
 # Day from which on a label was known (00:00 UTC).

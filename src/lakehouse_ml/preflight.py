@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lakehouse_ml import places, redirects
 from lakehouse_ml.conf import Conf, leaves, line_of
+from lakehouse_ml.config import locations, redirects
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.spark import EngineSpec
@@ -128,7 +128,7 @@ class Preflight:
                     f"its own, is kept in memory: give it a place in the catalog."
                 )
             for key, address in _addresses(entry):
-                if remote and entry.get("kind", "path") == "path" and places.is_local(address):
+                if remote and entry.get("kind", "path") == "path" and locations.is_local(address):
                     yield (
                         f"{self._at(name, key)}: {name} lies in {address}, a folder of one machine: other tasks don't "
                         f"see it."
@@ -137,16 +137,16 @@ class Preflight:
     def _misnamed(self) -> Iterator[str]:
         """Tables and models whose name nobody has filled in, or Unity Catalog doesn't take."""
         registry = self._loader["mlflow"]["server"].get("mlflow_registry_uri") or ""
-        known = {name for _, value in leaves(self._loader["globals"]) for name in places.unset(value)}
+        known = {name for _, value in leaves(self._loader["globals"]) for name in locations.unset(value)}
         for name, entry in self._datasets.items():
             path = str(entry.get("filepath", ""))
-            waits = [variable for variable in places.unset(path) if variable not in known]
+            waits = [variable for variable in locations.unset(path) if variable not in known]
             if waits:
                 yield f"{self._at(name, 'filepath')}: {name} waits for {', '.join(waits)}: set this variable."
-            if entry.get("kind") == "schema" and not places.unset(path) and not places.is_table(path):
+            if entry.get("kind") == "schema" and not locations.unset(path) and not locations.is_table(path):
                 yield f"{self._at(name, 'filepath')}: {name} can't be called {path} in Unity Catalog."
             model = str(entry["name"]) if "role" in entry and registry.startswith("databricks-uc") else ""
-            if model and not places.unset(model) and not places.is_table(model):
+            if model and not locations.unset(model) and not locations.is_table(model):
                 yield f"{self._at(name, 'name')}: Unity Catalog takes catalog.schema.model, not {model}."
 
     def _misfit(self) -> Iterator[str]:

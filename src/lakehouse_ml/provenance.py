@@ -22,8 +22,8 @@ SCHEME = "2-"
 
 # How rows are read, computed and stored.
 _EVERY_STAGE = (
-    "datasets", "delta.py", "files.py", "landing.py", "population.py", "results.py", "spark.py", "spec.py", "sql.py",
-    "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
+    "config/results.py", "config/spec.py", "datasets", "delta.py", "files.py", "landing.py", "population.py",
+    "spark.py", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
 )  # fmt: skip
 _MODELS = ("estimators", "models.py")
 # What a stage uses beside that and its own folder. Messages, retries, locks and front doors make no result.
@@ -42,7 +42,7 @@ _STAGES: Mapping[str, tuple[str, ...]] = {
 # The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
 _SEARCH = (
     *_MODELS, "pipelines/training", "pipelines/evaluation/metrics.py", "pipelines/monitoring/drift.py", "population.py",
-    "spec.py",
+    "config/spec.py",
 )  # fmt: skip
 
 

@@ -21,8 +21,9 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, files, leftovers, machine, provenance, redirects, s3, slices, tracking_store
+from lakehouse_ml import errors, files, leftovers, machine, provenance, slices, tracking_store
 from lakehouse_ml.conf import Conf
+from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lakehouse_ml import places, results
-from lakehouse_ml.conf_loader import ReadOnceConfigLoader
+from lakehouse_ml.config import locations, results
+from lakehouse_ml.config.loader import ReadOnceConfigLoader
 from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.place import CONF, INSTALLED, PROJECT
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
@@ -19,17 +19,17 @@ def _address(text: str) -> str:
 
 def _lake(kind: str, text: str) -> str:
     """Where a lake is, by its kind."""
-    return places.lake(kind, text, _address(text))
+    return locations.lake(kind, text, _address(text))
 
 
 def _table(path: str, *, _root_: Any) -> str:
     """Where a table of the catalog's lake is; `path` is where it lies below a folder."""
-    return places.table(_root_._kind, _root_._lake, path)  # noqa: SLF001 - the catalog's own hidden keys
+    return locations.table(_root_._kind, _root_._lake, path)  # noqa: SLF001 - the catalog's own hidden keys
 
 
 def _model(name: str, *, _root_: Any) -> str:
     """The full name of a model of the catalog's registry."""
-    return places.model(_root_._models, name)  # noqa: SLF001
+    return locations.model(_root_._models, name)  # noqa: SLF001
 
 
 HOOKS = (ProjectHooks(),)
@@ -47,10 +47,10 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
         "address": _address,
         "lake": _lake,
         "table": _table,
-        "files": places.files,
-        "models": places.models,
+        "files": locations.files,
+        "models": locations.models,
         "model": _model,
-        "variable": places.variable,
+        "variable": locations.variable,
         "actions_of": results.actions_of,
         "list_of": results.list_of,
         "reports_of": results.reports_of,

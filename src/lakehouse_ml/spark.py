@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lakehouse_ml import leftovers, redirects, s3, workspace
+from lakehouse_ml import leftovers, workspace
+from lakehouse_ml.config import redirects, s3
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import EngineError, first_line
-from lakehouse_ml.spec import Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse_ml import commands, places
+from lakehouse_ml import commands
+from lakehouse_ml.config import locations
 from lakehouse_ml.errors import printable
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.place import INSTALLED
@@ -249,7 +250,7 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
         return [_line("scores", f"none: {why}")]
     actions = _file_about(catalog, f"{use_case.name}.report_actions", batch)
     words = use_case.wording
-    named = places.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
+    named = locations.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
     return [
         _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions or 'none')}"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse_ml import flow, reference
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"

@@ -17,8 +17,9 @@ from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver, DataCatalog
 
-from lakehouse_ml import environment, places
+from lakehouse_ml import environment
 from lakehouse_ml.conf import Conf, leaves
+from lakehouse_ml.config import locations
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
@@ -130,7 +131,7 @@ def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume
     assert len(tables) > 40
     assert tables["churn.raw_customers"] == f"{lake}.churn_raw_customers"
     assert tables["predictive_maintenance.metrics_live"] == f"{lake}.predictive_maintenance_metrics_live"
-    assert {path for path in tables.values() if not places.is_table(path)} == set()
+    assert {path for path in tables.values() if not locations.is_table(path)} == set()
     files = [entry["filepath"] for name, entry in entries.items() if name not in tables and "filepath" in entry]
     assert {path.rsplit("/0", 1)[0] for path in files} == {f"/Volumes/{lake.replace('.', '/')}/files"}
     model = known.resolve_pattern("churn.champion_model")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from lakehouse_ml import s3
+from lakehouse_ml.config import s3
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Planted; not written out where it would be taken for a secret.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import redirects, s3
+from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.errors import ConfError
 
 PROJECT = Path(__file__).resolve().parents[2]

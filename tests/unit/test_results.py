@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lakehouse_ml import results
+from lakehouse_ml.config import results
 
 USUAL = "score_{table}"
 NOUNS = ("customers", "machines")

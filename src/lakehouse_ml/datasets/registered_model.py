@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from kedro.io import AbstractDataset
 from pydantic import validate_call
 
+from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.model_files import REMEDY, digest, download
 from lakehouse_ml.errors import RegistryError, chain, first_line
 from lakehouse_ml.estimators.base import library
 from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
-from lakehouse_ml.places import LakeKind
 from lakehouse_ml.provenance import current
 from lakehouse_ml.spark import ENGINE
 

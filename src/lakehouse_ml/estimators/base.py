@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from pydantic import Field, model_validator
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 if TYPE_CHECKING:
     from pathlib import Path

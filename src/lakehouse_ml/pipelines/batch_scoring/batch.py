@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.population import newest_day
-from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Edition, collect
 
 if TYPE_CHECKING:

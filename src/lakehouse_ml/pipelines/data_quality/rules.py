@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.pipelines.data_quality.predicates import check_predicate
-from lakehouse_ml.spec import Spec
 
 DUPLICATE = "duplicate_key"
 # Functions that give another answer whenever they are asked, and the parameter that would stand for one.

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field, model_validator
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.pipelines.evaluation.metrics import (
     METRICS,
     TITLES,
@@ -27,7 +28,6 @@ from lakehouse_ml.pipelines.evaluation.metrics import (
     classification_metrics,
     numbered_groups,
 )
-from lakehouse_ml.spec import Spec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decision = Literal["approve", "refuse", "request"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 Floats = NDArray[np.float64]
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.models import Model, Standing
 from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
 from lakehouse_ml.pipelines.batch_scoring.targets import by_target
@@ -26,7 +27,6 @@ from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
-from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import Batch, Edition, collect
 from lakehouse_ml.use_cases.base import UseCase
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 Status = Literal["worse", "as_expected", "few", "not_judged"]
 _TESTS = 3

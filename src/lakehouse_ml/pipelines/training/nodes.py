@@ -16,6 +16,7 @@ from pydantic import Field
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import TrainingError
 from lakehouse_ml.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
 from lakehouse_ml.models import Candidate, ModelCard
@@ -39,7 +40,6 @@ from lakehouse_ml.pipelines.training.split import (
     unseen_from,
 )
 from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
-from lakehouse_ml.spec import Spec
 from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import TrainingError
-from lakehouse_ml.spec import Spec
 
 _BUCKETS = 2**32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 CATEGORICAL = (
     "gender", "partner", "dependents", "phone_service", "multiple_lines", "internet_service", "online_security",

@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from pydantic import field_validator, model_validator
 
-from lakehouse_ml.spec import Spec
+from lakehouse_ml.config.spec import Spec
 
 HOURS_A_DAY = 24
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
