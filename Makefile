@@ -88,7 +88,7 @@ report: .venv/run ## the report of what is stored, written again where something
 		--use-case "$(if $(filter command environment,$(origin USE_CASE)),$$USE_CASE,all)"
 
 jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)
-	@$(BIN)/python -m lakehouse_ml.jars
+	@$(BIN)/python -m lakehouse_ml.engine.jars
 
 # The time of every file in it is that of the commit: built again, it is the same to the byte.
 wheel: .make/uv ## one wheel with the shipped conf inside, and beside it what it is installed with (dist/)

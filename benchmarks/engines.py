@@ -53,7 +53,7 @@ def main() -> None:
         print(json.dumps(phases(given.phases, given.lake)))
         return
     # Not above: what it imports would be missing from the steps.
-    from lakehouse_ml import jars
+    from lakehouse_ml.engine import jars
 
     there = ["sail"] if jars.missing() else [name for name in ENV if name != "connect" or CONNECT.exists()]
     given.engines = given.engines or there
@@ -110,7 +110,7 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
         return catalog(lake=lake, env=env)
 
     def compute() -> None:
-        from lakehouse_ml.spark import ENGINE
+        from lakehouse_ml.engine.sessions import ENGINE
 
         ENGINE.session().range(1).count()
 

@@ -117,9 +117,10 @@ def in_memory(folder: Path) -> float:
 def by_engine(folder: Path) -> float:
     """Seconds from a table of features to a table of scores; the engine runs already."""
     from lakehouse_ml.datasets.delta_table import DeltaTable
+    from lakehouse_ml.engine.sessions import ENGINE
+    from lakehouse_ml.engine.spec import EngineSpec
     from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
     from lakehouse_ml.pipelines.batch_scoring.nodes import score_rows
-    from lakehouse_ml.spark import ENGINE, EngineSpec
 
     ENGINE.choose(EngineSpec(engine="sail"))
     ENGINE.session().range(10).count()

@@ -31,7 +31,7 @@ from measuring.polars_windows import SENSORS, STEP_HOURS, WINDOWS
 from measuring.polars_windows import main as by_polars
 from measuring.tables import markdown
 
-from lakehouse_ml import jars
+from lakehouse_ml.engine import jars
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.use_cases.predictive_maintenance.features import build_features
 from lakehouse_ml.use_cases.predictive_maintenance.spec import MaintenanceSpec
@@ -56,7 +56,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
         sensors = write_tables(folder, given.machines)
-        from lakehouse_ml.spark import ENGINE, EngineSpec
+        from lakehouse_ml.engine.sessions import ENGINE
+        from lakehouse_ml.engine.spec import EngineSpec
 
         ENGINE.choose(EngineSpec(engine="sail"))
         session = ENGINE.session()
@@ -120,7 +121,8 @@ def by_engine(session: Any, tables: Path, into: Path) -> None:
 
 def on_spark() -> Any:
     """A running session of Apache Spark on two cores."""
-    from lakehouse_ml.spark import ENGINE, EngineSpec
+    from lakehouse_ml.engine.sessions import ENGINE
+    from lakehouse_ml.engine.spec import EngineSpec
 
     settings = {"spark.driver.memory": "8g", "spark.sql.shuffle.partitions": 4}
     ENGINE.choose(EngineSpec(engine="spark", master="local[2]", settings=settings))

@@ -32,7 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def spark(request: pytest.FixtureRequest) -> Any:
     """The chosen engine's session, in UTC."""
-    from lakehouse_ml.spark import ENGINE, EngineSpec
+    from lakehouse_ml.engine.sessions import ENGINE
+    from lakehouse_ml.engine.spec import EngineSpec
 
     chosen = {"sail": {"engine": "sail"}, "spark": {"engine": "spark", "settings": SETTINGS}}
     ENGINE.choose(EngineSpec.model_validate(chosen[request.config.getoption("engine")]))

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ValidationError, field_validator
 from lakehouse_ml.config import locations, redirects, results
 from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.config.spec import Spec
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.slices import nearest
-from lakehouse_ml.spark import EngineSpec
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader

@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse_ml import workspace
 from lakehouse_ml.config import locations
+from lakehouse_ml.engine import workspace
+from lakehouse_ml.engine.spec import EngineSpec, missing
 from lakehouse_ml.errors import first_line
-from lakehouse_ml.spark import EngineSpec, missing
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader

@@ -90,7 +90,7 @@ def sql(query: str, **values: Any) -> pd.DataFrame:
         query: Spark SQL; `:name` stands for one of the values.
         values: By name.
     """
-    from lakehouse_ml.spark import ENGINE
+    from lakehouse_ml.engine.sessions import ENGINE
     from lakehouse_ml.tables import collect
 
     return collect(ENGINE.session().sql(query, args=values))
@@ -124,7 +124,7 @@ def without_workers() -> Iterator[None]:
     """
     import pyarrow as pa
 
-    from lakehouse_ml.spark import ENGINE
+    from lakehouse_ml.engine.sessions import ENGINE
 
     frame: Any = type(ENGINE.session().range(0))
     by_workers = frame.mapInArrow

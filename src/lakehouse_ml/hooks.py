@@ -19,9 +19,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
 from lakehouse_ml import commands, machine, place
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError, TableError
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.spark import ENGINE, EngineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from lakehouse_ml.config import locations
+from lakehouse_ml.engine.temporary_files import remove_leftovers, temporary_folder
 from lakehouse_ml.errors import BusyError, LakehouseError, chain, is_utf8, printable
-from lakehouse_ml.leftovers import remove_leftovers, temporary_folder
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

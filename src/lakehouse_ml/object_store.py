@@ -21,8 +21,8 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.fsspec import FsspecStore
 from obstore.store import from_url
 
+from lakehouse_ml.engine.temporary_files import remove_leftovers
 from lakehouse_ml.errors import BusyError
-from lakehouse_ml.leftovers import remove_leftovers
 from lakehouse_ml.machine import asked_again
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import yaml
 
 from lakehouse_ml.conf import Conf, leaves, line_of
 from lakehouse_ml.config import locations, redirects
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.spark import EngineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ SCHEME = "2-"
 # How rows are read, computed and stored.
 _EVERY_STAGE = (
     "config/results.py", "config/spec.py", "datasets", "delta.py", "files.py", "landing.py", "population.py",
-    "spark.py", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
+    "engine", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
 )  # fmt: skip
 _MODELS = ("estimators", "models.py")
 # What a stage uses beside that and its own folder. Messages, retries, locks and front doors make no result.

@@ -21,15 +21,16 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, files, leftovers, machine, provenance, slices, tracking_store
+from lakehouse_ml import errors, files, machine, provenance, slices, tracking_store
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.engine import temporary_files
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
 from lakehouse_ml.provenance import Provenance, Recorded, Tokened
-from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class ProjectSession(KedroSession):
         In a catalog the tables' own commits decide.
         """
         lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
-        with lock, leftovers.run_folder():
+        with lock, temporary_files.run_folder():
             store, experiment = _tracking(loader)
             tracking_store.create(store)
             tracking_store.relocate(store, experiment)

@@ -56,12 +56,12 @@ try:
     print("returned", found.load()())
 except Exception as error:
     print("raised", error)
-    from lakehouse_ml.spark import ENGINE
+    from lakehouse_ml.engine.sessions import ENGINE
     print("Spark was started:", ENGINE._session is not None)
     raise
 finally:
     if with_session:
-        from lakehouse_ml.spark import ENGINE
+        from lakehouse_ml.engine.sessions import ENGINE
         print("another server was started:", ENGINE._server is not None)
         print("the session is the given one:", SparkSession.getActiveSession() is given, given.range(3).count())
         given.stop()

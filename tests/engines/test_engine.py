@@ -12,15 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lakehouse_ml import leftovers
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.engine import temporary_files
+from lakehouse_ml.engine.sessions import ENGINE, Engine, _given
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
-from lakehouse_ml.spark import ENGINE, Engine, EngineSpec, _given
 
 # Each of these processes has an engine to itself: the tests' own goes on.
 _START = """
 import threading
-from lakehouse_ml.spark import ENGINE, EngineSpec
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="sail"))
 counted = lambda: ENGINE.session().range(1000).count()
 """
@@ -45,7 +47,7 @@ def test_only_engines_that_the_project_has_can_be_chosen() -> None:
 def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     import pyspark
 
-    from lakehouse_ml import jars
+    from lakehouse_ml.engine import jars
 
     monkeypatch.setattr(jars, "FOLDER", Path("/nowhere"))
     whole = (Path(pyspark.__file__).parent / "jars").is_dir()
@@ -65,7 +67,7 @@ def test_a_server_that_is_none_of_apache_spark_does_not_stand_in_for_it() -> Non
 from pysail.spark import SparkConnectServer
 server = SparkConnectServer("127.0.0.1", 0)
 server.start(background=True)
-from lakehouse_ml.spark import Engine
+from lakehouse_ml.engine.sessions import Engine
 asked = Engine()
 asked.choose(EngineSpec(engine="spark", master="sc://{}:{}".format(*server.listening_address)))
 try: asked.session()
@@ -80,7 +82,8 @@ def test_spark_starts_whatever_session_a_parent_process_had() -> None:
     code = """
 import os
 os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-from lakehouse_ml.spark import ENGINE, EngineSpec
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="spark"))
 print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
 """
@@ -94,7 +97,8 @@ def test_what_a_killed_spark_leaves_lies_in_a_folder_that_the_next_run_removes(
 ) -> None:
     code = """
 import os, signal
-from lakehouse_ml.spark import ENGINE, EngineSpec
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="spark"))
 session = ENGINE.session()
 session.range(1000).repartition(3).groupBy("id").count().cache().count()
@@ -112,7 +116,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert int(n_files) > 0
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    leftovers.remove_leftovers(int(process))
+    temporary_files.remove_leftovers(int(process))
     assert not any(tmp_path.iterdir())
 
 
@@ -189,7 +193,7 @@ def test_a_process_that_read_tables_has_no_thread_that_could_abort_its_end(tmp_p
 import sys
 import tempfile
 import pandas as pd
-from lakehouse_ml import leftovers
+from lakehouse_ml.engine import temporary_files
 from lakehouse_ml.datasets.delta_table import DeltaTable
 table = DeltaTable(filepath={str(tmp_path / "things")!r}, frame="pandas")
 for n in range(3):

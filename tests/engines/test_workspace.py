@@ -18,9 +18,10 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.cli import cli
+from lakehouse_ml.engine.sessions import Engine
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
 from lakehouse_ml.hooks import _check_volumes
-from lakehouse_ml.spark import Engine, EngineSpec
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT = PROJECT / ".connect" / "bin" / "python"
@@ -28,7 +29,8 @@ by_its_client = pytest.mark.skipif(not CONNECT.exists(), reason="databricks-conn
 PLATFORM = ("DATABRICKS_RUNTIME_VERSION", "DATABRICKS_ENV_VERSION", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_TOKEN")
 # The session that a job finds: another engine of the same process made it.
 _THERE = """
-from lakehouse_ml.spark import Engine, EngineSpec
+from lakehouse_ml.engine.sessions import Engine
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
 there = Engine()
 there.choose(EngineSpec(engine="sail"))
@@ -98,7 +100,9 @@ def test_a_job_on_other_compute_than_conf_says_is_refused(conf: str, platform: d
 
 def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "from lakehouse_ml.spark import Engine, EngineSpec\njob = Engine()\n"
+        "from lakehouse_ml.engine.sessions import Engine\n"
+        "from lakehouse_ml.engine.spec import EngineSpec\n"
+        "job = Engine()\n"
         "job.choose(EngineSpec(engine='databricks', compute='classic'))\n"
         "try: job.session()\nexcept Exception as error: print(error)\n"
         "from pyspark.sql import SparkSession\nprint(SparkSession.getActiveSession())\n"
@@ -125,7 +129,8 @@ def test_without_its_package_connect_says_how_to_get_it() -> None:
 @by_its_client
 def test_the_client_of_databricks_connect_computes_on_a_server(server: str) -> None:
     code = f"""
-from lakehouse_ml.spark import Engine, EngineSpec
+from lakehouse_ml.engine.sessions import Engine
+from lakehouse_ml.engine.spec import EngineSpec
 engine = Engine()
 engine.choose(EngineSpec(engine="connect", compute="{server}"))
 print(engine.session().range(1000).count(), engine.session().conf.get("spark.sql.session.timeZone"))
@@ -145,7 +150,8 @@ def test_its_client_takes_rows_of_pandas_to_a_table_and_no_rows_too(server: str)
     code = f"""
 import pandas as pd
 from lakehouse_ml.datasets.committers.spark import Committer
-from lakehouse_ml.spark import ENGINE, EngineSpec
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="connect", compute="{server}"))
 rows = pd.DataFrame({{"file": ["a", None], "n": [1, 2], "share": [0.5, None], "nothing": [None, None]}})
 for given in (rows, rows.head(0)):
@@ -160,7 +166,8 @@ for given in (rows, rows.head(0)):
 @by_its_client
 def test_a_server_that_does_not_answer_is_a_sentence_and_no_other_engine_computes() -> None:
     code = """
-from lakehouse_ml.spark import Engine, EngineSpec
+from lakehouse_ml.engine.sessions import Engine
+from lakehouse_ml.engine.spec import EngineSpec
 engine = Engine()
 engine.choose(EngineSpec(engine="connect", compute="sc://127.0.0.1:9/;use_ssl=false"))
 try: engine.session()

@@ -34,13 +34,14 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakehouse_ml import flow
 from lakehouse_ml.datasets.landing_files import LandingFiles
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
 from lakehouse_ml.landing import Landing
 from lakehouse_ml.models import Candidate, Model, Promotion, Standing
 from lakehouse_ml.place import PROJECT
 from lakehouse_ml.reference import spec_within
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS
-from lakehouse_ml.spark import ENGINE, EngineSpec
 from lakehouse_ml.tables import Batch, Edition
 from lakehouse_ml.use_cases import USE_CASES
 from parity.cases import CLOCK, CONF, PARTITIONS, VARIANTS, Folder, write

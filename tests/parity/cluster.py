@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from few_rows import JVM, TASKS
-from lakehouse_ml import jars
-from lakehouse_ml.spark import DELTA
+from lakehouse_ml.engine import jars
+from lakehouse_ml.engine.sessions import DELTA
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Neither the zone of whoever wrote the files nor that of the session.

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lakehouse_ml import jars
+from lakehouse_ml.engine import jars
 from parity.cluster import ELSEWHERE, SMALL, connect_server, standalone
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -42,7 +42,7 @@ def spark(_no_jvm_yet: None, store: Store, spark: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def _no_jvm_yet(request: pytest.FixtureRequest) -> None:
-    from lakehouse_ml.spark import ENGINE
+    from lakehouse_ml.engine.sessions import ENGINE
 
     if request.config.getoption("--engine") == "spark" and ENGINE._session is not None:
         pytest.skip("a JVM runs that was started without the server's variables: run tests/s3 by itself")

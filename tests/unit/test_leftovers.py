@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import leftovers, machine
+from lakehouse_ml import machine
+from lakehouse_ml.engine import temporary_files
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A temporary folder and a folder of shared memory in one."""
     folder = tmp_path / "tmp"
     folder.mkdir()
-    monkeypatch.setattr(leftovers, "_SHARED_MEMORY", folder)
+    monkeypatch.setattr(temporary_files, "_SHARED_MEMORY", folder)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
@@ -49,7 +50,7 @@ def test_what_a_dead_process_left_is_removed_and_nothing_of_another(temporary: P
     stays = [*leave(temporary, os.getpid()), *leave(temporary, int(f"{process}1"))]
     (temporary / f"sem.other-{process}-1").touch()
 
-    leftovers.remove_leftovers(process)
+    temporary_files.remove_leftovers(process)
 
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
@@ -62,7 +63,7 @@ def test_what_a_killed_process_left_is_removed_while_its_parent_has_not_asked_fo
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
-    leftovers.remove_leftovers(process.pid)
+    temporary_files.remove_leftovers(process.pid)
 
     assert not any(path.exists() for path in gone)
     process.communicate()
@@ -70,7 +71,7 @@ def test_what_a_killed_process_left_is_removed_while_its_parent_has_not_asked_fo
 
 def test_nothing_of_a_live_process_is_removed(temporary: Path) -> None:
     stays = leave(temporary, os.getpid())
-    leftovers.remove_leftovers(os.getpid())
+    temporary_files.remove_leftovers(os.getpid())
     assert all(path.exists() for path in stays)
 
 
@@ -78,19 +79,19 @@ def test_a_link_is_removed_and_not_what_it_leads_to(temporary: Path, tmp_path: P
     process = ended()
     (tmp_path / "kept").mkdir()
     (temporary / f"lakehouse-ml-{process}-link").symlink_to(tmp_path / "kept")
-    leftovers.remove_leftovers(process)
+    temporary_files.remove_leftovers(process)
     assert (tmp_path / "kept").is_dir()
-    assert list(temporary.iterdir()) == []
+    assert list(temporary_files.iterdir()) == []
 
 
 def test_temporary_files_of_a_run_lie_in_a_folder_that_goes_with_it(temporary: Path) -> None:
-    with leftovers.run_folder():
+    with temporary_files.run_folder():
         (Path(tempfile.mkdtemp()) / "file").touch()
-        (folder,) = temporary.iterdir()
+        (folder,) = temporary_files.iterdir()
         assert folder.name.startswith(f"lakehouse-ml-{os.getpid()}-")
-        with leftovers.new_folder() as own:
+        with temporary_files.new_folder() as own:
             assert Path(own).parent == temporary
-    assert list(temporary.iterdir()) == []
+    assert list(temporary_files.iterdir()) == []
     assert tempfile.gettempdir() == str(temporary)
 
 
@@ -98,15 +99,15 @@ def test_the_next_run_on_a_lake_removes_what_a_killed_one_left(temporary: Path, 
     lake = tmp_path / "lake"
     code = (
         "import os, signal, tempfile\n"
-        "from lakehouse_ml import leftovers, machine\n"
+        "from lakehouse_ml import machine; from lakehouse_ml.engine import temporary_files\n"
         f"tempfile.tempdir = {str(temporary)!r}\n"
-        f"with machine.held({str(lake)!r}), leftovers.run_folder():\n"
+        f"with machine.held({str(lake)!r}), temporary_files.run_folder():\n"
         "    tempfile.mkdtemp()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list(temporary.iterdir())) == 1
+    assert len(list(temporary_files.iterdir())) == 1
 
     with machine.held(str(lake)):
-        assert list(temporary.iterdir()) == []
+        assert list(temporary_files.iterdir()) == []

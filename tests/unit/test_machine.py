@@ -20,8 +20,8 @@ from kedro.io import DatasetError
 from lakehouse_ml import machine
 from lakehouse_ml.datasets.committers import delta_rs
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LakehouseError, find
-from lakehouse_ml.spark import ENGINE
 
 FULL = "Failed to parse parquet: External: Unable to copy data to file: No space left on device (os error 28)"
 
@@ -65,7 +65,8 @@ def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, mo
 def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> None:
     limit = 2_000_000 << 10
     code = (
-        "from lakehouse_ml.spark import ENGINE, EngineSpec; ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
+        "from lakehouse_ml.engine.sessions import ENGINE; from lakehouse_ml.engine.spec import EngineSpec; "
+        "ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,

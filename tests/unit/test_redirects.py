@@ -102,13 +102,13 @@ def test_every_variable_of_mlflow_that_sounds_like_another_store_is_judged() -> 
 def test_a_session_of_spark_left_in_the_shell_is_ignored_with_a_word(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from lakehouse_ml import spark
+    from lakehouse_ml.engine import sessions
 
     monkeypatch.setenv("SPARK_REMOTE", "sc://elsewhere:15002")
     # A session of another test stays what it is: afterwards the variable is as before.
     monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", os.environ.get("SPARK_CONNECT_MODE_ENABLED", ""))
     with caplog.at_level(logging.WARNING):
-        spark._forget_other_sessions()
+        sessions._forget_other_sessions()
     assert "SPARK_REMOTE" not in os.environ
     assert "conf says where to read and write: SPARK_REMOTE" in caplog.text
 

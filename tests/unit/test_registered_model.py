@@ -28,13 +28,14 @@ from lakehouse_ml.datasets import registered_model
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.model_files import REMEDY, digest
 from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel
+from lakehouse_ml.engine.sessions import ENGINE
+from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import RegistryError, find
 from lakehouse_ml.estimators import sklearn as estimators
 from lakehouse_ml.estimators.base import EstimatorSpec
 from lakehouse_ml.estimators.base import predictors as as_given
 from lakehouse_ml.models import Candidate, ModelCard, Promotion
 from lakehouse_ml.provenance import Provenance, recording
-from lakehouse_ml.spark import ENGINE, EngineSpec
 
 pytestmark = pytest.mark.usefixtures("chosen")
 

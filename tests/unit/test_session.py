@@ -22,7 +22,7 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from kedro_datasets.pandas import CSVDataset
 
-from lakehouse_ml import provenance, session
+from lakehouse_ml import provenance
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
@@ -130,7 +130,7 @@ def test_a_changed_parameter_is_worked_through_to_the_end(folder: Path) -> None:
 def test_changed_code_is_run_again(folder: Path) -> None:
     """In a process of its own, over a copy of the package that is edited between two runs."""
     package = folder / "lakehouse_ml"
-    shutil.copytree(Path(session.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(provenance.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     script = f"""
         import sys
         from pathlib import Path

@@ -18,9 +18,9 @@ from pydantic import validate_call
 
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import Committer, Layout, Log, Snapshot, Write, delta_rs, spark, storable
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.provenance import current
-from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.tables import Batch, Once, collect, shown
 
 if TYPE_CHECKING:

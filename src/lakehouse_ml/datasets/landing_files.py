@@ -16,9 +16,9 @@ from lakehouse_ml import files
 from lakehouse_ml.config import locations
 from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LandingError, is_utf8
 from lakehouse_ml.landing import Landing, LandingFile
-from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.tables import shown
 
 Format = Literal["csv", "parquet", "jsonl", "delta"]

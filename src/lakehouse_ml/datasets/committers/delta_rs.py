@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml import delta, files, machine
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import SAYS, Commit, Layout, Snapshot, Write
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, first_line
-from lakehouse_ml.spark import ENGINE
 
 if TYPE_CHECKING:
     import deltalake

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml import machine
 from lakehouse_ml.datasets import committers
 from lakehouse_ml.datasets.committers import Commit, Snapshot, Write, storable
+from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, first_line
-from lakehouse_ml.spark import ENGINE
 from lakehouse_ml.tables import Batch
 
 if TYPE_CHECKING:

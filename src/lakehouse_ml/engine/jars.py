@@ -1,6 +1,6 @@
 """Jars for the engine `spark`, Delta's and those of S3, by their Maven coordinates, in a folder of the project.
 
-    python -m lakehouse_ml.jars      # what `make jars` runs
+    python -m lakehouse_ml.engine.jars      # what `make jars` runs
 
 Maven fetches them where it is installed, else Ivy, which Spark brings along.
 """
