@@ -60,13 +60,16 @@ class Remains:
         tables: Rows of each table as sorted texts, by its path in the lake, without clocks and drawn ids.
         files: Other files, by their path in the lake; those of MLflow's runs and models by their name alone.
         registry: Versions with their tags, and aliases.
-        ended: How many runs of each status there are, without those that were killed and without trials.
+        logged: Names of the metrics that some run has, killed ones included.
+        failed: How many runs neither finished nor were killed. (A run that is killed after its last step leaves the
+            next one nothing to do, and so none that finished.)
     """
 
     tables: Mapping[str, Sequence[str]]
     files: Sequence[str]
     registry: Sequence[str]
-    ended: Mapping[str, int]
+    logged: Sequence[str]
+    failed: int
 
     def differences(self, other: Remains) -> list[str]:
         """Names of what is another here than there."""
@@ -75,8 +78,9 @@ class Remains:
         files = [f"file {name}" for name in sorted({*self.files} ^ {*other.files})]
         registry = [f"registry: {entry}" for entry in sorted({*self.registry} ^ {*other.registry})]
         doubled = ["registry: a version twice"] if len(self.registry) != len(other.registry) and not registry else []
-        ended = [f"runs: {dict(self.ended)}, not {dict(other.ended)}"] if self.ended != other.ended else []
-        return tables + files + registry + doubled + ended
+        logged = [f"metric {name}" for name in sorted({*self.logged} ^ {*other.logged})]
+        failed = [f"runs that failed or go on: {self.failed}"] if self.failed != other.failed else []
+        return tables + files + registry + doubled + logged + failed
 
 
 @dataclass
@@ -226,16 +230,15 @@ def remains(lake: Path) -> Remains:
         versions = store.execute("select name, version from model_versions").fetchall()
         tags = store.execute("select name, version, key, value from model_version_tags").fetchall()
         aliases = store.execute("select name, alias, version from registered_model_aliases").fetchall()
-        runs = store.execute(
-            "select status, (select value from tags where run_uuid = r.run_uuid and key = 'mlflow.parentRunId') "
-            "from runs r where lifecycle_stage = 'active'"
-        ).fetchall()
+        runs = store.execute("select status from runs where lifecycle_stage = 'active'").fetchall()
+        metrics = store.execute("select distinct key from metrics").fetchall()
     lasting = [tag for tag in tags if not tag[2].startswith(_TAGS_OF_A_RUN)]
     return Remains(
         tables={folder.relative_to(lake).as_posix(): _rows(folder) for folder in folders},
         files=sorted({_name(path.relative_to(lake)) for path in others}),
         registry=sorted(json.dumps(entry) for entry in (*versions, *lasting, *aliases)),
-        ended=Counter(status for status, parent in runs if parent is None and status != "KILLED"),
+        logged=sorted(name for (name,) in metrics),
+        failed=sum(status not in ("FINISHED", "KILLED") for (status,) in runs),
     )
 
 

@@ -150,13 +150,21 @@ class ProjectHooks:
             estimators.start_workers()
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        """Count the time, and log metrics, trials and verdicts to the MLflow run."""
-        self._seconds[node.name] = time.perf_counter() - self._node_started
+    def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log metrics, trials and verdicts to the MLflow run.
+
+        Before they are saved: a node whose results are stored is skipped, so what a killed run had not logged by then
+        would be in no run. Killed in between, it is logged by two.
+        """
         from lakehouse_ml import tracking
 
         if self._catalog is not None:
-            tracking.log_saved(dataset_name, data, self._catalog, is_shared=self._is_shared)
+            tracking.log_result(dataset_name, data, self._catalog, is_shared=self._is_shared)
+
+    @hook_impl
+    def after_dataset_saved(self, node: Node) -> None:
+        """Count the time."""
+        self._seconds[node.name] = time.perf_counter() - self._node_started
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:

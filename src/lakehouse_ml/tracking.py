@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _NOTE = "mlflow.note.content"
 
 
-def log_saved(dataset_name: str, data: Any, catalog: DataCatalog, *, is_shared: bool = False) -> None:
-    """Log what a node has just saved, by the name of the dataset; without an open run, nothing happens.
+def log_result(dataset_name: str, data: Any, catalog: DataCatalog, *, is_shared: bool = False) -> None:
+    """Log a result of a node, by the name of the dataset; without an open run, nothing happens.
 
     Args:
         dataset_name: With its use case.
-        data: What was saved.
+        data: What is saved there.
         catalog: Of the run.
         is_shared: Whether the run is of several use cases: metrics, tags and files then carry the name of theirs.
     """

@@ -81,17 +81,17 @@ def test_a_link_is_removed_and_not_what_it_leads_to(temporary: Path, tmp_path: P
     (temporary / f"lakehouse-ml-{process}-link").symlink_to(tmp_path / "kept")
     temporary_files.remove_leftovers(process)
     assert (tmp_path / "kept").is_dir()
-    assert list(temporary_files.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_temporary_files_of_a_run_lie_in_a_folder_that_goes_with_it(temporary: Path) -> None:
     with temporary_files.run_folder():
         (Path(tempfile.mkdtemp()) / "file").touch()
-        (folder,) = temporary_files.iterdir()
+        (folder,) = temporary.iterdir()
         assert folder.name.startswith(f"lakehouse-ml-{os.getpid()}-")
         with temporary_files.new_folder() as own:
             assert Path(own).parent == temporary
-    assert list(temporary_files.iterdir()) == []
+    assert list(temporary.iterdir()) == []
     assert tempfile.gettempdir() == str(temporary)
 
 
@@ -107,7 +107,7 @@ def test_the_next_run_on_a_lake_removes_what_a_killed_one_left(temporary: Path, 
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list(temporary_files.iterdir())) == 1
+    assert len(list(temporary.iterdir())) == 1
 
     with machine.held(str(lake)):
-        assert list(temporary_files.iterdir()) == []
+        assert list(temporary.iterdir()) == []

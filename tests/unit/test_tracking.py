@@ -18,11 +18,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from kedro.io import DataCatalog
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
 
 from lakehouse_ml import tracking
 from lakehouse_ml.cli import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
+from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.models import Promotion
 from lakehouse_ml.pipelines.evaluation.metrics import METRICS
 from lakehouse_ml.tables import Edition
@@ -351,10 +355,32 @@ def test_nothing_is_logged_without_an_open_run(store: Path) -> None:
 
     before = len(mlflow.search_runs(search_all_experiments=True, output_format="list"))
 
-    tracking.log_saved("churn.report_drift", Edition({"status": "alarm"}), DataCatalog())
+    tracking.log_result("churn.report_drift", Edition({"status": "alarm"}), DataCatalog())
 
     assert mlflow.active_run() is None
     assert len(mlflow.search_runs(search_all_experiments=True, output_format="list")) == before
+
+
+class Unsaved(MemoryDataset):
+    """Where a process dies before it has saved."""
+
+    def save(self, data: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_result_is_logged_before_it_is_saved_for_a_later_run_skips_what_is_stored(store: Path) -> None:
+    import mlflow
+
+    hooks = ProjectHooks()
+    hooks._catalog = DataCatalog({"churn.report_drift": Unsaved()})
+    manager = _create_hook_manager()
+    manager.register(hooks)
+    node = Node(lambda: Edition({"status": "alarm"}), None, "report_drift", name="measure_drift")
+
+    with mlflow.start_run(experiment_id=experiment_of(store)) as run, pytest.raises(KeyboardInterrupt):
+        SequentialRunner().run(Pipeline([node], namespace="churn"), hooks._catalog, manager)
+
+    assert mlflow.get_run(run.info.run_id).data.tags["drift"] == "alarm"
 
 
 def logged(store: Path, dataset: str, data: Any) -> Any:
@@ -366,13 +392,18 @@ def all_logged(store: Path, saved: dict[str, Any], *, is_shared: bool = False) -
     """The same of several datasets."""
     import mlflow
 
-    if mlflow.get_experiment_by_name("pieces") is None:
-        mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
-    experiment = mlflow.get_experiment_by_name("pieces").experiment_id
-    with mlflow.start_run(experiment_id=experiment) as run:
+    with mlflow.start_run(experiment_id=experiment_of(store)) as run:
         for dataset, data in saved.items():
-            tracking.log_saved(dataset, data, DataCatalog(), is_shared=is_shared)
+            tracking.log_result(dataset, data, DataCatalog(), is_shared=is_shared)
     return mlflow.get_run(run.info.run_id)
+
+
+def experiment_of(store: Path) -> str:
+    """An experiment beside the project's."""
+    import mlflow
+
+    found = mlflow.get_experiment_by_name("pieces")
+    return found.experiment_id if found else mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
 
 
 def test_in_a_run_of_two_use_cases_each_keeps_its_own_metrics_tags_and_files(store: Path) -> None:
