@@ -24,7 +24,7 @@ from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import landing_customers
 
 if TYPE_CHECKING:
-    from lakehouse_ml.estimators.base import EstimatorSpec
+    from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 
 SHOWN = {"f1": "F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
 DERIVED = tuple(name for name in CHURN.predictors if name not in landing_customers.names)

@@ -41,7 +41,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from threadpoolctl import threadpool_limits
 
 from lakehouse_ml.explore import catalog
-from lakehouse_ml.pipelines.evaluation.metrics import best_threshold
+from lakehouse_ml.modelling.metrics import best_threshold
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "predictive_maintenance"

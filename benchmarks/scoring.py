@@ -23,9 +23,9 @@ import pyarrow as pa
 from measuring.processes import Usage, gib, measure
 from measuring.tables import markdown
 
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.models import Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 
 COLUMNS = tuple(f"x{n}" for n in range(20))
 KEY = ("customer_id", "snapshot_date")
@@ -119,7 +119,7 @@ def by_engine(folder: Path) -> float:
     from lakehouse_ml.datasets.delta_table import DeltaTable
     from lakehouse_ml.engine.sessions import ENGINE
     from lakehouse_ml.engine.spec import EngineSpec
-    from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
+    from lakehouse_ml.modelling.batch import ScoringSpec
     from lakehouse_ml.pipelines.batch_scoring.nodes import score_rows
 
     ENGINE.choose(EngineSpec(engine="sail"))

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from measuring.data import Customers, customers, measured, salted
 from measuring.tables import markdown
 
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.pipelines.training.nodes import search
 from lakehouse_ml.use_cases.churn import CHURN
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.pipelines.evaluation.metrics import classification_metrics
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.metrics import classification_metrics
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.churn import CHURN
 

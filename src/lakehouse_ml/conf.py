@@ -18,7 +18,7 @@ from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain
-from lakehouse_ml.estimators.base import LibraryName, library
+from lakehouse_ml.modelling.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.slices import nearest
 

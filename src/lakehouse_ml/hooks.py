@@ -145,7 +145,7 @@ class ProjectHooks:
             self._joined = True
         if self._may_search:
             self._may_search = False
-            from lakehouse_ml.estimators import sklearn as estimators
+            from lakehouse_ml.modelling.estimators import sklearn as estimators
 
             estimators.start_workers()
 

@@ -22,28 +22,25 @@ SCHEME = "2-"
 
 # How rows are read, computed and stored.
 _EVERY_STAGE = (
-    "config/results.py", "config/spec.py", "datasets", "delta.py", "files.py", "landing.py", "population.py",
-    "engine", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py",
+    "config/results.py", "config/spec.py", "datasets", "delta.py", "engine", "files.py", "landing.py",
+    "modelling/population.py", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py",
+    "use_cases/formats.py",
 )  # fmt: skip
-_MODELS = ("estimators", "models.py")
+# The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
+_SEARCH = (
+    "config/spec.py", "modelling/card.py", "modelling/drift.py", "modelling/estimators", "modelling/metrics.py",
+    "modelling/population.py", "modelling/split.py", "pipelines/training",
+)  # fmt: skip
 # What a stage uses beside that and its own folder. Messages, retries, locks and front doors make no result.
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "data_ingestion": (),
     "data_quality": (),
     "feature_engineering": ("pipelines/data_quality",),
-    "training": (*_MODELS, "pipelines/evaluation/metrics.py", "pipelines/monitoring/drift.py"),
-    "evaluation": (*_MODELS, "pipelines/training/split.py"),
-    "batch_scoring": (*_MODELS, "pipelines/evaluation/metrics.py"),
-    "monitoring": (
-        *_MODELS, "pipelines/batch_scoring", "pipelines/data_ingestion", "pipelines/evaluation",
-        "pipelines/training/split.py", "report",
-    ),
-}  # fmt: skip
-# The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
-_SEARCH = (
-    *_MODELS, "pipelines/training", "pipelines/evaluation/metrics.py", "pipelines/monitoring/drift.py", "population.py",
-    "config/spec.py",
-)  # fmt: skip
+    "training": _SEARCH,
+    "evaluation": ("modelling",),
+    "batch_scoring": ("modelling",),
+    "monitoring": ("modelling", "pipelines/data_ingestion", "report"),
+}
 
 
 @dataclass(frozen=True)

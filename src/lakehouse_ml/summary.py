@@ -162,7 +162,7 @@ def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
     """Days within which an outcome of a day looks ahead; None where the use case has none."""
     if use_case.recurring:
         return None
-    from lakehouse_ml.population import PopulationSpec
+    from lakehouse_ml.modelling.population import PopulationSpec
 
     # Kedro reads parameters into their type only where a node of the run takes them.
     return PopulationSpec.model_validate(catalog.load(f"params:{use_case.name}.population")).horizon_days
@@ -181,7 +181,7 @@ def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     metrics = _stored(catalog, f"{use_case.name}.metrics_holdout")
     if verdicts is None or metrics is None:
         return []
-    from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
+    from lakehouse_ml.modelling.gates import newest_verdict
 
     newest = newest_verdict(verdicts)
     standing = catalog.load(f"{use_case.name}.promotion_model")
@@ -214,7 +214,7 @@ def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
 
 
 def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
-    from lakehouse_ml.pipelines.evaluation.metrics import TITLES
+    from lakehouse_ml.modelling.metrics import TITLES
 
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
@@ -290,7 +290,7 @@ def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     drift = _stored(catalog, f"{use_case.name}.verdict_drift")
     if drift is None or drift.empty:
         return [_line("drift", "not assessable: nothing is scored yet")]
-    from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
+    from lakehouse_ml.modelling.drift import STATUS_WORDS
 
     batch = _monitored_batch(use_case, catalog)
     told = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")

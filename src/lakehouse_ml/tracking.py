@@ -11,8 +11,8 @@ import pandas as pd
 from kedro.io import DataCatalog
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.models import Candidate, Promotion
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+from lakehouse_ml.modelling.card import Candidate, Promotion
+from lakehouse_ml.modelling.metrics import METRICS
 from lakehouse_ml.provenance import current
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.recorded_file import RecordedFile
 from lakehouse_ml.errors import LakehouseError, is_utf8
-from lakehouse_ml.population import newest_day
+from lakehouse_ml.modelling.population import newest_day
 from lakehouse_ml.provenance import Provenance
 from lakehouse_ml.tables import Batch, collect
 

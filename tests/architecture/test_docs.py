@@ -210,7 +210,7 @@ def test_the_page_on_the_search_names_every_estimator_and_parameter() -> None:
 
     from pydantic import ValidationError
 
-    from lakehouse_ml.estimators.base import EstimatorSpec
+    from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 
     page = (DOCS / "how-to/search.md").read_text(encoding="utf-8")
     listed = {name: set(re.findall(r"`(\w+)`", told)) for name, told in re.findall(r"`(\w+)`\s\(([^)]*)\)", page)}

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 OF_OTHERS = (
     "sklearn", "skops", "joblib", "threadpoolctl", "scipy.stats", "matplotlib", "optuna", "mlflow.sklearn",
     "pyspark.ml", "pyspark.pandas", "databricks.connect", "databricks.sdk", "boto3", "s3fs",
-    "lakehouse_ml.estimators.mllib", "lakehouse_ml.explore", "lakehouse_ml.engine.jars",
+    "lakehouse_ml.modelling.estimators.mllib", "lakehouse_ml.explore", "lakehouse_ml.engine.jars",
     "lakehouse_ml.drafting.project",
 )  # fmt: skip
 # The exit code is the command's, and the modules are those that it has left.
@@ -60,7 +60,7 @@ def test_a_module_that_a_command_imports_is_found() -> None:
 
 STARTED = """
 import sys, threading
-from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators import sklearn as estimators
 estimators.start_workers()
 # The pool's own threads live on.
 next(thread for thread in threading.enumerate() if thread.name.startswith("Thread-")).join()
@@ -78,7 +78,7 @@ def test_workers_that_warm_up_let_nobody_else_import_what_they_do() -> None:
 # What another thread sets up of the pool is held until the process ends, and the process until it has been told so.
 LEFT_AT_ONCE = """
 import atexit, sys, threading, time
-from lakehouse_ml.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators import sklearn as estimators
 register = threading._register_atexit
 def register_late(*call):
     while not threading._SHUTTING_DOWN and threading.current_thread() is not threading.main_thread():

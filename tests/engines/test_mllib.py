@@ -15,11 +15,11 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import find
-from lakehouse_ml.estimators import mllib, sklearn
-from lakehouse_ml.estimators.base import EstimatorSpec, Library, library, predictors
-from lakehouse_ml.models import Candidate, Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, Standing
+from lakehouse_ml.modelling.estimators import mllib, sklearn
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Library, library, predictors
+from lakehouse_ml.modelling.metrics import best_threshold, bootstrap_intervals, classification_metrics
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
-from lakehouse_ml.pipelines.evaluation.metrics import best_threshold, bootstrap_intervals, classification_metrics
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, search
 
 pytestmark = pytest.mark.jvm

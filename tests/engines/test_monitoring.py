@@ -19,14 +19,15 @@ from pydantic import ValidationError
 from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.models import Model, ModelCard
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
-from lakehouse_ml.pipelines.monitoring.drift import (
+from lakehouse_ml.modelling.batch import ScoringSpec
+from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.drift import (
     ColumnProfile,
     profile_categorical,
     profile_numeric,
     quantile_edges,
 )
+from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.monitoring.nodes import (
     MonitoringSpec,
     join_outcomes,
@@ -34,7 +35,6 @@ from lakehouse_ml.pipelines.monitoring.nodes import (
     measure_live,
     profile_batch,
 )
-from lakehouse_ml.pipelines.training.split import is_held_out
 from lakehouse_ml.use_cases.base import Column
 from lakehouse_ml.use_cases.churn.contracts import label_customers, score_customers
 from lakehouse_ml.use_cases.columns import SCORE

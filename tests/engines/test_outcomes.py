@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse_ml.modelling.population import PopulationSpec, days_of, newest_day, population, states_as_of
 from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE
 from lakehouse_ml.pipelines.feature_engineering.nodes import COUNTED, gather_outcomes
-from lakehouse_ml.population import PopulationSpec, days_of, newest_day, population, states_as_of
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import clean_customers, clean_outcomes, label_customers
 from lakehouse_ml.use_cases.churn.labels import build_labels

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.models import Model, ModelCard, Standing
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec
+from lakehouse_ml.modelling.batch import ScoringSpec
+from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, LEARNED_UNTIL, SCORE
 

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets import delta_table
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.models import Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.population import PopulationSpec
+from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
-from lakehouse_ml.pipelines.batch_scoring.targets import by_target
-from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.provenance import Provenance, recording
 from lakehouse_ml.tables import Batch
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import score_actions, score_machines

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lakehouse_ml.errors import TrainingError
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.models import Candidate, ModelCard
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, score_edges
+from lakehouse_ml.modelling.card import Candidate, ModelCard
+from lakehouse_ml.modelling.drift import ColumnProfile, score_edges
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.metrics import METRICS, best_threshold, classification_metrics
+from lakehouse_ml.modelling.population import PopulationSpec
+from lakehouse_ml.modelling.split import HashSplit, held_out, is_held_out
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
-from lakehouse_ml.pipelines.training.split import HashSplit, held_out, is_held_out
-from lakehouse_ml.population import PopulationSpec
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, label_customers, model_input_customers
 

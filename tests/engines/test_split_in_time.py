@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import RegistryError, TrainingError
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES
-from lakehouse_ml.models import Candidate, ModelCard
-from lakehouse_ml.pipelines.evaluation.metrics import best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import ColumnProfile, score_edges
-from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
-from lakehouse_ml.pipelines.training.split import (
+from lakehouse_ml.modelling.card import Candidate, ModelCard
+from lakehouse_ml.modelling.drift import ColumnProfile, score_edges
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.sklearn import TRUSTED_TYPES
+from lakehouse_ml.modelling.metrics import best_threshold, classification_metrics
+from lakehouse_ml.modelling.population import PopulationSpec
+from lakehouse_ml.modelling.split import (
     Cuts,
     HashSplit,
     TimeSplit,
@@ -31,7 +31,7 @@ from lakehouse_ml.pipelines.training.split import (
     part_in_time,
     unseen_from,
 )
-from lakehouse_ml.population import PopulationSpec
+from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import label_machines
 
 KEY = ("machine_id", "predicted_at")

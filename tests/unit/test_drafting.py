@@ -334,7 +334,7 @@ def test_a_long_list_is_written_over_several_lines() -> None:
 
 
 def test_the_drafted_split_leaves_both_parts_enough_of_each_class(tmp_path: Path) -> None:
-    from lakehouse_ml.pipelines.training.split import HashSplit, is_held_out
+    from lakehouse_ml.modelling.split import HashSplit, is_held_out
 
     rows = changed(Defaulted=lambda i: "yes" if i % 14 == 0 else "no")
     split = yaml.safe_load(drafted(tmp_path, rows)["parameters.yml"])["loans"]["training"]["split"]

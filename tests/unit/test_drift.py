@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lakehouse_ml.estimators.base import EstimatorSpec, library
-from lakehouse_ml.pipelines.monitoring.drift import (
+from lakehouse_ml.modelling.drift import (
     ColumnDrift,
     ColumnProfile,
     DriftSpec,
@@ -29,6 +28,7 @@ from lakehouse_ml.pipelines.monitoring.drift import (
     two_sample_test,
     verdict,
 )
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, library
 
 SPEC = DriftSpec()
 bounded = settings(max_examples=50, deadline=None, derandomize=True)

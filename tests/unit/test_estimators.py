@@ -12,8 +12,8 @@ import skops.io
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from lakehouse_ml.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.estimators.sklearn import TRUSTED_TYPES, explain, fit, score, with_threshold
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.sklearn import TRUSTED_TYPES, explain, fit, score, with_threshold
 
 CATEGORICAL, NUMERIC = ("contract", "payment"), ("tenure", "charge")
 SPECS = {

@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.models import Model, ModelCard
-from lakehouse_ml.pipelines.evaluation.gates import Floors, Policy
-from lakehouse_ml.pipelines.evaluation.metrics import (
+from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.gates import Floors, Policy
+from lakehouse_ml.modelling.metrics import (
     METRICS,
     Economics,
     average_precision_gains,
     bootstrap_intervals,
     classification_metrics,
 )
+from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
-from lakehouse_ml.pipelines.training.split import is_held_out
 from lakehouse_ml.provenance import Provenance, recording
 
 KEY = ("customer_id", "snapshot_on")

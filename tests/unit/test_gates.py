@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from lakehouse_ml.pipelines.evaluation import gates
-from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS, classification_metrics
+from lakehouse_ml.modelling import gates
+from lakehouse_ml.modelling.gates import Evidence, Floors, Policy, Verdict, judge
+from lakehouse_ml.modelling.metrics import METRICS, classification_metrics
 
 Floats = NDArray[np.float64]
 

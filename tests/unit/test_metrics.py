@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 
-from lakehouse_ml.pipelines.evaluation.metrics import (
+from lakehouse_ml.modelling.metrics import (
     METRICS,
     Economics,
     average_precision_gains,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from lakehouse_ml.pipelines.monitoring.performance import PerformanceSpec, is_lower, judge_performance, wilson
+from lakehouse_ml.modelling.performance import PerformanceSpec, is_lower, judge_performance, wilson
 
 SPEC = PerformanceSpec(min_positives=20, alpha=0.01)
 # On 1,400 held-out rows 370 left: 280 of those were named, among 530 in all.

@@ -98,8 +98,8 @@ def test_code_that_makes_no_result_of_training_leaves_its_fingerprints_alone(
         (ASSEMBLE, "pipelines/training/nodes.py"),
         (ASSEMBLE, "datasets/delta_table.py"),
         (SEARCH, "pipelines/training/nodes.py"),
-        (SEARCH, "estimators/sklearn.py"),
-        (EVALUATE, "pipelines/evaluation/gates.py"),
+        (SEARCH, "modelling/estimators/sklearn.py"),
+        (EVALUATE, "modelling/gates.py"),
         ("predictive_maintenance.evaluation.evaluate", "use_cases/predictive_maintenance/measures.py"),
         ("churn.feature_engineering.build_features", "use_cases/churn/features.py"),
         ("churn.monitoring.write_report", "report/page.html.j2"),
@@ -118,7 +118,7 @@ def test_a_feature_function_reaches_a_model_only_through_its_rows(edited: Callab
 def test_renamed_and_new_sources_change_a_fingerprint(tmp_path: Path) -> None:
     before = code_hash(SEARCH, package(tmp_path / "before", pipelines__training__nodes="x = 1"))
     renamed = code_hash(SEARCH, package(tmp_path / "renamed", pipelines__training__laws="x = 1"))
-    longer = code_hash(SEARCH, package(tmp_path / "longer", pipelines__training__nodes="x = 1", models=""))
+    longer = code_hash(SEARCH, package(tmp_path / "longer", pipelines__training__nodes="x = 1", modelling__card=""))
 
     assert len({before, renamed, longer}) == 3
 

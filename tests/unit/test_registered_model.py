@@ -31,10 +31,10 @@ from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredMode
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import RegistryError, find
-from lakehouse_ml.estimators import sklearn as estimators
-from lakehouse_ml.estimators.base import EstimatorSpec
-from lakehouse_ml.estimators.base import predictors as as_given
-from lakehouse_ml.models import Candidate, ModelCard, Promotion
+from lakehouse_ml.modelling.card import Candidate, ModelCard, Promotion
+from lakehouse_ml.modelling.estimators import sklearn as estimators
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec
+from lakehouse_ml.modelling.estimators.base import predictors as as_given
 from lakehouse_ml.provenance import Provenance, recording
 
 pytestmark = pytest.mark.usefixtures("chosen")

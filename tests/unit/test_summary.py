@@ -18,7 +18,7 @@ from kedro.pipeline import Pipeline
 from lakehouse_ml import summary
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
-from lakehouse_ml.models import Standing
+from lakehouse_ml.modelling.card import Standing
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.tables import Batch
 

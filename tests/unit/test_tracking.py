@@ -27,8 +27,8 @@ from lakehouse_ml import tracking
 from lakehouse_ml.cli import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.hooks import ProjectHooks
-from lakehouse_ml.models import Promotion
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS
+from lakehouse_ml.modelling.card import Promotion
+from lakehouse_ml.modelling.metrics import METRICS
 from lakehouse_ml.tables import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
 

@@ -24,8 +24,8 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.model_files import REMEDY, digest, download
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import RegistryError, chain, first_line
-from lakehouse_ml.estimators.base import library
-from lakehouse_ml.models import Candidate, Model, ModelCard, Promotion, Standing
+from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, Promotion, Standing
+from lakehouse_ml.modelling.estimators.base import library
 from lakehouse_ml.provenance import current
 
 if TYPE_CHECKING:

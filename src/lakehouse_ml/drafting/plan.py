@@ -365,7 +365,7 @@ def _limits(labelled: Sequence[tuple[str, str]], n_rows: int) -> Limits:
 
 def _salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> int:
     """The first salt whose split leaves both parts enough entities of each class, in like shares."""
-    from lakehouse_ml.pipelines.training.split import is_held_out
+    from lakehouse_ml.modelling.split import is_held_out
 
     pairs = set(rows)
     counts = Counter(dict.fromkeys(sorted(label.counts), 0))

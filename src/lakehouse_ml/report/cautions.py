@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lakehouse_ml.landing import is_simulated
-from lakehouse_ml.pipelines.evaluation.metrics import TITLES
+from lakehouse_ml.modelling.metrics import TITLES
 
 if TYPE_CHECKING:
     import pandas as pd

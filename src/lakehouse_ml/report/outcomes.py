@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
+from lakehouse_ml.modelling.drift import STATUS_WORDS
 from lakehouse_ml.report.page import Grid, Section, Tile, Tone
 
 if TYPE_CHECKING:

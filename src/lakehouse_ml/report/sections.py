@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lakehouse_ml.models import ModelCard, Standing
-from lakehouse_ml.pipelines.evaluation.metrics import TITLES, Economics
-from lakehouse_ml.pipelines.monitoring.drift import STATUS_WORDS
+from lakehouse_ml.modelling.card import ModelCard, Standing
+from lakehouse_ml.modelling.drift import STATUS_WORDS
+from lakehouse_ml.modelling.metrics import TITLES, Economics
 from lakehouse_ml.report import cautions, charts, measured, outcomes
 from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 

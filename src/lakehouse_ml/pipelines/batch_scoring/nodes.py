@@ -13,13 +13,13 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
-from lakehouse_ml.estimators.base import Tell, library, predictors
-from lakehouse_ml.models import Model, ModelCard, Standing
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
-from lakehouse_ml.pipelines.batch_scoring.targets import OF
-from lakehouse_ml.pipelines.evaluation.metrics import Economics
-from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
-from lakehouse_ml.population import population as everybody
+from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
+from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.estimators.base import Tell, library, predictors
+from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
+from lakehouse_ml.modelling.population import population as everybody
+from lakehouse_ml.modelling.targets import OF
 from lakehouse_ml.tables import Batch, Edition, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 

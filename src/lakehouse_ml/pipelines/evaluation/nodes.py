@@ -16,16 +16,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.models import Model, Promotion
-from lakehouse_ml.pipelines.evaluation.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
-from lakehouse_ml.pipelines.evaluation.metrics import (
+from lakehouse_ml.modelling.card import Model, Promotion
+from lakehouse_ml.modelling.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
+from lakehouse_ml.modelling.metrics import (
     METRICS,
     Economics,
     bootstrap_intervals,
     classification_metrics,
     expected_value,
 )
-from lakehouse_ml.pipelines.training.split import held_out, key_order, never_seen
+from lakehouse_ml.modelling.split import held_out, key_order, never_seen
 from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Measures
 

@@ -8,9 +8,9 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from lakehouse_ml.modelling.population import KNOWN_AT, PopulationSpec, states_as_of
 from lakehouse_ml.pipelines.data_quality.nodes import REASONS
 from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE
-from lakehouse_ml.population import KNOWN_AT, PopulationSpec, states_as_of
 from lakehouse_ml.tables import collect
 from lakehouse_ml.use_cases.base import Labels
 

@@ -15,15 +15,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.models import Model, Standing
-from lakehouse_ml.pipelines.batch_scoring.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
-from lakehouse_ml.pipelines.batch_scoring.targets import by_target
+from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
+from lakehouse_ml.modelling.card import Model, Standing
+from lakehouse_ml.modelling.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
+from lakehouse_ml.modelling.gates import newest_verdict
+from lakehouse_ml.modelling.metrics import Economics, classification_metrics
+from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
+from lakehouse_ml.modelling.split import never_seen
+from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
-from lakehouse_ml.pipelines.evaluation.gates import newest_verdict
-from lakehouse_ml.pipelines.evaluation.metrics import Economics, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
-from lakehouse_ml.pipelines.training.split import never_seen
-from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page

@@ -18,16 +18,17 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import TrainingError
-from lakehouse_ml.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
-from lakehouse_ml.models import Candidate, ModelCard
-from lakehouse_ml.pipelines.evaluation.metrics import METRICS, best_threshold, classification_metrics
-from lakehouse_ml.pipelines.monitoring.drift import (
+from lakehouse_ml.modelling.card import Candidate, ModelCard
+from lakehouse_ml.modelling.drift import (
     profile_categorical,
     profile_numeric,
     quantile_edges,
     score_edges,
 )
-from lakehouse_ml.pipelines.training.split import (
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
+from lakehouse_ml.modelling.metrics import METRICS, best_threshold, classification_metrics
+from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
+from lakehouse_ml.modelling.split import (
     HashSplit,
     SplitSpec,
     TimeSplit,
@@ -39,7 +40,6 @@ from lakehouse_ml.pipelines.training.split import (
     part_in_time,
     unseen_from,
 )
-from lakehouse_ml.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
 from lakehouse_ml.tables import collect
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field, model_validator
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.pipelines.evaluation.metrics import (
+from lakehouse_ml.modelling.metrics import (
     METRICS,
     TITLES,
     Floats,

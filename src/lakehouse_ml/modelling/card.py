@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from lakehouse_ml.errors import RegistryError
-from lakehouse_ml.estimators.base import LibraryName, library, predictors
+from lakehouse_ml.modelling.estimators.base import LibraryName, library, predictors
 
 if TYPE_CHECKING:
     import numpy as np

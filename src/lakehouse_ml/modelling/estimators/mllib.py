@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame
 
-    from lakehouse_ml.estimators.base import EstimatorSpec, Tell
-    from lakehouse_ml.models import Candidate, ModelCard
+    from lakehouse_ml.modelling.card import Candidate, ModelCard
+    from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Tell
 
 log = logging.getLogger(__name__)
 

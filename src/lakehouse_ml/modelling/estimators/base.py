@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-    from lakehouse_ml.models import Candidate, ModelCard
+    from lakehouse_ml.modelling.card import Candidate, ModelCard
 
 LibraryName = Literal["sklearn", "mllib"]
 # What is told of a batch of rows, given as Arrow and as pandas has it, the probability of each target, shape (n_rows,
@@ -80,7 +80,7 @@ class Library(Protocol):
 
 def library(name: LibraryName) -> Library:
     """The library of that name; nothing else of it is imported before it is used."""
-    return cast("Library", import_module(f"lakehouse_ml.estimators.{name}"))
+    return cast("Library", import_module(f"lakehouse_ml.modelling.estimators.{name}"))
 
 
 class _Number(NamedTuple):

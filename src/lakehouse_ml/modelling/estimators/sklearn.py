@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml.estimators.base import predictors
+from lakehouse_ml.modelling.estimators.base import predictors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-    from lakehouse_ml.estimators.base import EstimatorSpec, Tell
-    from lakehouse_ml.models import Candidate, ModelCard
+    from lakehouse_ml.modelling.card import Candidate, ModelCard
+    from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Tell
 
 FLAVOR = "mlflow.sklearn"
 ENGINES = ("sail", "spark", "connect", "databricks")

@@ -10,11 +10,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.population import newest_day
+from lakehouse_ml.modelling.population import newest_day
 from lakehouse_ml.tables import Edition, collect
 
 if TYPE_CHECKING:
-    from lakehouse_ml.pipelines.evaluation.metrics import Economics
+    from lakehouse_ml.modelling.metrics import Economics
 
 
 class ScoringSpec(Spec):

@@ -1,0 +1,1 @@
+"""What decides about models, pure: estimators, splits, metrics, gates, drift and who belongs to a day."""
