@@ -152,7 +152,7 @@ clean: ## remove environment and caches (the lake in data/ stays)
 	@echo "Setting up: packages" >&2
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --require-hashes -r requirements/run.lock
 	@VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e .
-	@.venv/bin/python -m lakehouse_ml.tracking_store
+	@.venv/bin/python -m lakehouse_ml.registry.tracking_store
 	@touch $@
 
 .venv/dev: .venv/run requirements/dev.lock
@@ -173,7 +173,7 @@ clean: ## remove environment and caches (the lake in data/ stays)
 		{ echo "Databricks Connect needs Python 3.12: name one, make connect PYTHON312=<path>." >&2; exit 1; }
 	@VIRTUAL_ENV=.connect $(UV) pip install -q --require-hashes -r requirements/connect.lock
 	@VIRTUAL_ENV=.connect $(UV) pip install -q --no-deps -e .
-	@.connect/bin/python -m lakehouse_ml.tracking_store
+	@.connect/bin/python -m lakehouse_ml.registry.tracking_store
 	@touch $@
 
 .PHONY: $(TARGETS)

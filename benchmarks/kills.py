@@ -32,7 +32,7 @@ from deltalake import DeltaTable
 from measuring.processes import kedro
 from measuring.tables import markdown
 
-from lakehouse_ml import delta
+from lakehouse_ml.storage.delta import reading
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -251,7 +251,7 @@ def unused_files(lake: Path) -> int:
 
 
 def _rows(folder: Path) -> list[str]:
-    stored = delta.rows(DeltaTable(str(folder))).read_all()
+    stored = reading.rows(DeltaTable(str(folder))).read_all()
     kept: Any = stored.drop_columns([name for name in stored.column_names if name in _OF_A_RUN])
     return sorted(map(_text, kept.to_pylist()))
 

@@ -5,6 +5,6 @@ import fsspec
 __version__ = "0.1.0"
 
 # Wherever our code runs, in an engine's workers too, and imported only where such an address is opened.
-fsspec.register_implementation("s3", "lakehouse_ml.object_store.S3Files", clobber=True)
-fsspec.register_implementation("abfss", "lakehouse_ml.object_store.AzureFiles", clobber=True)
-fsspec.register_implementation("gs", "lakehouse_ml.object_store.GoogleFiles", clobber=True)
+fsspec.register_implementation("s3", "lakehouse_ml.storage.object_store.S3Files", clobber=True)
+fsspec.register_implementation("abfss", "lakehouse_ml.storage.object_store.AzureFiles", clobber=True)
+fsspec.register_implementation("gs", "lakehouse_ml.storage.object_store.GoogleFiles", clobber=True)

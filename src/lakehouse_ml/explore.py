@@ -91,7 +91,7 @@ def sql(query: str, **values: Any) -> pd.DataFrame:
         values: By name.
     """
     from lakehouse_ml.engine.sessions import ENGINE
-    from lakehouse_ml.tables import collect
+    from lakehouse_ml.storage.writes import collect
 
     return collect(ENGINE.session().sql(query, args=values))
 

@@ -18,11 +18,12 @@ import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
-from lakehouse_ml import commands, machine, place
+from lakehouse_ml import commands, place
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError, TableError
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.storage.retry import with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ class ProjectHooks:
         _check_volumes(pipeline, catalog)
         computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
         if not run_params.get("only_missing_outputs"):  # then not every node runs
-            machine.asked_again(partial(_check_inputs, pipeline, catalog, self._overrides(run_params)))
+            with_retries(partial(_check_inputs, pipeline, catalog, self._overrides(run_params)))
         result = yield
         self._tag(run_params, pipeline, catalog, computes)
         return result
@@ -95,7 +96,8 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
-        from lakehouse_ml import mlflow_pages, provenance, tracking
+        from lakehouse_ml import mlflow_pages, tracking
+        from lakehouse_ml.storage import provenance
 
         self._catalog, self._seconds, self._run_id = catalog, {}, None
         searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
@@ -179,7 +181,7 @@ class ProjectHooks:
             job_run.confirm(self._job_run, self._run_id)
         total = time.perf_counter() - self._started
         overrides = self._overrides(run_params)
-        text = machine.asked_again(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **overrides))
+        text = with_retries(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **overrides))
         click.echo(text, color=_coloured())
         self._started = time.perf_counter()
 

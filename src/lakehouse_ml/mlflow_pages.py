@@ -117,7 +117,7 @@ def _prepare(lake: str, env: str) -> tuple[str, list[str]]:
     import mlflow
     from kedro.framework.project import settings
 
-    from lakehouse_ml import tracking_store
+    from lakehouse_ml.registry import tracking_store
 
     configure()
     session = settings.SESSION_CLASS.create(PROJECT, env=env or None, runtime_params={"lake": lake} if lake else {})

@@ -21,7 +21,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, files, machine, provenance, slices, tracking_store
+from lakehouse_ml import errors, slices
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.datasets.delta_table import DeltaTable
@@ -30,7 +30,12 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
-from lakehouse_ml.provenance import Provenance, Recorded, Tokened
+from lakehouse_ml.registry import tracking_store
+from lakehouse_ml.runs.failures import explain
+from lakehouse_ml.storage import files, provenance
+from lakehouse_ml.storage.lock import check_path, lake_lock
+from lakehouse_ml.storage.provenance import Provenance, Recorded, Tokened
+from lakehouse_ml.storage.retry import with_retries
 from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
@@ -75,7 +80,7 @@ class UpToDateRunner(SequentialRunner):
         loads = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
         for number, node in enumerate(pipeline.nodes, 1):
             task = Task(node, catalog, self._is_async, hook_manager, run_id)
-            machine.asked_again(partial(self._do, task, f"[{number:2d}/{len(pipeline.nodes)}] {node.name}", catalog))
+            with_retries(partial(self._do, task, f"[{number:2d}/{len(pipeline.nodes)}] {node.name}", catalog))
             self._release_datasets(node, catalog, loads, pipeline)
 
     def _do(self, task: Task, progress: str, catalog: CatalogProtocol[Any, Any]) -> None:
@@ -197,7 +202,7 @@ class ProjectSession(KedroSession):
             lake = self._lake(loader)
             slices.check_selection(given, pipelines["__default__"])
             if not {"data_ingestion", "__default__"}.intersection(given.get("pipeline_names") or ["__default__"]):
-                machine.asked_again(self.check_lake)
+                with_retries(self.check_lake)
             if not any(given.get(name) for name in slices.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
                 given["namespaces"] = slices.with_data(loader["catalog"], USE_CASES)
             with self._holding(lake, loader):
@@ -209,7 +214,7 @@ class ProjectSession(KedroSession):
             raise Stopped("Stopped. Run again to go on where it was.") from None
         except Exception as error:
             _end_runs("FAILED", outer)
-            told = _sentence(error, conf) or machine.explain(error, lake) or _configuration(error)
+            told = _sentence(error, conf) or explain(error, lake) or _configuration(error)
             if told is None:
                 raise
             raise click.ClickException(str(told)) from error
@@ -233,7 +238,7 @@ class ProjectSession(KedroSession):
                 catalog: Any = self.load_context().catalog
                 yield catalog
         except Exception as error:
-            told = _sentence(error, conf) or machine.explain(error, lake)
+            told = _sentence(error, conf) or explain(error, lake)
             if told is None or told is error:
                 raise
             raise errors.LakehouseError(str(told)) from error
@@ -267,7 +272,7 @@ class ProjectSession(KedroSession):
 
         In a catalog the tables' own commits decide.
         """
-        lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else machine.held(lake)
+        lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else lake_lock(lake)
         with lock, temporary_files.run_folder():
             store, experiment = _tracking(loader)
             tracking_store.create(store)
@@ -349,7 +354,7 @@ class ProjectSession(KedroSession):
         """Raises a sentence where a lake can't be, where conf isn't, or where it has no folder of the environment."""
         runtime = self.store.get("runtime_params") or {}
         redirects.check_addresses("--params", runtime)
-        machine.check_path(str(runtime.get("lake") or ""))
+        check_path(str(runtime.get("lake") or ""))
         landing = str(runtime.get("landing") or "")
         if not errors.is_utf8(landing):
             raise errors.LandingError(
@@ -404,7 +409,7 @@ def _follow_move(lake: str, loader: AbstractConfigLoader) -> None:
     if not former:
         return
     try:
-        with machine.held(lake):
+        with lake_lock(lake):
             tracking_store.relocate(store, experiment)
     except errors.BusyError:  # the run that has the lake relocates it
         return

@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.modelling.card import Candidate, Promotion
 from lakehouse_ml.modelling.metrics import METRICS
-from lakehouse_ml.provenance import current
+from lakehouse_ml.storage.provenance import current
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from lakehouse_ml import files, provenance
 from lakehouse_ml.datasets import recorded_file
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.recorded_file import RecordedFile
 from lakehouse_ml.errors import LakehouseError, is_utf8
 from lakehouse_ml.modelling.population import newest_day
-from lakehouse_ml.provenance import Provenance
-from lakehouse_ml.tables import Batch, collect
+from lakehouse_ml.storage import files, provenance
+from lakehouse_ml.storage.provenance import Provenance
+from lakehouse_ml.storage.writes import Batch, collect
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog

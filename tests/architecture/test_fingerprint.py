@@ -8,7 +8,7 @@ import grimp
 import pytest
 
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.provenance import sources
+from lakehouse_ml.storage.provenance import sources
 
 # Messages, and the list of use cases, of which a node gets its own alone.
 MAKES_NO_RESULT = {"lakehouse_ml.errors", "lakehouse_ml.use_cases"}
@@ -45,7 +45,7 @@ def test_the_fingerprint_of_the_search_covers_all_but_what_reaches_it_through_it
 
     seen = set(imported("lakehouse_ml.pipelines.training.nodes", parts))
 
-    assert {name for name in seen if not covers(parts, name)} <= {*MAKES_NO_RESULT, "lakehouse_ml.tables"}
+    assert {name for name in seen if not covers(parts, name)} <= {*MAKES_NO_RESULT, "lakehouse_ml.storage.writes"}
 
 
 def test_an_import_that_is_not_covered_is_found() -> None:

@@ -21,9 +21,9 @@ import pytest
 import skops.io
 from deltalake import DeltaTable
 
-from lakehouse_ml import machine
 from lakehouse_ml.datasets.delta_table import DeltaTable as TableFile
-from lakehouse_ml.datasets.model_files import REMEDY, digest
+from lakehouse_ml.registry.artefact import REMEDY, digest
+from lakehouse_ml.storage.lock import check_path
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from warm import warm
 
@@ -672,7 +672,7 @@ def test_the_folder_that_a_run_starts_in_is_no_part_of_a_lake_that_lies_elsewher
     """A table's schema, a Volume, and a folder that is meant from the project."""
     (tmp_path / "a~b").mkdir()
     monkeypatch.chdir(tmp_path / "a~b")
-    machine.check_path(lake)
+    check_path(lake)
 
 
 def test_any_other_letter_may_stand_in_the_path_of_a_lake_and_nothing_lies_beside_it(

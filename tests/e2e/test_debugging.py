@@ -17,7 +17,7 @@ CONNECT = PROJECT / ".connect" / "bin" / "python"
 STAGES = "data_ingestion,data_quality,feature_engineering"
 # A node called on one file as if it were new, stopped in before its frame is made, and in what reads the file.
 CALL = """
-from lakehouse_ml.datasets.committers.spark import _arrow
+from lakehouse_ml.storage.delta.spark import _arrow
 from lakehouse_ml.explore import catalog, debugger, node, without_workers
 
 parse_files, given = node(catalog(env="connect"), "churn.data_ingestion.parse_customers")

@@ -23,13 +23,13 @@ import pyarrow.dataset as pads
 import pytest
 from kedro.io import DatasetError
 
-from lakehouse_ml.datasets.committers import Layout, Write, storable
-from lakehouse_ml.datasets.committers.delta_rs import Committer, stream
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, find
-from lakehouse_ml.provenance import Provenance, recording
-from lakehouse_ml.tables import Batch, Once
+from lakehouse_ml.storage.delta.delta_rs import Committer, stream
+from lakehouse_ml.storage.delta.writers import Layout, Write, storable
+from lakehouse_ml.storage.provenance import Provenance, recording
+from lakehouse_ml.storage.writes import Batch, Once
 from lakehouse_ml.use_cases.base import Column, Table
 
 Row = tuple[str | None, int | None, float | None]

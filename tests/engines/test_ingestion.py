@@ -25,7 +25,6 @@ from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import Format, LandingFiles
 from lakehouse_ml.errors import LandingError, TableError, find
-from lakehouse_ml.landing import Landing
 from lakehouse_ml.pipelines.data_ingestion.nodes import (
     IngestionSpec,
     keep_rows,
@@ -37,6 +36,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
 )
 from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
 from lakehouse_ml.session import UpToDateRunner
+from lakehouse_ml.storage.landing import Landing
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
 from lakehouse_ml.use_cases.columns import AUDIT, LINES

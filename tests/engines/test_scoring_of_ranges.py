@@ -25,8 +25,8 @@ from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
-from lakehouse_ml.provenance import Provenance, recording
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.storage.provenance import Provenance, recording
+from lakehouse_ml.storage.writes import Batch
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import score_actions, score_machines
 
 KEY = ("machine_id", "predicted_at")

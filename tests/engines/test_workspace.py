@@ -149,7 +149,7 @@ print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.
 def test_its_client_takes_rows_of_pandas_to_a_table_and_no_rows_too(server: str) -> None:
     code = f"""
 import pandas as pd
-from lakehouse_ml.datasets.committers.spark import Committer
+from lakehouse_ml.storage.delta.spark import Committer
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="connect", compute="{server}"))

@@ -20,9 +20,10 @@ from lakehouse_ml.datasets.html_page import HtmlPage
 from lakehouse_ml.datasets.json_file import JsonFile
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.machine import asked_again, explain
 from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec, parse_files
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.runs.failures import explain
+from lakehouse_ml.storage.retry import with_retries
+from lakehouse_ml.storage.writes import Batch
 from lakehouse_ml.use_cases.churn import contracts
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
@@ -205,11 +206,11 @@ def test_work_is_done_again_where_the_store_broke_off_and_not_where_it_refused()
         return work
 
     done: list[int] = []
-    assert asked_again(fail_with("Generic S3 error: response body error")) == 2
+    assert with_retries(fail_with("Generic S3 error: response body error")) == 2
     for refusal in ("Generic S3 error: 403 Forbidden", "Generic S3 error: NoSuchBucket", "a mistake of ours"):
         done.clear()
         with pytest.raises(OSError, match=refusal):
-            asked_again(fail_with(refusal))
+            with_retries(fail_with(refusal))
         assert done == [1]
 
 

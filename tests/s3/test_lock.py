@@ -16,8 +16,8 @@ from lakehouse_ml.errors import BusyError
 obstore = pytest.importorskip("obstore")
 _HOLD = """
 import sys, time
-from lakehouse_ml import object_store
-with object_store.held(sys.argv[1], beat=0.3, patience=2):
+from lakehouse_ml.storage import object_store
+with object_store.lake_lock(sys.argv[1], beat=0.3, patience=2):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -42,9 +42,9 @@ def holder(lake: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def held(lake: str, **how: float) -> object:
-    from lakehouse_ml import object_store
+    from lakehouse_ml.storage import object_store
 
-    return object_store.held(lake, **{"beat": 0.3, "patience": 2, **how})
+    return object_store.lake_lock(lake, **{"beat": 0.3, "patience": 2, **how})
 
 
 def there(lake: str) -> bool:

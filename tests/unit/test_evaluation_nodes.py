@@ -25,7 +25,7 @@ from lakehouse_ml.modelling.metrics import (
 )
 from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
-from lakehouse_ml.provenance import Provenance, recording
+from lakehouse_ml.storage.provenance import Provenance, recording
 
 KEY = ("customer_id", "snapshot_on")
 CLOCK = datetime(2025, 1, 31, 6, 0, tzinfo=UTC)
@@ -354,7 +354,7 @@ def test_too_few_rows_are_a_refusal(rows: Any) -> None:
 
 
 def test_rows_that_can_not_be_read_say_nothing_of_a_model_and_leave_no_verdict(spark: Any, tmp_path: Path) -> None:
-    from lakehouse_ml.tables import collect
+    from lakehouse_ml.storage.writes import collect
 
     table = DeltaTable(filepath=str(tmp_path / "rows"))
     table.save(pd.DataFrame({"customer_id": ["a"], "snapshot_on": [CLOCK.date()], "label": [1]}))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError
-from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
+from lakehouse_ml.storage.landing import Landing, LandingFile, Selection, check_content, select
 
 FOLDER = "/data/drop"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import machine
 from lakehouse_ml.engine import temporary_files
+from lakehouse_ml.storage.lock import lake_lock
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_the_next_run_on_a_lake_removes_what_a_killed_one_left(temporary: Path, 
     lake = tmp_path / "lake"
     code = (
         "import os, signal, tempfile\n"
-        "from lakehouse_ml import machine; from lakehouse_ml.engine import temporary_files\n"
+        "from lakehouse_ml.storage.lock import lake_lock; from lakehouse_ml.engine import temporary_files\n"
         f"tempfile.tempdir = {str(temporary)!r}\n"
-        f"with machine.held({str(lake)!r}), temporary_files.run_folder():\n"
+        f"with lake_lock({str(lake)!r}), temporary_files.run_folder():\n"
         "    tempfile.mkdtemp()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -109,5 +109,5 @@ def test_the_next_run_on_a_lake_removes_what_a_killed_one_left(temporary: Path, 
     assert killed.returncode == -signal.SIGKILL
     assert len(list(temporary.iterdir())) == 1
 
-    with machine.held(str(lake)):
+    with lake_lock(str(lake)):
         assert list(temporary.iterdir()) == []

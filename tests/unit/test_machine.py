@@ -17,11 +17,12 @@ import pytest
 from deltalake.exceptions import DeltaError
 from kedro.io import DatasetError
 
-from lakehouse_ml import machine
-from lakehouse_ml.datasets.committers import delta_rs
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LakehouseError, find
+from lakehouse_ml.runs.failures import explain
+from lakehouse_ml.storage.delta import delta_rs
+from lakehouse_ml.storage.lock import lake_lock
 
 FULL = "Failed to parse parquet: External: Unable to copy data to file: No space left on device (os error 28)"
 
@@ -37,7 +38,7 @@ def test_a_disk_that_fills_up_while_a_table_is_written_is_told_as_full(
     with pytest.raises(DatasetError) as failed:
         table.save(pd.DataFrame({"a": [1]}))
     assert find(failed.value) is None
-    told = machine.explain(failed.value, str(tmp_path))
+    told = explain(failed.value, str(tmp_path))
     assert told is not None
     assert told.startswith(f"The disk is full: {tmp_path}/01_raw/churn/raw_customers could not be written.")
 
@@ -81,9 +82,9 @@ def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> No
 
 def test_a_name_that_is_too_long_for_the_disk_is_a_sentence(tmp_path: Path) -> None:
     lake = str(tmp_path / ("x" * 300))
-    with pytest.raises(OSError, match="too long") as failed, machine.held(lake):
+    with pytest.raises(OSError, match="too long") as failed, lake_lock(lake):
         pass
-    told = machine.explain(failed.value, lake)
+    told = explain(failed.value, lake)
     assert told == (
         f"{lake} is longer than a path may be on this disk. Name another folder: LAKE=<folder>, or LANDING=<folder>."
     )

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.pipelines.data_ingestion.parsing import (
+from lakehouse_ml.storage.parsing import (
     header_faults,
     read_head,
     read_header,
@@ -267,7 +267,7 @@ def test_as_many_records_come_out_as_the_reader_counted(tmp_path: Path, lines: s
 
 
 def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakehouse_ml.pipelines.data_ingestion import parsing
+    from lakehouse_ml.storage import parsing
 
     kept = parsing._record_batch
     monkeypatch.setattr(

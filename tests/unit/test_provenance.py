@@ -12,7 +12,7 @@ import pytest
 
 from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.provenance import (
+from lakehouse_ml.storage.provenance import (
     PACKAGE,
     Provenance,
     Recorded,

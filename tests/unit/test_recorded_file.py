@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from lakehouse_ml import provenance
 from lakehouse_ml.datasets import recorded_file
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.datasets.html_page import HtmlPage
 from lakehouse_ml.datasets.json_file import JsonFile
 from lakehouse_ml.datasets.recorded_file import RecordedFile
-from lakehouse_ml.provenance import Provenance
-from lakehouse_ml.tables import Edition
+from lakehouse_ml.storage import provenance
+from lakehouse_ml.storage.provenance import Provenance
+from lakehouse_ml.storage.writes import Edition
 
 
 def save(file: RecordedFile, content: Any, fingerprint: str) -> None:

@@ -23,10 +23,8 @@ import pytest
 import yaml
 from kedro.io import DatasetError
 
-from lakehouse_ml import tracking_store
 from lakehouse_ml.datasets import registered_model
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.datasets.model_files import REMEDY, digest
 from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
@@ -35,7 +33,9 @@ from lakehouse_ml.modelling.card import Candidate, ModelCard, Promotion
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 from lakehouse_ml.modelling.estimators.base import predictors as as_given
-from lakehouse_ml.provenance import Provenance, recording
+from lakehouse_ml.registry import tracking_store
+from lakehouse_ml.registry.artefact import REMEDY, digest
+from lakehouse_ml.storage.provenance import Provenance, recording
 
 pytestmark = pytest.mark.usefixtures("chosen")
 

@@ -22,12 +22,12 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from kedro_datasets.pandas import CSVDataset
 
-from lakehouse_ml import provenance
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.session import UpToDateRunner
-from lakehouse_ml.tables import Batch, Edition
+from lakehouse_ml.storage import provenance
+from lakehouse_ml.storage.writes import Batch, Edition
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -137,11 +137,11 @@ def test_changed_code_is_run_again(folder: Path) -> None:
         sys.path.insert(0, {str(folder)!r})
         sys.path.append({str(Path(__file__).parent)!r})
         from test_session import run
-        from lakehouse_ml import provenance
+        from lakehouse_ml.storage import provenance
         folder = Path({str(folder)!r})
         assert provenance.__file__.startswith(str(folder))
         for edit in ("", "", "# a comment"):
-            with (folder / "lakehouse_ml" / "landing.py").open("a") as source:
+            with (folder / "lakehouse_ml" / "storage/landing.py").open("a") as source:
                 source.write(edit)
             provenance._hash.cache_clear()
             print(sorted(run(folder).seconds))

@@ -20,7 +20,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.modelling.card import Standing
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.storage.writes import Batch
 
 WHOLE_LIFE = """
 

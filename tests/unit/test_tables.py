@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse_ml.tables import Batch, Once, rows_of
+from lakehouse_ml.storage.writes import Batch, Once, rows_of
 from lakehouse_ml.use_cases.churn.contracts import feature_customers
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import feature_machines
 

@@ -29,7 +29,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.modelling.card import Promotion
 from lakehouse_ml.modelling.metrics import METRICS
-from lakehouse_ml.tables import Edition
+from lakehouse_ml.storage.writes import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
 
 # MLflow hooks into the import of scikit-learn by an old protocol.

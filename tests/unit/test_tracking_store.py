@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import tracking_store
 from lakehouse_ml.errors import ConfError
-from lakehouse_ml.tracking_store import Experiment
+from lakehouse_ml.registry import tracking_store
+from lakehouse_ml.registry.tracking_store import Experiment
 
 # Creates a store as MLflow does, and dies after so many of its migrations.
 DIE = """
@@ -282,7 +282,7 @@ def test_a_relocation_that_fails_half_way_leaves_every_address_as_it_was(lake: P
 def test_a_process_that_is_killed_within_a_relocation_leaves_it_to_the_next(lake: Path, tmp_path: Path) -> None:
     moved = lake.rename(tmp_path / "second")
     code = (
-        "import os, signal, sys\nfrom lakehouse_ml import tracking_store\n"
+        "import os, signal, sys\nfrom lakehouse_ml.registry import tracking_store\n"
         "tracking_store._moved_source = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "tracking_store.relocate(sys.argv[1], tracking_store.Experiment('lakehouse-ml', sys.argv[2]))"
     )

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from kedro.io import AbstractDataset
 from pydantic import validate_call
 
-from lakehouse_ml.datasets import committers
-from lakehouse_ml.datasets.committers import Committer, Layout, Log, Snapshot, Write, delta_rs, spark, storable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError
-from lakehouse_ml.provenance import current
-from lakehouse_ml.tables import Batch, Once, collect, shown
+from lakehouse_ml.storage.delta import delta_rs, spark, writers
+from lakehouse_ml.storage.delta.writers import Committer, Layout, Log, Snapshot, Write, storable
+from lakehouse_ml.storage.provenance import current
+from lakehouse_ml.storage.writes import Batch, Once, collect, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -457,7 +457,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         found = self._log.snapshot(self._at_version if self._at_time is None else self._version_at(self._at_time))
         unknown = found.features - _KNOWN
         if unknown and not self._by_spark:
-            raise committers.misread(self._path, ", ".join(sorted(unknown)))
+            raise writers.misread(self._path, ", ".join(sorted(unknown)))
         return found
 
     def _version_at(self, time: datetime) -> int:
@@ -471,7 +471,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         )
 
     def _how(
-        self, mode: Mode, rows: committers.Rows,
+        self, mode: Mode, rows: writers.Rows,
         told: Mapping[str, Any] | None = None, **given: Any,
     ) -> Write:  # fmt: skip
         """How rows go in: as they are into a new table or in place of all, else with the table's columns and types.

@@ -12,14 +12,14 @@ from typing import Any, Literal, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import validate_call
 
-from lakehouse_ml import files
 from lakehouse_ml.config import locations
 from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LandingError, is_utf8
-from lakehouse_ml.landing import Landing, LandingFile
-from lakehouse_ml.tables import shown
+from lakehouse_ml.storage import files
+from lakehouse_ml.storage.landing import Landing, LandingFile
+from lakehouse_ml.storage.writes import shown
 
 Format = Literal["csv", "parquet", "jsonl", "delta"]
 
@@ -176,7 +176,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return sorted({path for pattern in self._patterns for path in _matching(fs, root, pattern)})
 
     def _listed_file(self, fs: Any, path: str, name: str) -> LandingFile:
-        from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash
+        from lakehouse_ml.storage.parsing import content_hash
 
         if not is_utf8(path):
             raise LandingError(
@@ -204,7 +204,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
 
     def _with_header(self, file: LandingFile) -> LandingFile:
         # pyarrow is slow to import and not needed while nothing is new.
-        from lakehouse_ml.pipelines.data_ingestion.parsing import read_head
+        from lakehouse_ml.storage.parsing import read_head
 
         header, has_rows = read_head(file.path, self._format, self._delimiter, file.name)
         return LandingFile(file.name, file.path, file.sha256, header, has_rows)

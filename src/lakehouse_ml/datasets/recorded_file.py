@@ -12,10 +12,10 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from lakehouse_ml import files
 from lakehouse_ml.errors import TableError
-from lakehouse_ml.provenance import current
-from lakehouse_ml.tables import EDITION, Edition, shown
+from lakehouse_ml.storage import files
+from lakehouse_ml.storage.provenance import current
+from lakehouse_ml.storage.writes import EDITION, Edition, shown
 
 _STAMP = ".fingerprint"
 

@@ -21,12 +21,12 @@ from pydantic import validate_call
 
 from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.datasets.model_files import REMEDY, digest, download
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import RegistryError, chain, first_line
 from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, Promotion, Standing
 from lakehouse_ml.modelling.estimators.base import library
-from lakehouse_ml.provenance import current
+from lakehouse_ml.registry.artefact import REMEDY, digest, download
+from lakehouse_ml.storage.provenance import current
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -60,7 +60,7 @@ def read_landing_file(path: Path) -> LandingRecords:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from lakehouse_ml.pipelines.data_ingestion.parsing import read_header, read_records, read_sample
+    from lakehouse_ml.storage.parsing import read_header, read_records, read_sample
 
     _check_kind(path)
     read_header(str(path), "csv", ",", path.name)  # refuses what is empty or isn't text

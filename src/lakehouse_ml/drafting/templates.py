@@ -11,8 +11,8 @@ from typing import Any
 
 from lakehouse_ml.drafting.columns import Profile, short
 from lakehouse_ml.drafting.plan import HOLDOUT_SHARE, ROW_ID, DraftPlan
-from lakehouse_ml.sql import string_literal
 from lakehouse_ml.use_cases.formats import Format, NumberFormat
+from lakehouse_ml.use_cases.sql import string_literal
 
 _MOST_GROUPS = 10
 _WIDTH = 120

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.modelling.population import newest_day
-from lakehouse_ml.tables import Edition, collect
+from lakehouse_ml.storage.writes import Edition, collect
 
 if TYPE_CHECKING:
     from lakehouse_ml.modelling.metrics import Economics

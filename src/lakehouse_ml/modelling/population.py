@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.tables import collect
+from lakehouse_ml.storage.writes import collect
 
 # Day from which on a label was known (00:00 UTC).
 KNOWN_AT = "known_at"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.landing import is_simulated
 from lakehouse_ml.modelling.metrics import TITLES
+from lakehouse_ml.storage.landing import is_simulated
 
 if TYPE_CHECKING:
     import pandas as pd

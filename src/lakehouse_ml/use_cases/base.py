@@ -9,7 +9,7 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakehouse_ml.errors import ContractError
-from lakehouse_ml.tables import rows_of
+from lakehouse_ml.storage.writes import rows_of
 from lakehouse_ml.use_cases.formats import Format
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from lakehouse_ml.sql import string_literal
+from lakehouse_ml.use_cases.sql import string_literal
 
 # Signs that a pattern takes literally within brackets, on every engine and in Python.
 _UNIT_SIGNS = "%‰°"

@@ -20,7 +20,7 @@ from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
 from lakehouse_ml.modelling.population import population as everybody
 from lakehouse_ml.modelling.targets import OF
-from lakehouse_ml.tables import Batch, Edition, collect
+from lakehouse_ml.storage.writes import Batch, Edition, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
 if TYPE_CHECKING:

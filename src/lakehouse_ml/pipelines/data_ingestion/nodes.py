@@ -15,12 +15,12 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import LandingError, TableError, refusal, shell_word
-from lakehouse_ml.landing import Landing, LandingFile, Selection, check_content, select
-from lakehouse_ml.pipelines.data_ingestion.parsing import content_hash, header_faults, other_delimiter, read_records
-from lakehouse_ml.sql import string_literal
-from lakehouse_ml.tables import Batch, collect
+from lakehouse_ml.storage.landing import Landing, LandingFile, Selection, check_content, select
+from lakehouse_ml.storage.parsing import content_hash, header_faults, other_delimiter, read_records
+from lakehouse_ml.storage.writes import Batch, collect
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
+from lakehouse_ml.use_cases.sql import string_literal
 
 if TYPE_CHECKING:
     import pyarrow as pa

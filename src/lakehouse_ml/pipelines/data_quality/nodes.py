@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.pipelines.data_quality.checks import REPEATED, broken_by
 from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, GapRule, KeyRule, QualitySpec, Rule, outcome
-from lakehouse_ml.tables import collect
+from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Table
 
 REASONS = "quarantine_reasons"

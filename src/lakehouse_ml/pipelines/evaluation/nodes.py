@@ -26,7 +26,7 @@ from lakehouse_ml.modelling.metrics import (
     expected_value,
 )
 from lakehouse_ml.modelling.split import held_out, key_order, never_seen
-from lakehouse_ml.tables import collect
+from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Measures
 
 log = logging.getLogger(__name__)

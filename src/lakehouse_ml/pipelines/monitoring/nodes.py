@@ -27,7 +27,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
 from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
-from lakehouse_ml.tables import Batch, Edition, collect
+from lakehouse_ml.storage.writes import Batch, Edition, collect
 from lakehouse_ml.use_cases.base import UseCase
 
 SCORE = "score"

@@ -40,7 +40,7 @@ from lakehouse_ml.modelling.split import (
     part_in_time,
     unseen_from,
 )
-from lakehouse_ml.tables import collect
+from lakehouse_ml.storage.writes import collect
 
 log = logging.getLogger(__name__)
 

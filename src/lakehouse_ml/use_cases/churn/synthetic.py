@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse_ml.files import complete
+from lakehouse_ml.storage.files import complete
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.str_]

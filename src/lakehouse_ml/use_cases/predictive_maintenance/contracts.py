@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lakehouse_ml.tables import rows_of
+from lakehouse_ml.storage.writes import rows_of
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
 

@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import ContractError, TableError
-from lakehouse_ml.tables import collect
+from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.predictive_maintenance.spec import MaintenanceSpec
 
 HOUR = 3_600_000_000

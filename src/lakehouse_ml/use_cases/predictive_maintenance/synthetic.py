@@ -68,7 +68,7 @@ from numpy.typing import NDArray
 
 from lakehouse_ml import __version__
 from lakehouse_ml.errors import LakehouseError, LandingError
-from lakehouse_ml.files import complete
+from lakehouse_ml.storage.files import complete
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import SENSORS
 
 Floats = NDArray[np.float64]

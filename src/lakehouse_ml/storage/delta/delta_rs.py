@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml import delta, files, machine
-from lakehouse_ml.datasets import committers
-from lakehouse_ml.datasets.committers import SAYS, Commit, Layout, Snapshot, Write
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, first_line
+from lakehouse_ml.storage import files
+from lakehouse_ml.storage.delta import reading, writers
+from lakehouse_ml.storage.delta.writers import SAYS, Commit, Layout, Snapshot, Write
+from lakehouse_ml.storage.failures import is_disk_failure, is_disk_full, is_store_failure, temporary_folder_full_error
+from lakehouse_ml.storage.retry import with_retries
 
 if TYPE_CHECKING:
     import deltalake
@@ -33,9 +35,9 @@ class Log:
         import deltalake
 
         try:
-            return machine.asked_again(lambda: bool(deltalake.DeltaTable.is_deltatable(self._path)))
+            return with_retries(lambda: bool(deltalake.DeltaTable.is_deltatable(self._path)))
         except Exception as error:
-            if machine.is_the_stores(error):
+            if is_store_failure(error):
                 raise
             raise TableError(f"There can be no table at {self._path}: {first_line(error)}") from error
 
@@ -47,14 +49,14 @@ class Log:
         if metadata.configuration.get("delta.columnMapping.mode", "none") != "none" and not features:
             features = {"column mapping"}
         return Snapshot(
-            table.version(), str(metadata.id), delta.schema(table), frozenset(features), metadata.configuration,
+            table.version(), str(metadata.id), reading.schema(table), frozenset(features), metadata.configuration,
             metadata.description or "",
         )  # fmt: skip
 
     def commits(self, most: int) -> list[Commit]:
         """The last so many, newest first."""
         with self._read():
-            found = machine.asked_again(lambda: self._opened().history(most))
+            found = with_retries(lambda: self._opened().history(most))
         return [
             Commit(
                 commit["version"], datetime.fromtimestamp(commit["timestamp"] / 1000, UTC),
@@ -66,12 +68,12 @@ class Log:
     def rows(self, version: int | None, limit: int | None = None) -> pa.Table:
         """Rows of a version, in memory."""
         with self._read():
-            return machine.asked_again(lambda: delta.rows(self._opened(version), limit=limit).read_all())
+            return with_retries(lambda: reading.rows(self._opened(version), limit=limit).read_all())
 
     def count(self, version: int | None, column: str, value: str) -> int:
         """How many rows have a text in a column."""
         with self._read():
-            return machine.asked_again(lambda: delta.count(self._opened(version), column, value))
+            return with_retries(lambda: reading.count(self._opened(version), column, value))
 
     def appended(self, writer: str) -> int | None:
         """The number of what a writer appended last."""
@@ -80,7 +82,7 @@ class Log:
     def opened(self, version: int | None = None) -> deltalake.DeltaTable:
         """The table as delta-rs knows it."""
         with self._read():
-            return machine.asked_again(lambda: self._opened(version))
+            return with_retries(lambda: self._opened(version))
 
     def _opened(self, version: int | None = None) -> deltalake.DeltaTable:
         import deltalake
@@ -99,11 +101,11 @@ class Log:
         except TableError:
             raise
         except Exception as error:
-            if machine.is_the_stores(error):
+            if is_store_failure(error):
                 raise
             why = re.split(r"[:,] (?=ParsedLogPath|Object at)|\n", str(error).strip())[0]
             why = re.sub(r"^((External|Kernel|Parquet) error: )+", "", why)
-            raise committers.damaged(self._path, why) from error
+            raise writers.damaged(self._path, why) from error
 
 
 class Committer:
@@ -127,8 +129,8 @@ class Committer:
             try:
                 staged = ENGINE.stage(data, Path(folder))
             except Exception as error:
-                if machine.is_full(error):
-                    raise machine.full_temporary_folder() from error
+                if is_disk_full(error):
+                    raise temporary_folder_full_error() from error
                 raise
             yield staged
 
@@ -210,7 +212,7 @@ class Committer:
         inside = pc.field(how.batch.column).cast(pa.string()).isin(pa.array(how.batch.values, pa.string()))
         strangers = rows.count_rows(filter=~inside)
         if strangers:
-            raise committers.outside(strangers, how.batch, self._path)
+            raise writers.outside(strangers, how.batch, self._path)
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -219,13 +221,13 @@ class Committer:
         try:
             yield
         except CommitFailedError as error:
-            raise committers.lost_race(self._path, error) from error
+            raise writers.lost_race(self._path, error) from error
         except DeltaError as error:
-            if machine.is_the_stores(error) or machine.is_the_disks(error):
+            if is_store_failure(error) or is_disk_failure(error):
                 raise
             if "failed validation check" in str(error) and self._log.exists():
-                raise committers.violated(self._path, self._log.snapshot(), error) from error
-            raise committers.unwritten(self._path, error) from error
+                raise writers.violated(self._path, self._log.snapshot(), error) from error
+            raise writers.unwritten(self._path, error) from error
 
 
 def _is_whole(path: str) -> bool:

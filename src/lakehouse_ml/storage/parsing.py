@@ -16,8 +16,9 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lakehouse_ml import delta, files
 from lakehouse_ml.errors import LandingError, refusal
+from lakehouse_ml.storage import files
+from lakehouse_ml.storage.delta import reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +54,7 @@ def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[
 
     try:
         if format == "delta":
-            return tuple(delta.schema(_delta(path, None)).names), True
+            return tuple(reading.schema(_delta(path, None)).names), True
         if format == "parquet":
             import pyarrow.parquet as pq
 
@@ -384,7 +385,7 @@ def _typed_records(path: str, format: str, sources: Mapping[str, str], version: 
 
 def _typed_batches(path: str, format: str, columns: list[str], version: str) -> Iterator[pa.RecordBatch]:
     if format == "delta":
-        yield from delta.rows(_delta(path, version), columns)
+        yield from reading.rows(_delta(path, version), columns)
         return
     import pyarrow.parquet as pq
 

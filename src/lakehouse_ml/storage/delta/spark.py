@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml import machine
-from lakehouse_ml.datasets import committers
-from lakehouse_ml.datasets.committers import Commit, Snapshot, Write, storable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, first_line
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.storage.delta import writers
+from lakehouse_ml.storage.delta.writers import Commit, Snapshot, Write, storable
+from lakehouse_ml.storage.failures import is_disk_failure, is_store_failure
+from lakehouse_ml.storage.writes import Batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,19 +101,19 @@ class Log:
         except TableError:
             raise
         except Exception as error:
-            if machine.is_the_stores(error):
+            if is_store_failure(error):
                 raise
             if "DELTA_UNSUPPORTED_FEATURES" in str(error):
-                raise committers.misread(self._address, first_line(error)) from error
+                raise writers.misread(self._address, first_line(error)) from error
             if _NO_CATALOG.search(str(error)):
-                raise committers.nowhere(self._address, first_line(error)) from error
-            raise committers.damaged(self._address, first_line(error)) from error
+                raise writers.nowhere(self._address, first_line(error)) from error
+            raise writers.damaged(self._address, first_line(error)) from error
 
 
 class Committer:
     """Commits to a table under a name, or at a path as `delta.<path>`."""
 
-    def __init__(self, address: str, name: str, log: committers.Log) -> None:
+    def __init__(self, address: str, name: str, log: writers.Log) -> None:
         """Nothing is asked yet."""
         self._address = address
         self._name = name
@@ -213,7 +213,7 @@ class Committer:
         if mine and mine[0] > 0:
             # Somebody made the table after it was looked for: theirs stays.
             self.restore(mine[0] - 1, how.says)
-            raise committers.lost_race(self._address, RuntimeError("the table was made meanwhile"))
+            raise writers.lost_race(self._address, RuntimeError("the table was made meanwhile"))
 
     def _tell(self, comment: str) -> None:
         """Overwriting changes what columns say, and not what the table does."""
@@ -238,19 +238,19 @@ class Committer:
         try:
             yield
         except Exception as error:
-            if machine.is_the_stores(error) or machine.is_the_disks(error):
+            if is_store_failure(error) or is_disk_failure(error):
                 raise
             told = str(error)
             if rows and how and how.batch and (_MISMATCH in told or _STRANGER in told):
                 strangers = rows.frame.where(~_inside(rows.frame, how.batch)).count()
                 if strangers:
-                    raise committers.outside(strangers, how.batch, self._address) from error
+                    raise writers.outside(strangers, how.batch, self._address) from error
             if _VIOLATED.search(told):
-                raise committers.violated(self._address, self._log.snapshot(), error) from error
+                raise writers.violated(self._address, self._log.snapshot(), error) from error
             if _LOST.search(told):
-                raise committers.lost_race(self._address, error) from error
+                raise writers.lost_race(self._address, error) from error
             if "[DELTA_" in told:
-                raise committers.unwritten(self._address, error) from error
+                raise writers.unwritten(self._address, error) from error
             raise
 
 

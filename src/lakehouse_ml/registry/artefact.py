@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lakehouse_ml import tracking_store
 from lakehouse_ml.errors import RegistryError
+from lakehouse_ml.registry import tracking_store
 
 REMEDY = "Restore the lake from a copy, or start a new one from the same files: LAKE=<folder>."
 # Written by MLflow at the top of a version that it downloads; not part of what was registered.

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lakehouse_ml.errors import TableError, first_line
-from lakehouse_ml.tables import Batch
+from lakehouse_ml.storage.writes import Batch
 
 if TYPE_CHECKING:
     import pyarrow as pa

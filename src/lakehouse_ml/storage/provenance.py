@@ -15,16 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 # Begins a fingerprint; those of lakes made before have none, and covered every source of the package.
 SCHEME = "2-"
 
 # How rows are read, computed and stored.
 _EVERY_STAGE = (
-    "config/results.py", "config/spec.py", "datasets", "delta.py", "engine", "files.py", "landing.py",
-    "modelling/population.py", "sql.py", "tables.py", "use_cases/base.py", "use_cases/columns.py",
-    "use_cases/formats.py",
+    "config/results.py", "config/spec.py", "datasets", "engine", "modelling/population.py", "storage",
+    "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py", "use_cases/sql.py",
 )  # fmt: skip
 # The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
 _SEARCH = (

@@ -23,7 +23,7 @@ from obstore.store import from_url
 
 from lakehouse_ml.engine.temporary_files import remove_leftovers
 from lakehouse_ml.errors import BusyError
-from lakehouse_ml.machine import asked_again
+from lakehouse_ml.storage.retry import with_retries
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class _Lease:
 
 
 @contextmanager
-def held(lake: str, beat: float = _BEAT, patience: float = _PATIENCE) -> Iterator[None]:
+def lake_lock(lake: str, beat: float = _BEAT, patience: float = _PATIENCE) -> Iterator[None]:
     """Have a lake at an address for oneself, by an object that is put on condition and renewed.
 
     No clock is trusted: whoever finds a lock watches it, and takes it over if nobody wrote it meanwhile.
@@ -148,7 +148,7 @@ def held(lake: str, beat: float = _BEAT, patience: float = _PATIENCE) -> Iterato
     retries: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=patience / 2)}
     who = f"process {os.getpid()} of {socket.gethostname()}, {uuid.uuid4().hex[:8]}"
     lease = _Lease(from_url(lake, retry_config=retries), lake, who.encode())
-    asked_again(lambda: lease.take(patience))
+    with_retries(lambda: lease.take(patience))
     done = Event()
     beating = Thread(target=lease.renew, args=(done, beat, patience), daemon=True)
     beating.start()

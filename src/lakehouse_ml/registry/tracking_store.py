@@ -6,7 +6,7 @@ that no later one can open. So the tables are created elsewhere, and the file is
 MLflow stores absolute addresses of artefacts, and makes relative ones absolute. A lake is one folder that may be moved
 or copied: `relocate` rewrites the addresses below its former folder.
 
-    python -m lakehouse_ml.tracking_store   # what `make` runs once: the empty store that new lakes copy
+    python -m lakehouse_ml.registry.tracking_store   # what `make` runs once: the empty store that new lakes copy
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lakehouse_ml.errors import ConfError
-from lakehouse_ml.files import complete
 from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+from lakehouse_ml.storage.files import complete
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The model registry and the tracking store behind it."""

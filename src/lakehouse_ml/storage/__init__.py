@@ -1,0 +1,1 @@
+"""Where data lies: tables, landing files, their provenance, locks and retries."""

@@ -1,0 +1,1 @@
+"""Delta tables: reading, and the writers of both engines."""
