@@ -99,7 +99,7 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
     def of_the_project() -> None:
         from kedro.framework.project import pipelines
 
-        from lakehouse_ml.place import configure
+        from lakehouse_ml.project import configure
 
         configure()
         list(pipelines["__default__"].nodes)

@@ -165,9 +165,9 @@ def _mind(client: socket.socket) -> list[str]:
 def _import_libraries() -> None:
     from importlib import import_module
 
-    from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+    from lakehouse_ml.project import configure_logging
 
-    hide_what_nobody_can_act_on()
+    configure_logging()
     for name in (
         "pandas", "pyarrow.dataset", "kedro.framework.cli", "kedro.framework.session", "kedro.runner",
         "kedro_datasets.pandas", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command",

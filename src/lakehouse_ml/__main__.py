@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from lakehouse_ml import place, quiet
+from lakehouse_ml import project
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run as `kedro run` does; returns on success, and ends the process with a sentence on failure."""
-    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
+    project.configure_logging()  # before Kedro, whose import decides what is logged
     import click
 
     from lakehouse_ml.cli import run
 
-    place.configure()
+    project.configure()
     try:
         run.main(args=list(sys.argv[1:] if argv is None else argv), prog_name=__package__, standalone_mode=False)
     except click.ClickException as error:

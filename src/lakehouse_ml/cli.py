@@ -20,8 +20,7 @@ from kedro.framework.cli.utils import KedroCliError
 
 from lakehouse_ml.arguments import check_named, check_runner, parse_params, read_config
 from lakehouse_ml.errors import LakehouseError, find, printable
-from lakehouse_ml.place import INSTALLED, PROJECT
-from lakehouse_ml.quiet import say_only_the_summary
+from lakehouse_ml.project import INSTALLED, PROJECT, log_only_warnings
 
 if TYPE_CHECKING:
     from lakehouse_ml.session import ProjectSession
@@ -46,7 +45,7 @@ def cli() -> None:
 def _run(*, quiet: bool, **given: Any) -> Any:
     """Run the pipeline; what is up to date is skipped."""
     if quiet:
-        say_only_the_summary()
+        log_only_warnings()
     check_named(given["params"])
     check_runner(given["runner"])
     return click.get_current_context().invoke(kedro_run, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse_ml.errors import shell_word
-from lakehouse_ml.place import INSTALLED
+from lakehouse_ml.project import INSTALLED
 
 
 def run_all(use_case: str, *, landing: str | None = None, lake: str | None = None, env: str | None = None) -> str:

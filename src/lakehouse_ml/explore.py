@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.place import PROJECT, configure
-from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+from lakehouse_ml.project import PROJECT, configure, configure_logging
 
 if TYPE_CHECKING:
     from pdb import Pdb
@@ -44,7 +43,7 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
         LakehouseError: There is no such environment, or no lake in the named folder.
     """
     # Before Kedro, whose own choice of what is logged changes how a notebook shows values.
-    hide_what_nobody_can_act_on()
+    configure_logging()
     from kedro.framework.project import settings
 
     configure()

@@ -13,7 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.place import configure
+from lakehouse_ml.project import configure
 from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
-from lakehouse_ml import commands, place
+from lakehouse_ml import commands, project
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError, TableError
@@ -278,8 +278,8 @@ def run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
 
 def code_version(project_path: str) -> dict[str, str]:
     """Commit of the checkout, or that of the wheel and what it holds: a cluster has no git."""
-    if place.INSTALLED:
-        return {"git_sha": place.built()["git_sha"], "wheel_sha256": place.built()["sha256"]}
+    if project.INSTALLED:
+        return {"git_sha": project.built()["git_sha"], "wheel_sha256": project.built()["sha256"]}
     call = ["git", "-C", project_path, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return {"git_sha": subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()}

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from lakehouse_ml import quiet
+from lakehouse_ml import project
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.place import PROJECT, configure
+from lakehouse_ml.project import PROJECT, configure
 from lakehouse_ml.slices import nearest
 from lakehouse_ml.use_cases import USE_CASES
 
@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
+    project.configure_logging()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import settings
 
     configure()
     if given.quiet:
-        quiet.say_only_the_summary()
+        project.log_only_warnings()
     names = list(NAMES) if given.use_case == "all" else [given.use_case]
     try:
         if not {*names} <= {*NAMES}:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.place import PROJECT, configure
-from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+from lakehouse_ml.project import PROJECT, configure, configure_logging
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With a sentence, where there are no runs to show.
     """
-    hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
+    configure_logging()  # before Kedro, whose import decides what is logged
     import click
 
     parser = argparse.ArgumentParser(prog="make ui", description=main.__doc__)

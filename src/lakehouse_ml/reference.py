@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lakehouse_ml.flow import first_line, registered, write_or_print
-from lakehouse_ml.place import CONF, PROJECT
+from lakehouse_ml.project import CONF, PROJECT
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.base import Table
 

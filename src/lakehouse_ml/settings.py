@@ -5,11 +5,10 @@ from typing import Any
 from lakehouse_ml.config import locations, results
 from lakehouse_ml.config.loader import ReadOnceConfigLoader
 from lakehouse_ml.hooks import ProjectHooks
-from lakehouse_ml.place import CONF, INSTALLED, PROJECT
-from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+from lakehouse_ml.project import CONF, INSTALLED, PROJECT, configure_logging
 from lakehouse_ml.session import ProjectSession
 
-hide_what_nobody_can_act_on()
+configure_logging()
 
 
 def _address(text: str) -> str:

@@ -15,7 +15,7 @@ from lakehouse_ml import commands
 from lakehouse_ml.config import locations
 from lakehouse_ml.errors import printable
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.place import INSTALLED
+from lakehouse_ml.project import INSTALLED
 
 if TYPE_CHECKING:
     import pandas as pd

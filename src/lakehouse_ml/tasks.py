@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml import errors, place, quiet
+from lakehouse_ml import errors, project
 
 if TYPE_CHECKING:
     import click
@@ -42,8 +42,8 @@ def command() -> None:
 def _call(chosen: Callable[[], click.Command]) -> None:
     # What a job logs is read as text: no colours, and no bars that move.
     os.environ |= {"NO_COLOR": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    quiet.hide_what_nobody_can_act_on()  # before Kedro, whose import decides what is logged
-    place.configure()
+    project.configure_logging()  # before Kedro, whose import decides what is logged
+    project.configure()
     try:
         chosen().main(args=sys.argv[1:], prog_name=__package__, standalone_mode=False)
     except SystemExit as error:

@@ -615,9 +615,9 @@ def test_a_mistake_in_what_is_logged_is_told_before_anything_else(tmp_path: Path
         file.write(case.given.split("`")[1] + "\n")
     # The file is looked for beside the package, whichever conf a run is given.
     code = (
-        "from pathlib import Path; from lakehouse_ml import quiet\n"
-        f"quiet.CONF = Path({str(copied)!r})\n"
-        "quiet.hide_what_nobody_can_act_on()\n"
+        "from pathlib import Path; from lakehouse_ml import project\n"
+        f"project.CONF = Path({str(copied)!r})\n"
+        "project.configure_logging()\n"
     )
 
     own = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}

@@ -36,10 +36,10 @@ churn:
 LIVE = """\
 import json, shutil, sqlite3, sys
 from pathlib import Path
-from lakehouse_ml import quiet
-quiet.hide_what_nobody_can_act_on()
+from lakehouse_ml import project
+project.configure_logging()
 from kedro.framework.project import settings
-from lakehouse_ml.place import PROJECT, configure
+from lakehouse_ml.project import PROJECT, configure
 configure()
 steps, landing, lake, conf = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 for step in steps:

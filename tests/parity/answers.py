@@ -38,7 +38,7 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
 from lakehouse_ml.modelling.card import Candidate, Model, Promotion, Standing
-from lakehouse_ml.place import PROJECT
+from lakehouse_ml.project import PROJECT
 from lakehouse_ml.reference import spec_within
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS
 from lakehouse_ml.storage.landing import Landing

@@ -19,7 +19,7 @@ from kedro.framework.cli.project import run as kedro_run
 
 from lakehouse_ml import hooks
 from lakehouse_ml.cli import cli, viz
-from lakehouse_ml.quiet import say_only_the_summary
+from lakehouse_ml.project import log_only_warnings
 from lakehouse_ml.session import _heartbeat
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def test_quiet_silences_progress_and_keeps_what_somebody_must_act_on(
     ours: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours.setLevel(logging.INFO)
-    say_only_the_summary()
+    log_only_warnings()
     logging.getLogger("lakehouse_ml.session").info("[ 1/30] a node")
     logging.getLogger("lakehouse_ml.session").warning("a refusal")
     assert [record.message for record in caplog.records] == ["a refusal"]
@@ -159,7 +159,7 @@ def test_an_address_in_quotes_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_name_splits_or_colours_a_log_line_and_a_librarys_own_line_ends_stay() -> None:
     code = (
-        "import logging, lakehouse_ml.quiet as quiet; quiet.hide_what_nobody_can_act_on(); "
+        "import logging, lakehouse_ml.project as project; project.configure_logging(); "
         "[logging.getLogger(name).warning('%s', 'a\\nb\\x1b[1m') for name in ('lakehouse_ml.x', 'kedro.x')]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import planted
 from lakehouse_ml.cli import run
-from lakehouse_ml.place import PROJECT
+from lakehouse_ml.project import PROJECT
 
 SECRET = planted.plant("params")
 

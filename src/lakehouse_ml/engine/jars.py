@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lakehouse_ml.errors import EngineError
-from lakehouse_ml.place import PROJECT
+from lakehouse_ml.project import PROJECT
 
 FOLDER = PROJECT / ".jars"
 # Delta 4.4 is built for each Spark: the version in the name is Spark's, and it has to be that of pyspark.

@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lakehouse_ml.errors import ConfError
-from lakehouse_ml.quiet import hide_what_nobody_can_act_on
+from lakehouse_ml.project import configure_logging
 from lakehouse_ml.storage.files import complete
 
 log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def _remove_journals(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    hide_what_nobody_can_act_on()
+    configure_logging()
     template().parent.mkdir(parents=True, exist_ok=True)
     with complete(template()) as partial:
         build(partial)

@@ -1,20 +1,44 @@
-"""Keeps from the terminal what libraries say to each other; named as Kedro's `init` entry point, so it comes first."""
+"""Where this project is, a checkout or an installed wheel with conf inside, and what its process logs."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lakehouse_ml.errors import printable
-from lakehouse_ml.place import CONF
 
+_PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (_PACKAGE / "shipped_conf").is_dir()
+# What relative folders are meant from. A wheel has no project folder: there it is the one that the process started in.
+PROJECT = Path.cwd() if INSTALLED else _PACKAGE.parents[1]
+CONF = _PACKAGE / "shipped_conf" if INSTALLED else PROJECT / "conf"
 _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprecated")
+_SHOWN: list[Any] = []
 
 
-def hide_what_nobody_can_act_on() -> None:
+def built() -> dict[str, str]:
+    """What the installed wheel was built of: `git_sha`, and `sha256` of its contents. Nothing in a checkout."""
+    told: dict[str, str] = json.loads((_PACKAGE / "build.json").read_text(encoding="utf-8")) if INSTALLED else {}
+    return told
+
+
+def configure() -> None:
+    """Tell Kedro in this process which project it works for."""
+    from kedro.framework.project import configure_project
+    from kedro.framework.startup import bootstrap_project
+
+    if INSTALLED:
+        configure_project(_PACKAGE.name)
+    else:
+        bootstrap_project(PROJECT)
+
+
+def configure_logging() -> None:
     """Deprecations inside libraries, and MLflow's notes: no user of the project can act on them."""
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
@@ -32,12 +56,9 @@ def hide_what_nobody_can_act_on() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
-def say_only_the_summary() -> None:
+def log_only_warnings() -> None:
     """No progress: what is left are the summary, which isn't logged, and what somebody must act on."""
     logging.getLogger(__package__).setLevel(logging.WARNING)
-
-
-_SHOWN: list[Any] = []
 
 
 def _on_one_line(record: logging.LogRecord) -> bool:
