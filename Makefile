@@ -57,7 +57,7 @@ help: ## what there is to type
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: $(if $(filter connect,$(ENV)),connect,.venv/run) $(if $(filter spark,$(ENV)),jars) ## the whole life of a use case (LANDING=, LAKE=, USE_CASE=churn|all, ENV=, QUIET=1)
-	@$(BIN)/python -m lakehouse_ml.life --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
+	@$(BIN)/python -m lakehouse_ml.cli.make_run --use-case "$$USE_CASE" --landing "$$LANDING" --lake "$$LAKE" --env "$$ENV" --quiet "$$QUIET"
 
 test: .venv/dev ## the fast tests
 	@$(PYTEST)
@@ -81,10 +81,10 @@ lint: .venv/dev ## style, types, import contracts, secrets
 
 ui: .venv/run ## MLflow's pages: runs, trials, the registered models (prints their addresses; LAKE=, ENV=)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_WORKERS=1 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		$(BIN)/python -m lakehouse_ml.mlflow_pages --lake "$$LAKE" --env "$$ENV"
+		$(BIN)/python -m lakehouse_ml.cli.ui --lake "$$LAKE" --env "$$ENV"
 
 report: .venv/run ## the report of what is stored, written again where something changed (USE_CASE=, LAKE=, ENV=)
-	@$(BIN)/python -m lakehouse_ml.life --pipelines monitoring --quiet 1 --lake "$$LAKE" --env "$$ENV" \
+	@$(BIN)/python -m lakehouse_ml.cli.make_run --pipelines monitoring --quiet 1 --lake "$$LAKE" --env "$$ENV" \
 		--use-case "$(if $(filter command environment,$(origin USE_CASE)),$$USE_CASE,all)"
 
 jars: .venv/spark ## Apache Spark and Delta's jars, for ENV=spark (needs Java 17; 0.5 GB)

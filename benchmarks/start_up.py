@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/start_up.py [--repeat 3]
 
-`make run` is measured as what it runs once its environment stands, `python -m lakehouse_ml.life`.
+`make run` is measured as what it runs once its environment stands, `python -m lakehouse_ml.cli.make_run`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ def main() -> None:
 
 
 def _life(folder: Path, lake: Path) -> list[str]:
-    return [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(folder / "landing"), "--lake", str(lake)]
+    return [
+        sys.executable,
+        "-m",
+        "lakehouse_ml.cli.make_run",
+        "--landing",
+        str(folder / "landing"),
+        "--lake",
+        str(lake),
+    ]
 
 
 def _measured(name: str, command: Sequence[str], folder: Path) -> Usage:

@@ -20,7 +20,7 @@ from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain
 from lakehouse_ml.modelling.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.slices import nearest
+from lakehouse_ml.runs.selection import nearest
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader

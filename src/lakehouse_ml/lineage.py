@@ -11,7 +11,7 @@ from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.explore import stored
-from lakehouse_ml.slices import nearest
+from lakehouse_ml.runs.selection import nearest
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog

@@ -166,7 +166,7 @@ def _targets(makefile: str) -> str:
 
 def _commands() -> str:
     """The project's own words on Kedro's command line."""
-    from lakehouse_ml.cli import cli
+    from lakehouse_ml.cli.commands import cli
 
     rows = []
     for name, command in cli.commands.items():

@@ -4,9 +4,9 @@ from typing import Any
 
 from lakehouse_ml.config import locations, results
 from lakehouse_ml.config.loader import ReadOnceConfigLoader
-from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.project import CONF, INSTALLED, PROJECT, configure_logging
-from lakehouse_ml.session import ProjectSession
+from lakehouse_ml.runs.hooks import ProjectHooks
+from lakehouse_ml.runs.session import ProjectSession
 
 configure_logging()
 

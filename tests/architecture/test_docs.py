@@ -185,7 +185,7 @@ def test_readme_lists_the_stages_in_order() -> None:
 
 
 def test_the_tutorial_names_the_lines_of_the_summary() -> None:
-    source = (PROJECT / "src/lakehouse_ml/summary.py").read_text(encoding="utf-8")
+    source = (PROJECT / "src/lakehouse_ml/runs/summary.py").read_text(encoding="utf-8")
     lines = set(re.findall(r'_line\(\s*"([\w-]+)"', source)) | set(re.findall(r'_line\("([\w-]+)" if', source))
     assert {row[0] for row in rows_of("docs/tutorial.md", "| line | what it tells |")} == lines
 

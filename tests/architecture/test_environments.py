@@ -261,7 +261,7 @@ socket.socket.connect = refused
 from kedro.framework.startup import bootstrap_project
 from pathlib import Path
 bootstrap_project(Path(sys.argv[1]))
-from lakehouse_ml.session import ProjectSession
+from lakehouse_ml.runs.session import ProjectSession
 faults = ProjectSession.create(sys.argv[1], env="prod").preflight()
 print(faults, [name for name in ("pysail", "deltalake") if name in sys.modules])
 """

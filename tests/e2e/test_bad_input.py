@@ -526,7 +526,15 @@ def test_formulas_and_markup_are_live_neither_in_the_list_nor_in_the_report(tmp_
         for i, row in enumerate(good(1_500))
     ]
     file(as_text(rows), "Kunden März.csv")(place.landing)
-    call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(place.landing), "--lake", str(place.lake)]
+    call = [
+        sys.executable,
+        "-m",
+        "lakehouse_ml.cli.make_run",
+        "--landing",
+        str(place.landing),
+        "--lake",
+        str(place.lake),
+    ]
     done = subprocess.run(warm(call), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     with (place.lake / "07_model_output/churn/actions.csv").open(encoding="utf-8", newline="") as stream:

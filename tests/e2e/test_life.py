@@ -35,7 +35,7 @@ class Place:
         call = [
             sys.executable,
             "-m",
-            "lakehouse_ml.life",
+            "lakehouse_ml.cli.make_run",
             "--landing",
             str(self.landing),
             "--lake",
@@ -46,7 +46,15 @@ class Place:
 
     def first(self) -> subprocess.CompletedProcess[str]:
         """The same, in a process that imports everything itself, as a user's does, with secrets all around it."""
-        call = [sys.executable, "-m", "lakehouse_ml.life", "--landing", str(self.landing), "--lake", str(self.lake)]
+        call = [
+            sys.executable,
+            "-m",
+            "lakehouse_ml.cli.make_run",
+            "--landing",
+            str(self.landing),
+            "--lake",
+            str(self.lake),
+        ]
         told = {**os.environ, **planted.VARIABLES}
         return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=told)
 

@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 from test_bad_state import in_a_namespace
 
 from lakehouse_ml import explore
-from lakehouse_ml.cli import cli
+from lakehouse_ml.cli.commands import cli
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from warm import warm
 

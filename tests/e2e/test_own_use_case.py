@@ -51,7 +51,7 @@ def test_a_drafted_choice_among_classes_lives_from_a_csv_to_scores_and_back(tmp_
     each = scores[[f"probability_{name}" for name in CLASSES.values()]]
     assert (each.idxmax(axis=1) == "probability_" + scores["outcome"]).all()
     for edited, said in {
-        "summary.py": "nothing was new",
+        "runs/summary.py": "nothing was new",
         "use_cases/churn/features.py": "nothing was new",
         "use_cases/wines/features.py": "no model was fitted",
     }.items():

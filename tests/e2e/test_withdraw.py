@@ -19,11 +19,11 @@ from checkouts import QUICK_SEARCH
 from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
-from lakehouse_ml import session as sessions
-from lakehouse_ml import withdraw as withdrawing
-from lakehouse_ml.cli import cli
+from lakehouse_ml.cli.commands import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable as Stored
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.runs import session as sessions
+from lakehouse_ml.runs import withdraw as withdrawing
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.churn.synthetic import months, write_months
 

@@ -35,7 +35,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
     type_records,
 )
 from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
-from lakehouse_ml.session import UpToDateRunner
+from lakehouse_ml.runs.session import UpToDateRunner
 from lakehouse_ml.storage.landing import Landing
 from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers

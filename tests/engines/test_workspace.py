@@ -17,11 +17,11 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml.cli import cli
+from lakehouse_ml.cli.commands import cli
 from lakehouse_ml.engine.sessions import Engine
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
-from lakehouse_ml.hooks import _check_volumes
+from lakehouse_ml.runs.hooks import _check_volumes
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT = PROJECT / ".connect" / "bin" / "python"

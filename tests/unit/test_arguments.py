@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.project import run as kedro_run
 
-from lakehouse_ml import arguments
-from lakehouse_ml.cli import cli, run
+from lakehouse_ml.cli import arguments
+from lakehouse_ml.cli.commands import cli, run
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
 
-from lakehouse_ml import hooks
-from lakehouse_ml.cli import cli, viz
+from lakehouse_ml.cli.commands import cli, viz
 from lakehouse_ml.project import log_only_warnings
-from lakehouse_ml.session import _heartbeat
+from lakehouse_ml.runs import hooks
+from lakehouse_ml.runs.session import _heartbeat
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -39,8 +39,8 @@ def test_quiet_silences_progress_and_keeps_what_somebody_must_act_on(
 ) -> None:
     ours.setLevel(logging.INFO)
     log_only_warnings()
-    logging.getLogger("lakehouse_ml.session").info("[ 1/30] a node")
-    logging.getLogger("lakehouse_ml.session").warning("a refusal")
+    logging.getLogger("lakehouse_ml.runs.session").info("[ 1/30] a node")
+    logging.getLogger("lakehouse_ml.runs.session").warning("a refusal")
     assert [record.message for record in caplog.records] == ["a refusal"]
 
 
@@ -112,7 +112,7 @@ def test_help_lists_each_command_once_and_in_one_line(kedro: Callable[..., Resul
 def test_a_package_that_is_not_installed_is_named_with_how_to_get_it(
     kedro: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, words: str, package: str, sentence: str
 ) -> None:
-    monkeypatch.setattr("lakehouse_ml.cli.find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr("lakehouse_ml.cli.commands.find_spec", lambda name: None if name == package else object())
     done = kedro(*words.split())
     assert done.exit_code == 1
     assert re.search(rf"^Error: {re.escape(sentence)}", done.output, re.MULTILINE), done.output
@@ -120,7 +120,7 @@ def test_a_package_that_is_not_installed_is_named_with_how_to_get_it(
 
 @pytest.mark.parametrize("words", ["", "run --port 3", "--help"])
 def test_without_its_package_kedro_viz_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-    monkeypatch.setattr("lakehouse_ml.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("lakehouse_ml.cli.commands.find_spec", lambda name: None)
     done = CliRunner().invoke(viz, words, prog_name="kedro viz")
     assert done.exit_code == 1
     assert "kedro viz needs kedro-viz. Install the development packages: make .venv/dev" in done.output

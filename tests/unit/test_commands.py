@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import commands
+from lakehouse_ml.runs import next_commands
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ from lakehouse_ml import commands
     ],
 )
 def test_a_run_is_proposed_with_its_values(given: dict[str, str], command: str) -> None:
-    assert commands.run_all(**{"use_case": "churn", **given}) == command
+    assert next_commands.run_all(**{"use_case": "churn", **given}) == command
 
 
 @pytest.mark.parametrize("lake", ["/my lake", "/it's", "/a$HOME;b", "/a,b=c #d"])
 def test_make_reads_a_proposed_value_as_it_was(tmp_path: Path, lake: str) -> None:
     (tmp_path / "Makefile").write_text('export LAKE\nui:\n\t@printf %s "$$LAKE"\n', encoding="utf-8")
-    command = commands.make("ui", LAKE=lake)
+    command = next_commands.make("ui", LAKE=lake)
     # Tests that make has started are not make's own recipe.
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True, env=own)
@@ -36,8 +36,8 @@ def test_make_reads_a_proposed_value_as_it_was(tmp_path: Path, lake: str) -> Non
 
 
 def test_an_installed_package_is_run_without_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "INSTALLED", True)
-    assert commands.run_all("all") == "lakehouse-ml"
-    assert commands.run_all("churn", landing="/my files", lake="/l", env="dev") == (
+    monkeypatch.setattr(next_commands, "INSTALLED", True)
+    assert next_commands.run_all("all") == "lakehouse-ml"
+    assert next_commands.run_all("churn", landing="/my files", lake="/l", env="dev") == (
         "lakehouse-ml --env dev --namespaces churn --params 'landing=/my files,lake=/l'"
     )

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 from omegaconf import OmegaConf
 
-from lakehouse_ml import cli
+from lakehouse_ml.cli import commands
 from lakehouse_ml.drafting.columns import Profile, profile_columns, snake
 from lakehouse_ml.drafting.landing_file import read_landing_file
 from lakehouse_ml.drafting.plan import DraftRequest, plan_draft
@@ -246,12 +246,12 @@ def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
 ) -> None:  # fmt: skip
     before = everything(project)
     request = asked(**wish)
-    monkeypatch.setattr(cli, "PROJECT", project)
+    monkeypatch.setattr(commands, "PROJECT", project)
     options = [
         word for option, value in vars(request).items() if value and option != "name" for word in (f"--{option}", value)
     ]  # fmt: skip
     file = landed(tmp_path / "loans.csv", rows)
-    done = CliRunner().invoke(cli.cli, ["use-case", "new", request.name, "--from", str(file), *options])
+    done = CliRunner().invoke(commands.cli, ["use-case", "new", request.name, "--from", str(file), *options])
     assert done.exit_code == 1
     assert done.output.count("\n") == 1
     with pytest.raises(LakehouseError, match=told):

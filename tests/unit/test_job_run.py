@@ -20,14 +20,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lakehouse_ml import job_run, tracking
+from lakehouse_ml.runs import job_run, tracking
 
 ROUNDS = 5
 # A task that begins, does a little, and ends, for several jobs one after another, each at the moment that it is told.
 TASK = f"""
 import sys, time
 from mlflow import MlflowClient
-from lakehouse_ml import job_run
+from lakehouse_ml.runs import job_run
 import mlflow
 store, experiment, name = sys.argv[1:]
 mlflow.set_tracking_uri(store)

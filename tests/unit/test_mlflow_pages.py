@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import node, pipeline
 
-from lakehouse_ml import mlflow_pages
-from lakehouse_ml.hooks import run_name, typed_command
+from lakehouse_ml.cli import ui
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.runs.hooks import run_name, typed_command
 from lakehouse_ml.use_cases import USE_CASES
 
 SERVER = "http://127.0.0.1:5000"
 
 
 def test_the_page_is_that_of_trained_models_and_has_a_view_per_use_case() -> None:
-    tags = mlflow_pages.experiment_tags(["churn"], created=7)
+    tags = ui.experiment_tags(["churn"], created=7)
     view = json.loads(tags["mlflow.sharedViewState.churn"])
     state = json.loads(view["state"])
     assert tags["mlflow.experimentKind"] == "custom_model_development"
@@ -29,7 +29,7 @@ def test_the_page_is_that_of_trained_models_and_has_a_view_per_use_case() -> Non
 
 
 def test_addresses_name_the_mode_the_view_and_the_models() -> None:
-    pages = mlflow_pages.list_addresses(SERVER, "3", {"churn": "main.lakehouse.churn"})
+    pages = ui.list_addresses(SERVER, "3", {"churn": "main.lakehouse.churn"})
     runs = f"{SERVER}/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey="
     assert pages == [
         *((f"{runs}{use_case.name}", f"runs of {use_case.name}") for use_case in USE_CASES),
@@ -40,10 +40,10 @@ def test_addresses_name_the_mode_the_view_and_the_models() -> None:
 def test_where_there_are_no_runs_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.execv", lambda *_: pytest.fail("a server was started"))
     with pytest.raises(SystemExit, match=r"^Error: No lake found in .*nowhere. Run all stages first"):
-        mlflow_pages.main(["--lake", str(tmp_path / "nowhere")])
+        ui.main(["--lake", str(tmp_path / "nowhere")])
     (tmp_path / ".lock").touch()
     with pytest.raises(SystemExit, match=r"^Error: No runs found in .*: mlflow.db is missing. Run `make run`"):
-        mlflow_pages.main(["--lake", str(tmp_path)])
+        ui.main(["--lake", str(tmp_path)])
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -71,7 +71,7 @@ def test_the_name_of_a_run_is_short_enough_to_be_read() -> None:
     [
         (
             [
-                "/p/lakehouse_ml/life.py",
+                "/p/lakehouse_ml/cli/make_run.py",
                 "--use-case",
                 "all",
                 "--landing",
@@ -86,7 +86,17 @@ def test_the_name_of_a_run_is_short_enough_to_be_read() -> None:
             "make run USE_CASE=all 'LAKE=a b'",
         ),
         (
-            ["/p/lakehouse_ml/life.py", "--pipelines", "monitoring", "--quiet", "1", "--lake", "x", "--env", ""],
+            [
+                "/p/lakehouse_ml/cli/make_run.py",
+                "--pipelines",
+                "monitoring",
+                "--quiet",
+                "1",
+                "--lake",
+                "x",
+                "--env",
+                "",
+            ],
             "make report LAKE=x",
         ),
         (["/p/lakehouse_ml/__main__.py", "--params", "lake=x y"], "python -m lakehouse_ml --params 'lake=x y'"),

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import planted
-from lakehouse_ml.cli import run
+from lakehouse_ml.cli.commands import run
 from lakehouse_ml.project import PROJECT
 
 SECRET = planted.plant("params")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml import slices
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.runs import selection
 from lakehouse_ml.use_cases import USE_CASES
 
 
@@ -38,7 +38,7 @@ PIPELINE = Pipeline([Node(same, "x", "score_customers", name="score_rows", tags=
 )
 def test_an_unknown_name_is_refused_with_its_option_and_the_nearest(selected: dict[str, Any], sentence: str) -> None:
     with pytest.raises(LakehouseError) as refused:
-        slices.check_selection(selected, PIPELINE)
+        selection.check_selection(selected, PIPELINE)
     assert str(refused.value).startswith(sentence)
 
 
@@ -47,7 +47,7 @@ def test_known_names_pass() -> None:
         "node_names": ["a.b.score_rows"], "tags": ["nightly"], "namespaces": ["a", "a.b"], "from_nodes": None,
         "to_outputs": ["a.b.score_customers"],
     }  # fmt: skip
-    slices.check_selection(selected, PIPELINE)
+    selection.check_selection(selected, PIPELINE)
 
 
 def catalog_conf(folder: Path) -> dict[str, Any]:
@@ -66,12 +66,12 @@ def test_a_use_case_without_files_is_left_out_and_it_is_said(tmp_path: Path, cap
     (tmp_path / "churn").mkdir()
     (tmp_path / "churn" / "customers.csv").touch()
     with caplog.at_level(logging.WARNING):
-        assert slices.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]
+        assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]
     assert "Left out: predictive_maintenance, for no file of" in caplog.text
 
 
 def test_without_any_files_nothing_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert slices.with_data(catalog_conf(tmp_path), USE_CASES) == [use_case.name for use_case in USE_CASES]
+    assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == [use_case.name for use_case in USE_CASES]
     assert caplog.text == ""
 
 
@@ -82,4 +82,4 @@ def test_a_use_case_that_was_read_before_stays_without_its_files(tmp_path: Path)
 
     manifest = catalog_conf(tmp_path)["churn.landing_customers"]["manifest"]
     DeltaTable(filepath=manifest).save(pd.DataFrame({"source_file": ["a.csv"]}))
-    assert slices.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]
+    assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]

@@ -15,11 +15,11 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
-from lakehouse_ml import summary
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.modelling.card import Standing
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.runs import summary
 from lakehouse_ml.storage.writes import Batch
 
 WHOLE_LIFE = """

@@ -11,10 +11,10 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
-from lakehouse_ml import tasks
+from lakehouse_ml.cli import tasks
+from lakehouse_ml.cli.tasks import TaskError
 from lakehouse_ml.errors import LandingError
-from lakehouse_ml.session import UpToDateRunner
-from lakehouse_ml.tasks import TaskError
+from lakehouse_ml.runs.session import UpToDateRunner
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from lakehouse_ml import tracking
-from lakehouse_ml.cli import cli
+from lakehouse_ml.cli.commands import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.hooks import ProjectHooks
 from lakehouse_ml.modelling.card import Promotion
 from lakehouse_ml.modelling.metrics import METRICS
+from lakehouse_ml.runs import tracking
+from lakehouse_ml.runs.hooks import ProjectHooks
 from lakehouse_ml.storage.writes import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
 
@@ -170,7 +170,7 @@ def test_make_ui_prints_the_pages_of_a_lake_also_of_one_that_is_older(
 ) -> None:
     import mlflow
 
-    from lakehouse_ml import mlflow_pages
+    from lakehouse_ml.cli import ui
 
     started: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
@@ -181,7 +181,7 @@ def test_make_ui_prints_the_pages_of_a_lake_also_of_one_that_is_older(
         client.delete_experiment_tag(number, key)
     client.set_experiment_tag(number, "mlflow.note.content", "ours")
 
-    mlflow_pages.main(["--lake", str(tracked.lake)])
+    ui.main(["--lake", str(tracked.lake)])
 
     assert client.get_experiment(number).tags == tags | {"mlflow.note.content": "ours"}
     printed = capsys.readouterr().out.splitlines()
@@ -469,7 +469,7 @@ def test_other_datasets_are_not_logged(store: Path) -> None:
 def test_on_a_server_that_lakes_share_only_runs_of_the_same_lake_are_ended(store: Path) -> None:
     import mlflow
 
-    from lakehouse_ml.tracking import end_abandoned
+    from lakehouse_ml.runs.tracking import end_abandoned
 
     client = mlflow.MlflowClient()
     shared = client.create_experiment("shared")

@@ -45,7 +45,7 @@ def _call(chosen: Callable[[], click.Command]) -> None:
     project.configure_logging()  # before Kedro, whose import decides what is logged
     project.configure()
     try:
-        chosen().main(args=sys.argv[1:], prog_name=__package__, standalone_mode=False)
+        chosen().main(args=sys.argv[1:], prog_name="lakehouse_ml", standalone_mode=False)
     except SystemExit as error:
         if error.code not in (None, 0):
             raise TaskError(str(error.code)) from error
@@ -57,7 +57,7 @@ def _run() -> click.Command:
     """The command `run`, with an option for each address that a run may be told; an empty one counts as not given."""
     import click
 
-    from lakehouse_ml.cli import run
+    from lakehouse_ml.cli.commands import run
     from lakehouse_ml.conf import RUNTIME
 
     def with_named(**given: Any) -> None:
@@ -70,7 +70,7 @@ def _run() -> click.Command:
 
 
 def _commands() -> click.Command:
-    from lakehouse_ml.cli import cli
+    from lakehouse_ml.cli.commands import cli
 
     return cli
 

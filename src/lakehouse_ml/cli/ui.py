@@ -3,7 +3,7 @@
 MLflow's page has two modes, and without a word it opens in the one for language models, which hides the registry. Tags
 of the experiment set the mode and hold views; an address names both.
 
-    python -m lakehouse_ml.mlflow_pages --lake LAKE   # what `make ui` runs: the addresses, then the server
+    python -m lakehouse_ml.cli.ui --lake LAKE   # what `make ui` runs: the addresses, then the server
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse_ml import commands
 from lakehouse_ml.config import locations
 from lakehouse_ml.errors import printable
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.project import INSTALLED
+from lakehouse_ml.runs import next_commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -340,14 +340,14 @@ def _next(use_case: str, landing: str | None = None, lake: str | None = None, en
     store = mlflow.get_tracking_uri()
     described = {}
     if store.startswith(("http", "sqlite:")):
-        pages = store if store.startswith("http") else commands.make("ui", LAKE=lake or _lake_of(store, env))
+        pages = store if store.startswith("http") else next_commands.make("ui", LAKE=lake or _lake_of(store, env))
         described[pages] = "the runs, the trials and the registered model, in MLflow"
     described["make viz"] = "the pipelines as a picture"
     if landing:
-        again = commands.run_all(use_case, landing=landing, lake=lake, env=env)
+        again = next_commands.run_all(use_case, landing=landing, lake=lake, env=env)
         described[again] = "again, once new files have arrived"
     elif use_case != "all":  # each use case has files of its own
-        own = commands.run_all(use_case, landing="<folder>", lake="data/mine", env=env)
+        own = next_commands.run_all(use_case, landing="<folder>", lake="data/mine", env=env)
         described[own] = "the same on your own files"
     width = max(map(len, described))
     return [_line("next" if not number else "", f"{command:<{width}}   {why}")

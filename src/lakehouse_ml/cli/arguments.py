@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lakehouse_ml.conf import RUNTIME, line_of
 from lakehouse_ml.errors import is_utf8, printable
-from lakehouse_ml.slices import nearest
+from lakehouse_ml.runs.selection import nearest
 
 SECTION = "run"
 # Options that take several names, divided by commas on the command line.

@@ -18,11 +18,12 @@ import click
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 
-from lakehouse_ml import commands, project
+from lakehouse_ml import project
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError, TableError
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.runs import next_commands
 from lakehouse_ml.storage.retry import with_retries
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
-        from lakehouse_ml import mlflow_pages, tracking
+        from lakehouse_ml.cli import ui
+        from lakehouse_ml.runs import tracking
         from lakehouse_ml.storage import provenance
 
         self._catalog, self._seconds, self._run_id = catalog, {}, None
@@ -109,7 +111,7 @@ class ProjectHooks:
         self._run_id = active.info.run_id
         tracking.end_abandoned(active, self._lake)
         client = mlflow.MlflowClient()
-        mlflow_pages.describe_experiment(client, active.info.experiment_id)
+        ui.describe_experiment(client, active.info.experiment_id)
         if "kedro_command" in client.get_run(self._run_id).data.tags:
             client.delete_tag(self._run_id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
@@ -136,12 +138,12 @@ class ProjectHooks:
         It comes after kedro-mlflow has logged the node's parameters, of which the long ones are logged whole.
         """
         if self._run_id:
-            from lakehouse_ml import tracking
+            from lakehouse_ml.runs import tracking
 
             tracking.log_long_parameters(inputs)
         self._node_started = time.perf_counter()
         if self._job_run and self._run_id and not self._joined:
-            from lakehouse_ml import job_run
+            from lakehouse_ml.runs import job_run
 
             job_run.join(self._job_run, self._run_id)
             self._joined = True
@@ -158,7 +160,7 @@ class ProjectHooks:
         Before they are saved: a node whose results are stored is skipped, so what a killed run had not logged by then
         would be in no run. Killed in between, it is logged by two.
         """
-        from lakehouse_ml import tracking
+        from lakehouse_ml.runs import tracking
 
         if self._catalog is not None:
             tracking.log_result(dataset_name, data, self._catalog, is_shared=self._is_shared)
@@ -171,7 +173,7 @@ class ProjectHooks:
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
-        from lakehouse_ml import job_run, summary, tracking
+        from lakehouse_ml.runs import job_run, summary, tracking
 
         if self._run_id and self._run_is_ours:
             tracking.end(self._run_id, did_something=bool(self._seconds))
@@ -188,7 +190,7 @@ class ProjectHooks:
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Tell the run of the job, once kedro-mlflow has told the task's, that it failed."""
-        from lakehouse_ml import job_run
+        from lakehouse_ml.runs import job_run
 
         if self._run_id and self._joined:
             with suppress(Exception):  # the store may be what failed
@@ -221,7 +223,7 @@ def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, overrides: dict[str,
             use_case, _, table = name.partition(".")
             raise TableError(
                 f"{use_case} has no table {table} in this lake yet ({dataset.address}). Run all stages of the use case "
-                f"first: {commands.run_all(use_case, **overrides)}"
+                f"first: {next_commands.run_all(use_case, **overrides)}"
             )
 
 
@@ -249,7 +251,7 @@ def _coloured() -> bool:
 def typed_command(argv: Sequence[str]) -> str:
     """What was typed to start this process: `make run` with its variables, `python -m lakehouse_ml`, or the program."""
     program, arguments = Path(argv[0]), list(argv[1:])
-    if program.parts[-2:] == ("lakehouse_ml", "life.py"):
+    if program.parts[-3:] == ("lakehouse_ml", "cli", "make_run.py"):
         # make passes every variable on, set or not.
         options = {name: value for name, value in zip(arguments[::2], arguments[1::2], strict=False) if value}
         is_report = options.pop("--pipelines", None) is not None

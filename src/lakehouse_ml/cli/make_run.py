@@ -10,7 +10,7 @@ from importlib import import_module
 from lakehouse_ml import project
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.project import PROJECT, configure
-from lakehouse_ml.slices import nearest
+from lakehouse_ml.runs.selection import nearest
 from lakehouse_ml.use_cases import USE_CASES
 
 LANDING = PROJECT / "data" / "landing"

@@ -18,13 +18,13 @@ from kedro.framework.cli.project import ipython
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 
-from lakehouse_ml.arguments import check_named, check_runner, parse_params, read_config
+from lakehouse_ml.cli.arguments import check_named, check_runner, parse_params, read_config
 from lakehouse_ml.errors import LakehouseError, find, printable
 from lakehouse_ml.project import INSTALLED, PROJECT, log_only_warnings
 
 if TYPE_CHECKING:
-    from lakehouse_ml.session import ProjectSession
-    from lakehouse_ml.withdraw import Withdrawal
+    from lakehouse_ml.runs.session import ProjectSession
+    from lakehouse_ml.runs.withdraw import Withdrawal
 
 
 # Kedro prints its own errors from `sys.exc_info()`, which click 8.5 has cleared by then: `NoneType: None`.
@@ -179,7 +179,7 @@ def withdraw_file(name: str, **given: Any) -> None:
     First take the file out of its folder. NAME is its path below the landing folder, as the run's summary and the
     report show it.
     """
-    from lakehouse_ml import withdraw as withdrawing
+    from lakehouse_ml.runs import withdraw as withdrawing
 
     _withdraw(withdrawing.plan_file, name, **given)
 
@@ -192,7 +192,7 @@ def withdraw_batch(day: str, **given: Any) -> None:
 
     A DAY is YYYY-MM-DD. Made of its scores are the list of actions, drift and the comparison with real outcomes.
     """
-    from lakehouse_ml import withdraw as withdrawing
+    from lakehouse_ml.runs import withdraw as withdrawing
 
     _withdraw(withdrawing.plan_batch, day, **given)
 
@@ -202,8 +202,8 @@ def _withdraw(
     use_case: str | None, yes: bool,
 ) -> None:  # fmt: skip
     """Show what is to be removed, ask, and remove it."""
-    from lakehouse_ml import withdraw as withdrawing
-    from lakehouse_ml.hooks import code_version
+    from lakehouse_ml.runs import withdraw as withdrawing
+    from lakehouse_ml.runs.hooks import code_version
     from lakehouse_ml.use_cases import USE_CASES
 
     chosen = [one for one in USE_CASES if use_case in (None, one.name)]
@@ -260,7 +260,7 @@ def _session(
     env: str | None, conf_source: str | None, runtime: dict[str, str] | None = None
 ) -> Iterator[ProjectSession]:
     """A session that runs nothing; a user's mistake ends in its sentence."""
-    from lakehouse_ml.session import ProjectSession
+    from lakehouse_ml.runs.session import ProjectSession
 
     try:
         session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source, runtime_params=runtime)

@@ -21,7 +21,7 @@ from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
-from lakehouse_ml import errors, slices
+from lakehouse_ml import errors
 from lakehouse_ml.conf import Conf
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.datasets.delta_table import DeltaTable
@@ -31,6 +31,7 @@ from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import Preflight
 from lakehouse_ml.registry import tracking_store
+from lakehouse_ml.runs import selection
 from lakehouse_ml.runs.failures import explain
 from lakehouse_ml.storage import files, provenance
 from lakehouse_ml.storage.lock import check_path, lake_lock
@@ -200,11 +201,11 @@ class ProjectSession(KedroSession):
             loader = self._get_config_loader()
             conf.check(loader)
             lake = self._lake(loader)
-            slices.check_selection(given, pipelines["__default__"])
+            selection.check_selection(given, pipelines["__default__"])
             if not {"data_ingestion", "__default__"}.intersection(given.get("pipeline_names") or ["__default__"]):
                 with_retries(self.check_lake)
-            if not any(given.get(name) for name in slices.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
-                given["namespaces"] = slices.with_data(loader["catalog"], USE_CASES)
+            if not any(given.get(name) for name in selection.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
+                given["namespaces"] = selection.with_data(loader["catalog"], USE_CASES)
             with self._holding(lake, loader):
                 return super().run(*args, **given)
         except KeyboardInterrupt:
@@ -450,7 +451,7 @@ def _end_runs(status: str, outer: str | None) -> None:
     """Close what was opened in MLflow, as far as that is possible: the store may be what failed."""
     import mlflow
 
-    from lakehouse_ml import job_run
+    from lakehouse_ml.runs import job_run
 
     with suppress(Exception):
         while (active := mlflow.active_run()) is not None and active.info.run_id != outer:
