@@ -103,8 +103,8 @@ viz: .venv/dev ## the pipelines as a picture (http://127.0.0.1:4141)
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz run
 
 docs: .venv/dev ## the pages that are generated, and the site (site/index.html)
-	@$(BIN)/python -m lakehouse_ml.flow docs/flow.md
-	@$(BIN)/python -m lakehouse_ml.reference docs/reference.md
+	@$(BIN)/python -m lakehouse_ml.tooling.flow docs/flow.md
+	@$(BIN)/python -m lakehouse_ml.tooling.reference docs/reference.md
 	@$(BIN)/python tests/e2e/bad_input.py docs/bad-input.md
 	@$(BIN)/sphinx-build -q -E -W --keep-going docs site
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz build --include-previews >/dev/null

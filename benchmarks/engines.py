@@ -105,7 +105,7 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
         list(pipelines["__default__"].nodes)
 
     def read() -> DataCatalog:
-        from lakehouse_ml.explore import catalog
+        from lakehouse_ml.explore.notebook import catalog
 
         return catalog(lake=lake, env=env)
 

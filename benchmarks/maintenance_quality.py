@@ -40,7 +40,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from threadpoolctl import threadpool_limits
 
-from lakehouse_ml.explore import catalog
+from lakehouse_ml.explore.notebook import catalog
 from lakehouse_ml.modelling.metrics import best_threshold
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_ml import flow, reference
 from lakehouse_ml.config.spec import Spec
+from lakehouse_ml.tooling import flow, reference
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"

@@ -17,12 +17,12 @@ from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver, DataCatalog
 
-from lakehouse_ml import environment
-from lakehouse_ml.conf import Conf, leaves
 from lakehouse_ml.config import locations
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.preflight import Preflight
+from lakehouse_ml.preflight import environment
+from lakehouse_ml.preflight.checks import Preflight
+from lakehouse_ml.preflight.conf import Conf, leaves
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHIPPED = ("local", "spark", "s3", "connect", "dev", "staging", "prod")

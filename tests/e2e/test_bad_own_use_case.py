@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from bad_input import PROJECT, Case
 
-from lakehouse_ml.drafting.plan import DraftRequest
-from lakehouse_ml.drafting.project import draft_use_case
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.tooling.drafting.plan import DraftRequest
+from lakehouse_ml.tooling.drafting.project import draft_use_case
 
 TITLE = "Files that a use case is drafted from"
 HEADER = "LoanID,Income,Since,Grade,Defaulted"

@@ -18,7 +18,7 @@ OF_OTHERS = (
     "sklearn", "skops", "joblib", "threadpoolctl", "scipy.stats", "matplotlib", "optuna", "mlflow.sklearn",
     "pyspark.ml", "pyspark.pandas", "databricks.connect", "databricks.sdk", "boto3", "s3fs",
     "lakehouse_ml.modelling.estimators.mllib", "lakehouse_ml.explore", "lakehouse_ml.engine.jars",
-    "lakehouse_ml.drafting.project",
+    "lakehouse_ml.tooling.drafting.project",
 )  # fmt: skip
 # The exit code is the command's, and the modules are those that it has left.
 RUN = """

@@ -21,7 +21,7 @@ import yaml
 from checkouts import PROJECT, copied, shown
 from deltalake import DeltaTable
 
-from lakehouse_ml.flow import registered
+from lakehouse_ml.tooling.flow import registered
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 pytestmark = pytest.mark.slow

@@ -32,17 +32,17 @@ from kedro.pipeline.node import Node
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from lakehouse_ml import flow
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
 from lakehouse_ml.modelling.card import Candidate, Model, Promotion, Standing
 from lakehouse_ml.project import PROJECT
-from lakehouse_ml.reference import spec_within
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS
 from lakehouse_ml.storage.landing import Landing
 from lakehouse_ml.storage.writes import Batch, Edition
+from lakehouse_ml.tooling import flow
+from lakehouse_ml.tooling.reference import spec_within
 from lakehouse_ml.use_cases import USE_CASES
 from parity.cases import CLOCK, CONF, PARTITIONS, VARIANTS, Folder, write
 

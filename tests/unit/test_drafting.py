@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from omegaconf import OmegaConf
 
 from lakehouse_ml.cli import commands
-from lakehouse_ml.drafting.columns import Profile, profile_columns, snake
-from lakehouse_ml.drafting.landing_file import read_landing_file
-from lakehouse_ml.drafting.plan import DraftRequest, plan_draft
-from lakehouse_ml.drafting.project import check_name, draft_use_case, with_use_case
-from lakehouse_ml.drafting.templates import render_draft
 from lakehouse_ml.errors import ConfError, LakehouseError, LandingError
+from lakehouse_ml.tooling.drafting.columns import Profile, profile_columns, snake
+from lakehouse_ml.tooling.drafting.landing_file import read_landing_file
+from lakehouse_ml.tooling.drafting.plan import DraftRequest, plan_draft
+from lakehouse_ml.tooling.drafting.project import check_name, draft_use_case, with_use_case
+from lakehouse_ml.tooling.drafting.templates import render_draft
 from lakehouse_ml.use_cases.base import Wording
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 
@@ -578,7 +578,7 @@ def test_a_name_of_the_file_stays_a_name(project: Path, tmp_path: Path, name: st
 
 
 def test_a_draft_that_cannot_be_loaded_is_not_put_in_place(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    from lakehouse_ml.drafting import templates
+    from lakehouse_ml.tooling.drafting import templates
 
     before = everything(project)
     monkeypatch.setattr(templates, "_yaml", lambda text: text)

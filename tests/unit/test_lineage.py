@@ -12,7 +12,7 @@ from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.lineage import lines
+from lakehouse_ml.explore.lineage import lines
 from lakehouse_ml.storage.provenance import begin, describe, recording
 from lakehouse_ml.storage.writes import Batch
 

@@ -12,8 +12,8 @@ from kedro.utils import load_obj
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lakehouse_ml.conf import RUNTIME, line_of
 from lakehouse_ml.errors import is_utf8, printable
+from lakehouse_ml.preflight.conf import RUNTIME, line_of
 from lakehouse_ml.runs.selection import nearest
 
 SECTION = "run"

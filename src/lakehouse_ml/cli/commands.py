@@ -140,7 +140,7 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
     Its newest version; another VERSION; or the rows of one KEY, such as the day of a batch.
     """
     from lakehouse_ml import explore
-    from lakehouse_ml import lineage as walk
+    from lakehouse_ml.explore import lineage as walk
 
     try:
         for line in walk.lines(explore.catalog(lake, env), table, at):
@@ -237,8 +237,8 @@ def new_use_case(name: str, file: Path, label: str, key: str | None, positive: s
 
     Afterwards all its stages run. On a mistake nothing is written.
     """
-    from lakehouse_ml.drafting.plan import DraftRequest
-    from lakehouse_ml.drafting.project import draft_use_case
+    from lakehouse_ml.tooling.drafting.plan import DraftRequest
+    from lakehouse_ml.tooling.drafting.project import draft_use_case
 
     if INSTALLED:
         raise click.ClickException("A use case is drafted in a checkout of the project; this is an installed wheel.")

@@ -58,7 +58,7 @@ def _run() -> click.Command:
     import click
 
     from lakehouse_ml.cli.commands import run
-    from lakehouse_ml.conf import RUNTIME
+    from lakehouse_ml.preflight.conf import RUNTIME
 
     def with_named(**given: Any) -> None:
         told = given["params"] | {name: value for name in RUNTIME if (value := given.pop(name))}

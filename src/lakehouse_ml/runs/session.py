@@ -22,14 +22,14 @@ from kedro.runner import SequentialRunner
 from kedro.runner.task import Task
 
 from lakehouse_ml import errors
-from lakehouse_ml.conf import Conf
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine import temporary_files
 from lakehouse_ml.engine.sessions import ENGINE
-from lakehouse_ml.environment import Environment, described
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.preflight import Preflight
+from lakehouse_ml.preflight.checks import Preflight
+from lakehouse_ml.preflight.conf import Conf
+from lakehouse_ml.preflight.environment import Environment, described
 from lakehouse_ml.registry import tracking_store
 from lakehouse_ml.runs import selection
 from lakehouse_ml.runs.failures import explain

@@ -1,4 +1,4 @@
-"""What can be looked up, as a page: `python -m lakehouse_ml.reference docs/reference.md` writes it."""
+"""What can be looked up, as a page: `python -m lakehouse_ml.tooling.reference docs/reference.md` writes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from lakehouse_ml.flow import first_line, registered, write_or_print
 from lakehouse_ml.project import CONF, PROJECT
+from lakehouse_ml.tooling.flow import first_line, registered, write_or_print
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.base import Table
 
@@ -166,7 +166,7 @@ def _targets(makefile: str) -> str:
 
 def _commands() -> str:
     """The project's own words on Kedro's command line."""
-    from lakehouse_ml.cli.commands import cli
+    cli = import_module("lakehouse_ml.cli").cli  # as Kedro finds them
 
     rows = []
     for name, command in cli.commands.items():
@@ -185,7 +185,7 @@ def _subcommands(path: str, command: click.Command) -> Iterator[tuple[str, click
 
 def _pipelines(stages: Mapping[str, Pipeline]) -> str:
     rows = [
-        f"| `{name}` | {len(stage.nodes)} | {first_line(import_module(f'{__package__}.pipelines.{name}'), name)} |"
+        f"| `{name}` | {len(stage.nodes)} | {first_line(import_module(f'lakehouse_ml.pipelines.{name}'), name)} |"
         for name, stage in stages.items()
     ]
     said = "For `kedro run --pipelines`; without it, all of them. `--namespaces` is a use case: "
@@ -217,7 +217,7 @@ def _flowing(use_case: str, stages: Mapping[str, Pipeline]) -> list[str]:
 
 
 def _columns(use_case: UseCase) -> str:
-    contracts = vars(import_module(f"{__package__}.use_cases.{use_case.name}.contracts"))
+    contracts = vars(import_module(f"lakehouse_ml.use_cases.{use_case.name}.contracts"))
     rows: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for table in (value for value in contracts.values() if isinstance(value, Table)):
         # What was parsed has every column of what landed and of what was refused; it would only lengthen the lists.

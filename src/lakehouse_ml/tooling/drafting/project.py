@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from lakehouse_ml.drafting.landing_file import read_landing_file
-from lakehouse_ml.drafting.plan import DraftPlan, DraftRequest, describe_plan, plan_draft
-from lakehouse_ml.drafting.templates import render_draft
 from lakehouse_ml.errors import ConfError, LakehouseError, first_line
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.tooling.drafting.landing_file import read_landing_file
+from lakehouse_ml.tooling.drafting.plan import DraftPlan, DraftRequest, describe_plan, plan_draft
+from lakehouse_ml.tooling.drafting.templates import render_draft
 
 _PACKAGE = "src/lakehouse_ml/use_cases"
 _GLOBALS = "conf/base/globals.yml"
@@ -72,7 +72,7 @@ def check_name(name: str, project: Path) -> None:
     Raises:
         ConfError: Says what is wrong with it.
     """
-    from lakehouse_ml.conf import RUNTIME
+    from lakehouse_ml.preflight.conf import RUNTIME
 
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,28}[a-z0-9]", name):
         raise ConfError(f"{name} can't name a use case: lower-case letters, digits and underscores, 2 to 30, a letter "

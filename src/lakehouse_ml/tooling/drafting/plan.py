@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.drafting.columns import LONGEST, MOST_CATEGORIES, Profile, printable, profile_columns, short, snake
 from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.tooling.drafting.columns import (
+    LONGEST,
+    MOST_CATEGORIES,
+    Profile,
+    printable,
+    profile_columns,
+    short,
+    snake,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from lakehouse_ml.drafting.landing_file import LandingRecords
+    from lakehouse_ml.tooling.drafting.landing_file import LandingRecords
 
 # The key of rows that nothing in the file names.
 ROW_ID = "row_id"

@@ -1,4 +1,4 @@
-"""The pipelines as a page: `python -m lakehouse_ml.flow docs/flow.md` writes it, without a path it is printed."""
+"""The pipelines as a page: `python -m lakehouse_ml.tooling.flow docs/flow.md` writes it; without a path, prints it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _chart(stages: Mapping[str, Pipeline]) -> str:
 
 def _section(number: int, name: str, stage: Pipeline) -> str:
     lines = [f"## {number}. {name}", ""]
-    if find_spec(package := f"{__package__}.pipelines.{name}"):
+    if find_spec(package := f"lakehouse_ml.pipelines.{name}"):
         lines += [first_line(import_module(package), package), ""]
     for use_case, nodes in groupby(sorted(stage.nodes, key=_use_case), key=_use_case):
         lines += [f"### {use_case}", "", "| node | what it does | reads | writes |", "|---|---|---|---|"]

@@ -16,7 +16,7 @@ from lakehouse_ml.use_cases.columns import ACTION, AUDIT, KNOWN_AT, LEARNED_UNTI
 from lakehouse_ml.use_cases.formats import DateFormat, Format, NumberFormat, is_unit_sign
 
 if TYPE_CHECKING:
-    from lakehouse_ml.drafting.landing_file import LandingRecords
+    from lakehouse_ml.tooling.drafting.landing_file import LandingRecords
 
 # Text with more different values is no category.
 MOST_CATEGORIES = 50

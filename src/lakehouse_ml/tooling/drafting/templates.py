@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lakehouse_ml.drafting.columns import Profile, short
-from lakehouse_ml.drafting.plan import HOLDOUT_SHARE, ROW_ID, DraftPlan
+from lakehouse_ml.tooling.drafting.columns import Profile, short
+from lakehouse_ml.tooling.drafting.plan import HOLDOUT_SHARE, ROW_ID, DraftPlan
 from lakehouse_ml.use_cases.formats import Format, NumberFormat
 from lakehouse_ml.use_cases.sql import string_literal
 
@@ -154,7 +154,7 @@ def _render(template: str, values: Mapping[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     templates = Environment(
-        loader=PackageLoader("lakehouse_ml", "drafts"),
+        loader=PackageLoader("lakehouse_ml.tooling.drafting", ""),
         autoescape=select_autoescape(["html"]),  # code and conf are no HTML
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.explore import stored
+from lakehouse_ml.explore.notebook import stored
 from lakehouse_ml.runs.selection import nearest
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lakehouse_ml.conf import Conf, leaves, line_of
 from lakehouse_ml.config import locations, redirects
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.preflight.conf import Conf, leaves, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

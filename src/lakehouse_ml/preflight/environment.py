@@ -18,7 +18,7 @@ from lakehouse_ml.errors import first_line
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
 
-    from lakehouse_ml.conf import Conf
+    from lakehouse_ml.preflight.conf import Conf
 
 _PACKAGE = {"sail": "pysail", "spark": "pyspark", "connect": "databricks-connect", "databricks": "pyspark"}
 
