@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import Node, Pipeline
 
+from lakehouse_ml.pipelines.grid import per_use_case
 from lakehouse_ml.pipelines.training.pipeline import shape
 from lakehouse_ml.tooling import flow
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.use_cases.base import UseCase
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "flow.md"
 

@@ -13,7 +13,8 @@ from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml import use_cases
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.use_cases.base import UseCase, per_use_case
+from lakehouse_ml.pipelines.grid import per_use_case
+from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn import CHURN
 
 PROJECT = Path(__file__).resolve().parents[2]

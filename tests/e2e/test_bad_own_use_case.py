@@ -125,7 +125,15 @@ CASES: list[Case] = [*ENDS, *STOPS]
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """As much of a checkout as a draft is written into."""
-    package = ("__init__", "use_cases/__init__", "use_cases/base", "use_cases/columns", "use_cases/formats")
+    package = (
+        "__init__",
+        "use_cases/__init__",
+        "use_cases/base",
+        "use_cases/columns",
+        "use_cases/contracts",
+        "use_cases/formats",
+        "use_cases/wording",
+    )
     copied = tmp_path / "project"
     for name in ("conf/base/globals.yml", *(f"src/lakehouse_ml/{module}.py" for module in package)):
         (copied / name).parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ from lakehouse_ml.storage.delta.delta_rs import Committer, stream
 from lakehouse_ml.storage.delta.writers import Layout, Write, storable
 from lakehouse_ml.storage.provenance import Provenance, recording
 from lakehouse_ml.storage.writes import Batch, Once
-from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 Row = tuple[str | None, int | None, float | None]
 

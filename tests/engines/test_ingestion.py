@@ -26,7 +26,6 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import Format, LandingFiles
 from lakehouse_ml.errors import LandingError, TableError, find
 from lakehouse_ml.pipelines.data_ingestion.nodes import (
-    IngestionSpec,
     keep_rows,
     parse_files,
     record_files,
@@ -36,10 +35,10 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
 )
 from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
 from lakehouse_ml.runs.session import UpToDateRunner
-from lakehouse_ml.storage.landing import Landing
-from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.storage.landing import IngestionSpec, Landing
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
+from lakehouse_ml.use_cases.contracts import Column, Table
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 
 LANDING = Table(

@@ -35,9 +35,9 @@ from lakehouse_ml.pipelines.monitoring.nodes import (
     measure_live,
     profile_batch,
 )
-from lakehouse_ml.use_cases.base import Column
 from lakehouse_ml.use_cases.churn.contracts import label_customers, score_customers
 from lakehouse_ml.use_cases.columns import SCORE
+from lakehouse_ml.use_cases.contracts import Column
 
 KEY = ("thing_id", "seen_on")
 MARCH, APRIL = date(2024, 3, 31), date(2024, 4, 30)

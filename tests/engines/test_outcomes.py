@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.modelling.population import PopulationSpec, days_of, newest_day, population, states_as_of
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE
 from lakehouse_ml.pipelines.feature_engineering.nodes import COUNTED, gather_outcomes
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import clean_customers, clean_outcomes, label_customers
 from lakehouse_ml.use_cases.churn.labels import build_labels
+from lakehouse_ml.use_cases.columns import DUPLICATE
 
 JAN, FEB, MARCH = date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31)
 FULL, CHANGES = (PopulationSpec(snapshots=kind, horizon_days=30) for kind in ("full", "changes"))

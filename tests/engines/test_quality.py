@@ -22,9 +22,9 @@ from lakehouse_ml.pipelines.data_quality.nodes import (
     release_rows,
     summarise_rules,
 )
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec
-from lakehouse_ml.use_cases.base import Column, Table
-from lakehouse_ml.use_cases.columns import AUDIT
+from lakehouse_ml.pipelines.data_quality.rules import QualitySpec
+from lakehouse_ml.use_cases.columns import AUDIT, DUPLICATE
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 KEY = ("thing_id", "snapshot_on")
 LANDING = Table(

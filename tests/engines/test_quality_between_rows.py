@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.pipelines.data_quality.nodes import check_rows, quarantine_rows, release_rows, summarise_rules
 from lakehouse_ml.pipelines.data_quality.pipeline import shape
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, QualitySpec
-from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.pipelines.data_quality.rules import QualitySpec
 from lakehouse_ml.use_cases.churn import CHURN
-from lakehouse_ml.use_cases.columns import AUDIT
+from lakehouse_ml.use_cases.columns import AUDIT, DUPLICATE
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 KEY = ("machine_id", "observed_at")
 COLUMNS = (Column("observed_at", "timestamp"), Column("machine_id", "int"), Column("volt", "double"))

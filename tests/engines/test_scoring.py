@@ -21,8 +21,8 @@ from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, LEARNED_UNTIL, SCORE
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 KEY = ("thing_id", "seen_on")
 CATEGORICAL, NUMERIC = ("colour",), ("size", "weight")

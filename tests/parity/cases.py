@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse_ml.use_cases import USE_CASES
-from lakehouse_ml.use_cases.base import Table, UseCase
+from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
+from lakehouse_ml.use_cases.contracts import Table
 
 # Every node answers each of these, from the same inputs but for what is told here.
 VARIANTS = {

@@ -20,8 +20,9 @@ from lakehouse_ml.datasets.html_page import HtmlPage
 from lakehouse_ml.datasets.json_file import JsonFile
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.errors import LandingError, find
-from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec, parse_files
+from lakehouse_ml.pipelines.data_ingestion.nodes import parse_files
 from lakehouse_ml.runs.failures import explain
+from lakehouse_ml.storage.landing import IngestionSpec
 from lakehouse_ml.storage.retry import with_retries
 from lakehouse_ml.storage.writes import Batch
 from lakehouse_ml.use_cases.churn import contracts

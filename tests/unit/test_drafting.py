@@ -24,8 +24,8 @@ from lakehouse_ml.tooling.drafting.landing_file import read_landing_file
 from lakehouse_ml.tooling.drafting.plan import DraftRequest, plan_draft
 from lakehouse_ml.tooling.drafting.project import check_name, draft_use_case, with_use_case
 from lakehouse_ml.tooling.drafting.templates import render_draft
-from lakehouse_ml.use_cases.base import Wording
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
+from lakehouse_ml.use_cases.wording import Wording
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTING = "src/lakehouse_ml/use_cases/__init__.py"
@@ -66,7 +66,14 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     package = [
         f"src/lakehouse_ml/{name}.py"
-        for name in ("__init__", "use_cases/base", "use_cases/columns", "use_cases/formats")
+        for name in (
+            "__init__",
+            "use_cases/base",
+            "use_cases/columns",
+            "use_cases/contracts",
+            "use_cases/formats",
+            "use_cases/wording",
+        )
     ]
     for name in (LISTING, GLOBALS, "pyproject.toml", *package):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

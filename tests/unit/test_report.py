@@ -19,11 +19,10 @@ import pytest
 
 from lakehouse_ml.modelling.card import ModelCard, Standing
 from lakehouse_ml.modelling.metrics import METRICS, Economics, classification_metrics
-from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
 from lakehouse_ml.report import cautions, charts, sections
 from lakehouse_ml.report.page import Page, Section, render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
-from lakehouse_ml.storage.landing import is_simulated
+from lakehouse_ml.storage.landing import IngestionSpec, is_simulated
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.predictive_maintenance import PREDICTIVE_MAINTENANCE
 

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from lakehouse_ml.pipelines.data_quality.predicates import columns_of
 from lakehouse_ml.pipelines.data_quality.rules import (
-    DUPLICATE,
     GapRule,
     QualitySpec,
     ReferenceRule,
@@ -22,6 +21,7 @@ from lakehouse_ml.pipelines.data_quality.rules import (
     TableRules,
     outcome,
 )
+from lakehouse_ml.use_cases.columns import DUPLICATE
 
 
 def rule(action: str, **given: Any) -> RowRule:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kedro_datasets._typing import TablePreview
     from pyspark.sql import DataFrame, SparkSession
 
-    from lakehouse_ml.use_cases.base import Table
+    from lakehouse_ml.use_cases.contracts import Table
 
 log = logging.getLogger(__name__)
 

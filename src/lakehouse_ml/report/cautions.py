@@ -12,8 +12,9 @@ from lakehouse_ml.storage.landing import is_simulated
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
-    from lakehouse_ml.use_cases.base import UseCase, Wording
+    from lakehouse_ml.storage.landing import IngestionSpec
+    from lakehouse_ml.use_cases.base import UseCase
+    from lakehouse_ml.use_cases.wording import Wording
 
 _RANKED = ("roc_auc", "average_precision", "f1")
 # Shown with three digits, from here on a metric reads 1.000.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from lakehouse_ml.use_cases.base import Measured, Told
+    from lakehouse_ml.use_cases.wording import Measured, Told
 
 
 def values(metrics: pd.DataFrame, told: Measured, model: str) -> dict[str, str]:

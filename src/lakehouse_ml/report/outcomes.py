@@ -13,7 +13,7 @@ from lakehouse_ml.modelling.drift import STATUS_WORDS
 from lakehouse_ml.report.page import Grid, Section, Tile, Tone
 
 if TYPE_CHECKING:
-    from lakehouse_ml.use_cases.base import Wording
+    from lakehouse_ml.use_cases.wording import Wording
 
 _SHOWN_BATCHES = 12
 _TONES: Mapping[str, tuple[str, Tone]] = {

@@ -21,7 +21,7 @@ from lakehouse_ml.report.page import Grid, Page, Picture, Section, Tile, Tone
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakehouse_ml.use_cases.base import Wording
+    from lakehouse_ml.use_cases.wording import Wording
 
     Floats = NDArray[np.float64]
 

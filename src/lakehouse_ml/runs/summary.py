@@ -269,8 +269,8 @@ def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | Non
 
 def _assumed(use_case: UseCase, catalog: DataCatalog, batch: str) -> list[str]:
     """Says that no file tells the day of a batch; nothing where one does."""
-    from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
     from lakehouse_ml.report.cautions import assumed_day, assumed_day_sentence
+    from lakehouse_ml.storage.landing import IngestionSpec
 
     ingestion = IngestionSpec.model_validate(catalog.load(f"params:{use_case.name}.data_ingestion"))
     if batch != assumed_day(use_case, _files(use_case, catalog), ingestion):

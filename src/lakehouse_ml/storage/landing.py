@@ -7,9 +7,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from pydantic import Field, field_validator
+
+from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import LandingError, shell_word
 
 _SIMULATED = re.compile(r"_simulated(\.|$)")
+
+
+class IngestionSpec(Spec):
+    """How files tell the day that their rows describe, what means missing, and how many rows may be refused.
+
+    Attributes:
+        snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
+        snapshot_default: The day of files whose name has none.
+        missing_words: Values that mean missing in every column, such as N/A; upper and lower case are the same.
+        tolerated_refused_share: Share of a file's rows that may be refused; with more, the file isn't used and the run
+            stops.
+    """
+
+    snapshot_pattern: str
+    snapshot_default: date
+    missing_words: tuple[str, ...]
+    tolerated_refused_share: float = Field(ge=0, le=1)
+
+    @field_validator("snapshot_pattern")
+    @classmethod
+    def _has_one_group(cls, value: str) -> str:
+        if re.compile(value).groups < 1:
+            raise ValueError("needs a group in parentheses around the day")
+        return value
 
 
 def is_simulated(name: str) -> bool:

@@ -23,7 +23,7 @@ SCHEME = "2-"
 # How rows are read, computed and stored.
 _EVERY_STAGE = (
     "config/results.py", "config/spec.py", "datasets", "engine", "modelling/population.py", "storage",
-    "use_cases/base.py", "use_cases/columns.py", "use_cases/formats.py", "use_cases/sql.py",
+    "use_cases/base.py", "use_cases/columns.py", "use_cases/contracts.py", "use_cases/formats.py", "use_cases/sql.py",
 )  # fmt: skip
 # The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
 _SEARCH = (
@@ -34,11 +34,11 @@ _SEARCH = (
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "data_ingestion": (),
     "data_quality": (),
-    "feature_engineering": ("pipelines/data_quality",),
+    "feature_engineering": (),
     "training": _SEARCH,
     "evaluation": ("modelling",),
     "batch_scoring": ("modelling",),
-    "monitoring": ("modelling", "pipelines/data_ingestion", "report"),
+    "monitoring": ("modelling", "report", "use_cases/wording.py"),
 }
 
 

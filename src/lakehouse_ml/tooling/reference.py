@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from lakehouse_ml.project import CONF, PROJECT
 from lakehouse_ml.tooling.flow import first_line, registered, write_or_print
 from lakehouse_ml.use_cases import USE_CASES
-from lakehouse_ml.use_cases.base import Table
+from lakehouse_ml.use_cases.contracts import Table
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline

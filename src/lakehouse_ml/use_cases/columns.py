@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lakehouse_ml.use_cases.base import Column, Table
+from lakehouse_ml.use_cases.contracts import Column, Table
+
+# Names of the rules that keep a row out of a clean table; of a repeated key it is `DUPLICATE`.
+REASONS = "quarantine_reasons"
+DUPLICATE = "duplicate_key"
 
 AUDIT = (
     Column("snapshot_on", "date", doc="Day whose state the row describes."),

@@ -7,7 +7,8 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.use_cases.base import UseCase, filled, no_population, per_use_case, population_of
+from lakehouse_ml.pipelines.grid import filled, no_population, per_use_case, population_of
+from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:

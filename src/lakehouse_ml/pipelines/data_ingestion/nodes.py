@@ -9,17 +9,15 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from pydantic import Field, field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import LandingError, TableError, refusal, shell_word
-from lakehouse_ml.storage.landing import Landing, LandingFile, Selection, check_content, select
+from lakehouse_ml.storage.landing import IngestionSpec, Landing, LandingFile, Selection, check_content, select
 from lakehouse_ml.storage.parsing import content_hash, header_faults, other_delimiter, read_records
 from lakehouse_ml.storage.writes import Batch, collect
-from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
+from lakehouse_ml.use_cases.contracts import Column, Table
 from lakehouse_ml.use_cases.sql import string_literal
 
 if TYPE_CHECKING:
@@ -66,30 +64,6 @@ _ONLY = {
 }  # fmt: skip
 
 _NO_PROBLEMS = "cast(array() as array<struct<column:string,text:string,reason:string>>)"
-
-
-class IngestionSpec(Spec):
-    """How files tell the day that their rows describe, what means missing, and how many rows may be refused.
-
-    Attributes:
-        snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
-        snapshot_default: The day of files whose name has none.
-        missing_words: Values that mean missing in every column, such as N/A; upper and lower case are the same.
-        tolerated_refused_share: Share of a file's rows that may be refused; with more, the file isn't used and the run
-            stops.
-    """
-
-    snapshot_pattern: str
-    snapshot_default: date
-    missing_words: tuple[str, ...]
-    tolerated_refused_share: float = Field(ge=0, le=1)
-
-    @field_validator("snapshot_pattern")
-    @classmethod
-    def _has_one_group(cls, value: str) -> str:
-        if re.compile(value).groups < 1:
-            raise ValueError("needs a group in parentheses around the day")
-        return value
 
 
 def parse_files(landing: Landing, clock: datetime, spec: IngestionSpec, contract: Table) -> DataFrame:

@@ -7,7 +7,9 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.data_ingestion.nodes import keep_rows, parse_files, record_files, refuse_lines
-from lakehouse_ml.use_cases.base import Table, UseCase, filled, per_use_case
+from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.use_cases.base import UseCase
+from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:

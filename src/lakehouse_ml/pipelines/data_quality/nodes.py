@@ -13,11 +13,11 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.pipelines.data_quality.checks import REPEATED, broken_by
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE, GapRule, KeyRule, QualitySpec, Rule, outcome
+from lakehouse_ml.pipelines.data_quality.rules import GapRule, KeyRule, QualitySpec, Rule, outcome
 from lakehouse_ml.storage.writes import collect
-from lakehouse_ml.use_cases.base import Table
+from lakehouse_ml.use_cases.columns import DUPLICATE, REASONS
+from lakehouse_ml.use_cases.contracts import Table
 
-REASONS = "quarantine_reasons"
 WARNINGS = "warnings"
 _NUMBERS = ("int", "bigint", "double", "float")
 _QUANTILES = (0.25, 0.5, 0.75)

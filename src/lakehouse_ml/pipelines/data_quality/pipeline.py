@@ -14,7 +14,9 @@ from lakehouse_ml.pipelines.data_quality.nodes import (
     release_rows,
     summarise_rules,
 )
-from lakehouse_ml.use_cases.base import Table, UseCase, filled, per_use_case
+from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.use_cases.base import UseCase
+from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:

@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.pipelines.data_quality.predicates import check_predicate
+from lakehouse_ml.use_cases.columns import DUPLICATE
 
-DUPLICATE = "duplicate_key"
 # Functions that give another answer whenever they are asked, and the parameter that would stand for one.
 _CLOCK = re.compile(
     r"\b(?:current_date|current_timestamp|localtimestamp)\b|\b(?:now|curdate)\s*\(|(?<![:\w]):now\b", re.IGNORECASE

@@ -9,10 +9,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.modelling.population import KNOWN_AT, PopulationSpec, states_as_of
-from lakehouse_ml.pipelines.data_quality.nodes import REASONS
-from lakehouse_ml.pipelines.data_quality.rules import DUPLICATE
 from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Labels
+from lakehouse_ml.use_cases.columns import DUPLICATE, REASONS
 
 COUNTED = ("day", "n_snapshot", "n_outcomes", "n_labels", "n_positives", "n_contradicted", "n_unknown", "n_returned")
 _SOURCE = "_source"

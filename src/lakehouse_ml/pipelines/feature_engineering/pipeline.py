@@ -7,7 +7,8 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.feature_engineering.nodes import gather_outcomes
-from lakehouse_ml.use_cases.base import UseCase, filled, inputs_of, per_use_case
+from lakehouse_ml.pipelines.grid import filled, inputs_of, per_use_case
+from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:

@@ -23,10 +23,10 @@ from lakehouse_ml.modelling.metrics import Economics, classification_metrics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.modelling.split import never_seen
 from lakehouse_ml.modelling.targets import by_target
-from lakehouse_ml.pipelines.data_ingestion.nodes import IngestionSpec
 from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
+from lakehouse_ml.storage.landing import IngestionSpec
 from lakehouse_ml.storage.writes import Batch, Edition, collect
 from lakehouse_ml.use_cases.base import UseCase
 

@@ -7,13 +7,14 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.modelling.performance import judge_performance
+from lakehouse_ml.pipelines.grid import filled, per_use_case
 from lakehouse_ml.pipelines.monitoring.nodes import (
     join_outcomes,
     measure_drift,
     measure_live,
     write_report,
 )
-from lakehouse_ml.use_cases.base import UseCase, filled, per_use_case
+from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:

@@ -94,15 +94,16 @@ def _imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
     return {
         "init": sorted(
             [
-                f"{base}.base import UseCase, Wording",
+                f"{base}.base import UseCase",
                 f"{own}.contracts import feature_rows, landing_outcomes, landing_rows",
                 f"{own}.features import CATEGORICAL, build_features",
                 f"{own}.labels import build_labels{'' if plan.key else ', label_outcomes'}",
+                f"{base}.wording import Wording",
             ]
         ),
         "contracts": sorted(
             [
-                f"{base}.base import Column, Table",
+                f"{base}.contracts import Column, Table",
                 f"{base}.columns import ACTION, KNOWN_AT, {'' if plan.classes else 'LEARNED_UNTIL, '}SCORE, ingested",
                 *([f"{base}.formats import {', '.join(formats)}"] if formats else []),
                 f"{own}.features import KEPT",

@@ -1,9 +1,10 @@
 """Customer churn: which of the customers who are still there are likely to leave, and why."""
 
-from lakehouse_ml.use_cases.base import UseCase, Wording
+from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, landing_customers, landing_outcomes
 from lakehouse_ml.use_cases.churn.features import CATEGORICAL, build_features
 from lakehouse_ml.use_cases.churn.labels import build_labels
+from lakehouse_ml.use_cases.wording import Wording
 
 CHURN = UseCase(
     name="churn",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, KNOWN_AT, LEARNED_UNTIL, SCORE, ingested
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 _KEY = ("customer_id", "snapshot_on")
 _CUSTOMER = Column("customer_id", "string", doc="Customer.")

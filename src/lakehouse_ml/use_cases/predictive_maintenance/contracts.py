@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse_ml.storage.writes import rows_of
-from lakehouse_ml.use_cases.base import Column, Table
 from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
+from lakehouse_ml.use_cases.contracts import Column, Table
 
 SENSORS = ("volt", "rotate", "pressure", "vibration")
 STATISTICS = ("mean", "sd", "min", "max")

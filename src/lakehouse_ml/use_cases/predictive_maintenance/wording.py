@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse_ml.use_cases.base import Measured, Told, Wording
+from lakehouse_ml.use_cases.wording import Measured, Told, Wording
 
 _MEASURED = Measured(
     title="In visits and failures",
