@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 # An engine hands back the text of an exception raised inside a task, not its class: the marker survives the journey.
 _MARK = re.compile(r"lakehouse_ml\.refused: (.+?) \(end of message\)", re.DOTALL)
+# How many known names a message lists.
+_SHOWN = 8
 
 
 def printable(text: str) -> str:
@@ -116,3 +119,16 @@ def find(error: BaseException) -> LakehouseError | None:
         if told:
             return LandingError(told.group(1))
     return None
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """A hint which known name is meant, or the known ones, as far as they are few."""
+    names = sorted(known)
+    # A name without its use case, or in another spelling, is near as well.
+    tails = {one.split(".", 1)[-1]: one for one in reversed(names)} | {one: one for one in names}
+    if near := get_close_matches(name, tails, n=1, cutoff=0.6):
+        return f"Did you mean {tails[near[0]]}?"
+    if not names:
+        return "There are none."
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"Known: {', '.join(names[:_SHOWN])}{more}."

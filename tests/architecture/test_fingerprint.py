@@ -10,7 +10,7 @@ import pytest
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.storage.provenance import sources
 
-# Messages, the list of use cases, of which a node gets its own alone, and the words of the report, which monitoring has.
+# Messages, the list of use cases, of which a node gets its own alone, and the report's words, which monitoring has.
 MAKES_NO_RESULT = {"lakehouse_ml.errors", "lakehouse_ml.use_cases", "lakehouse_ml.use_cases.wording"}
 GRAPH = grimp.build_graph("lakehouse_ml", exclude_type_checking_imports=True)
 

@@ -10,6 +10,7 @@ from kedro.pipeline import node, pipeline
 
 from lakehouse_ml.cli import ui
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.runs.experiment import experiment_tags
 from lakehouse_ml.runs.hooks import run_name, typed_command
 from lakehouse_ml.use_cases import USE_CASES
 
@@ -17,7 +18,7 @@ SERVER = "http://127.0.0.1:5000"
 
 
 def test_the_page_is_that_of_trained_models_and_has_a_view_per_use_case() -> None:
-    tags = ui.experiment_tags(["churn"], created=7)
+    tags = experiment_tags(["churn"], created=7)
     view = json.loads(tags["mlflow.sharedViewState.churn"])
     state = json.loads(view["state"])
     assert tags["mlflow.experimentKind"] == "custom_model_development"

@@ -12,9 +12,8 @@ from kedro.utils import load_obj
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lakehouse_ml.errors import is_utf8, printable
+from lakehouse_ml.errors import is_utf8, printable, suggest_name
 from lakehouse_ml.preflight.conf import RUNTIME, line_of
-from lakehouse_ml.runs.selection import nearest
 
 SECTION = "run"
 # Options that take several names, divided by commas on the command line.
@@ -145,7 +144,7 @@ class _Config:
         for key, value in section.items():
             spelled = str(key).replace("-", "_")
             if spelled not in known:
-                raise self._refusal((SECTION, key), f"is not an argument of {SECTION}. {nearest(spelled, known)}")
+                raise self._refusal((SECTION, key), f"is not an argument of {SECTION}. {suggest_name(spelled, known)}")
             if known[spelled] in arguments:
                 raise self._refusal((SECTION, key), "appears twice, under two names.")
             arguments[known[spelled]] = self._value(key, known[spelled], value)

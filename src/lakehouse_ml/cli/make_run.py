@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lakehouse_ml import project
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, suggest_name
 from lakehouse_ml.project import PROJECT, configure
-from lakehouse_ml.runs.selection import nearest
 from lakehouse_ml.use_cases import USE_CASES
 
 LANDING = PROJECT / "data" / "landing"
@@ -38,7 +37,7 @@ def _run(given: argparse.Namespace) -> int:
     try:
         if not {*names} <= {*NAMES}:
             raise click.ClickException(
-                f"USE_CASE: no use case is named {names[0]!r}. {nearest(names[0], [*NAMES, 'all'])}"
+                f"USE_CASE: no use case is named {names[0]!r}. {suggest_name(names[0], [*NAMES, 'all'])}"
             )
         if given.landing is not None and len(names) > 1:
             raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(NAMES))

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.registered_model import RegisteredModel
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, suggest_name
 from lakehouse_ml.explore.notebook import stored
-from lakehouse_ml.runs.selection import nearest
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -30,7 +29,7 @@ def lines(catalog: DataCatalog, name: str, at: str | None = None) -> Iterator[st
     """
     table = catalog.get(name)
     if not isinstance(table, DeltaTable) or not table.exists():
-        raise LakehouseError(f"This lake has no table named {name!r}. {nearest(name, stored(catalog))}")
+        raise LakehouseError(f"This lake has no table named {name!r}. {suggest_name(name, stored(catalog))}")
     version = int(at) if at is not None and at.isdigit() else None
     batch = at if version is None else None
     makers = table.makers(version, batch)

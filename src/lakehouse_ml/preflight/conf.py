@@ -17,10 +17,9 @@ from lakehouse_ml.config import locations, redirects, results
 from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.engine.spec import EngineSpec
-from lakehouse_ml.errors import ConfError, chain
+from lakehouse_ml.errors import ConfError, chain, suggest_name
 from lakehouse_ml.modelling.estimators.base import LibraryName, library
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.runs.selection import nearest
 
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
@@ -243,7 +242,7 @@ class Conf:
                 siblings = {".".join(name[: len(key)]) for name in known if name[: len(key) - 1] == key[:-1]}
                 siblings |= RUNTIME if len(key) == 1 and _is_typed(key, self.typed) else set()
                 name = ".".join(map(str, key))
-                yield f"{self.where('parameters', key)}: {name} is not a known key. {nearest(name, siblings)}"
+                yield f"{self.where('parameters', key)}: {name} is not a known key. {suggest_name(name, siblings)}"
         for key in sorted(known):
             value: Any = given
             for part in key:
@@ -326,7 +325,7 @@ class Conf:
         return "; ".join(clauses) + "."
 
     def _meant(self, key: Key) -> str:
-        """A hint at the nearest key that the files of parameters have in its place; nothing where none is near."""
+        """A hint at the suggest_name key that the files of parameters have in its place; nothing where none is near."""
         siblings: set[str] = set()
         for file in self._files("parameters"):
             held = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -97,8 +97,8 @@ class ProjectHooks:
         """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
         import mlflow
 
-        from lakehouse_ml.cli import ui
         from lakehouse_ml.runs import tracking
+        from lakehouse_ml.runs.experiment import describe_experiment
         from lakehouse_ml.storage import provenance
 
         self._catalog, self._seconds, self._run_id = catalog, {}, None
@@ -111,7 +111,7 @@ class ProjectHooks:
         self._run_id = active.info.run_id
         tracking.end_abandoned(active, self._lake)
         client = mlflow.MlflowClient()
-        ui.describe_experiment(client, active.info.experiment_id)
+        describe_experiment(client, active.info.experiment_id)
         if "kedro_command" in client.get_run(self._run_id).data.tags:
             client.delete_tag(self._run_id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})

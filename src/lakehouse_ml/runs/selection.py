@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from lakehouse_ml.errors import LakehouseError
+from lakehouse_ml.errors import LakehouseError, suggest_name
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -24,7 +23,6 @@ _OPTIONS = {
 }  # fmt: skip
 # Arguments that choose among use cases by themselves.
 SELECTIONS = tuple(name for name in _OPTIONS if name != "tags")
-_SHOWN = 8
 
 
 def check_selection(selected: Mapping[str, Any], pipeline: Pipeline) -> None:
@@ -46,20 +44,7 @@ def check_selection(selected: Mapping[str, Any], pipeline: Pipeline) -> None:
     for argument, (kind, option) in _OPTIONS.items():
         for name in selected.get(argument) or ():
             if name not in known[kind]:
-                raise LakehouseError(f"{option}: no {kind} is named {name!r}. {nearest(name, known[kind])}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint which known name is meant, or the known ones, as far as they are few."""
-    names = sorted(known)
-    # A name without its use case, or in another spelling, is near as well.
-    tails = {one.split(".", 1)[-1]: one for one in reversed(names)} | {one: one for one in names}
-    if near := get_close_matches(name, tails, n=1, cutoff=0.6):
-        return f"Did you mean {tails[near[0]]}?"
-    if not names:
-        return "There are none."
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"Known: {', '.join(names[:_SHOWN])}{more}."
+                raise LakehouseError(f"{option}: no {kind} is named {name!r}. {suggest_name(name, known[kind])}")
 
 
 def with_data(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -> list[str]:
