@@ -13,7 +13,7 @@ import pytest
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.errors import ConfError
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(

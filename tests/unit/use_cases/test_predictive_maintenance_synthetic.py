@@ -24,7 +24,7 @@ from lakehouse_ml.use_cases.predictive_maintenance.synthetic import (
     write,
 )
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 ERRORS_BEFORE = {"comp1": ["error1"], "comp2": ["error2", "error3"], "comp3": ["error4"], "comp4": ["error5"]}
 DUE_DAYS = {"comp1": 45, "comp2": 30, "comp3": 45, "comp4": 45}
 COLUMNS = {

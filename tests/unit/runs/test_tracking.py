@@ -35,7 +35,7 @@ from lakehouse_ml.use_cases.churn.contracts import clean_customers
 # MLflow hooks into the import of scikit-learn by an old protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:_ImportHookChainedLoader:ImportWarning")
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 JUDGED = ["data_ingestion", "data_quality", "feature_engineering", "training", "evaluation"]
 TRIALS = [
     {"estimator": "logistic_regression", "params": {"C": 0.5}},

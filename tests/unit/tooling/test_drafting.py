@@ -27,7 +27,7 @@ from lakehouse_ml.tooling.drafting.templates import render_draft
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 from lakehouse_ml.use_cases.wording import Wording
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 LISTING = "src/lakehouse_ml/use_cases/__init__.py"
 GLOBALS = "conf/base/globals.yml"
 WORDS = yaml.safe_load((PROJECT / GLOBALS).read_text(encoding="utf-8"))["missing_words"]

@@ -82,6 +82,6 @@ def test_jars_of_another_spark_are_refused_with_both_versions(folder: Path, monk
 
 
 def test_spark_and_its_client_are_locked_in_the_same_version() -> None:
-    locks = Path(__file__).resolve().parents[2] / "requirements"
+    locks = Path(__file__).resolve().parents[3] / "requirements"
     client = next(line for line in (locks / "run.lock").read_text().splitlines() if line.startswith("pyspark-client=="))
     assert client.replace("pyspark-client", "pyspark") in (locks / "spark.lock").read_text().splitlines()

@@ -29,7 +29,7 @@ from lakehouse_ml.runs.session import UpToDateRunner
 from lakehouse_ml.storage import provenance
 from lakehouse_ml.storage.writes import Batch, Edition
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 def multiply(source: pd.DataFrame, factor: int) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from lakehouse_ml.use_cases.predictive_maintenance.measures import (
     measure,
 )
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "pdm_telemetry_20"
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "pdm_telemetry_20"
 SPEC = MeasuresSpec(capacity_per_day=1, missed_failure_cost=1_000.0, visit_cost=100.0)
 STEP = 12
 MONDAY = pd.Timestamp("2026-03-02", tz="UTC")

@@ -118,6 +118,6 @@ def test_what_is_not_there_is_named_beside_what_is(cellar: DataCatalog, name: st
 def test_what_is_no_table_is_refused_by_name(cellar: DataCatalog, name: str) -> None:
     from kedro.framework.startup import bootstrap_project
 
-    bootstrap_project(Path(__file__).resolve().parents[2])
+    bootstrap_project(Path(__file__).resolve().parents[3])
     with pytest.raises(LakehouseError, match=f"This lake has no table named '{name}'. There are none."):
         list(lines(cellar, name))

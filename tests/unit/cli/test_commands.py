@@ -22,7 +22,7 @@ from lakehouse_ml.project import log_only_warnings
 from lakehouse_ml.runs import hooks
 from lakehouse_ml.runs.session import _heartbeat
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
