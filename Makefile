@@ -106,9 +106,10 @@ docs: .venv/dev ## the pages that are generated, and the site (site/index.html)
 	@$(BIN)/python -m lakehouse_ml.tooling.flow docs/flow.md
 	@$(BIN)/python -m lakehouse_ml.tooling.reference docs/reference.md
 	@$(BIN)/python tests/e2e/bad_input.py docs/bad-input.md
+	@rm -rf site build
 	@$(BIN)/sphinx-build -q -E -W --keep-going docs site
 	@PYTHONWARNINGS=ignore $(BIN)/kedro viz build --include-previews >/dev/null
-	@rm -rf site/viz && mv build site/viz
+	@mv build site/viz
 	@echo "The site is at site/index.html; the pipelines as kedro viz shows them: $(PYTHON) -m http.server -d site/viz"
 
 bench: .venv/dev ## the benchmarks, each a table (takes minutes)

@@ -69,4 +69,5 @@ def _git(*words: str) -> str:
     return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
 
 
-setup(cmdclass={"build_py": BuildPy})
+# Not build/, where `kedro viz build` writes: `make docs` publishes that folder.
+setup(cmdclass={"build_py": BuildPy}, options={"build": {"build_base": ".make/wheel"}})

@@ -31,7 +31,7 @@ PLANTED = "planted-by-the-test"
 # What lies in a folder where somebody works; git knows none of it.
 OWN = (
     "conf/local/credentials.yml", "conf/local/globals.yml", "conf/base/credentials.yml",
-    "conf/base/churn/credentials_s3.yml", "data/landing/catalog.yml", "build/lib/lakehouse_ml/left.py",
+    "conf/base/churn/credentials_s3.yml", "data/landing/catalog.yml", ".make/wheel/lib/lakehouse_ml/left.py",
 )  # fmt: skip
 # Environments that are git's, and no wheel's.
 HERE_ONLY = ("conf/local/", "conf/connect/")
