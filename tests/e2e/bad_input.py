@@ -113,7 +113,7 @@ class Place:
         from kedro.framework.project import pipelines
 
         from lakehouse_ml import errors
-        from lakehouse_ml.runs.session import UpToDateRunner
+        from lakehouse_ml.runs.runner import UpToDateRunner
 
         catalog = self._catalog(params)
         chosen = sum((pipelines[stage] for stage in stages or ("data_ingestion", "data_quality")), start=_nothing())

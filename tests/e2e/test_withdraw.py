@@ -22,8 +22,8 @@ from deltalake import DeltaTable
 from lakehouse_ml.cli.commands import cli
 from lakehouse_ml.datasets.delta_table import DeltaTable as Stored
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.runs import session as sessions
 from lakehouse_ml.runs import withdraw as withdrawing
+from lakehouse_ml.runs.runner import UpToDateRunner
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.churn.synthetic import months, write_months
 
@@ -54,7 +54,7 @@ class Place:
         """The nodes that ran, those that were up to date left out."""
         from kedro.framework.project import settings
 
-        runner = sessions.UpToDateRunner()
+        runner = UpToDateRunner()
         given = {"lake": str(self.lake), "landing": str(self.landing), **params}
         with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(self.conf)) as session:
             session.run(pipeline_names=list(stages), namespaces=[use_case], runner=runner)

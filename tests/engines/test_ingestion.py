@@ -34,7 +34,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import (
     type_records,
 )
 from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
-from lakehouse_ml.runs.session import UpToDateRunner
+from lakehouse_ml.runs.runner import UpToDateRunner
 from lakehouse_ml.storage.landing import IngestionSpec, Landing
 from lakehouse_ml.use_cases.churn.contracts import landing_customers, raw_customers
 from lakehouse_ml.use_cases.columns import AUDIT, LINES

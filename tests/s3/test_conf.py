@@ -73,8 +73,10 @@ def test_credentials_and_other_wrong_keys_in_conf_are_refused_and_not_shown(
 
 def test_conf_is_told_to_every_reader_and_what_it_leaves_open_stays_the_environments() -> None:
     os.environ.update({"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "hush", "AWS_SECRET_ACCESS_KEY": "hush"})
-    s3.tell({"s3_endpoint": "http://127.0.0.1:9", "s3_encryption": "aws:kms", "s3_kms_key": "alias/lake"})
-    s3.tell({"s3_endpoint": None, "s3_encryption": None})
+    s3.export_s3_environment(
+        {"s3_endpoint": "http://127.0.0.1:9", "s3_encryption": "aws:kms", "s3_kms_key": "alias/lake"}
+    )
+    s3.export_s3_environment({"s3_endpoint": None, "s3_encryption": None})
     assert {name: value for name, value in os.environ.items() if name.startswith("AWS_") and value != "hush"} == {
         "AWS_REGION": "eu-central-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",

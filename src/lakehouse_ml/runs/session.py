@@ -1,17 +1,11 @@
-"""How this project runs its nodes: only those whose results aren't there yet, and mistakes told in a sentence."""
+"""The session: it checks conf, locks the lake, runs pipelines, and ends in a sentence where the user can act."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-import time
-from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -19,11 +13,9 @@ from kedro.framework.project import pipelines, settings
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.runner import SequentialRunner
-from kedro.runner.task import Task
 
 from lakehouse_ml import errors
 from lakehouse_ml.config import redirects, s3
-from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine import temporary_files
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.pipelines import STAGES
@@ -33,9 +25,9 @@ from lakehouse_ml.preflight.environment import Environment, described
 from lakehouse_ml.registry import tracking_store
 from lakehouse_ml.runs import selection
 from lakehouse_ml.runs.failures import explain
-from lakehouse_ml.storage import files, provenance
+from lakehouse_ml.runs.runner import UpToDateRunner
+from lakehouse_ml.storage import files
 from lakehouse_ml.storage.lock import check_path, lake_lock
-from lakehouse_ml.storage.provenance import Provenance, Recorded, Tokened
 from lakehouse_ml.storage.retry import with_retries
 from lakehouse_ml.use_cases import USE_CASES
 
@@ -44,114 +36,10 @@ if TYPE_CHECKING:
 
     from kedro.config import AbstractConfigLoader
     from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol, DataCatalog
-    from kedro.pipeline import Pipeline
-    from kedro.pipeline.node import Node
+    from kedro.io import DataCatalog
     from kedro.runner import AbstractRunner
-    from pluggy import PluginManager
 
 log = logging.getLogger(__name__)
-
-
-class UpToDateRunner(SequentialRunner):
-    """Runs nodes one after another and skips those whose outputs carry the fingerprint that they would get now.
-
-    A node is skipped when each of its outputs records this fingerprint; one that records none is made each time. So a
-    second run does nothing, and a run after a crash does what is left.
-    """
-
-    def __init__(self, **given: Any) -> None:
-        """Arguments as Kedro's; `seconds` and `skipped` tell afterwards what was done."""
-        super().__init__(**given)
-        self.seconds: dict[str, float] = {}
-        self.skipped: list[str] = []
-        self._is_explained = False
-
-    def __str__(self) -> str:
-        """Its name, which kedro-mlflow writes to the run."""
-        return type(self).__name__
-
-    def _run(
-        self,
-        pipeline: Pipeline,
-        catalog: CatalogProtocol[Any, Any],
-        hook_manager: PluginManager | None = None,
-        run_id: str | None = None,
-    ) -> None:
-        loads = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
-        for number, node in enumerate(pipeline.nodes, 1):
-            task = Task(node, catalog, self._is_async, hook_manager, run_id)
-            with_retries(partial(self._do, task, f"[{number:2d}/{len(pipeline.nodes)}] {node.name}", catalog))
-            self._release_datasets(node, catalog, loads, pipeline)
-
-    def _do(self, task: Task, progress: str, catalog: CatalogProtocol[Any, Any]) -> None:
-        """Run a node whose results aren't there; whoever repeats that does what is left."""
-        node = task.node
-        told = self._provenance(node, catalog)
-        if told and self._is_current(node, catalog, told.fingerprint):
-            self.skipped.append(node.name)
-            return
-        self._explain(node, catalog)
-        log.info("%s", progress)
-        started = time.perf_counter()
-        # No hint from where to resume: the same command does what is left.
-        try:
-            with provenance.recording(told), _heartbeat(node.name):
-                task.execute()
-        except Exception as error:
-            if any(isinstance(seen, KeyboardInterrupt) for seen in errors.chain(error)):
-                raise KeyboardInterrupt from error  # within a lock, Ctrl-C comes out as an error of the lock
-            error.add_note(f"Node {node.name} failed.")
-            raise
-        self.seconds[node.name] = time.perf_counter() - started
-
-    def _provenance(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> Provenance | None:
-        tokens = {name: _token(catalog, name) for name in node.inputs}
-        known = {name: token for name, token in tokens.items() if token is not None}
-        if len(known) < len(tokens):
-            return None
-        return provenance.describe(node.name, known, getattr(node.func, "keywords", None))
-
-    def _explain(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> None:
-        """Say once why a lake that an earlier version made runs every step again."""
-        if self._is_explained:
-            return
-        self._is_explained = True
-        tables = [catalog[name] for name in node.outputs if isinstance(catalog[name], DeltaTable)]
-        commits = [commit for table in tables if table.exists() for commit in table.makers()[:1]]
-        if any(not commit.get("fingerprint", provenance.SCHEME).startswith(provenance.SCHEME) for commit in commits):
-            log.info(
-                "An earlier version of lakehouse-ml made this lake. Its fingerprints covered code that makes no result "
-                "and can't be compared, so every step runs once again; later runs skip unchanged steps."
-            )
-
-    def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
-        outputs = [catalog[name] for name in node.outputs]
-        return bool(outputs) and all(
-            isinstance(dataset, Recorded) and dataset.holds(fingerprint) for dataset in outputs
-        )
-
-
-_BEAT_SECONDS = 15.0
-
-
-@contextmanager
-def _heartbeat(name: str, seconds: float = _BEAT_SECONDS) -> Iterator[None]:
-    """Say now and then that a node still works, and for how long."""
-    done = Event()
-    started = time.perf_counter()
-
-    def beat() -> None:
-        while not done.wait(seconds):
-            log.info("  %s works since %.0f s", name, time.perf_counter() - started)
-
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 class Stopped(click.ClickException):
@@ -165,7 +53,7 @@ class Stopped(click.ClickException):
 
 
 class ProjectSession(KedroSession):
-    """Kedro's session with the runner above; what the user can mend ends in a sentence and exit code 1."""
+    """Kedro's session with this project's runner; a mistake of the user ends in a sentence and exit code 1."""
 
     _loader: AbstractConfigLoader | None = None
 
@@ -332,7 +220,7 @@ class ProjectSession(KedroSession):
         """The lake's address, after everything that opens it was told how, and from nowhere else."""
         redirects.check_conf(loader)
         redirects.ignore_variables()
-        s3.tell(loader["globals"])
+        s3.export_s3_environment(loader["globals"])
         return self._address("lake", loader)
 
     def _address(self, name: str, loader: AbstractConfigLoader) -> str:
@@ -475,11 +363,3 @@ def _configuration(error: Exception) -> Exception | None:
     if isinstance(error, ValueError) and str(error).startswith("Pipeline does not contain nodes"):
         return error
     return error if isinstance(error, DatasetError) and error.__cause__ is None else None
-
-
-def _token(catalog: CatalogProtocol[Any, Any], name: str) -> str | None:
-    if name.startswith("params:") or name == "parameters":
-        value = catalog.load(name)
-        return str(value) if hasattr(value, "model_dump_json") else json.dumps(value, sort_keys=True, default=str)
-    dataset = catalog[name]
-    return dataset.token() if isinstance(dataset, Tokened) else None

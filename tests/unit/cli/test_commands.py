@@ -20,7 +20,7 @@ from kedro.framework.cli.project import run as kedro_run
 from lakehouse_ml.cli.commands import cli, viz
 from lakehouse_ml.project import log_only_warnings
 from lakehouse_ml.runs import hooks
-from lakehouse_ml.runs.session import _heartbeat
+from lakehouse_ml.runs.runner import log_heartbeat
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -39,8 +39,8 @@ def test_quiet_silences_progress_and_keeps_what_somebody_must_act_on(
 ) -> None:
     ours.setLevel(logging.INFO)
     log_only_warnings()
-    logging.getLogger("lakehouse_ml.runs.session").info("[ 1/30] a node")
-    logging.getLogger("lakehouse_ml.runs.session").warning("a refusal")
+    logging.getLogger("lakehouse_ml.runs.runner").info("[ 1/30] a node")
+    logging.getLogger("lakehouse_ml.runs.runner").warning("a refusal")
     assert [record.message for record in caplog.records] == ["a refusal"]
 
 
@@ -61,12 +61,12 @@ def test_quiet_reaches_the_run_as_nothing_but_less_said(monkeypatch: pytest.Monk
 
 def test_a_node_that_works_long_says_so_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "lakehouse_ml")
-    with _heartbeat("churn.batch_scoring.score_rows", seconds=0.01):
+    with log_heartbeat("churn.batch_scoring.score_rows", seconds=0.01):
         while len(caplog.records) < 2:
             pass
     said = len(caplog.records)
-    assert caplog.records[0].message.startswith("  churn.batch_scoring.score_rows works since ")
-    with _heartbeat("quick", seconds=60):
+    assert caplog.records[0].message.startswith("  churn.batch_scoring.score_rows has been running for ")
+    with log_heartbeat("quick", seconds=60):
         pass
     assert len(caplog.records) == said
 

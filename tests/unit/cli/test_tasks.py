@@ -14,7 +14,7 @@ from kedro.pipeline import Pipeline, node
 from lakehouse_ml.cli import tasks
 from lakehouse_ml.cli.tasks import TaskError
 from lakehouse_ml.errors import LandingError
-from lakehouse_ml.runs.session import UpToDateRunner
+from lakehouse_ml.runs.runner import UpToDateRunner
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_an_endpoint_in_a_profiles_file_counts_for_no_library(
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for name in ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_CONDITIONAL_PUT"):
         monkeypatch.setenv(name, "")
-    s3.tell({})
+    s3.export_s3_environment({})
     assert os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] == ignored
 
 

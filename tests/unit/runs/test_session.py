@@ -25,7 +25,7 @@ from kedro_datasets.pandas import CSVDataset
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
-from lakehouse_ml.runs.session import UpToDateRunner
+from lakehouse_ml.runs.runner import UpToDateRunner
 from lakehouse_ml.storage import provenance
 from lakehouse_ml.storage.writes import Batch, Edition
 

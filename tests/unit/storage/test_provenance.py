@@ -79,7 +79,8 @@ def edited(tmp_path: Path) -> Callable[[str, str], bool]:
 @pytest.mark.parametrize(
     "file",
     [
-        "cli/commands.py", "cli/make_run.py", "runs/session.py", "runs/hooks.py", "runs/summary.py", "runs/tracking.py",
+        "cli/commands.py", "cli/make_run.py", "runs/session.py", "runs/runner.py", "runs/hooks.py",
+        "runs/summary.py", "runs/tracking.py",
         "tooling/drafting/plan.py", "report/sections.py", "report/page.html.j2",
         "use_cases/predictive_maintenance/features.py",
         "use_cases/__init__.py", "use_cases/churn/synthetic.py", "pipelines/monitoring/nodes.py",
