@@ -74,7 +74,7 @@ def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
     ):
         session.run(pipeline_names=list(_STAGES), namespaces=[CHURN.name])
         context = session.load_context()
-    tables = [context.catalog.load(f"{CHURN.name}.{layer}_{CHURN.noun}") for layer in ("feature", "label")]
+    tables = [context.catalog.load(f"{CHURN.name}.{layer}_{CHURN.entity_plural}") for layer in ("feature", "label")]
     conf = context.params[CHURN.name]["training"]
     return Customers(told, *tables, TrainingSpec.model_validate(conf | changed))
 

@@ -43,7 +43,9 @@ def test_a_second_use_case_fills_the_same_shape(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(use_cases, "USE_CASES", (CHURN, other))
 
     def shape(use_case: UseCase) -> Pipeline:
-        return Pipeline([Node(len, inputs=f"raw_{use_case.noun}", outputs=f"clean_{use_case.noun}", name="count")])
+        return Pipeline(
+            [Node(len, inputs=f"raw_{use_case.entity_plural}", outputs=f"clean_{use_case.entity_plural}", name="count")]
+        )
 
     grid = per_use_case("counting", shape)
     assert {node.name for node in grid.nodes} == {"churn.counting.count", "other_case.counting.count"}

@@ -206,7 +206,7 @@ def scored(spark: Any, model: Any, told: ModelCard, rows: pd.DataFrame, **given:
     champion = Model("machines", "3", model, told)
     (batch,) = score_rows(
         features, labels, Standing(champion="3"), champion, spec, pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
-        None, ("machine_id", "at"), target=told.target,
+        None, ("machine_id", "at"), label_dimension=told.target,
     )  # fmt: skip
     return batch.rows.toPandas().sort_values("machine_id", ignore_index=True)
 

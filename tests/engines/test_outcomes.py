@@ -52,7 +52,7 @@ def gathered(
     customers = snapshots(spark, own)
     labels, counts = gather_outcomes(
         customers, spec, outcomes(spark, later), outcomes(spark, replaced, reasons),
-        key=CHURN.key, target=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
+        key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
     )  # fmt: skip
     label_customers.validate(labels)
     rows = labels.collect()
@@ -117,7 +117,13 @@ def test_without_any_outcome_there_are_tables_with_their_columns(spark: Any) -> 
 def test_a_use_case_whose_outcomes_never_come_later_gathers_its_own(spark: Any) -> None:
     customers = snapshots(spark, [("A", JAN, "Yes")])
     labels, counts = gather_outcomes(
-        customers, FULL, key=CHURN.key, target=None, labels=build_labels, outcome_labels=None, customers=customers
+        customers,
+        FULL,
+        key=CHURN.key,
+        label_dimension=None,
+        labels=build_labels,
+        outcome_labels=None,
+        customers=customers,
     )
     assert [tuple(row) for row in labels.collect()] == [("A", JAN, 1, JAN)]
     assert counts["n_labels"].tolist() == [1]
@@ -132,7 +138,7 @@ def test_where_a_row_has_several_targets_its_entity_is_counted_once(spark: Any) 
     customers = snapshots(spark, [("A", JAN, "Yes"), ("B", JAN, "No"), ("C", JAN, None)])
     labels, counts = gather_outcomes(
         customers, FULL, outcomes(spark, [("A", JAN, "No")]), outcomes(spark, [], (DUPLICATE,)),
-        key=CHURN.key, target="colour", labels=classes, outcome_labels=classes, customers=customers,
+        key=CHURN.key, label_dimension="colour", labels=classes, outcome_labels=classes, customers=customers,
     )  # fmt: skip
     assert labels.count() == 4
     assert counts[["n_snapshot", "n_outcomes", "n_labels", "n_contradicted"]].to_numpy().tolist() == [[2, 1, 2, 1]]
@@ -202,7 +208,7 @@ def test_who_is_there_is_what_plain_python_finds(spark: Any, history: dict[str, 
     for spec in (FULL, CHANGES):
         labels, _ = gather_outcomes(
             customers, spec, outcomes(spark, later), outcomes(spark, [], (DUPLICATE,)),
-            key=CHURN.key, target=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
+            key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
         )  # fmt: skip
         found = population(customers, labels, history["day"], spec, CHURN.key).collect()
         assert {(row.customer_id, row.snapshot_on) for row in found} == there(history, spec.snapshots)

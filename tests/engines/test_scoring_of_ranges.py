@@ -97,7 +97,7 @@ class Lake:
     def batches(self, clock: datetime = CLOCK, **given: Any) -> Iterator[Batch]:
         spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
         return score_rows(
-            self.features, self.labels, STANDING, self.champion, spec, clock, None, KEY, target="component"
+            self.features, self.labels, STANDING, self.champion, spec, clock, None, KEY, label_dimension="component"
         )
 
     def run(self, fingerprint: str, clock: datetime = CLOCK, *, stops_at: int | None = None, **given: Any) -> None:
@@ -416,7 +416,9 @@ def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: 
 def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_into_later(lake: Lake) -> None:
     spec = ScoringSpec(reasons=2, actions=10)
     awaiting = Standing(None, "3", "request", "Awaiting approval.")
-    (nothing,) = score_rows(lake.features, lake.labels, awaiting, None, spec, CLOCK, None, KEY, target="component")
+    (nothing,) = score_rows(
+        lake.features, lake.labels, awaiting, None, spec, CLOCK, None, KEY, label_dimension="component"
+    )
     lake.table.save(score_machines.validate(nothing))
     assert rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")[0].rows.count() == 0
     lake.run("a", **ALL)

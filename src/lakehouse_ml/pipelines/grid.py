@@ -23,12 +23,12 @@ def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
 
 def population_of(use_case: UseCase) -> dict[str, str]:
     """The input `population` of a node, where rows are states of entities over time."""
-    return {} if use_case.recurring else {"population": "params:population"}
+    return {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
 
 
 def no_population(use_case: UseCase) -> dict[str, None]:
     """The same argument, filled where each row counts by itself."""
-    return {"population": None} if use_case.recurring else {}
+    return {"population": None} if use_case.multiple_rows_per_entity else {}
 
 
 def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:

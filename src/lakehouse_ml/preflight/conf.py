@@ -272,7 +272,7 @@ class Conf:
         if "results_table" not in given:
             return
         table, own = given["results_table"], loader["globals"]
-        fault = results.fault(table, own["results_table"], [use_case.noun for use_case in USE_CASES])
+        fault = results.fault(table, own["results_table"], [use_case.entity_plural for use_case in USE_CASES])
         if not fault and own["lake_kind"] == "schema" and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
@@ -284,7 +284,7 @@ class Conf:
 
         for use_case in USE_CASES:
             scoring = (given.get(use_case.name) or {}).get("batch_scoring") or {}
-            if scoring.get("from_day") and not use_case.recurring:
+            if scoring.get("from_day") and not use_case.multiple_rows_per_entity:
                 key = (use_case.name, "batch_scoring", "from_day")
                 yield (
                     f"{self.where('parameters', key)}: {'.'.join(key)} ({scoring['from_day']}) begins a range of days, "

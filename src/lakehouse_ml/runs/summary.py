@@ -160,7 +160,7 @@ def _labelled(use_case: UseCase, catalog: DataCatalog) -> list[str]:
 
 def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
     """Days within which an outcome of a day looks ahead; None where the use case has none."""
-    if use_case.recurring:
+    if use_case.multiple_rows_per_entity:
         return None
     from lakehouse_ml.modelling.population import PopulationSpec
 
@@ -238,7 +238,7 @@ def _decimal(value: float) -> str:
 def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
-    table = f"score_{use_case.noun}"
+    table = f"score_{use_case.entity_plural}"
     scores, history = (catalog.get(f"{use_case.name}.{name}") for name in (table, "score_actions"))
     batch, n = None, 0
     if isinstance(scores, DeltaTable) and isinstance(history, DeltaTable) and scores.exists():
@@ -309,7 +309,7 @@ def _monitored_batch(use_case: UseCase, catalog: DataCatalog) -> str | None:
 
 def _real(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     """How real outcomes compare with the hold-out; nothing while none is known."""
-    if use_case.recurring:
+    if use_case.multiple_rows_per_entity:
         return []
     judged = _stored(catalog, f"{use_case.name}.verdict_live")
     if judged is None or judged.empty:

@@ -200,7 +200,7 @@ def _normal(name: str) -> str:
 
 
 def _of_batch(catalog: DataCatalog, use_case: UseCase, batch: str) -> list[Removal]:
-    names = [f"{use_case.name}.{name.format(noun=use_case.noun)}" for name in _OF_BATCHES]
+    names = [f"{use_case.name}.{name.format(noun=use_case.entity_plural)}" for name in _OF_BATCHES]
     counted = [Removal(name, "batch", batch, _count(catalog, name, "batch", batch)) for name in names]
     return [one for one in counted if one.n_rows]
 
@@ -233,7 +233,9 @@ def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) 
     """Batches with an entity of the file: with its very row or, where a score has another time, on the same day."""
     from pyspark.sql import functions as F
 
-    raw, scores = (_table(catalog, f"{use_case.name}.{name}") for name in (f"raw_{table}", f"score_{use_case.noun}"))
+    raw, scores = (
+        _table(catalog, f"{use_case.name}.{name}") for name in (f"raw_{table}", f"score_{use_case.entity_plural}")
+    )
     if table not in inspect.signature(use_case.features).parameters or not raw.exists() or not scores.exists():
         return []
     rows = _rows_of(raw.frame(), file)
@@ -250,7 +252,7 @@ def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: s
 
     entity, moment = use_case.key
     learned, raw = (
-        _table(catalog, f"{use_case.name}.{name}") for name in (f"model_input_{use_case.noun}", f"raw_{table}")
+        _table(catalog, f"{use_case.name}.{name}") for name in (f"model_input_{use_case.entity_plural}", f"raw_{table}")
     )
     if not learned.exists() or not raw.exists():
         return []
@@ -277,11 +279,11 @@ def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence
     notes = []
     earlier = [one for one in batches if one != _newest_day(catalog, use_case)]
     # Else the rows of the day were those of the file.
-    if earlier and (use_case.recurring or len(batches) > 1):
+    if earlier and (use_case.multiple_rows_per_entity or len(batches) > 1):
         notes.append(f"The next run scores the newest day only. {_how_to_score(use_case, earlier[-1])}")
-    scores = _table(catalog, f"{use_case.name}.score_{use_case.noun}")
+    scores = _table(catalog, f"{use_case.name}.score_{use_case.entity_plural}")
     later = [one for one in _stored_batches(scores) if batches and one > batches[-1]]
-    if use_case.recurring and later:
+    if use_case.multiple_rows_per_entity and later:
         notes.append(
             f"Scores of later days stay ({_some(later)}), although their features may look back at rows of this file. "
             f"To remove one: kedro withdraw batch {later[0]}"
@@ -290,7 +292,7 @@ def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence
 
 
 def _newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
-    features = _table(catalog, f"{use_case.name}.feature_{use_case.noun}")
+    features = _table(catalog, f"{use_case.name}.feature_{use_case.entity_plural}")
     day = newest_day(features.frame(), use_case.key[1]) if features.exists() else None
     return day.isoformat() if day else None
 
@@ -350,7 +352,7 @@ def _known_files(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
 def _known_batches(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
     names: set[str] = set()
     for use_case in use_cases:
-        names |= set(_stored_batches(_table(catalog, f"{use_case.name}.score_{use_case.noun}")))
+        names |= set(_stored_batches(_table(catalog, f"{use_case.name}.score_{use_case.entity_plural}")))
     return f"It has the batches {_some(sorted(names))}." if names else "It has no batches yet."
 
 

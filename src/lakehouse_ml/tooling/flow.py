@@ -101,7 +101,7 @@ def _stored(stage: Pipeline) -> set[str]:
 
 def _lines(datasets: Iterable[str]) -> list[str]:
     """Names without their use case and its tables, which differ, as lines of a readable width."""
-    tables = {table for use_case in USE_CASES for table in (*use_case.sources, use_case.noun)}
+    tables = {table for use_case in USE_CASES for table in (*use_case.sources, use_case.entity_plural)}
     names = {name.split(".", 1)[-1].rpartition("_") for name in datasets if not name.startswith("params:")}
     shown = sorted({f"{layer}_…" if table in tables else f"{layer}{_}{table}" for layer, _, table in names})
     return wrap(", ".join(shown), _WIDTH, break_long_words=False)

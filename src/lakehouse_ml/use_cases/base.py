@@ -27,28 +27,30 @@ class UseCase:
 
     Attributes:
         name: Namespace, folder and registered model, `[a-z][a-z0-9_]*`.
-        noun: What a row describes, in the plural; names the tables from `feature_` to `score_`.
+        entity_plural: What a row describes, in the plural; part of the tables' names from `feature_` to `score_`.
         sources: Contracts of the landing tables that are ingested and checked, by table name.
         key: Columns that identify a row of features: the entity, then its time.
-        features: Clean tables and a spec to one row per key.
-        labels: Clean tables and a spec to key, target and `label` (0/1), labelled rows only.
+        features: Function of clean tables and a spec; returns one row per key.
+        labels: Function of clean tables and a spec; returns key, label dimension and `label` (0/1), for labelled rows
+            only.
         categorical: Feature columns with categories (text); all others but the key are numbers.
         segments: Feature columns whose groups are judged one by one.
-        wording: How a report speaks of it.
+        wording: The report's sentences for this use case.
         meaning: What a feature column says, by its name.
-        target: Column of a label beside the key that tells what it speaks of, where a row has several.
-        recurring: Whether each row of an entity counts by itself. If not, rows are states of the entity over time: a
-            batch holds the population of a day, and an entity whose outcome was 1 is gone.
-        references: Landing tables whose rows those of others name.
-        measures: What decisions about held-out rows (key, target, label) are worth besides: a function of them, their
-            probabilities, the threshold, what acting costs, what it averts, and how many can be acted on a day; gives
-            segment, metric, value, n_rows and n_positives.
-        outcomes: Landing table whose rows tell later what happened; it may never come. None where `labels` do.
-        outcome_labels: Rows of that table to key, target and `label`.
+        label_dimension: Column of a label, beside the key, that says which of an entity's several labels it is
+            (`component`); it is a categorical predictor too. None where a row has one label.
+        multiple_rows_per_entity: Whether each row of an entity counts by itself. If not, rows are states of the entity
+            over time: a batch holds the population of a day, and an entity whose outcome was 1 is gone.
+        references: Landing tables that rows of other tables refer to.
+        measures: Further metrics of decisions, computed from held-out rows (key, label dimension, label), their
+            probabilities, the threshold, the cost of acting, the value of a prevented outcome, and how many entities
+            can be acted on per day; returns segment, metric, value, n_rows and n_positives.
+        outcomes: Landing table that says later what happened; it may stay empty. None where `labels` do.
+        outcome_labels: Function of that table; returns key, label dimension and `label`.
     """
 
     name: str
-    noun: str
+    entity_plural: str
     sources: Mapping[str, Table]
     key: tuple[str, str]
     features: Features
@@ -57,8 +59,8 @@ class UseCase:
     segments: tuple[str, ...]
     wording: Wording
     meaning: Callable[[str], str]
-    target: str | None = None
-    recurring: bool = False
+    label_dimension: str | None = None
+    multiple_rows_per_entity: bool = False
     references: tuple[str, ...] = ()
     measures: Measures | None = None
     outcomes: str | None = None
@@ -67,4 +69,4 @@ class UseCase:
     @property
     def gathers_outcomes(self) -> bool:
         """Whether labels are gathered from snapshots and from outcomes that come later."""
-        return bool(self.outcomes) or not self.recurring
+        return bool(self.outcomes) or not self.multiple_rows_per_entity

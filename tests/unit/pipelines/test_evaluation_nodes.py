@@ -193,7 +193,9 @@ def long_rows(spark: Any) -> Any:
 
 
 def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
-    return evaluate(rows, candidate, incumbent, spec, ECONOMICS, CLOCK, LONG_KEY, ("component",), target="component")
+    return evaluate(
+        rows, candidate, incumbent, spec, ECONOMICS, CLOCK, LONG_KEY, ("component",), label_dimension="component"
+    )
 
 
 def test_split_in_time_both_are_measured_on_rows_from_the_later_first_moment_on(long_rows: Any) -> None:

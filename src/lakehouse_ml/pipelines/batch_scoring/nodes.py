@@ -36,7 +36,7 @@ _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, target: str | None = None,
+    clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, label_dimension: str | None = None,
 ) -> Iterator[Batch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
@@ -53,12 +53,12 @@ def score_rows(
         clock: Time of the run, UTC.
         population: What a file of a day means, where rows are states of entities over time; else None.
         key: Entity and time.
-        target: Column of the labels that tells what each speaks of, where a row has several.
+        label_dimension: Column of the labels that tells what each speaks of, where a row has several.
 
     Yields:
-        Key and `SCORE`, in place of this batch's earlier rows; before `SCORE` the likeliest target and after it the
-        probability of each, where the champion has targets; with a population the newest day that the champion learned
-        from. No rows, while approval is awaited and there is no champion yet.
+        Key and `SCORE`, in place of this batch's earlier rows; before `SCORE` the likeliest value of
+        the label dimension and after it the probability of each value, where there is one; with a population the newest
+        day that the champion learned from. No rows, while approval is awaited and there is no champion yet.
 
     Raises:
         RegistryError: There is no champion and none awaits approval, or it needs columns that aren't there.
@@ -66,7 +66,7 @@ def score_rows(
     """
     if champion is None:
         if standing.awaits_approval:
-            yield Batch(_nothing(features, labels, key, target, states=population is not None), "batch", ())
+            yield Batch(_nothing(features, labels, key, label_dimension, states=population is not None), "batch", ())
             return
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
@@ -95,7 +95,7 @@ def score_rows(
 
 def rank_actions(
     scores: DataFrame, features: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str],
-    target: str | None = None, *, states: bool = False,
+    label_dimension: str | None = None, *, states: bool = False,
 ) -> tuple[Batch, Edition]:  # fmt: skip
     """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
@@ -103,13 +103,13 @@ def rank_actions(
     gains above zero are listed, each entity once, by its newest row.
 
     Returns:
-        One row per listed entity, best first: key, target and `ACTION`; as a batch of the history, and as the list to
-        hand on, under a name of its own for an earlier batch than the newest.
+        One row per listed entity, best first: key, label dimension and `ACTION`; as a batch of the history, and as
+        the list to hand on, under a name of its own for an earlier batch than the newest.
     """
     batch = batch_of(scores, features, spec, key[1], states=states)
     gain = expected_gain(economics)
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
-    who = [*key, *([target] if target else [])]
+    who = [*key, *([label_dimension] if label_dimension else [])]
     newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
     listed = collect(
         scores.where(F.col("batch") == F.lit(batch))
@@ -154,11 +154,11 @@ def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, k
 
 
 def _nothing(
-    features: DataFrame, labels: DataFrame, key: Sequence[str], target: str | None, *, states: bool
+    features: DataFrame, labels: DataFrame, key: Sequence[str], label_dimension: str | None, *, states: bool
 ) -> DataFrame:
     """No rows with the columns of a score table, so that there is one to read, and one that scores fit into."""
-    told = sorted(collect(labels.select(target).distinct())[target]) if target else []
-    columns = [(target, "string")] if target else []
+    told = sorted(collect(labels.select(label_dimension).distinct())[label_dimension]) if label_dimension else []
+    columns = [(label_dimension, "string")] if label_dimension else []
     columns += [(column.name, column.type) for column in SCORE]
     columns += [(f"{OF}{name}", "double") for name in told]
     columns += [(LEARNED_UNTIL, "date")] if states else []
@@ -229,9 +229,9 @@ def _scored(champion: Model, rows: DataFrame, n_reasons: int, key: Sequence[str]
 
 
 def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> Tell:
-    """Puts into columns what the champion says of a batch: likeliest target, probabilities and reasons.
+    """Puts into columns what the champion says of a batch: likeliest label, probabilities and reasons.
 
-    That any of the targets comes true is 1 - (1 - p1)(1 - p2)…: given the features, they are taken to be independent.
+    That any of the labels comes true is 1 - (1 - p1)(1 - p2)…: given the features, they are taken to be independent.
     """
     targets = np.array(card.targets, dtype=object)
 

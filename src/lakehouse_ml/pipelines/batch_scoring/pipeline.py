@@ -21,24 +21,31 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(score_rows, key=use_case.key, target=use_case.target, **no_population(use_case)),
+                filled(
+                    score_rows, key=use_case.key, label_dimension=use_case.label_dimension, **no_population(use_case)
+                ),
                 inputs={
-                    "features": f"feature_{use_case.noun}",
-                    "labels": f"label_{use_case.noun}",
+                    "features": f"feature_{use_case.entity_plural}",
+                    "labels": f"label_{use_case.entity_plural}",
                     "standing": "promotion_model",
                     "champion": "champion_model",
                     "spec": "params:batch_scoring",
                     "clock": "clock",
                     **population_of(use_case),
                 },
-                outputs=f"score_{use_case.noun}",
+                outputs=f"score_{use_case.entity_plural}",
                 name="score_rows",
             ),
             Node(
-                filled(rank_actions, key=use_case.key, target=use_case.target, states=not use_case.recurring),
+                filled(
+                    rank_actions,
+                    key=use_case.key,
+                    label_dimension=use_case.label_dimension,
+                    states=not use_case.multiple_rows_per_entity,
+                ),
                 inputs={
-                    "scores": f"score_{use_case.noun}",
-                    "features": f"feature_{use_case.noun}",
+                    "scores": f"score_{use_case.entity_plural}",
+                    "features": f"feature_{use_case.entity_plural}",
                     "spec": "params:batch_scoring",
                     "economics": "params:economics",
                 },

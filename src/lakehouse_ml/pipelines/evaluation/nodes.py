@@ -75,7 +75,7 @@ class Contest:
 
 def evaluate(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
-    clock: datetime, key: Sequence[str], segments: Sequence[str], target: str | None = None,
+    clock: datetime, key: Sequence[str], segments: Sequence[str], label_dimension: str | None = None,
     measures: Measures | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
@@ -83,7 +83,8 @@ def evaluate(
     What goes wrong while the rows are read says nothing of the candidate, and is raised.
 
     Args:
-        model_input: Labelled rows, one per entity, or per key and target; with `part` where they are split in time.
+        model_input: Labelled rows, one per entity, or per key and label dimension; with `part` where the split is in
+            time.
         candidate: The newest candidate.
         incumbent: The champion that it is to replace, if there is one.
         spec: Floors and policy.
@@ -91,14 +92,14 @@ def evaluate(
         clock: Time of the run, UTC.
         key: Entity and moment.
         segments: Columns whose groups are measured one by one.
-        target: Column that tells what a label is about, where a state has several.
+        label_dimension: Column that tells what a label is about, where a state has several.
         measures: What a use case measures besides; see `UseCase`.
 
     Returns:
-        Held-out rows (key, target and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and metric); and
-        the verdict as one row.
+        Held-out rows (key, label dimension and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and
+        metric); and the verdict as one row.
     """
-    key = [*key, target] if target else list(key)
+    key = [*key, label_dimension] if label_dimension else list(key)
     rows = _unseen(model_input, candidate, incumbent, spec, key)
     try:
         contest = _contest(rows, candidate, incumbent, key, segments)

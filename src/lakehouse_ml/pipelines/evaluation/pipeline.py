@@ -20,7 +20,7 @@ def _filling(use_case: UseCase) -> dict[str, Any]:
     return {
         "key": use_case.key,
         "segments": use_case.segments,
-        "target": use_case.target,
+        "label_dimension": use_case.label_dimension,
         "measures": use_case.measures,
     }
 
@@ -32,7 +32,7 @@ def shape(use_case: UseCase) -> Pipeline:
             Node(
                 filled(evaluate, **_filling(use_case)),
                 inputs={
-                    "model_input": f"model_input_{use_case.noun}",
+                    "model_input": f"model_input_{use_case.entity_plural}",
                     "candidate": "candidate_model",
                     "incumbent": "incumbent_model",
                     "spec": "params:evaluation",

@@ -20,7 +20,7 @@ _OWN, _LATER, _REPLACED = "snapshot", "outcome", "replaced"
 
 def gather_outcomes(
     known_states: DataFrame, population: PopulationSpec, later_outcomes: DataFrame | None = None,
-    refused_outcomes: DataFrame | None = None, *, key: Sequence[str], target: str | None, labels: Labels,
+    refused_outcomes: DataFrame | None = None, *, key: Sequence[str], label_dimension: str | None, labels: Labels,
     outcome_labels: Labels | None, **tables: DataFrame,
 ) -> tuple[DataFrame, pd.DataFrame]:  # fmt: skip
     """Make one set of labels of the snapshots' own outcomes and of those that came later; the later one counts.
@@ -33,18 +33,18 @@ def gather_outcomes(
         later_outcomes: Clean rows of the outcome table, one per key; of several the newest.
         refused_outcomes: Its quarantined rows: those that a newer row of the same key replaced are counted.
         key: Entity and day, in this order.
-        target: Column that tells what an outcome is about, where a row has several.
-        labels: Makes key, target and `label` of `tables`, the use case's clean tables.
+        label_dimension: Column that tells what an outcome is about, where a row has several.
+        labels: Makes key, label dimension and `label` of `tables`, the use case's clean tables.
         outcome_labels: Makes the same of the outcome table.
         tables: Whatever `labels` names.
 
     Returns:
-        One row per key (and target) with a state and a known outcome: `label` and `known_at`. And how many there are,
-        one row per day: day, n_snapshot and n_outcomes (entities with an outcome of either source), n_labels (with a
+        One row per key (and label dimension) with a state and a known outcome: `label` and `known_at`. And counts, one
+        row per day: day, n_snapshot and n_outcomes (entities with an outcome of either source), n_labels (with a
         state), n_positives, n_contradicted (sources or files say different things), n_unknown (without a state on
         that day) and n_returned (label 1, and seen on a later day again).
     """
-    grain = [*key, *([target] if target else [])]
+    grain = [*key, *([label_dimension] if label_dimension else [])]
     said = labels(**tables).select(*grain, "label", F.lit(_OWN).alias(_SOURCE))
     if outcome_labels and later_outcomes is not None and refused_outcomes is not None:
         only = F.array(F.lit(DUPLICATE))
@@ -97,7 +97,7 @@ def _counts(known: DataFrame, key: Sequence[str]) -> pd.DataFrame:
         there.alias("_there"), positive.alias("_positive"),
         (positive * F.coalesce((F.col("_last") > F.col(moment)).cast("int"), F.lit(0))).alias("_returned"),
     )  # fmt: skip
-    # Where a row has several targets, its entity counts once.
+    # Where a row has several labels, its entity counts once.
     each = rows.groupBy(entity, "day").agg(
         *(F.max(name).alias(name) for name in ("_own", "_later", "_differs", "_there", "_positive", "_returned"))
     )

@@ -23,7 +23,7 @@ def shape(use_case: UseCase) -> Pipeline:
             Node(
                 use_case.features,
                 inputs=inputs_of(use_case.features),
-                outputs=f"feature_{use_case.noun}",
+                outputs=f"feature_{use_case.entity_plural}",
                 name="build_features",
             ),
             _labels(use_case),
@@ -33,17 +33,17 @@ def shape(use_case: UseCase) -> Pipeline:
 
 def _labels(use_case: UseCase) -> Node:
     """Labels as the use case makes them; where outcomes may come later, with those, and counted by day."""
-    name, output, inputs = "build_labels", f"label_{use_case.noun}", inputs_of(use_case.labels)
+    name, output, inputs = "build_labels", f"label_{use_case.entity_plural}", inputs_of(use_case.labels)
     if not use_case.gathers_outcomes:
         return Node(use_case.labels, inputs=inputs, outputs=output, name=name)
     gathering = filled(
         gather_outcomes,
         key=use_case.key,
-        target=use_case.target,
+        label_dimension=use_case.label_dimension,
         labels=use_case.labels,
         outcome_labels=use_case.outcome_labels,
     )
-    own = {"known_states": f"feature_{use_case.noun}", "population": "params:population"}
+    own = {"known_states": f"feature_{use_case.entity_plural}", "population": "params:population"}
     if use_case.outcomes:
         own |= {
             "later_outcomes": f"clean_{use_case.outcomes}",

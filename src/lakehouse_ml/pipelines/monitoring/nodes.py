@@ -49,7 +49,7 @@ class MonitoringSpec(Spec):
 
 def measure_drift(
     scores: DataFrame, features: DataFrame, labels: DataFrame, champion: Model | None, spec: MonitoringSpec,
-    scoring: ScoringSpec, key: Sequence[str], target: str | None = None, *, states: bool = False,
+    scoring: ScoringSpec, key: Sequence[str], label_dimension: str | None = None, *, states: bool = False,
 ) -> tuple[Batch, Batch, Edition]:  # fmt: skip
     """Compare a scored batch and its scores with those training rows that a batch of their day would hold.
 
@@ -67,7 +67,7 @@ def measure_drift(
         spec: Which batch, and the bounds of the tests.
         scoring: Which batch is scored.
         key: Entity and time.
-        target: What an outcome speaks of besides; scores then have a probability for each.
+        label_dimension: What an outcome speaks of besides; scores then have a probability for each.
         states: Whether rows are states of entities over time, one per entity and batch.
 
     Returns:
@@ -91,10 +91,10 @@ def measure_drift(
             edition(told, batch, newest),
         )
     rows = features.join(scored.select(*key), on=list(key), how="inner")
-    of_targets = by_target(scored, key, target) if target else scored
+    of_targets = by_target(scored, key, label_dimension) if label_dimension else scored
     unseen = of_targets.where(never_seen(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
-    predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, target)}
+    predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, label_dimension)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
     entity = None if states else key[0]
     columns = compare(predictors, profile_batch(rows, present, entity), spec.drift)
@@ -173,7 +173,7 @@ def write_report(
     Returns:
         One HTML document that needs no other file, under a name of its own for an earlier batch than the newest.
     """
-    day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.recurring)
+    day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.multiple_rows_per_entity)
     batches = _batches(scores, use_case.key[0], economics)
     batch = _scored_batch(batches, day)
     about = partial(edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
@@ -278,30 +278,35 @@ def profile_batch(
 
 
 def join_outcomes(
-    scores: DataFrame, outcomes: DataFrame, key: Sequence[str], target: str | None = None, *, states: bool = False,
+    scores: DataFrame,
+    outcomes: DataFrame,
+    key: Sequence[str],
+    label_dimension: str | None = None,
+    *,
+    states: bool = False,
     later: bool = False,
-) -> DataFrame:  # fmt: skip
+) -> DataFrame:
     """Scores beside what happened, for those of whom it is known by now.
 
     Args:
         scores: One row per key and batch.
         outcomes: What happened, as labels.
         key: Entity and time.
-        target: What an outcome speaks of besides; scores then have a probability for each.
+        label_dimension: What an outcome speaks of besides; scores then have a probability for each.
         states: Whether rows are states of entities over time. A batch's scores then meet the outcomes of the batch's
             day and of no other, unless the model that scored had learned from outcomes of that day or a later one.
         later: Whether only outcomes count that were not known on their day: the others were no secret to score.
 
     Returns:
-        One row per scored entity, target and batch with an outcome: key, target, batch, probability, decision,
-        threshold, model_version, label, and where rows recur whatever else a label says.
+        One row per scored entity, label dimension and batch with an outcome: key, label dimension, batch,
+        probability, decision, threshold, model_version, label, and where rows recur whatever else a label says.
     """
     entity, moment = key
-    further = [target] if target else []
+    further = [label_dimension] if label_dimension else []
     known = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
     if states:
         scores = scores.where(F.col(LEARNED_UNTIL).isNull() | (F.col(LEARNED_UNTIL).cast("string") < F.col("batch")))
-    chosen = by_target(scores, key, target) if target else scores
+    chosen = by_target(scores, key, label_dimension) if label_dimension else scores
     chosen = chosen.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
     if not states:
         return chosen.join(known, on=[*key, *further], how="inner")

@@ -24,18 +24,22 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `measure_drift`, `join_outcomes`, `measure_live`, `judge_performance` (of states) and `write_report`."""
-    states = not use_case.recurring
+    states = not use_case.multiple_rows_per_entity
     joining = filled(
-        join_outcomes, key=use_case.key, target=use_case.target, states=states, later=use_case.gathers_outcomes
+        join_outcomes,
+        key=use_case.key,
+        label_dimension=use_case.label_dimension,
+        states=states,
+        later=use_case.gathers_outcomes,
     )
     return Pipeline(
         [
             Node(
-                filled(measure_drift, key=use_case.key, target=use_case.target, states=states),
+                filled(measure_drift, key=use_case.key, label_dimension=use_case.label_dimension, states=states),
                 inputs={
-                    "scores": f"score_{use_case.noun}",
-                    "features": f"feature_{use_case.noun}",
-                    "labels": f"label_{use_case.noun}",
+                    "scores": f"score_{use_case.entity_plural}",
+                    "features": f"feature_{use_case.entity_plural}",
+                    "labels": f"label_{use_case.entity_plural}",
                     "champion": "champion_model",
                     "spec": "params:monitoring",
                     "scoring": "params:batch_scoring",
@@ -45,13 +49,13 @@ def shape(use_case: UseCase) -> Pipeline:
             ),
             Node(
                 joining,
-                inputs={"scores": f"score_{use_case.noun}", "outcomes": f"label_{use_case.noun}"},
-                outputs=f"outcome_{use_case.noun}",
+                inputs={"scores": f"score_{use_case.entity_plural}", "outcomes": f"label_{use_case.entity_plural}"},
+                outputs=f"outcome_{use_case.entity_plural}",
                 name="join_outcomes",
             ),
             Node(
                 measure_live,
-                inputs={"outcomes": f"outcome_{use_case.noun}", "spec": "params:monitoring"},
+                inputs={"outcomes": f"outcome_{use_case.entity_plural}", "spec": "params:monitoring"},
                 outputs="metrics_live",
                 name="measure_live",
             ),
@@ -65,12 +69,12 @@ def shape(use_case: UseCase) -> Pipeline:
                     "holdout": "outcome_holdout",
                     "metrics": "metrics_holdout",
                     "verdicts": "verdict_model",
-                    "scores": f"score_{use_case.noun}",
+                    "scores": f"score_{use_case.entity_plural}",
                     "actions": "score_actions",
                     "drift": "metrics_drift",
                     "drift_verdicts": "verdict_drift",
                     "live": "metrics_live",
-                    "features": f"feature_{use_case.noun}",
+                    "features": f"feature_{use_case.entity_plural}",
                     "spec": "params:monitoring",
                     "scoring": "params:batch_scoring",
                     "economics": "params:economics",
@@ -88,7 +92,7 @@ def shape(use_case: UseCase) -> Pipeline:
 
 def _judgement(use_case: UseCase) -> list[Node]:
     """Outcomes against the hold-out, where each entity counts once a batch: chance is told by independent rows."""
-    if use_case.recurring:
+    if use_case.multiple_rows_per_entity:
         return []
     inputs = {"live": "metrics_live", "verdicts": "verdict_model", "spec": "params:performance"}
     return [Node(judge_performance, inputs=inputs, outputs="verdict_live", name="judge_performance")]
@@ -96,9 +100,9 @@ def _judgement(use_case: UseCase) -> list[Node]:
 
 def _told_of_outcomes(use_case: UseCase) -> dict[str, str]:
     """What is known of outcomes that come later."""
-    told = {} if use_case.recurring else {"population": "params:population"}
+    told = {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
     told |= {"labels": "metrics_labels"} if use_case.gathers_outcomes else {}
-    return told | ({} if use_case.recurring else {"performance": "verdict_live"})
+    return told | ({} if use_case.multiple_rows_per_entity else {"performance": "verdict_live"})
 
 
 def _not_told(use_case: UseCase) -> dict[str, None]:

@@ -116,25 +116,27 @@ class Rows:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of the rows are: the whole key, the target in it, and the predictors by kind."""
+    """What the columns of the rows are: the whole key, the label dimension in it, and the predictors by kind."""
 
     key: tuple[str, ...]
-    target: str | None
+    label_dimension: str | None
     categorical: tuple[str, ...]
     numeric: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], target: str | None) -> Columns:
-        """Told apart by name: what is neither key, target, label, part nor categorical is a number."""
-        further = (target,) if target else ()
+    def of(
+        cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], label_dimension: str | None
+    ) -> Columns:
+        """Told apart by name: what is neither key, label dimension, label, part nor categorical is a number."""
+        further = (label_dimension,) if label_dimension else ()
         others = {*key, *further, *categorical, "label", "part", KNOWN_AT}
         numeric = tuple(name for name in names if name not in others)
-        return cls((*key, *further), target, (*categorical, *further), numeric)
+        return cls((*key, *further), label_dimension, (*categorical, *further), numeric)
 
 
 def assemble_rows(
     features: DataFrame, labels: DataFrame, spec: TrainingSpec, population: PopulationSpec | None, key: Sequence[str],
-    target: str | None = None,
+    label_dimension: str | None = None,
 ) -> DataFrame:  # fmt: skip
     """Labelled rows, with their part of the split.
 
@@ -143,16 +145,16 @@ def assemble_rows(
 
     Args:
         features: One row per key.
-        labels: One row per key (and target) with a known outcome, `label` 0 or 1. Where it becomes known later than
-            its moment, `known_at` tells when.
+        labels: One row per key (and label dimension) with a known outcome, `label` 0 or 1. Where it becomes known
+            later than its moment, `known_at` tells when.
         spec: Its split decides `part`.
         population: Where rows are states of entities over time: which state counts on the day of an outcome. None: a
             label goes with the row of its key.
         key: Entity and moment, in this order; the moment is a date (00:00 UTC) or a timestamp.
-        target: Column of `labels` that tells what a label is about, where a state has several.
+        label_dimension: Column of `labels` that tells what a label is about, where a state has several.
 
     Returns:
-        One row per key and target: all feature columns, the target, `label`, with a population `known_at`, and `part`
+        One row per key and label dimension: all feature columns, `label`, with a population `known_at`, and `part`
         (train, calibration or holdout). Rows of no part are left out, and of a part with more than `max_rows` rows, but
         the hold-out, those that the sample of `search` leaves out.
 
@@ -160,7 +162,7 @@ def assemble_rows(
         TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
             class.
     """
-    further = [target] if target else []
+    further = [label_dimension] if label_dimension else []
     known = [KNOWN_AT] if KNOWN_AT in labels.columns else []
     kept = known if population else []
     if population and population.snapshots == "changes":
@@ -211,7 +213,7 @@ def _sampled(
 
 def search(
     model_input: DataFrame, spec: TrainingSpec, key: Sequence[str], categorical: Sequence[str],
-    target: str | None = None,
+    label_dimension: str | None = None,
 ) -> tuple[Candidate, pd.DataFrame]:  # fmt: skip
     """Try every point of the grid on the training part, and fit the best by cross-validated F1 on all of it.
 
@@ -225,11 +227,11 @@ def search(
 
     Args:
         model_input: Labelled rows with `part`; the hold-out is counted here and not used. Columns that are neither key,
-            target, label, part nor categorical are numbers.
+            label dimension, label, part nor categorical are numbers.
         spec: Split and search.
-        key: Entity and moment; with the target, they order the rows.
-        categorical: Predictors with categories, but for the target.
-        target: Column that tells what a label is about; it is the last categorical predictor.
+        key: Entity and moment; with the label dimension, they order the rows.
+        categorical: Predictors with categories, but for the label dimension.
+        label_dimension: Column that tells what a label is about; it is the last categorical predictor.
 
     Returns:
         The candidate, and one row per trial: trial, estimator, params (JSON), threshold, chosen, fit_seconds, and the
@@ -243,7 +245,7 @@ def search(
 
     counts = _part_counts(model_input)
     check_parts(counts, spec.split)
-    columns = Columns.of(model_input.columns, key, categorical, target)
+    columns = Columns.of(model_input.columns, key, categorical, label_dimension)
     train = _rows(model_input, "train", counts, spec, columns)
     estimators = library(spec.library)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
@@ -416,8 +418,8 @@ def _candidate(
         unseen=unseen,
         importance={name: round(float(effect), 6) for name, effect in zip(rows.columns, effects, strict=True)},
         metrics={name: float(value) for name, value in best.metrics.items()},
-        target=columns.target,
-        targets=tuple(sorted(map(str, rows[columns.target].unique()))) if columns.target else (),
+        target=columns.label_dimension,
+        targets=tuple(sorted(map(str, rows[columns.label_dimension].unique()))) if columns.label_dimension else (),
     )
     return Candidate(model, card, rows.head(_EXAMPLES))
 

@@ -18,23 +18,27 @@ def create_pipeline(**_: Any) -> Pipeline:
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `assemble_rows` and `search`."""
-    searching = filled(search, key=use_case.key, categorical=use_case.categorical, target=use_case.target)
+    searching = filled(
+        search, key=use_case.key, categorical=use_case.categorical, label_dimension=use_case.label_dimension
+    )
     return Pipeline(
         [
             Node(
-                filled(assemble_rows, key=use_case.key, target=use_case.target, **no_population(use_case)),
+                filled(
+                    assemble_rows, key=use_case.key, label_dimension=use_case.label_dimension, **no_population(use_case)
+                ),
                 inputs={
-                    "features": f"feature_{use_case.noun}",
-                    "labels": f"label_{use_case.noun}",
+                    "features": f"feature_{use_case.entity_plural}",
+                    "labels": f"label_{use_case.entity_plural}",
                     "spec": "params:training",
                     **population_of(use_case),
                 },
-                outputs=f"model_input_{use_case.noun}",
+                outputs=f"model_input_{use_case.entity_plural}",
                 name="assemble_rows",
             ),
             Node(
                 searching,
-                inputs={"model_input": f"model_input_{use_case.noun}", "spec": "params:training"},
+                inputs={"model_input": f"model_input_{use_case.entity_plural}", "spec": "params:training"},
                 outputs=["candidate_model", "metrics_trials"],
                 name="search",
             ),

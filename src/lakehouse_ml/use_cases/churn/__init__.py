@@ -8,7 +8,7 @@ from lakehouse_ml.use_cases.wording import Wording
 
 CHURN = UseCase(
     name="churn",
-    noun="customers",
+    entity_plural="customers",
     sources={"customers": landing_customers, "outcomes": landing_outcomes},
     key=("customer_id", "snapshot_on"),
     features=build_features,

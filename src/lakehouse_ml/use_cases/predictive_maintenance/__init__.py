@@ -16,7 +16,7 @@ from lakehouse_ml.use_cases.predictive_maintenance.wording import WORDING
 
 PREDICTIVE_MAINTENANCE = UseCase(
     name="predictive_maintenance",
-    noun="machines",
+    entity_plural="machines",
     sources={
         "telemetry": landing_telemetry,
         "errors": landing_errors,
@@ -31,8 +31,8 @@ PREDICTIVE_MAINTENANCE = UseCase(
     segments=("component", "model"),
     meaning=model_input_machines.meaning,
     wording=WORDING,
-    target="component",
-    recurring=True,
+    label_dimension="component",
+    multiple_rows_per_entity=True,
     references=("machines",),
     measures=worth_of_decisions,
 )
