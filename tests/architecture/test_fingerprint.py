@@ -8,7 +8,7 @@ import grimp
 import pytest
 
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.storage.provenance import sources
+from lakehouse_ml.storage.provenance import list_sources
 
 # Messages, the list of use cases, of which a node gets its own alone, and the report's words, which monitoring has.
 MAKES_NO_RESULT = {"lakehouse_ml.errors", "lakehouse_ml.use_cases", "lakehouse_ml.use_cases.wording"}
@@ -33,7 +33,7 @@ def covers(parts: tuple[str, ...], module: str) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_fingerprint_covers_all_that_the_nodes_of_a_stage_import(stage: str) -> None:
-    parts = sources(f"churn.{stage}.node") + sources(f"predictive_maintenance.{stage}.node")
+    parts = list_sources(f"churn.{stage}.node") + list_sources(f"predictive_maintenance.{stage}.node")
 
     seen = set(imported(f"lakehouse_ml.pipelines.{stage}.nodes", parts))
 
@@ -41,7 +41,7 @@ def test_a_fingerprint_covers_all_that_the_nodes_of_a_stage_import(stage: str) -
 
 
 def test_the_fingerprint_of_the_search_covers_all_but_what_reaches_it_through_its_rows() -> None:
-    parts = sources("churn.training.search")
+    parts = list_sources("churn.training.search")
 
     seen = set(imported("lakehouse_ml.pipelines.training.nodes", parts))
 

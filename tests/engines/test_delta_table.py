@@ -28,8 +28,8 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, find
 from lakehouse_ml.storage.delta.delta_rs import Committer, stream
 from lakehouse_ml.storage.delta.writers import Layout, Write, storable
-from lakehouse_ml.storage.provenance import Provenance, recording
-from lakehouse_ml.storage.writes import Batch, Once
+from lakehouse_ml.storage.provenance import Provenance, attach_provenance
+from lakehouse_ml.storage.writes import IdempotentAppend, ReplaceBatch
 from lakehouse_ml.use_cases.contracts import Column, Table
 
 Row = tuple[str | None, int | None, float | None]
@@ -68,8 +68,8 @@ class Lake:
         else:
             shutil.rmtree(table.address)
 
-    def batch(self, *rows: Row, values: tuple[str, ...]) -> Batch:
-        return Batch(self.frame(*rows), "part", values)
+    def batch(self, *rows: Row, values: tuple[str, ...]) -> ReplaceBatch:
+        return ReplaceBatch(self.frame(*rows), "part", values)
 
 
 def of_engine(spark: Any, *rows: Row) -> Any:
@@ -127,7 +127,7 @@ def refused(act: Callable[..., object], *given: Any) -> str:
 
 def made_with(fingerprint: str, table: DeltaTable, data: Any) -> None:
     """Save as the runner lets a node save."""
-    with recording(Provenance("node", {}, fingerprint)):
+    with attach_provenance(Provenance("node", {}, fingerprint)):
         table.save(data)
 
 
@@ -249,7 +249,7 @@ def test_a_batch_without_values_creates_a_missing_table(lake: Lake) -> None:
 def test_a_batch_without_a_frame_creates_nothing(lake: Lake) -> None:
     table = lake.table()
 
-    table.save(Batch(None, "part", ()))
+    table.save(ReplaceBatch(None, "part", ()))
 
     assert not table.exists()
 
@@ -275,7 +275,7 @@ def test_a_computation_that_fails_midway_leaves_the_table_as_it_was(
     broken = spark.range(100).selectExpr("'a' AS part", "id", "IF(id < 99, 1.0D, raise_error('broken')) AS value")
 
     with pytest.raises(DatasetError, match="broken"):
-        table.save(Batch(broken, "part", ("a",)))
+        table.save(ReplaceBatch(broken, "part", ("a",)))
 
     assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
     assert list((lake.folder / "staging").iterdir()) == []
@@ -327,7 +327,7 @@ def test_other_columns_are_refused_in_a_sentence_and_nothing_is_written(
     rows = pd.DataFrame([row], columns=columns)
     before = table.token()
 
-    sentence = refused(table.save, Batch(rows, "part", ("a",)) if mode == "replace" else rows)
+    sentence = refused(table.save, ReplaceBatch(rows, "part", ("a",)) if mode == "replace" else rows)
 
     assert str(tmp_path / "table") in sentence
     assert "LAKE=" in sentence
@@ -339,7 +339,7 @@ def test_columns_in_another_order_go_where_they_belong(lake: Lake) -> None:
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
     turned = lake.frame(("a", 2, 3.0))[["value", "part", "id"]]
 
-    table.save(Batch(turned, "part", ("a",)))
+    table.save(ReplaceBatch(turned, "part", ("a",)))
 
     assert stored(table) == [("a", 2, 3.0)]
 
@@ -457,7 +457,7 @@ def test_a_missing_table_is_a_sentence_that_says_what_to_run(tmp_path: Path, act
     acts = {"load": table.load, "count": lambda: table.count("batch", "2024-01-31")}
 
     assert refused(acts[act]) == f"There is no table at {tmp_path / 'missing'} yet: run the stage that writes it first."
-    assert (table.token(), table.holds("any")) == (None, False)
+    assert (table.token(), table.has_fingerprint("any")) == (None, False)
 
 
 def test_a_damaged_log_is_one_line_that_names_the_table(numbers: DeltaTable) -> None:
@@ -520,7 +520,7 @@ def written_otherwise(
 def test_a_commit_says_which_node_made_it_of_what(lake: Lake) -> None:
     made = Provenance("churn.scoring.score", {"churn.features": "v3", "params:x": "{}"}, "f00d")
     table = lake.table()
-    with recording(made):
+    with attach_provenance(made):
         table.save(lake.batch(("a", 1, 1.0), values=("a",)))
 
     commit = json.loads(opened(table).history(1)[0]["userMetadata"])
@@ -538,11 +538,11 @@ def test_a_table_holds_the_fingerprint_of_its_newest_commit(lake: Lake, mode: An
     table = lake.table(mode=mode, keys=["part"] if mode == "merge" else [])
 
     made_with("one", table, lake.frame(("a", 1, 1.0)))
-    assert table.holds("one")
-    assert not table.holds("two")
+    assert table.has_fingerprint("one")
+    assert not table.has_fingerprint("two")
 
     made_with("two", table, lake.frame(("b", 2, 2.0)))
-    assert table.holds("two")
+    assert table.has_fingerprint("two")
 
 
 def test_an_overwritten_table_no_longer_holds_what_was_there(lake: Lake) -> None:
@@ -551,32 +551,32 @@ def test_an_overwritten_table_no_longer_holds_what_was_there(lake: Lake) -> None
 
     table.save(lake.frame(("b", 2, 2.0)))
 
-    assert not table.holds("one")
+    assert not table.has_fingerprint("one")
 
 
 def test_a_batch_is_held_until_it_is_written_again_whatever_happens_to_others(lake: Lake) -> None:
     table = lake.table()
     made_with("a one", table, lake.batch(("a", 1, 1.0), values=("a",)))
     made_with("b one", table, lake.batch(("b", 2, 2.0), values=("b",)))
-    assert table.holds("a one")
-    assert table.holds("b one")
+    assert table.has_fingerprint("a one")
+    assert table.has_fingerprint("b one")
 
     made_with("a two", table, lake.batch(("a", 3, 3.0), values=("a",)))
 
-    assert not table.holds("a one")
-    assert table.holds("a two")
-    assert table.holds("b one")
+    assert not table.has_fingerprint("a one")
+    assert table.has_fingerprint("a two")
+    assert table.has_fingerprint("b one")
 
 
 def test_a_commit_of_two_batches_is_no_longer_held_when_one_of_them_is_written_again(lake: Lake) -> None:
     table = lake.table()
     made_with("both", table, lake.batch(("a", 1, 1.0), ("b", 2, 2.0), values=("a", "b")))
     made_with("another", table, lake.batch(("c", 3, 3.0), values=("c",)))
-    assert table.holds("both")
+    assert table.has_fingerprint("both")
 
     made_with("one of them", table, lake.batch(("b", 4, 4.0), values=("b",)))
 
-    assert not table.holds("both")
+    assert not table.has_fingerprint("both")
 
 
 def test_batches_are_no_longer_held_after_the_whole_table_is_overwritten(lake: Lake) -> None:
@@ -585,7 +585,7 @@ def test_batches_are_no_longer_held_after_the_whole_table_is_overwritten(lake: L
 
     made_with("whole", table, lake.frame(("a", 1, 1.0)))
 
-    assert not table.holds("batch")
+    assert not table.has_fingerprint("batch")
 
 
 def test_a_batch_of_nothing_is_held_like_any_other(lake: Lake) -> None:
@@ -593,12 +593,12 @@ def test_a_batch_of_nothing_is_held_like_any_other(lake: Lake) -> None:
 
     made_with("nothing came", table, lake.batch(values=()))
 
-    assert table.holds("nothing came")
+    assert table.has_fingerprint("nothing came")
 
 
 def test_rows_name_the_versions_that_they_were_made_of(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "verdicts"), frame="pandas", made_of="made_of")
-    with recording(Provenance("judge", {"churn.model_input": "v4"}, "f00d")):
+    with attach_provenance(Provenance("judge", {"churn.model_input": "v4"}, "f00d")):
         table.save(pd.DataFrame({"version": ["1"]}))
 
     assert json.loads(table.load()["made_of"].item()) == {"churn.model_input": "v4"}
@@ -632,13 +632,13 @@ def interrupted(part: str, number: int, meanwhile: Callable[[], None]) -> Interr
     return Interrupted(pa.table({"part": [part], "id": [number]}), meanwhile)
 
 
-def part(name: str, number: int) -> Batch:
-    return Batch(pd.DataFrame({"part": [name], "id": [number]}), "part", (name,))
+def part(name: str, number: int) -> ReplaceBatch:
+    return ReplaceBatch(pd.DataFrame({"part": [name], "id": [number]}), "part", (name,))
 
 
 def late(table: DeltaTable, mode: Any, rows: Interrupted, part: str = "") -> None:
     """Commit what was begun before somebody else committed."""
-    batch = Batch(None, "part", (part,)) if mode == "replace" else None
+    batch = ReplaceBatch(None, "part", (part,)) if mode == "replace" else None
     says = json.dumps({"scope": [part] if part else []})
     write = Write(mode, storable(rows.schema), says, Layout(), makes=False, batch=batch)
     Committer(table.address).write(rows, write)
@@ -706,7 +706,7 @@ def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) 
 @pytest.fixture
 def meanwhile(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
     """Save rows in whose middle somebody else saves; on Apache Spark, where the commit itself computes the rows."""
-    if not ENGINE.commits:
+    if not ENGINE.writes_delta:
         pytest.skip("delta-rs commits what was computed before: its second writers are above")
     begun, go = str(tmp_path / "begun"), str(tmp_path / "go")
 
@@ -745,7 +745,7 @@ def test_on_spark_who_comes_second_is_told_so_and_writes_nothing(
 ) -> None:
     table, other = lake.table(), lake.table()
     table.save(lake.batch(("a", 0, 0.0), values=("a",)))
-    save = table.save if mode == "overwrite" else lambda rows: table.save(Batch(rows, "part", ("a",)))
+    save = table.save if mode == "overwrite" else lambda rows: table.save(ReplaceBatch(rows, "part", ("a",)))
 
     said = meanwhile(save, ("a", 2, 2.0), lambda: other.save(lake.batch(("a", 1, 1.0), values=("a",))))
 
@@ -846,7 +846,7 @@ def test_the_batch_that_was_stored_last_is_known(lake: Lake) -> None:
 
 
 def made_by(fingerprint: str) -> Any:
-    return recording(Provenance("some.node", {}, fingerprint))
+    return attach_provenance(Provenance("some.node", {}, fingerprint))
 
 
 def test_the_same_rows_made_again_are_no_new_state_and_the_node_is_done(lake: Lake) -> None:
@@ -863,9 +863,9 @@ def test_the_same_rows_made_again_are_no_new_state_and_the_node_is_done(lake: La
             one.save(lake.frame(*reversed(rows)))
     assert table.token() == before[0]
     assert other.token() != before[1]
-    assert (table.holds("second"), table.holds("first")) == (True, False)
+    assert (table.has_fingerprint("second"), table.has_fingerprint("first")) == (True, False)
     assert table.load().count() == 3
-    assert [maker["fingerprint"] for maker in table.makers()] == ["first"]
+    assert [maker["fingerprint"] for maker in table.origin_commits()] == ["first"]
 
 
 @pytest.mark.parametrize(
@@ -906,10 +906,10 @@ def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake:
     before = table.token()
     with made_by("again"):
         table.save(replace(lake.batch(("a", 9, 9.0), values=("a",)), keeps_stored=True))
-    assert (table.token(), table.count("part", "a"), table.holds("again")) == (before, 1, True)
+    assert (table.token(), table.count("part", "a"), table.has_fingerprint("again")) == (before, 1, True)
     # Once its rows are removed, nothing keeps them any more.
     table.save(lake.batch(values=("a",)))
-    assert not table.holds("again")
+    assert not table.has_fingerprint("again")
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
     table.save(replace(lake.batch(("b", 2, 2.0), values=("b",)), keeps_stored=True))
     assert [table.count("part", part) for part in "ab"] == [1, 1]
@@ -922,7 +922,7 @@ def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake:
 def test_what_was_appended_once_is_not_appended_again(lake: Lake) -> None:
     table = lake.table()
     for number, row in ((1, ("a", 1, 1.0)), (1, ("a", 1, 1.0)), (2, ("b", 2, 2.0)), (1, ("c", 3, 3.0))):
-        table.save(Once(lake.frame(row), "ledger", number))
+        table.save(IdempotentAppend(lake.frame(row), "ledger", number))
 
     assert stored(table) == [("a", 1, 1.0), ("b", 2, 2.0)]
 
@@ -930,7 +930,7 @@ def test_what_was_appended_once_is_not_appended_again(lake: Lake) -> None:
 def test_writers_number_what_they_append_each_for_itself(lake: Lake) -> None:
     table = lake.table()
     for writer in ("one", "other", "one"):
-        table.save(Once(lake.frame((writer, 1, 1.0)), writer, 1))
+        table.save(IdempotentAppend(lake.frame((writer, 1, 1.0)), writer, 1))
 
     assert stored(table) == [("one", 1, 1.0), ("other", 1, 1.0)]
 
@@ -945,7 +945,7 @@ def test_columns_are_added_where_the_catalog_says_so_and_older_rows_hold_null_th
     table = lake.table(new_columns=True, **how)
     rows = with_extra(lake.frame(("b", 2, 2.0)))
 
-    table.save(Batch(rows, "part", ("b",)) if mode == "replace" else rows)
+    table.save(ReplaceBatch(rows, "part", ("b",)) if mode == "replace" else rows)
 
     assert stored(table) == [("a", 1, 1.0, None), ("b", 2, 2.0, "new")]
 
@@ -995,7 +995,7 @@ def test_rows_that_break_a_condition_are_refused_in_a_sentence(lake: Lake, mode:
     if exists:
         table.save(good)
 
-    sentence = refused(table.save, Batch(bad, "part", ("b", "c")) if mode == "replace" else bad)
+    sentence = refused(table.save, ReplaceBatch(bad, "part", ("b", "c")) if mode == "replace" else bad)
 
     assert sentence.startswith(f"Some rows for {table.address} break what holds for each of its rows (counted: id > 0)")
     assert stored(table) == ([("a", 1, 1.0)] if exists else [])
@@ -1040,7 +1040,7 @@ def test_a_table_that_said_nothing_says_it_from_its_next_overwriting_on(lake: La
     table.save(lake.frame(("a", 1, 1.0)))
     table.document(GRAIN)
     rows = lake.frame(("b", 2, 2.0))
-    table.save(Batch(rows, "part", ("b",)) if mode == "replace" else rows)
+    table.save(ReplaceBatch(rows, "part", ("b",)) if mode == "replace" else rows)
 
     here = opened(table)
     said = {field.metadata.get("comment") for field in here.schema().fields}
@@ -1090,7 +1090,7 @@ def test_a_restored_version_is_the_newest_and_another_one_than_those_after_it(la
 
     assert stored(table) == [("a", 1, 1.0)]
     assert table.token() != before
-    assert not table.holds("two")
+    assert not table.has_fingerprint("two")
     assert "can't be read" in refused(table.restore, 99)
 
 
@@ -1105,7 +1105,7 @@ def test_upkeep_leaves_the_rows_and_what_is_known_of_them(lake: Lake) -> None:
 
     assert opened(table).version() > 2
     assert (stored(table), table.token()) == before
-    assert table.holds("one")
+    assert table.has_fingerprint("one")
     assert stored(lake.table(at_version=0)) == [("a", 0, 1.0)]
 
 
@@ -1125,7 +1125,7 @@ def test_who_made_a_table_is_known_after_others_compacted_it_and_removed_old_com
     opened(table).cleanup_metadata()
     opened(table).vacuum(0, enforce_retention_duration=False, dry_run=False)
 
-    assert table.holds("two")
+    assert table.has_fingerprint("two")
     assert table.token() == before
     assert stored(table) == [("b", 2, 2.0)]
 
@@ -1177,7 +1177,7 @@ def opened(table: DeltaTable, version: int | None = None) -> deltalake.DeltaTabl
 def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
     spark: Any, tmp_path: Path, uses: str
 ) -> None:
-    if not ENGINE.commits:
+    if not ENGINE.writes_delta:
         pytest.skip("Sail can't write such a table")
     spark.sql(f"CREATE TABLE delta.`{tmp_path}/t` ({DDL}) USING delta TBLPROPERTIES ({uses})")
     table = DeltaTable(filepath=f"{tmp_path}/t", mode="append")
@@ -1195,7 +1195,7 @@ def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
 def test_a_name_in_a_catalog_is_refused_where_the_engine_has_none(spark: Any) -> None:
     table = DeltaTable(filepath="main.churn.scores", kind="schema")
     told = "Table main.churn.scores is a name in a catalog, which this engine has not"
-    if ENGINE.commits:
+    if ENGINE.writes_delta:
         told = "Table main.churn.scores: this engine has no catalog main"
     for act in (table.exists, table.load, table.token, lambda: table.save(spark.range(1))):
         assert told in refused(act)
@@ -1214,9 +1214,9 @@ def test_a_table_that_delta_rs_wrote_is_read_and_written_by_the_engine_and_the_o
 ) -> None:
     ours, others = (DeltaTable(filepath=str(tmp_path / "t"), frame=kind, mode="append") for kind in ("spark", "pandas"))
     made_with("theirs", others, pd.DataFrame([("a", 1, 1.0)], columns=NAMES))
-    assert ours.holds("theirs")
+    assert ours.has_fingerprint("theirs")
     made_with("ours", ours, of_engine(spark, ("b", 2, 2.0)))
-    assert others.holds("ours")
+    assert others.has_fingerprint("ours")
     made_with("theirs", others, pd.DataFrame([("c", 3, None)], columns=NAMES))
 
     assert stored(ours) == stored(others) == [("a", 1, 1.0), ("b", 2, 2.0), ("c", 3, None)]

@@ -177,10 +177,10 @@ def test_links_to_such_folders_are_gone_with_the_session(tmp_path: Path) -> None
     (tmp_path / "a b").mkdir()
     engine = Engine()
     engine.choose(EngineSpec(engine="sail"))
-    link = Path(engine.readable(str(tmp_path / "a b")))
+    link = Path(engine.readable_path(str(tmp_path / "a b")))
     assert link.readlink() == tmp_path / "a b"
-    assert engine.readable(str(tmp_path / "a b")) == str(link)
-    assert engine.readable("s3://bucket/a b") == "s3://bucket/a b"
+    assert engine.readable_path(str(tmp_path / "a b")) == str(link)
+    assert engine.readable_path("s3://bucket/a b") == "s3://bucket/a b"
     engine.stop()
     assert not link.is_symlink()
     assert (tmp_path / "a b").is_dir()

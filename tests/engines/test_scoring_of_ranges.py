@@ -25,8 +25,8 @@ from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
-from lakehouse_ml.storage.provenance import Provenance, recording
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.provenance import Provenance, attach_provenance
+from lakehouse_ml.storage.writes import ReplaceBatch
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import score_actions, score_machines
 
 KEY = ("machine_id", "predicted_at")
@@ -94,7 +94,7 @@ class Lake:
     labels: Any
     champion: Model
 
-    def batches(self, clock: datetime = CLOCK, **given: Any) -> Iterator[Batch]:
+    def batches(self, clock: datetime = CLOCK, **given: Any) -> Iterator[ReplaceBatch]:
         spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
         return score_rows(
             self.features, self.labels, STANDING, self.champion, spec, clock, None, KEY, label_dimension="component"
@@ -102,7 +102,7 @@ class Lake:
 
     def run(self, fingerprint: str, clock: datetime = CLOCK, *, stops_at: int | None = None, **given: Any) -> None:
         """Store the batches as a node's runner does, with its provenance; or only those before the day it dies at."""
-        with recording(Provenance("score_rows", {}, fingerprint)):
+        with attach_provenance(Provenance("score_rows", {}, fingerprint)):
             for batch in self.batches(clock, **given):
                 if batch.number == stops_at:
                     raise KeyboardInterrupt
@@ -250,10 +250,10 @@ def test_a_range_is_refused_where_rows_do_not_recur(lake: Lake) -> None:
 def test_a_range_is_held_only_when_all_of_its_days_are_there(lake: Lake) -> None:
     killed(lake, "a", 3, **ALL)
     assert lake.days() == [(FIRST, [1, 4]), (SECOND, [2, 4])]
-    assert not lake.table.holds("a")
+    assert not lake.table.has_fingerprint("a")
     lake.run("a", **ALL)
-    assert lake.table.holds("a")
-    assert not lake.table.holds("b")
+    assert lake.table.has_fingerprint("a")
+    assert not lake.table.has_fingerprint("b")
 
 
 def test_a_run_that_was_killed_between_two_days_goes_on_where_it_was(lake: Lake) -> None:
@@ -274,8 +274,8 @@ def test_days_of_another_fingerprint_are_scored_again(lake: Lake) -> None:
     killed(lake, "a", 3, **ALL)
     lake.run("b", LATER, **ALL)
     assert set(lake.scored_at().values()) == {LATER}
-    assert lake.table.holds("b")
-    assert not lake.table.holds("a")
+    assert lake.table.has_fingerprint("b")
+    assert not lake.table.has_fingerprint("a")
 
 
 @pytest.mark.parametrize("day", DAYS)
@@ -284,14 +284,14 @@ def test_a_range_is_stale_as_soon_as_one_of_its_days_is_replaced_and_then_only_t
 ) -> None:
     lake.run("a", **ALL)
     lake.run("b", batch=day)
-    assert not lake.table.holds("a")
-    assert lake.table.holds("b")
+    assert not lake.table.has_fingerprint("a")
+    assert lake.table.has_fingerprint("b")
 
     lake.run("a", LATER, **ALL)
 
     assert {batch for batch, moment in lake.scored_at().items() if moment == LATER} == {day.isoformat()}
-    assert lake.table.holds("a")
-    assert not lake.table.holds("b")
+    assert lake.table.has_fingerprint("a")
+    assert not lake.table.has_fingerprint("b")
 
 
 def test_a_day_that_another_range_replaced_while_a_run_was_dead_is_scored_again(lake: Lake) -> None:
@@ -299,14 +299,14 @@ def test_a_day_that_another_range_replaced_while_a_run_was_dead_is_scored_again(
     lake.run("b", batch=DAYS[0])
     lake.run("a", LATER, **ALL)
     assert lake.scored_at() == {FIRST: LATER, SECOND: CLOCK, THIRD: LATER, FOURTH: LATER}
-    assert lake.table.holds("a")
+    assert lake.table.has_fingerprint("a")
 
 
 def test_batches_outside_of_a_range_say_nothing_about_it(lake: Lake) -> None:
     lake.run("a", from_day=DAYS[0], to_day=DAYS[1])
     lake.run("b", from_day=DAYS[2])
-    assert lake.table.holds("a")
-    assert lake.table.holds("b")
+    assert lake.table.has_fingerprint("a")
+    assert lake.table.has_fingerprint("b")
 
 
 def test_without_anybody_who_says_what_made_them_days_are_written_each_time(lake: Lake) -> None:
@@ -321,11 +321,11 @@ def test_a_range_of_more_days_than_commits_are_read_at_first_is_held_like_a_shor
 ) -> None:
     monkeypatch.setattr(delta_table, "_HISTORY", (5, 50))
     table = DeltaTable(filepath=str(tmp_path / "long"), frame="pandas")
-    days = [Batch(pd.DataFrame({"batch": [f"{n}"]}), "batch", (f"{n}",), n, 12) for n in range(1, 13)]
-    with recording(Provenance("node", {}, "a")):
+    days = [ReplaceBatch(pd.DataFrame({"batch": [f"{n}"]}), "batch", (f"{n}",), n, 12) for n in range(1, 13)]
+    with attach_provenance(Provenance("node", {}, "a")):
         for day in [*days, *days]:
             table.save(day)
-    assert table.holds("a")
+    assert table.has_fingerprint("a")
     assert len(deltalake.DeltaTable(table.address).history()) == 12
 
 
@@ -428,7 +428,7 @@ def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_int
 # --- who is visited
 
 
-def ranked(lake: Lake, **given: Any) -> tuple[Batch, pd.DataFrame]:
+def ranked(lake: Lake, **given: Any) -> tuple[ReplaceBatch, pd.DataFrame]:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
     rows, listed = rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")
     return rows, listed.content

@@ -78,7 +78,7 @@ def test_a_job_computes_with_the_session_that_is_there_and_leaves_it_to_its_owne
     compute: str, platform: dict[str, str]
 ) -> None:
     code = _THERE.format(compute=compute) + (
-        "assert job.session() is found\nprint(job.facts())\njob.stop()\nprint(found.range(3).count())\n"
+        "assert job.session() is found\nprint(job.describe())\njob.stop()\nprint(found.range(3).count())\n"
     )
     facts, rows = python(code, **platform).splitlines()
     assert "'engine': 'databricks', 'engine.version': '4.1" in facts
@@ -134,7 +134,7 @@ from lakehouse_ml.engine.spec import EngineSpec
 engine = Engine()
 engine.choose(EngineSpec(engine="connect", compute="{server}"))
 print(engine.session().range(1000).count(), engine.session().conf.get("spark.sql.session.timeZone"))
-print(engine.facts()["engine.compute"] == "{server}", engine.facts()["engine.version"][:3])
+print(engine.describe()["engine.compute"] == "{server}", engine.describe()["engine.version"][:3])
 from importlib.util import find_spec
 import pyspark
 print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.__version__[:4])

@@ -40,7 +40,7 @@ from lakehouse_ml.modelling.card import Candidate, Model, Promotion, Standing
 from lakehouse_ml.project import PROJECT
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS
 from lakehouse_ml.storage.landing import Landing
-from lakehouse_ml.storage.writes import Batch, Edition
+from lakehouse_ml.storage.writes import Edition, ReplaceBatch
 from lakehouse_ml.tooling import flow
 from lakehouse_ml.tooling.reference import spec_within
 from lakehouse_ml.use_cases import USE_CASES
@@ -229,7 +229,7 @@ def _kept(output: Any) -> Any:
     """
     if isinstance(output, list):
         return pa.concat_tables([_kept(batch) for batch in output])
-    if isinstance(output, Batch):
+    if isinstance(output, ReplaceBatch):
         return _kept(output.rows)
     if isinstance(output, pd.DataFrame):
         rounded = {name: _rounded(output[name]) for name in output if pd.api.types.is_float_dtype(output[name])}
@@ -272,7 +272,7 @@ def _rows(table: pa.Table) -> list[list[Any]]:
 def _told(output: Any) -> Any:
     """An output as JSON: types by Spark's names, and rows sorted where their order means nothing."""
     output = output.content if isinstance(output, Edition) else output
-    if isinstance(output, Batch):
+    if isinstance(output, ReplaceBatch):
         told = {"column": output.column, "values": output.values, "number": output.number, "of": output.of}
         return told | {"rows": _told(output.rows)}
     if isinstance(output, list):
@@ -321,7 +321,7 @@ def main(spec: str, folder: Path) -> None:
     answers, seconds = answered(folder)
     # Spark's client is of one version, whether it came with Spark or alone.
     client = version("databricks-connect") if ENGINE.kind == "connect" else pyspark.__version__
-    facts = ENGINE.facts() | {"client": client, "python": platform.python_version()}
+    facts = ENGINE.describe() | {"client": client, "python": platform.python_version()}
     facts |= {"start": ready - started, "seconds": time.perf_counter() - ready}
     told = {"facts": facts, "answers": answers, "seconds": seconds}
     (folder / "answers.json").write_text(json.dumps(told), encoding="utf-8")

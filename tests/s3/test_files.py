@@ -24,7 +24,7 @@ from lakehouse_ml.pipelines.data_ingestion.nodes import parse_files
 from lakehouse_ml.runs.failures import explain
 from lakehouse_ml.storage.landing import IngestionSpec
 from lakehouse_ml.storage.retry import with_retries
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.writes import ReplaceBatch
 from lakehouse_ml.use_cases.churn import contracts
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
@@ -148,7 +148,7 @@ def test_of_two_who_replace_a_batch_at_once_one_is_told_to_run_again(address: st
     def replace(who: int) -> str:
         rows = pd.DataFrame({"day": ["a"], "who": [who]})
         try:
-            DeltaTable(filepath=f"{address}/days").save(Batch(rows, "day", ("a",)))
+            DeltaTable(filepath=f"{address}/days").save(ReplaceBatch(rows, "day", ("a",)))
         except DatasetError as error:
             return str(find(error))
         return "written"

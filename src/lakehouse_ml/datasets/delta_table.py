@@ -20,8 +20,8 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.storage.delta import delta_rs, spark, writers
 from lakehouse_ml.storage.delta.writers import Committer, Layout, Log, Snapshot, Write, storable
-from lakehouse_ml.storage.provenance import current
-from lakehouse_ml.storage.writes import Batch, Once, collect, shown
+from lakehouse_ml.storage.provenance import get_provenance
+from lakehouse_ml.storage.writes import IdempotentAppend, ReplaceBatch, collect, shorten_address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,8 +55,8 @@ _PROPERTIES = {"delta.logRetentionDuration": "interval 3650 days"}
 class DeltaTable(AbstractDataset[Any, Any]):
     """A Delta table. Loads as a Spark frame (pinned to one version) or as a pandas frame.
 
-    Saving a `Batch` replaces the rows of that batch and nothing else, `Once` appends rows unless they were; any other
-    frame is written by `mode`.
+    Saving a `ReplaceBatch` replaces the rows of that batch and nothing else. An `IdempotentAppend` adds its rows once,
+    however often it is saved. Any other frame is written by `mode`.
 
     Example:
         ```yaml
@@ -162,7 +162,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if self.kind == "schema":
             return spark.frame(spark.named(self._path), version, session)
         reader = (session or ENGINE.session()).read.format("delta").option("versionAsOf", version)
-        return reader.load(ENGINE.readable(self._path))
+        return reader.load(ENGINE.readable_path(self._path))
 
     def save(self, data: Any) -> None:
         """Commit a frame, a batch of one, or rows that are to be there once, in one atomic step.
@@ -174,9 +174,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
         pinned = f"version {self._at_version}" if self._at_version is not None else self._at_time
         if pinned is not None:
             raise TableError(f"Table {self._path} is pinned to {pinned} and can't be written.")
-        if isinstance(data, Batch):
+        if isinstance(data, ReplaceBatch):
             self._save_batch(data)
-        elif isinstance(data, Once):
+        elif isinstance(data, IdempotentAppend):
             self._save_once(data)
         else:
             self._save_plain(data)
@@ -227,7 +227,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             if read < most:
                 return
 
-    def makers(self, version: int | None = None, batch: str | None = None) -> list[dict[str, Any]]:
+    def origin_commits(self, version: int | None = None, batch: str | None = None) -> list[dict[str, Any]]:
         """The commits that the rows of a version come from, newest first; of one batch, the one that stored it.
 
         As in `commits`. Of a batch that an overwrite may have brought, that overwrite.
@@ -240,7 +240,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             if newer or commit.get("nothing") or (scope and (scope <= covered or batch not in {None, *scope})):
                 continue
             if "restored" in commit:
-                return found + self.makers(commit["restored"], batch)
+                return found + self.origin_commits(commit["restored"], batch)
             found.append(commit)
             covered |= scope
             if batch is not None or (not scope and self._mode == "overwrite"):
@@ -249,7 +249,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
     def _save_plain(self, data: Any) -> None:
         if self._made_of:
-            made = current()
+            made = get_provenance()
             data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
         told: dict[str, Any] = (
             {"rows": _content(data)} if self._keep_unchanged and hasattr(data, "sparkSession") else {}
@@ -274,7 +274,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             return None
         return next((commit.get("rows") for commit in self._changes() if not commit.get("nothing")), None)
 
-    def _save_once(self, data: Once) -> None:
+    def _save_once(self, data: IdempotentAppend) -> None:
         if self._exists():
             before = self._log.appended(data.writer)
             if before is not None and before >= data.number:
@@ -282,7 +282,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         with self._committer.taken(data.rows) as rows:
             self._committer.write(rows, self._how("append", rows, once=(data.writer, data.number)))
 
-    def _save_batch(self, batch: Batch) -> None:
+    def _save_batch(self, batch: ReplaceBatch) -> None:
         """Replace a batch; one of several that an interrupted run of the same node left complete stays."""
         if batch.rows is None:
             return
@@ -307,7 +307,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if batch.of > 1:
             log.info("%s", of_how_many)
 
-    def _write_again(self, batch: Batch) -> None:
+    def _write_again(self, batch: ReplaceBatch) -> None:
         """Put the stored rows of a batch in their own place: Spark records no commit without rows."""
         stored = self.load()
         if hasattr(stored, "sparkSession"):
@@ -317,13 +317,13 @@ class DeltaTable(AbstractDataset[Any, Any]):
         with self._committer.taken(rows) as same:
             self._committer.write(same, self._how("replace", same, {"nothing": True}, batch=batch))
 
-    def _has_rows_of(self, batch: Batch) -> bool:
+    def _has_rows_of(self, batch: ReplaceBatch) -> bool:
         """Whether rows of a batch are stored."""
         return self._exists() and any(self.count(batch.column, value) for value in batch.values)
 
-    def _keeps(self, batch: Batch) -> bool:
+    def _keeps(self, batch: ReplaceBatch) -> bool:
         """Whether this batch was stored by a run with the fingerprint of this one, and nothing replaced it since."""
-        made = current()
+        made = get_provenance()
         if made is None or not self._exists():
             return False
         for commit in self._changes():
@@ -376,7 +376,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """Commits that may have changed rows."""
         return (commit for commit in self.commits() if commit["operation"] not in _UPKEEP)
 
-    def holds(self, fingerprint: str) -> bool:
+    def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether the newest commit (on its batch, for a batch) has this fingerprint."""
         if not self._exists():
             return False
@@ -413,19 +413,19 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return self._log.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(self._path), "mode": self._mode, "at_version": self._at_version}
+        return {"filepath": shorten_address(self._path), "mode": self._mode, "at_version": self._at_version}
 
     @property
     def _by_spark(self) -> bool:
         """Whether Spark reads and commits; a pandas frame at a path needs no engine."""
-        return self.kind == "schema" or (self._frame == "spark" and ENGINE.commits)
+        return self.kind == "schema" or (self._frame == "spark" and ENGINE.writes_delta)
 
     @property
     def _log(self) -> Log:
         # A log at a path is read in milliseconds without a JVM, whoever wrote it.
         if self.kind == "path":
             return delta_rs.Log(self._path)
-        if not ENGINE.commits:
+        if not ENGINE.writes_delta:
             raise TableError(
                 f"Table {self._path} is a name in a catalog, which this engine has not: name a folder or an address "
                 f"(lake_kind: path), or run with Apache Spark (--env spark)."
@@ -528,7 +528,7 @@ def _content(frame: DataFrame) -> str:
 
 def _says(told: Mapping[str, Any] | None = None) -> str:
     """What a commit says of itself: which batch it is of, if it is, and what its rows were made of."""
-    made = current()
+    made = get_provenance()
     return json.dumps({"scope": [], **(told or {}), **(json.loads(made.to_json()) if made else {})})
 
 

@@ -19,7 +19,7 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LandingError, is_utf8
 from lakehouse_ml.storage import files
 from lakehouse_ml.storage.landing import Landing, LandingFile
-from lakehouse_ml.storage.writes import shown
+from lakehouse_ml.storage.writes import shorten_address
 
 Format = Literal["csv", "parquet", "jsonl", "delta"]
 
@@ -140,7 +140,11 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         return bool(self._list())
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(self._address, 1), "files": ", ".join(self._patterns), "format": self._format}
+        return {
+            "filepath": shorten_address(self._address, 1),
+            "files": ", ".join(self._patterns),
+            "format": self._format,
+        }
 
     def _files(self) -> tuple[LandingFile, ...]:
         if self._listed is None:

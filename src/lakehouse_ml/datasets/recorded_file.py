@@ -14,8 +14,8 @@ from kedro.io import AbstractDataset
 
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.storage import files
-from lakehouse_ml.storage.provenance import current
-from lakehouse_ml.storage.writes import EDITION, Edition, shown
+from lakehouse_ml.storage.provenance import get_provenance
+from lakehouse_ml.storage.writes import EDITION, Edition, shorten_address
 
 _STAMP = ".fingerprint"
 
@@ -41,7 +41,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
             OSError: The file can't be written; names it.
         """
         edition = data if isinstance(data, Edition) else Edition(data)
-        address, made = edition.address(self._address), current()
+        address, made = edition.address(self._address), get_provenance()
         stamp = {"fingerprint": made.fingerprint if made else "", "batch": edition.batch}
         files.write(address, self.encode(edition.content))
         files.write(_stamp_of(address), json.dumps(stamp))
@@ -69,7 +69,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
         with files.open_bytes(self._address) as stream:
             return stream.read().decode()
 
-    def holds(self, fingerprint: str) -> bool:
+    def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether the file, or an edition of it, was made with this fingerprint."""
         return any(stamp["fingerprint"] == fingerprint for _, stamp in self._stamps())
 
@@ -99,7 +99,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
         return bool(fs.exists(path))
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": shown(self._address)}
+        return {"filepath": shorten_address(self._address)}
 
 
 def remove(address: str) -> None:

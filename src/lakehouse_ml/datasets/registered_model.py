@@ -26,7 +26,7 @@ from lakehouse_ml.errors import RegistryError, chain, first_line
 from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, Promotion, Standing
 from lakehouse_ml.modelling.estimators.base import library
 from lakehouse_ml.registry.artefact import REMEDY, digest, download
-from lakehouse_ml.storage.provenance import current
+from lakehouse_ml.storage.provenance import get_provenance
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,8 +129,8 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         import mlflow
         import pandas as pd
 
-        made = current()
-        if made and self.holds(made.fingerprint):
+        made = get_provenance()
+        if made and self.has_fingerprint(made.fingerprint):
             return
         _drop_half_registered(self._name)
         version = _register(self._name, data)
@@ -175,7 +175,7 @@ class RegisteredModel(AbstractDataset[Candidate, "Model | None"]):
         at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
         return {"inputs": inputs, "run": found.run_id, "git": tags.get("git_sha"), "at": at}
 
-    def holds(self, fingerprint: str) -> bool:
+    def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether the challenger was made with this fingerprint, and is still what was registered."""
         import mlflow
 
@@ -285,7 +285,7 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
     def save(self, data: Promotion) -> None:
         """Tag the judged version with its verdict; on `approve`, and only then, make it champion."""
         client = _client()
-        made = current()
+        made = get_provenance()
         tags = {
             "verdict": data.decision,
             "verdict_reason": data.reason,
@@ -305,7 +305,7 @@ class ChampionAlias(AbstractDataset[Promotion, Standing]):
         now = self.load()
         return f"champion {now.champion}, candidate {now.candidate} {now.decision}"
 
-    def holds(self, fingerprint: str) -> bool:
+    def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether the newest candidate's verdict was carried out with this fingerprint."""
         return self.load().tags.get("promotion_fingerprint") == fingerprint
 

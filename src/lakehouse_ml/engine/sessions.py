@@ -42,7 +42,7 @@ class Engine:
         return self._chosen().engine
 
     @property
-    def commits(self) -> bool:
+    def writes_delta(self) -> bool:
         """Whether it writes Delta tables itself, and has a catalog; Sail's writer can't be trusted with a batch."""
         return self._spec is not None and self._spec.engine != "sail"
 
@@ -63,7 +63,7 @@ class Engine:
             self._session.conf.set("spark.sql.session.timeZone", "UTC")
         return self._session
 
-    def facts(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """What computes, as a run's tags; a session of Databricks is started for it, so that it can be what it says."""
         spec = self._chosen()
         for fault in missing(spec):
@@ -74,7 +74,7 @@ class Engine:
             return {"engine": "spark", "engine.version": version("pyspark"), "engine.compute": spec.master}
         return {"engine": spec.engine, "engine.version": self.session().version, "engine.compute": str(spec.compute)}
 
-    def readable(self, path: str) -> str:
+    def readable_path(self, path: str) -> str:
         """Where the engine finds a table: Sail's Delta reader looks in vain where a URL would need escapes.
 
         Such a folder (a blank or an umlaut in its name is enough) is read through a link to it that lives as long as

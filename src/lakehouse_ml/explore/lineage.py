@@ -32,7 +32,7 @@ def lines(catalog: DataCatalog, name: str, at: str | None = None) -> Iterator[st
         raise LakehouseError(f"This lake has no table named {name!r}. {suggest_name(name, stored(catalog))}")
     version = int(at) if at is not None and at.isdigit() else None
     batch = at if version is None else None
-    makers = table.makers(version, batch)
+    makers = table.origin_commits(version, batch)
     newest = next(table.commits())["version"]
     if not makers or (version is not None and version > newest):
         raise LakehouseError(
@@ -96,7 +96,7 @@ class _Walk:
             if found is None or now is None or not now.endswith(found[2]):
                 yield _indented(depth + 1, "of a table that was removed since")
                 return
-            for maker in dataset.makers(int(found[1])):
+            for maker in dataset.origin_commits(int(found[1])):
                 yield from self.maker(name, maker, depth + 1)
         elif isinstance(dataset, RegisteredModel) and token != "version None":  # noqa: S105 - a version's, no secret
             yield from self.maker(name, dataset.maker(token.removeprefix("version ")), depth + 1)
@@ -118,7 +118,7 @@ def _version(token: str) -> str:
 
 
 def _listed(table: DeltaTable) -> str:
-    return _some(sorted({one for maker in table.makers() for one in maker.get("scope", [])}))
+    return _some(sorted({one for maker in table.origin_commits() for one in maker.get("scope", [])}))
 
 
 def _some(names: list[str], most: int = 8) -> str:

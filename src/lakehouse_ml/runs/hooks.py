@@ -78,7 +78,7 @@ class ProjectHooks:
         for name in sorted(pipeline.datasets()):
             _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
         _check_volumes(pipeline, catalog)
-        computes = ENGINE.facts()  # a session of Databricks has to be what conf says, before the first node runs
+        computes = ENGINE.describe()  # a session of Databricks has to be what conf says, before the first node runs
         if not run_params.get("only_missing_outputs"):  # then not every node runs
             with_retries(partial(_check_inputs, pipeline, catalog, self._overrides(run_params)))
         result = yield
@@ -105,7 +105,7 @@ class ProjectHooks:
         searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
         self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
         active, code = mlflow.active_run(), code_version(run_params["project_path"])
-        provenance.begin(str(active.info.run_id) if active else None, code["git_sha"])
+        provenance.set_run(str(active.info.run_id) if active else None, code["git_sha"])
         if active is None:
             return
         self._run_id = active.info.run_id

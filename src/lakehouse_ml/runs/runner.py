@@ -18,7 +18,7 @@ from kedro.runner.task import Task
 from lakehouse_ml import errors
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.storage import provenance
-from lakehouse_ml.storage.provenance import Provenance, Recorded, Tokened
+from lakehouse_ml.storage.provenance import HasFingerprint, HasToken, Provenance
 from lakehouse_ml.storage.retry import with_retries
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class UpToDateRunner(SequentialRunner):
         started = time.perf_counter()
         # No hint from where to resume: the same command does what is left.
         try:
-            with provenance.recording(origin), log_heartbeat(node.name):
+            with provenance.attach_provenance(origin), log_heartbeat(node.name):
                 task.execute()
         except Exception as error:
             if any(isinstance(cause, KeyboardInterrupt) for cause in errors.chain(error)):
@@ -101,7 +101,7 @@ class UpToDateRunner(SequentialRunner):
             return
         self._has_checked_scheme = True
         tables = [catalog[name] for name in node.outputs if isinstance(catalog[name], DeltaTable)]
-        commits = [commit for table in tables if table.exists() for commit in table.makers()[:1]]
+        commits = [commit for table in tables if table.exists() for commit in table.origin_commits()[:1]]
         if any(not commit.get("fingerprint", provenance.SCHEME).startswith(provenance.SCHEME) for commit in commits):
             log.info(
                 "An earlier version of lakehouse-ml made this lake. Its fingerprints covered code that makes no result "
@@ -111,7 +111,7 @@ class UpToDateRunner(SequentialRunner):
     def _is_current(self, node: Node, catalog: CatalogProtocol[Any, Any], fingerprint: str) -> bool:
         outputs = [catalog[name] for name in node.outputs]
         return bool(outputs) and all(
-            isinstance(dataset, Recorded) and dataset.holds(fingerprint) for dataset in outputs
+            isinstance(dataset, HasFingerprint) and dataset.has_fingerprint(fingerprint) for dataset in outputs
         )
 
 
@@ -140,4 +140,4 @@ def _token(catalog: CatalogProtocol[Any, Any], name: str) -> str | None:
         value = catalog.load(name)
         return str(value) if hasattr(value, "model_dump_json") else json.dumps(value, sort_keys=True, default=str)
     dataset = catalog[name]
-    return dataset.token() if isinstance(dataset, Tokened) else None
+    return dataset.token() if isinstance(dataset, HasToken) else None

@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.modelling.card import Candidate, Promotion
 from lakehouse_ml.modelling.metrics import METRICS
-from lakehouse_ml.storage.provenance import current
+from lakehouse_ml.storage.provenance import get_provenance
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -137,7 +137,7 @@ def _log_candidate(candidate: Candidate, catalog: DataCatalog, own: str, folder:
 
     mlflow.log_dict(dict(candidate.card.importance), f"{folder}importance.json")
     mlflow.log_metrics(_finite({f"{own}cv_{name}": value for name, value in candidate.card.metrics.items()}))
-    made = current()
+    made = get_provenance()
     for name, token in (made.inputs if made else {}).items():
         if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
             _log_input(candidate, name, table, int(token.split()[0].removeprefix("v")))

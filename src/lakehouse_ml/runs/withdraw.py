@@ -20,7 +20,7 @@ from lakehouse_ml.errors import LakehouseError, is_utf8
 from lakehouse_ml.modelling.population import newest_day
 from lakehouse_ml.storage import files, provenance
 from lakehouse_ml.storage.provenance import Provenance
-from lakehouse_ml.storage.writes import Batch, collect
+from lakehouse_ml.storage.writes import ReplaceBatch, collect
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -167,8 +167,8 @@ def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) ->
         table = _table(catalog, removal.dataset)
         rows = table.load()
         none = rows.limit(0) if hasattr(rows, "sparkSession") else rows.head(0)
-        with provenance.recording(made):
-            table.save(none if removal.empties else Batch(none, removal.column, (removal.value,)))
+        with provenance.attach_provenance(made):
+            table.save(none if removal.empties else ReplaceBatch(none, removal.column, (removal.value,)))
 
 
 def _only(what: str, found: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:

@@ -61,7 +61,7 @@ class Provenance:
 
 
 @runtime_checkable
-class Tokened(Protocol):
+class HasToken(Protocol):
     """A dataset that can say cheaply which state of its data a load would give."""
 
     def token(self) -> str | None:
@@ -69,10 +69,10 @@ class Tokened(Protocol):
 
 
 @runtime_checkable
-class Recorded(Protocol):
+class HasFingerprint(Protocol):
     """A dataset that keeps the provenance of what it holds."""
 
-    def holds(self, fingerprint: str) -> bool:
+    def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether what is stored now was made with this fingerprint."""
 
 
@@ -82,18 +82,18 @@ _current: ContextVar[Provenance | None] = ContextVar("lakehouse_ml_provenance", 
 _run: ContextVar[tuple[str | None, str | None]] = ContextVar("lakehouse_ml_run", default=(None, None))
 
 
-def begin(run: str | None, git: str | None) -> None:
+def set_run(run: str | None, git: str | None) -> None:
     """Let all that is described from now on be of this run and this git commit."""
     _run.set((run, git))
 
 
-def current() -> Provenance | None:
+def get_provenance() -> Provenance | None:
     """The provenance of the node that is running, if the runner told it."""
     return _current.get()
 
 
 @contextmanager
-def recording(provenance: Provenance | None) -> Iterator[None]:
+def attach_provenance(provenance: Provenance | None) -> Iterator[None]:
     """Let everything that is saved inside carry this provenance."""
     reset = _current.set(provenance)
     try:
@@ -123,7 +123,7 @@ def _is_plain(value: Any) -> bool:
 
 def code_hash(node: str, root: Path = PACKAGE) -> str:
     """SHA-256 over the sources below `root` that the result of a node is made of (`sources`)."""
-    return _hash(root, *sources(node))
+    return _hash(root, *list_sources(node))
 
 
 @cache
@@ -142,7 +142,7 @@ def _files(root: Path, parts: Iterable[str]) -> list[Path]:
     return sorted(file for file in code if file.name != "synthetic.py")
 
 
-def sources(node: str) -> tuple[str, ...]:
+def list_sources(node: str) -> tuple[str, ...]:
     """Files and folders of the package that the result of a node is made of; of a node outside the grid, all."""
     use_case, _, step = node.partition(".")
     stage = step.partition(".")[0]

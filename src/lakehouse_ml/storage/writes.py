@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReplaceBatch:
     """Rows that take the place of all stored rows whose `column` holds one of `values`.
 
     No values: nothing is replaced, and only the commit tells that there was nothing. Values without rows: the old rows
@@ -42,7 +42,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotentAppend:
     """Rows that are appended unless they were: a writer numbers what it appends, each time higher.
 
     Attributes:
@@ -82,12 +82,12 @@ class Edition:
         return f"{stem}_{self.batch}{suffix}"
 
 
-def rows_of(data: Any) -> Any:
+def unwrap_rows(data: Any) -> Any:
     """The frame itself, or that of a batch; on Databricks any name is an attribute of a frame, so none is asked for."""
-    return data.rows if isinstance(data, Batch | Once) else data
+    return data.rows if isinstance(data, ReplaceBatch | IdempotentAppend) else data
 
 
-def shown(address: str, parts: int = 3) -> str:
+def shorten_address(address: str, parts: int = 3) -> str:
     """An address as it may be shown to others: without the folders of this machine that it lies in.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lakehouse_ml.errors import ContractError
-from lakehouse_ml.storage.writes import rows_of
+from lakehouse_ml.storage.writes import unwrap_rows
 from lakehouse_ml.use_cases.formats import Format
 
 
@@ -69,7 +69,7 @@ class Table:
         Raises:
             ContractError: Names each missing, unexpected or differently typed column.
         """
-        frame = rows_of(data)
+        frame = unwrap_rows(data)
         if frame is None:
             return data
         declared = {column.name: column.type for column in self.columns}

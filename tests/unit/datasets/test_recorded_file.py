@@ -18,7 +18,7 @@ from lakehouse_ml.storage.writes import Edition
 
 
 def save(file: RecordedFile, content: Any, fingerprint: str) -> None:
-    with provenance.recording(Provenance("node", {}, fingerprint)):
+    with provenance.attach_provenance(Provenance("node", {}, fingerprint)):
         file.save(content)
 
 
@@ -28,11 +28,11 @@ def drift(tmp_path: Path) -> JsonFile:
 
 
 def test_a_file_holds_the_fingerprint_that_it_was_saved_with_and_no_other(drift: JsonFile) -> None:
-    assert not drift.holds("a")
+    assert not drift.has_fingerprint("a")
     save(drift, {"status": "stable"}, "a")
-    assert (drift.holds("a"), drift.holds("b")) == (True, False)
+    assert (drift.has_fingerprint("a"), drift.has_fingerprint("b")) == (True, False)
     save(drift, {"status": "drift"}, "b")
-    assert (drift.holds("a"), drift.holds("b")) == (False, True)
+    assert (drift.has_fingerprint("a"), drift.has_fingerprint("b")) == (False, True)
     assert drift.load() == {"status": "drift"}
 
 
@@ -42,14 +42,14 @@ def test_a_file_without_its_stamp_and_a_stamp_without_its_file_do_not_count(
 ) -> None:
     save(drift, {}, "a")
     (tmp_path / gone).unlink()
-    assert not drift.holds("a")
+    assert not drift.has_fingerprint("a")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"batch": 1}'])
 def test_a_damaged_stamp_does_not_count(drift: JsonFile, tmp_path: Path, text: str) -> None:
     save(drift, {}, "a")
     (tmp_path / ".drift.json.fingerprint").write_text(text, encoding="utf-8")
-    assert not drift.holds("a")
+    assert not drift.has_fingerprint("a")
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_file_about_an_earlier_batch_has_a_name_of_its_own(drift: JsonFile, tm
     save(drift, Edition({"batch": "2024-11-30"}, "2024-11-30", is_newest=False), "b")
 
     assert drift.load() == {"batch": "2024-12-31"}
-    assert (drift.holds("a"), drift.holds("b")) == (True, True)
+    assert (drift.has_fingerprint("a"), drift.has_fingerprint("b")) == (True, True)
     assert drift.address_of("2024-12-31") == str(tmp_path / "drift.json")
     assert drift.address_of("2024-11-30") == str(tmp_path / "drift_2024-11-30.json")
     assert drift.address_of(None) == str(tmp_path / "drift.json")
@@ -84,7 +84,7 @@ def test_files_about_a_batch_are_removed_with_their_stamps(drift: JsonFile, tmp_
 def test_files_with_similar_names_are_not_taken_for_editions(drift: JsonFile, tmp_path: Path) -> None:
     other = JsonFile(filepath=str(tmp_path / "drift_old.json"))
     save(other, {}, "a")
-    assert not drift.holds("a")
+    assert not drift.has_fingerprint("a")
 
 
 def test_each_kind_of_file_previews_its_content(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.explore.lineage import lines
-from lakehouse_ml.storage.provenance import begin, describe, recording
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.provenance import attach_provenance, describe, set_run
+from lakehouse_ml.storage.writes import ReplaceBatch
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def cellar(tmp_path: Path) -> DataCatalog:
     tables = {name: DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in names}
     landing = LandingFiles(filepath=str(tmp_path / "landing"), manifest=str(tmp_path / "manifest"))
     catalog = DataCatalog({**tables, "landing_wine": landing, "clock": Clock()})
-    begin("run-1", "0123456789abcdef0123456789abcdef01234567-dirty")
+    set_run("run-1", "0123456789abcdef0123456789abcdef01234567-dirty")
     for number, day in enumerate(("monday", "tuesday")):
         file = f"{day}.csv"
         made(catalog, "keep", ["landing_wine", "clock"], "raw_wine", part(file, number))
@@ -32,18 +32,18 @@ def cellar(tmp_path: Path) -> DataCatalog:
         made(catalog, "score", ["clean_wine", "params:score"], "score_wine", part(day, number))
         read = {"source_file": [file], "file_sha256": [day * 9], "landing": ["/landing"]}
         tables["manifest"].save(pd.DataFrame(read))
-    begin(None, None)
+    set_run(None, None)
     return catalog
 
 
-def part(name: str, number: int) -> Batch:
-    return Batch(pd.DataFrame({"part": [name], "n": [number]}), "part", (name,))
+def part(name: str, number: int) -> ReplaceBatch:
+    return ReplaceBatch(pd.DataFrame({"part": [name], "n": [number]}), "part", (name,))
 
 
 def made(catalog: DataCatalog, node: str, inputs: list[str], output: str, data: object) -> None:
     """Save as the runner lets a node save; what has no token is a parameter or a folder."""
     tokens = {name: catalog[name].token() if hasattr(catalog.get(name), "_path") else "" for name in inputs}
-    with recording(describe(node, {name: token or "x" * (name != "clock") for name, token in tokens.items()})):
+    with attach_provenance(describe(node, {name: token or "x" * (name != "clock") for name, token in tokens.items()})):
         catalog.save(output, data)
 
 

@@ -25,7 +25,7 @@ from lakehouse_ml.modelling.metrics import (
 )
 from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
-from lakehouse_ml.storage.provenance import Provenance, recording
+from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 
 KEY = ("customer_id", "snapshot_on")
 CLOCK = datetime(2025, 1, 31, 6, 0, tzinfo=UTC)
@@ -446,7 +446,7 @@ def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of
         filepath=str(tmp_path / "verdicts"), mode="merge", keys=["model", "version", "evidence"], frame="pandas",
         made_of="made_of",
     )  # fmt: skip
-    with recording(Provenance("evaluate", {"churn.model_input": "v4"}, "f00d")):
+    with attach_provenance(Provenance("evaluate", {"churn.model_input": "v4"}, "f00d")):
         for day in range(2):
             verdicts.save(judged(rows, model(), clock=CLOCK + timedelta(days=day))[2])
 
@@ -454,7 +454,7 @@ def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of
 
     assert len(stored) == 1
     assert json.loads(stored["made_of"].item()) == {"churn.model_input": "v4"}
-    assert verdicts.holds("f00d")
+    assert verdicts.has_fingerprint("f00d")
 
 
 # --- promotion

@@ -35,7 +35,7 @@ from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 from lakehouse_ml.modelling.estimators.base import predictors as as_given
 from lakehouse_ml.registry import tracking_store
 from lakehouse_ml.registry.artefact import REMEDY, digest
-from lakehouse_ml.storage.provenance import Provenance, recording
+from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 
 pytestmark = pytest.mark.usefixtures("chosen")
 
@@ -99,7 +99,7 @@ def registered(store: Path, candidate: Candidate) -> Path:
     """The store, after the candidate was saved to it as a node saves it."""
     import mlflow
 
-    with mlflow.start_run(), recording(MADE):
+    with mlflow.start_run(), attach_provenance(MADE):
         role("challenger", store).save(candidate)
     return store
 
@@ -197,7 +197,7 @@ def test_what_an_attempt_has_registered_a_repair_does_not_register_again(
 ) -> None:
     import mlflow
 
-    with mlflow.start_run(), recording(MADE):
+    with mlflow.start_run(), attach_provenance(MADE):
         role("challenger", registered).save(candidate)
 
     assert [str(version.version) for version in client().search_model_versions(f"name = '{NAME}'")] == ["1"]
@@ -212,7 +212,7 @@ def test_a_version_that_a_broken_off_run_left_half_registered_makes_way(store: P
         client().create_model_version("halves", source="file:///nowhere", run_id=run.info.run_id, tags=tags)
         client().set_terminated(run.info.run_id, status) if status != "RUNNING" else None
 
-    with mlflow.start_run(), recording(MADE):
+    with mlflow.start_run(), attach_provenance(MADE):
         role("challenger", store, "halves").save(candidate)
 
     left = sorted(str(version.version) for version in client().search_model_versions("name = 'halves'"))
@@ -227,9 +227,9 @@ def test_only_a_challenger_is_saved(registered: Path, candidate: Candidate, name
 def test_the_challenger_holds_the_fingerprint_that_it_was_made_with(registered: Path) -> None:
     challenger = role("challenger", registered)
 
-    assert challenger.holds("f00d")
-    assert not challenger.holds("beef")
-    assert not role("challenger", registered, "nobody").holds("f00d")
+    assert challenger.has_fingerprint("f00d")
+    assert not challenger.has_fingerprint("beef")
+    assert not role("challenger", registered, "nobody").has_fingerprint("f00d")
 
 
 # --- loading
@@ -655,7 +655,7 @@ def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
     assert f"ersion 1 of {NAME}" in sentence or sentence.startswith(f"models:/{NAME}/1 is not loaded: ")
     assert any(remedy in sentence for remedy in ("Restore", "Remove that file", "go back to that"))
     assert "\n" not in sentence
-    assert not role("challenger", copied).holds("f00d") or "can't be read" in told or "card" in told
+    assert not role("challenger", copied).has_fingerprint("f00d") or "can't be read" in told or "card" in told
 
 
 def test_a_version_that_the_registry_lost_is_refused(copied: Path) -> None:
@@ -665,7 +665,7 @@ def test_a_version_that_the_registry_lost_is_refused(copied: Path) -> None:
 
 def test_a_link_in_the_place_of_mlflows_mark_is_not_written_through(copied: Path, candidate: Candidate) -> None:
     mark_by_a_link(copied)
-    role("challenger", copied).holds("f00d")
+    role("challenger", copied).has_fingerprint("f00d")
     refused(role("challenger", copied).load)
     assert (copied / "victim").read_text() == "mine"
 
@@ -709,7 +709,7 @@ def test_files_may_lie_below_the_folder_that_the_catalog_names(copied: Path, tmp
 def test_an_approved_version_becomes_champion_and_says_why(store: Path) -> None:
     versions("approved", 2, challenger=2, champion=1)
 
-    with recording(MADE):
+    with attach_provenance(MADE):
         ChampionAlias(name="approved").save(promotion(2, "approve", incumbent=1))
 
     standing = ChampionAlias(name="approved").load()
@@ -786,15 +786,15 @@ def test_the_token_of_a_promotion_changes_with_candidate_verdict_and_champion(st
 def test_a_promotion_is_held_until_there_is_another_candidate(store: Path) -> None:
     versions("held", 2, challenger=1)
     edge = ChampionAlias(name="held")
-    assert not edge.holds("f00d")
-    with recording(MADE):
+    assert not edge.has_fingerprint("f00d")
+    with attach_provenance(MADE):
         edge.save(promotion(1, "approve"))
-    assert edge.holds("f00d")
-    assert not edge.holds("beef")
+    assert edge.has_fingerprint("f00d")
+    assert not edge.has_fingerprint("beef")
 
     client().set_registered_model_alias("held", "challenger", "2")
 
-    assert not edge.holds("f00d")
+    assert not edge.has_fingerprint("f00d")
 
 
 # --- other versions of the libraries
@@ -849,7 +849,7 @@ def test_a_model_with_a_catalog_and_a_schema_is_registered_by_its_full_name(stor
     import mlflow
 
     full = f"main.lakehouse_ml_dev.{NAME}"
-    with mlflow.start_run(), recording(MADE):
+    with mlflow.start_run(), attach_provenance(MADE):
         role("challenger", store, full).save(candidate)
     version = client().get_model_version_by_alias(full, "challenger")
     assert version.tags["use_case"] == NAME

@@ -27,7 +27,7 @@ from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.errors import QualityError
 from lakehouse_ml.runs.runner import UpToDateRunner
 from lakehouse_ml.storage import provenance
-from lakehouse_ml.storage.writes import Batch, Edition
+from lakehouse_ml.storage.writes import Edition, ReplaceBatch
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -278,9 +278,9 @@ def test_a_file_that_could_not_be_written_after_its_table_is_made_by_the_next_ru
 
 
 def test_a_file_about_an_earlier_batch_leaves_the_newest_ones_as_it_is(folder: Path) -> None:
-    def listed(source: pd.DataFrame, day: str) -> tuple[Batch, Edition]:
+    def listed(source: pd.DataFrame, day: str) -> tuple[ReplaceBatch, Edition]:
         rows = source.assign(batch=day)
-        return Batch(rows, "batch", (day,)), Edition(rows, day, day == "2024-07-31")
+        return ReplaceBatch(rows, "batch", (day,)), Edition(rows, day, day == "2024-07-31")
 
     report = HandedList(filepath=str(folder / "report.csv"))
     node = Node(listed, {"source": "source", "day": "params:day"}, ["product", "report"], name="listed")
@@ -308,7 +308,7 @@ def test_each_commit_names_node_inputs_and_fingerprint(folder: Path) -> None:
 
     assert made["node"] == "multiply"
     assert made["inputs"] == {"source": table(folder, "source").token(), "params:factor": "2"}
-    assert table(folder, "product").holds(made["fingerprint"])
+    assert table(folder, "product").has_fingerprint(made["fingerprint"])
 
 
 # --- what the user sees

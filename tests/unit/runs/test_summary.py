@@ -20,7 +20,7 @@ from lakehouse_ml.datasets.handed_list import HandedList
 from lakehouse_ml.modelling.card import Standing
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.runs import summary
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.writes import ReplaceBatch
 
 WHOLE_LIFE = """
 
@@ -99,7 +99,7 @@ TABLES = {
     "verdict_model": verdicts(("10", "approve"), ("9", "refuse")),
     "metrics_holdout": HOLDOUT,
     "score_customers": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31", "2024-12-31"]}),
-    "score_actions": Batch(pd.DataFrame({"batch": ["2024-12-31"]}), "batch", ("2024-12-31",)),
+    "score_actions": ReplaceBatch(pd.DataFrame({"batch": ["2024-12-31"]}), "batch", ("2024-12-31",)),
     "verdict_drift": pd.DataFrame({"batch": ["2024-11-30", "2024-12-31"], "status": ["alarm", "stable"],
                                    "reason": ["All moved.", "Nothing moved."]}),
 }  # fmt: skip
@@ -214,7 +214,7 @@ def test_a_batch_that_has_nobody_is_not_taken_for_one_that_awaits_approval(told:
 
 
 def test_the_batch_is_the_one_that_the_list_is_of(told: Told) -> None:
-    november = Batch(pd.DataFrame({"batch": ["2024-11-30"]}), "batch", ("2024-11-30",))
+    november = ReplaceBatch(pd.DataFrame({"batch": ["2024-11-30"]}), "batch", ("2024-11-30",))
     assert lines(told("batch_scoring", score_actions=november), "scores") == [
         "1 customers in batch 2024-11-30; whom to make an offer: actions.csv"
     ]
@@ -222,7 +222,10 @@ def test_the_batch_is_the_one_that_the_list_is_of(told: Told) -> None:
 
 def test_a_batch_in_the_future_is_a_warning(told: Told) -> None:
     batch = "2952-01-31"
-    scores, history = pd.DataFrame({"batch": [batch]}), Batch(pd.DataFrame({"batch": [batch]}), "batch", (batch,))
+    scores, history = (
+        pd.DataFrame({"batch": [batch]}),
+        ReplaceBatch(pd.DataFrame({"batch": [batch]}), "batch", (batch,)),
+    )
     text = told("batch_scoring", score_customers=scores, score_actions=history)
     assert "batch 2952-01-31 lies in the future: if a file's name has a wrong date" in text
 
@@ -293,7 +296,7 @@ def test_codes_of_drift_are_words(told: Told) -> None:
 
 def test_a_batch_whose_day_no_file_tells_says_so_and_one_that_is_dated_does_not(told: Told) -> None:
     october = pd.DataFrame({"batch": ["2024-10-31"]})
-    tables = {"score_customers": october, "score_actions": Batch(october, "batch", ("2024-10-31",))}
+    tables = {"score_customers": october, "score_actions": ReplaceBatch(october, "batch", ("2024-10-31",))}
     said = "The day of batch 2024-10-31 is not known: its file has no date in its name, so snapshot_default"
     assert said in told("batch_scoring", **tables)
     assert said not in told("batch_scoring")

@@ -14,14 +14,14 @@ from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.storage.provenance import (
     PACKAGE,
+    HasFingerprint,
+    HasToken,
     Provenance,
-    Recorded,
-    Tokened,
+    attach_provenance,
     code_hash,
-    current,
     describe,
-    recording,
-    sources,
+    get_provenance,
+    list_sources,
 )
 from lakehouse_ml.use_cases import USE_CASES
 
@@ -142,9 +142,11 @@ def test_a_node_outside_of_the_grid_is_made_of_the_whole_package(edited: Callabl
 
 
 def test_each_named_source_exists() -> None:
-    named = {part for stage in STAGES for use_case in USE_CASES for part in sources(f"{use_case.name}.{stage}.node")}
+    named = {
+        part for stage in STAGES for use_case in USE_CASES for part in list_sources(f"{use_case.name}.{stage}.node")
+    }
 
-    assert [part for part in (*named, *sources(SEARCH)) if not (PACKAGE / part).exists()] == []
+    assert [part for part in (*named, *list_sources(SEARCH)) if not (PACKAGE / part).exists()] == []
 
 
 @pytest.mark.parametrize("value", ["contract", ("contract", "tenure"), None, True])
@@ -165,21 +167,21 @@ def test_a_bound_function_counts_by_its_code_and_not_by_its_place_in_memory() ->
 def test_what_is_saved_inside_carries_the_provenance_and_what_is_saved_after_does_not() -> None:
     outer, inner = describe("outer", {}), describe("inner", {})
 
-    assert current() is None
-    with recording(outer):
-        with recording(inner):
-            assert current() is inner
-        assert current() is outer
-        with recording(None):
-            assert current() is None
-    assert current() is None
+    assert get_provenance() is None
+    with attach_provenance(outer):
+        with attach_provenance(inner):
+            assert get_provenance() is inner
+        assert get_provenance() is outer
+        with attach_provenance(None):
+            assert get_provenance() is None
+    assert get_provenance() is None
 
 
 def test_a_node_that_fails_leaves_no_provenance_behind() -> None:
-    with pytest.raises(ZeroDivisionError), recording(describe("failing", {})):
+    with pytest.raises(ZeroDivisionError), attach_provenance(describe("failing", {})):
         raise ZeroDivisionError
 
-    assert current() is None
+    assert get_provenance() is None
 
 
 def test_provenance_is_one_line_of_json() -> None:
@@ -192,8 +194,8 @@ def test_provenance_is_one_line_of_json() -> None:
 def test_the_clock_has_a_token_that_never_changes_and_records_nothing() -> None:
     clock = Clock()
 
-    assert isinstance(clock, Tokened)
-    assert not isinstance(clock, Recorded)
+    assert isinstance(clock, HasToken)
+    assert not isinstance(clock, HasFingerprint)
     assert clock.token() == Clock().token() == ""
     assert clock.load() == clock.load()
     assert clock.load().utcoffset().total_seconds() == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse_ml.storage.writes import Batch, Once, rows_of
+from lakehouse_ml.storage.writes import IdempotentAppend, ReplaceBatch, unwrap_rows
 from lakehouse_ml.use_cases.churn.contracts import feature_customers
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import feature_machines
 
@@ -28,6 +28,6 @@ def test_a_contract_reads_the_frame_and_not_a_column_of_it_named_rows(contract: 
 
 def test_the_rows_of_a_batch_are_its_frame() -> None:
     frame = OfDatabricks()
-    assert rows_of(Batch(frame, "batch", ())) is frame
-    assert rows_of(Once(frame, "writer", 1)) is frame
-    assert rows_of(frame) is frame
+    assert unwrap_rows(ReplaceBatch(frame, "batch", ())) is frame
+    assert unwrap_rows(IdempotentAppend(frame, "writer", 1)) is frame
+    assert unwrap_rows(frame) is frame

@@ -20,7 +20,7 @@ from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
 from lakehouse_ml.modelling.population import population as everybody
 from lakehouse_ml.modelling.targets import OF
-from lakehouse_ml.storage.writes import Batch, Edition, collect
+from lakehouse_ml.storage.writes import Edition, ReplaceBatch, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 def score_rows(
     features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
     clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, label_dimension: str | None = None,
-) -> Iterator[Batch]:  # fmt: skip
+) -> Iterator[ReplaceBatch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
     Where rows are states of entities over time, a batch is the population of a day; else it is all rows of the day.
@@ -66,7 +66,9 @@ def score_rows(
     """
     if champion is None:
         if standing.awaits_approval:
-            yield Batch(_nothing(features, labels, key, label_dimension, states=population is not None), "batch", ())
+            yield ReplaceBatch(
+                _nothing(features, labels, key, label_dimension, states=population is not None), "batch", ()
+            )
             return
         raise RegistryError(
             f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
@@ -84,19 +86,21 @@ def score_rows(
             )  # fmt: skip
         complete = _complete(_scored(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
         learned = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
-        yield Batch(complete.select("*", learned), "batch", (day.isoformat(),), keeps_stored=over and not spec.batch)
+        yield ReplaceBatch(
+            complete.select("*", learned), "batch", (day.isoformat(),), keeps_stored=over and not spec.batch
+        )
         return
     days = _days(features, spec, key[1])
     for number, day in enumerate(days, 1):
         scored = _scored(champion, _of_day(features, day, key[1]), spec.reasons, key)
         complete = _complete(scored, champion, day.isoformat(), clock, key)
-        yield Batch(complete, "batch", (day.isoformat(),), number, len(days))
+        yield ReplaceBatch(complete, "batch", (day.isoformat(),), number, len(days))
 
 
 def rank_actions(
     scores: DataFrame, features: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str],
     label_dimension: str | None = None, *, states: bool = False,
-) -> tuple[Batch, Edition]:  # fmt: skip
+) -> tuple[ReplaceBatch, Edition]:  # fmt: skip
     """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
     The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
@@ -125,7 +129,7 @@ def rank_actions(
     types = dict(scores.dtypes) | {column.name: column.type for column in ACTION}
     schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
     rows = scores.sparkSession.createDataFrame(ranked, schema)
-    return Batch(rows, "batch", (batch,) if batch else ()), edition(ranked, batch, newest_scored(scores))
+    return ReplaceBatch(rows, "batch", (batch,) if batch else ()), edition(ranked, batch, newest_scored(scores))
 
 
 def _sentence(reasons: Column) -> Column:

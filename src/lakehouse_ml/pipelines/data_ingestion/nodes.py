@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from lakehouse_ml.errors import LandingError, TableError, refusal, shell_word
 from lakehouse_ml.storage.landing import IngestionSpec, Landing, LandingFile, Selection, check_content, select
 from lakehouse_ml.storage.parsing import content_hash, header_faults, other_delimiter, read_records
-from lakehouse_ml.storage.writes import Batch, collect
+from lakehouse_ml.storage.writes import ReplaceBatch, collect
 from lakehouse_ml.use_cases.columns import AUDIT, LINES
 from lakehouse_ml.use_cases.contracts import Column, Table
 from lakehouse_ml.use_cases.sql import string_literal
@@ -178,7 +178,7 @@ def type_records(records: DataFrame, contract: Table, clock: datetime, missing_w
 
 def keep_rows(
     parsed: DataFrame, landing: Landing, refused: DataFrame, spec: IngestionSpec, contract: Table
-) -> Batch:  # fmt: skip
+) -> ReplaceBatch:  # fmt: skip
     """The rows without problems, in place of what their files gave before. Columns: contract and `AUDIT`.
 
     `refused`, the table of refused lines, is an input so that they are stored, and can be looked at, before anything
@@ -192,13 +192,15 @@ def keep_rows(
     return _batch(parsed.where(F.size("problems") == 0).select(*names), landing)
 
 
-def refuse_lines(parsed: DataFrame, landing: Landing) -> Batch:
+def refuse_lines(parsed: DataFrame, landing: Landing) -> ReplaceBatch:
     """The records with problems, in place of what their files gave before. Columns: `AUDIT` and `LINES`."""
     names = [column.name for column in (*AUDIT, *LINES)]
     return _batch(parsed.where(F.size("problems") > 0).select(*names), landing)
 
 
-def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: DataFrame, quarantine: DataFrame) -> Batch:
+def record_files(
+    parsed: DataFrame, landing: Landing, clock: datetime, raw: DataFrame, quarantine: DataFrame
+) -> ReplaceBatch:
     """What was read of each file, written only after its rows: `raw` and `quarantine` come first by being inputs.
 
     Returns:
@@ -220,7 +222,7 @@ def record_files(parsed: DataFrame, landing: Landing, clock: datetime, raw: Data
             | counts
         )
     table = pd.DataFrame(rows, columns=list(_MANIFEST)).astype(_MANIFEST)
-    return Batch(table, "source_file", select(landing).replaced)
+    return ReplaceBatch(table, "source_file", select(landing).replaced)
 
 
 def _check_refused(parsed: DataFrame, refused: DataFrame, landing: Landing, tolerated: float, table: str) -> None:
@@ -260,8 +262,8 @@ def _per_file(table: DataFrame, files: Sequence[LandingFile]) -> dict[str, int]:
     return {str(name): int(n) for name, n in zip(counted["source_file"], counted["n"], strict=True)}
 
 
-def _batch(rows: DataFrame, landing: Landing) -> Batch:
-    return Batch(rows, "source_file", select(landing).replaced)
+def _batch(rows: DataFrame, landing: Landing) -> ReplaceBatch:
+    return ReplaceBatch(rows, "source_file", select(landing).replaced)
 
 
 def _read(landing: Landing, selection: Selection, spec: IngestionSpec, contract: Table) -> DataFrame:

@@ -27,7 +27,7 @@ from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.page import render
 from lakehouse_ml.report.sections import Material, Scored, Source, page
 from lakehouse_ml.storage.landing import IngestionSpec
-from lakehouse_ml.storage.writes import Batch, Edition, collect
+from lakehouse_ml.storage.writes import Edition, ReplaceBatch, collect
 from lakehouse_ml.use_cases.base import UseCase
 
 SCORE = "score"
@@ -50,7 +50,7 @@ class MonitoringSpec(Spec):
 def measure_drift(
     scores: DataFrame, features: DataFrame, labels: DataFrame, champion: Model | None, spec: MonitoringSpec,
     scoring: ScoringSpec, key: Sequence[str], label_dimension: str | None = None, *, states: bool = False,
-) -> tuple[Batch, Batch, Edition]:  # fmt: skip
+) -> tuple[ReplaceBatch, ReplaceBatch, Edition]:  # fmt: skip
     """Compare a scored batch and its scores with those training rows that a batch of their day would hold.
 
     Training rows of entities that were gone on their own day (customers who left by the day's file) are no part of the
@@ -80,13 +80,17 @@ def measure_drift(
         told = {"status": "not_assessable", "reason": "No scores yet."}
         none = _verdict_batch({}, ()).rows
         of = (batch,) if batch else ()
-        return Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of), Batch(none, "batch", of), Edition(told)
+        return (
+            ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of),
+            ReplaceBatch(none, "batch", of),
+            Edition(told),
+        )
     newest = newest_scored(scores)
     scored = of_batch.where(F.col("model_version") == champion.version)
     if scored.isEmpty():
         told = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
         return (
-            Batch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
+            ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
             _verdict_batch(told, (batch,)),
             edition(told, batch, newest),
         )
@@ -104,7 +108,7 @@ def measure_drift(
     summed_up = verdict(columns, score, n_scored=scored.count(), n_trained=trained)
     told = {"batch": batch, "model_version": champion.version, **summed_up}
     table = _drift_table([*columns, score], batch, champion.version)
-    return Batch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), edition(told, batch, newest)
+    return ReplaceBatch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), edition(told, batch, newest)
 
 
 def _batch(
@@ -372,11 +376,11 @@ _NO_COLUMN = ColumnDrift("", "numeric", 0, 0, status="stable", reason="")
 _VERDICT = ("batch", "model_version", "status", "drifted", "warned", "score_status", "reason")
 
 
-def _verdict_batch(told: Mapping[str, Any], batches: tuple[str, ...]) -> Batch:
+def _verdict_batch(told: Mapping[str, Any], batches: tuple[str, ...]) -> ReplaceBatch:
     """The verdict on a batch as one row, lists as JSON; without a batch no row, but a table to read."""
     lists = {name: json.dumps(told[name]) for name in ("drifted", "warned") if batches}
     rows = [{**told, **lists}] if batches else []
-    return Batch(pd.DataFrame(rows, columns=list(_VERDICT)), "batch", batches)
+    return ReplaceBatch(pd.DataFrame(rows, columns=list(_VERDICT)), "batch", batches)
 
 
 def _drift_table(columns: Sequence[ColumnDrift], batch: str, version: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from lakehouse_ml.errors import TableError, first_line
 from lakehouse_ml.storage.delta import writers
 from lakehouse_ml.storage.delta.writers import Commit, Snapshot, Write, storable
 from lakehouse_ml.storage.failures import is_disk_failure, is_store_failure
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.writes import ReplaceBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -289,14 +289,14 @@ def _shaped(frame: DataFrame, how: Write) -> DataFrame:
     return frame.select(*columns)
 
 
-def _inside(frame: DataFrame, batch: Batch) -> Column:
+def _inside(frame: DataFrame, batch: ReplaceBatch) -> Column:
     """Whether a row is one of the batch; never null."""
     from pyspark.sql import functions as F
 
     return F.coalesce(_listed(frame, batch), F.lit(False))  # noqa: FBT003 - as it is spelt
 
 
-def _listed(frame: DataFrame, batch: Batch) -> Column:
+def _listed(frame: DataFrame, batch: ReplaceBatch) -> Column:
     """The batch in a form that Delta can push down: a column beside values of its type."""
     from pyspark.sql import functions as F
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lakehouse_ml.errors import TableError, first_line
-from lakehouse_ml.storage.writes import Batch
+from lakehouse_ml.storage.writes import ReplaceBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +89,7 @@ class Write:
     layout: Layout
     makes: bool
     adds: bool = False
-    batch: Batch | None = None
+    batch: ReplaceBatch | None = None
     once: tuple[str, int] | None = None
 
 
@@ -148,7 +148,7 @@ class Committer(Protocol):
         """Remove files that no version of the last so many hours needs."""
 
 
-def outside(strangers: int, batch: Batch, address: str) -> TableError:
+def outside(strangers: int, batch: ReplaceBatch, address: str) -> TableError:
     """The refusal of rows that aren't of the batch which they came with."""
     return TableError(
         f"{strangers} rows lie outside the batch {batch.predicate} that is to be replaced in {address}: nothing was "

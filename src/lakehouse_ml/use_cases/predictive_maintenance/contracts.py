@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lakehouse_ml.storage.writes import rows_of
+from lakehouse_ml.storage.writes import unwrap_rows
 from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
 from lakehouse_ml.use_cases.contracts import Column, Table
 
@@ -39,7 +39,7 @@ class OpenTable(Table):
         Raises:
             ContractError: Names each missing, unexpected or differently typed column.
         """
-        names = getattr(rows_of(data), "columns", ())
+        names = getattr(unwrap_rows(data), "columns", ())
         members = [Column(name, type_) for name in names if (type_ := self._type_of(name))]
         Table(self.name, self.grain, self.key, (*self.columns, *members)).validate(data)
         return data
