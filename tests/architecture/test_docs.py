@@ -184,10 +184,18 @@ def test_readme_lists_the_stages_in_order() -> None:
     assert [row[0] for row in rows_of("README.md", head)] == list(STAGES)
 
 
+def test_readme_and_contributing_list_the_rooms() -> None:
+    rooms = {path.parent.name for path in (PROJECT / "src/lakehouse_ml").glob("*/__init__.py")}
+    listed = [name for row in rows_of("CONTRIBUTING.md", "| room | responsibility |") for name in row[0].split(", ")]
+    assert sorted(listed) == sorted(rooms)
+    (tree,) = [block for block in blocks("README.md", "text") if "src/lakehouse_ml/" in block]
+    assert rooms <= set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
+
+
 def test_the_tutorial_names_the_lines_of_the_summary() -> None:
     source = (PROJECT / "src/lakehouse_ml/runs/summary.py").read_text(encoding="utf-8")
     lines = set(re.findall(r'_line\(\s*"([\w-]+)"', source)) | set(re.findall(r'_line\("([\w-]+)" if', source))
-    assert {row[0] for row in rows_of("docs/tutorial.md", "| line | what it tells |")} == lines
+    assert {row[0] for row in rows_of("docs/tutorial.md", "| line | meaning |")} == lines
 
 
 def test_the_page_on_environments_lists_those_of_conf_and_their_variables() -> None:
