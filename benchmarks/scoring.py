@@ -23,7 +23,7 @@ import pyarrow as pa
 from measuring.processes import Usage, gib, measure
 from measuring.tables import markdown
 
-from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 
@@ -130,7 +130,7 @@ def by_engine(folder: Path) -> float:
     spec = ScoringSpec(reasons=0, actions=1)
     scores = DeltaTable(filepath=str(folder / "scores"))
     labels = features.where("1 = 0").selectExpr(*KEY, "1 as label")
-    for batch in score_rows(features, labels, Standing(champion="1"), model, spec, DAY, None, KEY):
+    for batch in score_rows(features, labels, RegistryStatus(champion="1"), model, spec, DAY, None, KEY):
         scores.save(batch)
     return time.perf_counter() - started
 

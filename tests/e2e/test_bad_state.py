@@ -445,7 +445,7 @@ MODEL = [
         "model: a stranger in it",
         "a registered model with a type inside that nobody reviewed, its digest forged",
         UNTRUSTED,
-        "models:/churn/1 is not loaded, its file can't be read as what its description says: Untrusted types found in "
+        "Version 1 of churn is not loaded: its file does not match its description: Untrusted types found in "
         "the file: ['fractions.Fraction']",
         bring_a_stranger,
     ),
@@ -453,15 +453,15 @@ MODEL = [
         "model: a stranger trusted",
         "a registered model whose description trusts such a type, its digest forged",
         UNTRUSTED,
-        f"models:/churn/1 is not loaded: it trusts types that aren't on the allow-list: os.system. {REMEDY}",
+        f"Version 1 of churn is not loaded: it trusts types that aren't on the allow-list: os.system. {REMEDY}",
         trust_a_stranger,
     ),
     LakeCase(
         "model: a tag in its description",
         "a registered model whose MLmodel has a Python tag, its digest forged",
         UNTRUSTED,
-        "models:/churn/1 is not loaded: its description (MLmodel) can't be read: could not determine a constructor for "
-        "the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
+        "Version 1 of churn is not loaded: its description (MLmodel) can't be read: could not determine a constructor "
+        "for the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
         describe_by_a_tag,
     ),
     LakeCase(

@@ -15,9 +15,9 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import find
-from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import mllib, sklearn
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Library, library, predictors
+from lakehouse_ml.modelling.estimators.base import EstimatorBackend, EstimatorSpec, estimator_backend, predictors
 from lakehouse_ml.modelling.metrics import best_threshold, bootstrap_intervals, classification_metrics
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, search
@@ -57,7 +57,7 @@ def asked(rows: pd.DataFrame) -> pd.DataFrame:
     return predictors(rows, CATEGORICAL, NUMERIC)
 
 
-def fitted(name: str, rows: pd.DataFrame, by: Library = mllib) -> Any:
+def fitted(name: str, rows: pd.DataFrame, by: EstimatorBackend = mllib) -> Any:
     spec = EstimatorSpec(estimator=name, params=SPECS[name])
     label = rows["label"].to_numpy()
     return by.fit(spec, asked(rows), label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
@@ -205,9 +205,16 @@ def scored(spark: Any, model: Any, told: ModelCard, rows: pd.DataFrame, **given:
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
     champion = Model("machines", "3", model, told)
     (batch,) = score_rows(
-        features, labels, Standing(champion="3"), champion, spec, pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
-        None, ("machine_id", "at"), label_dimension=told.target,
-    )  # fmt: skip
+        features,
+        labels,
+        RegistryStatus(champion="3"),
+        champion,
+        spec,
+        pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
+        None,
+        ("machine_id", "at"),
+        label_dimension=told.target,
+    )
     return batch.rows.toPandas().sort_values("machine_id", ignore_index=True)
 
 
@@ -342,18 +349,18 @@ def test_a_stage_outside_of_the_reviewed_list_is_refused_before_it_is_read(
         told = json.loads(described.read_text())
         changed = json.dumps(told | {"class": "os.path.Whatever"}) if kind == "python" else "{"
         described.write_text(changed)
-    (why,) = mllib.faults(folder, {"model_data": "sparkml"})
+    (why,) = mllib.find_faults(folder, {"model_data": "sparkml"})
     assert why.startswith("it has stages that aren't on the allow-list: ")
     assert stranger in why
 
 
 @pytest.mark.parametrize("elsewhere", ["../stranger_sql/sparkml", "nowhere"])
 def test_a_description_that_leads_elsewhere_is_refused(tmp_path: Path, elsewhere: str) -> None:
-    assert mllib.faults(tmp_path, {"model_data": elsewhere}) == ["it holds no stages of Spark"]
+    assert mllib.find_faults(tmp_path, {"model_data": elsewhere}) == ["it holds no stages of Spark"]
 
 
 def test_every_kind_of_model_that_is_fitted_consists_of_reviewed_stages(each_model: Any, tmp_path: Path) -> None:
     rows = machines(200, seed=11)
     calibrated = mllib.calibrate(each_model, asked(rows), rows["label"].to_numpy())
     calibrated.write().save(str(tmp_path / "sparkml"))
-    assert library("mllib").faults(tmp_path, {"model_data": "sparkml"}) == []
+    assert estimator_backend("mllib").find_faults(tmp_path, {"model_data": "sparkml"}) == []

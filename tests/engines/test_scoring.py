@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.modelling.batch import ScoringSpec
-from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.modelling.metrics import Economics
@@ -58,7 +58,7 @@ def champion() -> Model:
     return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
 
 
-STANDING = Standing("7", "7", "approve", "better")
+STANDING = RegistryStatus("7", "7", "approve", "better")
 State = tuple[str, date, str | None, float | None, float | None]
 Keys = Sequence[tuple[str, date]]
 
@@ -271,19 +271,19 @@ def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spar
 
 
 def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> None:
-    refused = Standing(None, "3", "reject", "F1 0.41 lies below the floor 0.50.")
+    refused = RegistryStatus(None, "3", "reject", "F1 0.41 lies below the floor 0.50.")
     with pytest.raises(
         RegistryError, match=r"no champion to score with: F1 0\.41 lies below the floor 0\.50\. Look at"
     ):
         list(score_rows(*frames(spark, STATES), refused, None, SPEC, CLOCK, FULL, KEY))
     with pytest.raises(RegistryError, match="no candidate was judged yet"):
-        list(score_rows(*frames(spark, STATES), Standing(None), None, SPEC, CLOCK, FULL, KEY))
+        list(score_rows(*frames(spark, STATES), RegistryStatus(None), None, SPEC, CLOCK, FULL, KEY))
 
 
 def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_table_to_read(
     spark: Any, tmp_path: Path
 ) -> None:
-    awaiting = Standing(None, "3", "request", "Awaiting approval.")
+    awaiting = RegistryStatus(None, "3", "request", "Awaiting approval.")
     table = DeltaTable(filepath=str(tmp_path / "scores"))
     table.save(*score_rows(*frames(spark, STATES), awaiting, None, SPEC, CLOCK, FULL, KEY))
     assert table.load().count() == 0
@@ -293,7 +293,7 @@ def test_while_a_first_model_awaits_approval_nobody_is_scored_but_there_is_a_tab
 
 
 def test_while_approval_of_another_candidate_is_awaited_the_champion_scores(spark: Any, champion: Model) -> None:
-    awaiting = Standing("7", "8", "request", "Awaiting approval.")
+    awaiting = RegistryStatus("7", "8", "request", "Awaiting approval.")
     (batch,) = score_rows(*frames(spark, STATES), awaiting, champion, SPEC, CLOCK, FULL, KEY)
     assert batch.rows.count() == len(STATES)
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets import delta_table
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.modelling.card import Model, ModelCard, Standing
+from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
 from lakehouse_ml.modelling.metrics import Economics
@@ -35,7 +35,7 @@ FEATURES = "machine_id int, predicted_at timestamp, model string, age_years int,
 LABELS = "machine_id int, predicted_at timestamp, component string, label int, known_at timestamp"
 BASELINE = {"model": "old", "component": "bolt", "age_years": 5.0, "wear": 0.0}
 CLOCK, LATER = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 2, tzinfo=UTC)
-STANDING = Standing("7", "7", "approve", "better")
+STANDING = RegistryStatus("7", "7", "approve", "better")
 ECONOMICS = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
 DAYS = tuple(date(2024, 5, day) for day in (1, 2, 3, 4))
 HOURS = (0, 12)
@@ -415,7 +415,7 @@ def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: 
 
 def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_into_later(lake: Lake) -> None:
     spec = ScoringSpec(reasons=2, actions=10)
-    awaiting = Standing(None, "3", "request", "Awaiting approval.")
+    awaiting = RegistryStatus(None, "3", "request", "Awaiting approval.")
     (nothing,) = score_rows(
         lake.features, lake.labels, awaiting, None, spec, CLOCK, None, KEY, label_dimension="component"
     )

@@ -36,7 +36,7 @@ from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
-from lakehouse_ml.modelling.card import Candidate, Model, Promotion, Standing
+from lakehouse_ml.modelling.card import Candidate, Model, Promotion, RegistryStatus
 from lakehouse_ml.project import PROJECT
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS
 from lakehouse_ml.storage.landing import Landing
@@ -144,7 +144,7 @@ class _World:
             return Model(self._use_case, "0" if name == "incumbent_model" else "1", candidate.model, candidate.card)
         found = self._made[dataset]
         if isinstance(found, Promotion):
-            return Standing(found.version, found.version, found.decision, found.reason)
+            return RegistryStatus(found.version, found.version, found.decision, found.reason)
         is_frame = _is_frame(hint) or isinstance(found, pa.Table)
         return _frame(found, variant) if is_frame else found
 

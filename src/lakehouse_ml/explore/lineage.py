@@ -99,7 +99,7 @@ class _Walk:
             for maker in dataset.origin_commits(int(found[1])):
                 yield from self.maker(name, maker, depth + 1)
         elif isinstance(dataset, RegisteredModel) and token != "version None":  # noqa: S105 - a version's, no secret
-            yield from self.maker(name, dataset.maker(token.removeprefix("version ")), depth + 1)
+            yield from self.maker(name, dataset.origin(token.removeprefix("version ")), depth + 1)
 
     def _files(self, name: str, scope: list[str], depth: int) -> Iterator[str]:
         hashes, folder = self._get(name).recorded()

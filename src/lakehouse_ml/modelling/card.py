@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from lakehouse_ml.errors import RegistryError
-from lakehouse_ml.modelling.estimators.base import LibraryName, library, predictors
+from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend, predictors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +111,9 @@ class Model:
             RegistryError: Names the predictors that are missing.
         """
         self.check_columns(rows.columns)
-        return library(self.card.library).score(self.model, predictors(rows, self.card.categorical, self.card.numeric))
+        return estimator_backend(self.card.library).score(
+            self.model, predictors(rows, self.card.categorical, self.card.numeric)
+        )
 
     def check_columns(self, columns: Iterable[str]) -> None:
         """Make sure that rows with these columns can be scored; the target isn't one, but asked for.
@@ -140,7 +142,7 @@ class Promotion:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RegistryStatus:
     """Who is champion now, and what the newest candidate was judged to be."""
 
     champion: str | None

@@ -18,7 +18,7 @@ from lakehouse_ml.config.locations import LakeKind
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain, suggest_name
-from lakehouse_ml.modelling.estimators.base import LibraryName, library
+from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend
 from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Conf:
             name = training.get("library") if isinstance(training, Mapping) else None
             if name not in get_args(LibraryName):
                 continue  # its type tells
-            engines = library(cast("LibraryName", name)).ENGINES
+            engines = estimator_backend(cast("LibraryName", name)).ENGINES
             if engine not in engines:
                 key = (use_case, "training", "library")
                 yield (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lakehouse_ml.modelling.card import ModelCard, Standing
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.drift import STATUS_WORDS
 from lakehouse_ml.modelling.metrics import TITLES, Economics
 from lakehouse_ml.report import cautions, charts, measured, outcomes
@@ -125,7 +125,7 @@ class Material:
     holdout: pd.DataFrame
     metrics: pd.DataFrame
     verdict: Mapping[str, Any]
-    standing: Standing
+    standing: RegistryStatus
     economics: Economics
     batch: Scored
     actions: pd.DataFrame

@@ -28,7 +28,7 @@ from lakehouse_ml.modelling.drift import (
     two_sample_test,
     verdict,
 )
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, library
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, estimator_backend
 
 SPEC = DriftSpec()
 bounded = settings(max_examples=50, deadline=None, derandomize=True)
@@ -208,7 +208,10 @@ def scored_twice(kind: str, estimator: str, seed: int) -> tuple[Floats, Floats]:
 
     rows, label = drawn(kind, np.random.default_rng(seed))
     params = {"max_iter": 30, "max_depth": 3} if estimator == "gradient_boosting" else {}
-    spec, sklearn = EstimatorSpec.model_validate({"estimator": estimator, "params": params}), library("sklearn")
+    spec, sklearn = (
+        EstimatorSpec.model_validate({"estimator": estimator, "params": params}),
+        estimator_backend("sklearn"),
+    )
     train, rest = np.arange(900), np.arange(900, 1200)
 
     def scores(learned: Any, asked: Any) -> Floats:

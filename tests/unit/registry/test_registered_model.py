@@ -23,7 +23,6 @@ import pytest
 import yaml
 from kedro.io import DatasetError
 
-from lakehouse_ml.datasets import registered_model
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.registered_model import ChampionAlias, RegisteredModel
 from lakehouse_ml.engine.sessions import ENGINE
@@ -33,7 +32,7 @@ from lakehouse_ml.modelling.card import Candidate, ModelCard, Promotion
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 from lakehouse_ml.modelling.estimators.base import predictors as as_given
-from lakehouse_ml.registry import tracking_store
+from lakehouse_ml.registry import artefact, tracking_store
 from lakehouse_ml.registry.artefact import REMEDY, digest
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 
@@ -221,7 +220,7 @@ def test_a_version_that_a_broken_off_run_left_half_registered_makes_way(store: P
 
 @pytest.mark.parametrize("name", ["champion", "incumbent"])
 def test_only_a_challenger_is_saved(registered: Path, candidate: Candidate, name: str) -> None:
-    assert refused(role(name, registered).save, candidate).startswith(f"The {name} of {NAME} is made by a verdict")
+    assert refused(role(name, registered).save, candidate).startswith(f"The {name} of {NAME} can't be saved")
 
 
 def test_the_challenger_holds_the_fingerprint_that_it_was_made_with(registered: Path) -> None:
@@ -410,7 +409,7 @@ def test_a_suspicious_description_is_refused_before_the_model_is_read(
     with forged(registered, change, model=b"not even an archive"):
         sentence = refused(role("challenger", registered).load)
 
-    assert sentence == f"models:/{NAME}/1 is not loaded: {told}. {REMEDY}"
+    assert sentence == f"Version 1 of {NAME} is not loaded: {told}. {REMEDY}"
 
 
 @pytest.mark.parametrize(
@@ -425,7 +424,7 @@ def test_a_file_that_holds_something_else_than_its_description_says_is_refused(
     with forged(registered, lambda described: None, model=content):
         sentence = refused(role("challenger", registered).load)
 
-    assert sentence.startswith(f"models:/{NAME}/1 is not loaded, its file can't be read as what its description says:")
+    assert sentence.startswith(f"Version 1 of {NAME} is not loaded: its file does not match its description:")
     assert told in sentence
 
 
@@ -652,7 +651,7 @@ def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
     sentence = refused(role("challenger", copied).load)
 
     assert told in sentence
-    assert f"ersion 1 of {NAME}" in sentence or sentence.startswith(f"models:/{NAME}/1 is not loaded: ")
+    assert f"ersion 1 of {NAME}" in sentence
     assert any(remedy in sentence for remedy in ("Restore", "Remove that file", "go back to that"))
     assert "\n" not in sentence
     assert not role("challenger", copied).has_fingerprint("f00d") or "can't be read" in told or "card" in told
@@ -688,7 +687,7 @@ def test_a_package_that_a_description_names_is_not_imported(copied: Path, caplog
         lambda told: told["metadata"].update({"lakehouse_ml.made_with": {"packages": {"antigravity": "1.0", "": "1"}}})
     )(copied)
     assert role("challenger", copied).load() is not None
-    assert "antigravity 1.0 (here is not installed)" in caplog.text
+    assert "antigravity 1.0 (installed: not installed)" in caplog.text
     assert "antigravity" not in sys.modules
 
 
@@ -805,7 +804,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Another environment: what it says is installed there."""
 
     def install(package: str, other: str) -> None:
-        monkeypatch.setattr(registered_model, "version_of", lambda name: other if name == package else version(name))
+        monkeypatch.setattr(artefact, "version_of", lambda name: other if name == package else version(name))
 
     return install
 
@@ -826,14 +825,17 @@ def test_a_model_of_another_scikit_learn_is_loaded_with_a_warning(
 ) -> None:
     elsewhere("scikit-learn", "2.1.0")
     assert role("challenger", registered).load() is not None
-    assert f"was made with scikit-learn {version('scikit-learn')} (here is 2.1.0): its scores may differ" in caplog.text
+    assert (
+        f"was trained with scikit-learn {version('scikit-learn')} (installed: 2.1.0): its scores may differ"
+        in caplog.text
+    )
 
 
 def test_where_conf_says_so_it_is_refused(registered: Path, elsewhere: Callable[[str, str], None]) -> None:
     elsewhere("numpy", "9.0.0")
     strict = RegisteredModel(name=NAME, role="challenger", digests=str(registered / "digests"), other_versions="refuse")
     assert refused(strict.load).startswith(
-        f"models:/{NAME}/1 was made with numpy {version('numpy')} (here is 9.0.0), and is not loaded: "
+        f"Version 1 of {NAME} was trained with numpy {version('numpy')} (installed: 9.0.0), and is not loaded: "
     )
 
 
@@ -842,7 +844,7 @@ def test_another_patch_of_a_library_is_no_other_version(
 ) -> None:
     elsewhere("pandas", ".".join([*version("pandas").split(".")[:2], "99"]))
     assert role("challenger", registered).load() is not None
-    assert "was made with" not in caplog.text
+    assert "was trained with" not in caplog.text
 
 
 def test_a_model_with_a_catalog_and_a_schema_is_registered_by_its_full_name(store: Path, candidate: Candidate) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lakehouse_ml.modelling.card import ModelCard, Standing
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.metrics import METRICS, Economics, classification_metrics
 from lakehouse_ml.report import cautions, charts, sections
 from lakehouse_ml.report.page import Page, Section, render
@@ -110,7 +110,7 @@ GIVEN = Material(
     holdout=holdout(),
     metrics=measured(("candidate", SURE)),
     verdict=verdict(),
-    standing=Standing("2", "2", "approve", "better"),
+    standing=RegistryStatus("2", "2", "approve", "better"),
     economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
     batch=Scored("2025-01-31", 300, 60, 300, 150, 4500.0, 0.31),
     actions=pd.DataFrame(
@@ -248,7 +248,7 @@ def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> N
     ],
 )
 def test_each_verdict_has_its_sentence(decision: str, champion: str | None, expected: str) -> None:
-    told = read(replace(GIVEN, verdict=verdict(decision), standing=Standing(champion))).text
+    told = read(replace(GIVEN, verdict=verdict(decision), standing=RegistryStatus(champion))).text
     assert expected in told
 
 
@@ -299,7 +299,7 @@ def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
     bare = replace(
         GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=Scored(None, 0, 0, 0),
         actions=GIVEN.actions.head(0), drift=GIVEN.drift.head(0), drift_verdict=None, verdict=verdict("refuse"),
-        standing=Standing(None),
+        standing=RegistryStatus(None),
     )  # fmt: skip
     told = read(bare).text
     for sentence in ("No file of outcomes has arrived", "Nothing is scored yet", "nothing can have changed",

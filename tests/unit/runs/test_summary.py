@@ -17,7 +17,7 @@ from kedro.pipeline import Pipeline
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.handed_list import HandedList
-from lakehouse_ml.modelling.card import Standing
+from lakehouse_ml.modelling.card import RegistryStatus
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.runs import summary
 from lakehouse_ml.storage.writes import ReplaceBatch
@@ -112,7 +112,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
 
     def of_run(
         *names: str,
-        standing: Standing | None = None,
+        standing: RegistryStatus | None = None,
         seconds: dict[str, float] | None = None,
         given: dict[str, str] | None = None,
         scores: str | None = None,
@@ -126,7 +126,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         if scores:
             stored["churn.score_customers"] = DeltaTable(filepath=str(tmp_path / scores), frame="pandas")
         others = {
-            "churn.promotion_model": MemoryDataset(standing or Standing("10")),
+            "churn.promotion_model": MemoryDataset(standing or RegistryStatus("10")),
             "churn.report_actions": HandedList(filepath=str(tmp_path / "actions.csv")),
             # As conf has them: a run of other stages reads them into no type.
             "params:churn.population": MemoryDataset({"horizon_days": 30}),
@@ -185,7 +185,7 @@ def test_the_newest_version_is_told_with_its_verdict(told: Told, decision: str, 
 
 
 def test_without_a_champion_there_is_none_yet_and_no_column_for_it(told: Told) -> None:
-    text = told("evaluation", standing=Standing(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
+    text = told("evaluation", standing=RegistryStatus(None), metrics_holdout=HOLDOUT[HOLDOUT["model"] == "candidate"])
 
     assert lines(text, "champion") == ["none yet"]
     assert lines(text, "hold-out") == [" " * 22 + "candidate (95 % interval)"]
@@ -199,7 +199,7 @@ def test_a_judgement_that_failed_has_no_metrics_to_show(told: Told) -> None:
 
 
 def test_scoring_that_was_skipped_says_so(told: Told) -> None:
-    text = told("batch_scoring", "monitoring", standing=Standing(None), score_customers=None, verdict_drift=None)
+    text = told("batch_scoring", "monitoring", standing=RegistryStatus(None), score_customers=None, verdict_drift=None)
 
     assert lines(text, "scores") == ["none: scoring was skipped, a first model awaits approval"]
     assert lines(text, "drift") == ["not assessable: nothing is scored yet"]
@@ -401,7 +401,7 @@ def told_of_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str:
               for name in tables}  # fmt: skip
     landing = {f"predictive_maintenance.landing_{name}": MemoryDataset() for name in
                ("telemetry", "errors", "maintenance", "failures", "machines")}  # fmt: skip
-    others = {"predictive_maintenance.promotion_model": MemoryDataset(Standing("1"))}
+    others = {"predictive_maintenance.promotion_model": MemoryDataset(RegistryStatus("1"))}
     catalog = DataCatalog(stored | landing | others)
     return click.unstyle(summary.of_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))
 

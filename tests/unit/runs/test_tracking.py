@@ -247,7 +247,9 @@ def test_the_run_carries_the_verdict_and_so_does_the_version(tracked: Tracked) -
     assert version.run_id == tracked.parent.info.run_id
     assert version.tags["evidence"] == verdict["evidence"]
     assert tags["mlflow.note.content"] == f"Version 1 was promoted to champion. {verdict['reason']}"
-    assert re.match(r"\w+ \(.*\), chosen by cross-validation \(f1 0\.\d+, .*Looks most at \w+", version.description)
+    assert re.match(
+        r"\w+ \(.*\), chosen by cross-validation \(f1 0\.\d+, .*Most important predictors: \w+", version.description
+    )
     read = DeltaTable(filepath=str(tracked.lake / "05_model_input" / "churn" / "model_input_customers")).token()
     assert version.tags["input.churn.model_input_customers"] == read
     assert json.loads(verdict["made_of"])["churn.model_input_customers"] == read

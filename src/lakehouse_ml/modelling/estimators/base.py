@@ -27,7 +27,7 @@ LibraryName = Literal["sklearn", "mllib"]
 Tell = Callable[["pa.RecordBatch", "pd.DataFrame", "np.ndarray", "np.ndarray | None"], "pa.RecordBatch"]
 
 
-class Library(Protocol):
+class EstimatorBackend(Protocol):
     """What a library of estimators does here; search, evaluation, registry and scoring see no more of it.
 
     A fitted model takes predictors as `predictors` gives them, shape (n_rows, n_predictors): what encodes and fills
@@ -74,13 +74,13 @@ class Library(Protocol):
     def save_args(self, candidate: Candidate) -> dict[str, Any]:
         """What its MLflow flavour is told when a model is logged; packages are named without their versions."""
 
-    def faults(self, copy: Path, description: Mapping[str, Any]) -> list[str]:
+    def find_faults(self, copy: Path, description: Mapping[str, Any]) -> list[str]:
         """Why a stored model must not be loaded, judged by its files and its flavour's description alone."""
 
 
-def library(name: LibraryName) -> Library:
+def estimator_backend(name: LibraryName) -> EstimatorBackend:
     """The library of that name; nothing else of it is imported before it is used."""
-    return cast("Library", import_module(f"lakehouse_ml.modelling.estimators.{name}"))
+    return cast("EstimatorBackend", import_module(f"lakehouse_ml.modelling.estimators.{name}"))
 
 
 class _Number(NamedTuple):

@@ -177,7 +177,7 @@ def save_args(candidate: Candidate) -> dict[str, Any]:  # noqa: ARG001 - MLflow 
     return {"artifact_path": "model", "pip_requirements": ["pyspark", "pandas", "numpy"]}
 
 
-def faults(copy: Path, description: Mapping[str, Any]) -> list[str]:
+def find_faults(copy: Path, description: Mapping[str, Any]) -> list[str]:
     """Stages outside of the reviewed list, or files that tell of none."""
     folder = copy / str(description.get("model_data"))
     inside = folder.resolve().is_relative_to(copy.resolve())

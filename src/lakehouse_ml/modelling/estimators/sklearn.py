@@ -223,7 +223,7 @@ def save_args(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def faults(copy: Path, description: Mapping[str, Any]) -> list[str]:  # noqa: ARG001 - skops looks at the types itself
+def find_faults(copy: Path, description: Mapping[str, Any]) -> list[str]:  # noqa: ARG001 - skops looks at the types itself
     """Another format than skops, or a type outside the allow-list."""
     strangers = sorted(set(description.get("skops_trusted_types") or ()) - set(TRUSTED_TYPES))
     found = [

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
-from lakehouse_ml.modelling.card import Model, ModelCard, Standing
-from lakehouse_ml.modelling.estimators.base import Tell, library, predictors
+from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.estimators.base import Tell, estimator_backend, predictors
 from lakehouse_ml.modelling.metrics import Economics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
 from lakehouse_ml.modelling.population import population as everybody
@@ -35,7 +35,7 @@ _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 
 
 def score_rows(
-    features: DataFrame, labels: DataFrame, standing: Standing, champion: Model | None, spec: ScoringSpec,
+    features: DataFrame, labels: DataFrame, standing: RegistryStatus, champion: Model | None, spec: ScoringSpec,
     clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, label_dimension: str | None = None,
 ) -> Iterator[ReplaceBatch]:  # fmt: skip
     """Score a batch, or a range of days one after another, each as a batch of its own.
@@ -229,7 +229,7 @@ def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
 def _scored(champion: Model, rows: DataFrame, n_reasons: int, key: Sequence[str]) -> DataFrame:
     card = champion.card
     tell, schema = _teller(card, n_reasons, key), _schema(rows, card, key)
-    return library(card.library).over(champion.model, rows, card, key, tell, schema, explained=n_reasons > 0)
+    return estimator_backend(card.library).over(champion.model, rows, card, key, tell, schema, explained=n_reasons > 0)
 
 
 def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> Tell:

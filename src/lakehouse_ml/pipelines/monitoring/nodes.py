@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
-from lakehouse_ml.modelling.card import Model, Standing
+from lakehouse_ml.modelling.card import Model, RegistryStatus
 from lakehouse_ml.modelling.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
 from lakehouse_ml.modelling.gates import newest_verdict
 from lakehouse_ml.modelling.metrics import Economics, classification_metrics
@@ -141,7 +141,7 @@ def _scored_by_another(batch: str, version: str, scored_by: str) -> dict[str, An
 
 
 def write_report(
-    candidate: Model, standing: Standing, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
+    candidate: Model, standing: RegistryStatus, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
     verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
     live: pd.DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, economics: Economics,
     clock: datetime, ingestion: IngestionSpec, population: PopulationSpec | None, labels: pd.DataFrame | None,

@@ -25,7 +25,13 @@ from lakehouse_ml.modelling.drift import (
     quantile_edges,
     score_edges,
 )
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, Library, LibraryName, library, predictors
+from lakehouse_ml.modelling.estimators.base import (
+    EstimatorBackend,
+    EstimatorSpec,
+    LibraryName,
+    estimator_backend,
+    predictors,
+)
 from lakehouse_ml.modelling.metrics import METRICS, best_threshold, classification_metrics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
 from lakehouse_ml.modelling.split import (
@@ -247,7 +253,7 @@ def search(
     check_parts(counts, spec.split)
     columns = Columns.of(model_input.columns, key, categorical, label_dimension)
     train = _rows(model_input, "train", counts, spec, columns)
-    estimators = library(spec.library)
+    estimators = estimator_backend(spec.library)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
     # One thread a fit: those that an estimator starts by itself would only wait for each other.
     with threadpool_limits(1):
@@ -333,7 +339,7 @@ def _rows(
     return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(scored))
 
 
-def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: Library) -> list[Trial]:
+def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: EstimatorBackend) -> list[Trial]:
     """Every trial on every fold."""
     rows, label = train.predictors, train.label
     folds = _folds(train, spec)
@@ -388,7 +394,7 @@ class Judged:
     threshold: float
 
 
-def _calibrated(fitted: Any, rows: Rows, estimators: Library) -> Judged:
+def _calibrated(fitted: Any, rows: Rows, estimators: EstimatorBackend) -> Judged:
     model = estimators.calibrate(fitted, rows.predictors, rows.label)
     probability = estimators.score(model, rows.predictors)
     return Judged(model, rows, probability, best_threshold(rows.label, probability))
@@ -398,7 +404,7 @@ def _candidate(
     best: Trial, judged: Judged, train: Rows, columns: Columns, spec: TrainingSpec, unseen: Mapping[str, Any]
 ) -> Candidate:
     rows = train.predictors
-    estimators = library(spec.library)
+    estimators = estimator_backend(spec.library)
     model = estimators.with_threshold(judged.model, judged.threshold)
     baseline = _baseline(rows, columns.categorical, columns.numeric)
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
