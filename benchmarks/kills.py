@@ -251,7 +251,7 @@ def unused_files(lake: Path) -> int:
 
 
 def _rows(folder: Path) -> list[str]:
-    stored = reading.rows(DeltaTable(str(folder))).read_all()
+    stored = reading.read_rows(DeltaTable(str(folder))).read_all()
     kept: Any = stored.drop_columns([name for name in stored.column_names if name in _OF_A_RUN])
     return sorted(map(_text, kept.to_pylist()))
 

@@ -17,14 +17,14 @@ CONNECT = PROJECT / ".connect" / "bin" / "python"
 STAGES = "data_ingestion,data_quality,feature_engineering"
 # A node called on one file as if it were new, stopped in before its frame is made, and in what reads the file.
 CALL = """
-from lakehouse_ml.storage.delta.spark import _arrow
+from lakehouse_ml.storage.delta.spark import _arrow_schema
 from lakehouse_ml.explore import catalog, debugger, node, without_workers
 
 parse_files, given = node(catalog(env="connect"), "churn.data_ingestion.parse_customers")
 asked = ["p 'node', str(spec.snapshot_default)", "break read_records", "continue", "p 'workers', name", "clear 1"]
 with without_workers():
     rows = debugger(*asked, "continue").runcall(parse_files, **given)
-print(rows.count(), type(rows).__module__, _arrow(rows).field("ingested_at").type)
+print(rows.count(), type(rows).__module__, _arrow_schema(rows).field("ingested_at").type)
 """
 
 

@@ -26,8 +26,8 @@ from kedro.io import DatasetError
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, find
-from lakehouse_ml.storage.delta.delta_rs import Committer, stream
-from lakehouse_ml.storage.delta.writers import Layout, Write, storable
+from lakehouse_ml.storage.delta.delta_rs import DeltaRsWriter, stream_batches
+from lakehouse_ml.storage.delta.writers import Layout, WritePlan, normalise_schema
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 from lakehouse_ml.storage.writes import IdempotentAppend, ReplaceBatch
 from lakehouse_ml.use_cases.contracts import Column, Table
@@ -294,7 +294,7 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path, format: str, grou
 
     written = 0
     held = []
-    for batch in stream(rows, rows.schema):
+    for batch in stream_batches(rows, rows.schema):
         written += batch.num_rows
         time.sleep(0.005)
         held.append(pa.total_allocated_bytes() - before)
@@ -454,7 +454,7 @@ def test_only_a_table_exists(numbers: DeltaTable, tmp_path: Path) -> None:
 @pytest.mark.parametrize("act", ["load", "count"])
 def test_a_missing_table_is_a_sentence_that_says_what_to_run(tmp_path: Path, act: str) -> None:
     table = DeltaTable(filepath=str(tmp_path / "missing"), frame="pandas")
-    acts = {"load": table.load, "count": lambda: table.count("batch", "2024-01-31")}
+    acts = {"load": table.load, "count": lambda: table.count_rows("batch", "2024-01-31")}
 
     assert refused(acts[act]) == f"There is no table at {tmp_path / 'missing'} yet: run the stage that writes it first."
     assert (table.token(), table.has_fingerprint("any")) == (None, False)
@@ -640,8 +640,8 @@ def late(table: DeltaTable, mode: Any, rows: Interrupted, part: str = "") -> Non
     """Commit what was begun before somebody else committed."""
     batch = ReplaceBatch(None, "part", (part,)) if mode == "replace" else None
     says = json.dumps({"scope": [part] if part else []})
-    write = Write(mode, storable(rows.schema), says, Layout(), makes=False, batch=batch)
-    Committer(table.address).write(rows, write)
+    write = WritePlan(mode, normalise_schema(rows.schema), says, Layout(), creates_table=False, batch=batch)
+    DeltaRsWriter(table.address).write(rows, write)
 
 
 def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
@@ -830,7 +830,7 @@ def test_a_table_says_the_same_to_other_readers(every_type: Any, tmp_path: Path)
 def test_rows_of_a_text_are_counted_without_the_engine(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.frame(("it's", 1, 1.0), ("2024-02-29", 2, 2.0), ("2024-02-29", 3, 3.0), (None, 4, 4.0)))
-    assert [table.count("part", text) for text in ("2024-02-29", "it's", "2024-01-31", "")] == [2, 1, 0, 0]
+    assert [table.count_rows("part", text) for text in ("2024-02-29", "it's", "2024-01-31", "")] == [2, 1, 0, 0]
 
 
 def test_the_batch_that_was_stored_last_is_known(lake: Lake) -> None:
@@ -906,13 +906,13 @@ def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake:
     before = table.token()
     with made_by("again"):
         table.save(replace(lake.batch(("a", 9, 9.0), values=("a",)), keeps_stored=True))
-    assert (table.token(), table.count("part", "a"), table.has_fingerprint("again")) == (before, 1, True)
+    assert (table.token(), table.count_rows("part", "a"), table.has_fingerprint("again")) == (before, 1, True)
     # Once its rows are removed, nothing keeps them any more.
     table.save(lake.batch(values=("a",)))
     assert not table.has_fingerprint("again")
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
     table.save(replace(lake.batch(("b", 2, 2.0), values=("b",)), keeps_stored=True))
-    assert [table.count("part", part) for part in "ab"] == [1, 1]
+    assert [table.count_rows("part", part) for part in "ab"] == [1, 1]
     assert table.last_batch() == "b"
 
 
@@ -997,7 +997,7 @@ def test_rows_that_break_a_condition_are_refused_in_a_sentence(lake: Lake, mode:
 
     sentence = refused(table.save, ReplaceBatch(bad, "part", ("b", "c")) if mode == "replace" else bad)
 
-    assert sentence.startswith(f"Some rows for {table.address} break what holds for each of its rows (counted: id > 0)")
+    assert sentence.startswith(f"Some rows for {table.address} violate its constraints (counted: id > 0)")
     assert stored(table) == ([("a", 1, 1.0)] if exists else [])
 
 
@@ -1077,7 +1077,7 @@ def test_a_table_is_loaded_as_it_was_at_a_time(lake: Lake) -> None:
     assert stored(lake.table(at_time=datetime(2999, 1, 1))) == [("a", 1, 1.0)]  # noqa: DTZ001 - means UTC
     assert "is pinned to" in refused(between.save, lake.frame(("c", 3, 3.0)))
     sentence = refused(lake.table(at_time=datetime(2020, 1, 1, tzinfo=UTC)).load)
-    assert "has no version of 2020-01-01 00:00:00 or before: the oldest that is known is 0" in sentence
+    assert "has no version of 2020-01-01 00:00:00 or before: the oldest in its log is 0" in sentence
 
 
 def test_a_restored_version_is_the_newest_and_another_one_than_those_after_it(lake: Lake) -> None:
@@ -1146,7 +1146,7 @@ def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake)
     held = len(opened(table, 0).file_uris())
 
     sentence = refused(lambda: table.vacuum(hours=0))
-    assert sentence.endswith("If nobody does: vacuum(0, even_young=True).")
+    assert sentence.endswith("If no run does, remove them by vacuum(0, even_young=True).")
     assert stored(lake.table(at_version=0)) == [("a", 1, 1.0)]
 
     table.vacuum(hours=0, even_young=True)
@@ -1194,7 +1194,7 @@ def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
 
 def test_a_name_in_a_catalog_is_refused_where_the_engine_has_none(spark: Any) -> None:
     table = DeltaTable(filepath="main.churn.scores", kind="schema")
-    told = "Table main.churn.scores is a name in a catalog, which this engine has not"
+    told = "Table main.churn.scores is a name in a catalog, and this engine has no catalog"
     if ENGINE.writes_delta:
         told = "Table main.churn.scores: this engine has no catalog main"
     for act in (table.exists, table.load, table.token, lambda: table.save(spark.range(1))):

@@ -199,7 +199,7 @@ table = DeltaTable(filepath={str(tmp_path / "things")!r}, frame="pandas")
 for n in range(3):
     table.save(pd.DataFrame({{"n": [n]}}))
 table.save(pd.DataFrame({{"n": ["2"]}}))
-print(len(table.load()), table.count("n", "2"), table.preview()["data"], "deltalake.fs" in sys.modules)
+print(len(table.load()), table.count_rows("n", "2"), table.preview()["data"], "deltalake.fs" in sys.modules)
 """)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1 1 [['2']] False", "")
 

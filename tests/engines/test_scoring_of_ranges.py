@@ -319,7 +319,7 @@ def test_without_anybody_who_says_what_made_them_days_are_written_each_time(lake
 def test_a_range_of_more_days_than_commits_are_read_at_first_is_held_like_a_short_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delta_table, "_HISTORY", (5, 50))
+    monkeypatch.setattr(delta_table, "_COMMIT_LIMITS", (5, 50))
     table = DeltaTable(filepath=str(tmp_path / "long"), frame="pandas")
     days = [ReplaceBatch(pd.DataFrame({"batch": [f"{n}"]}), "batch", (f"{n}",), n, 12) for n in range(1, 13)]
     with attach_provenance(Provenance("node", {}, "a")):

@@ -149,14 +149,14 @@ print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.
 def test_its_client_takes_rows_of_pandas_to_a_table_and_no_rows_too(server: str) -> None:
     code = f"""
 import pandas as pd
-from lakehouse_ml.storage.delta.spark import Committer
+from lakehouse_ml.storage.delta.spark import SparkWriter
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="connect", compute="{server}"))
 rows = pd.DataFrame({{"file": ["a", None], "n": [1, 2], "share": [0.5, None], "nothing": [None, None]}})
 for given in (rows, rows.head(0)):
-    with Committer("main.lake.books", "books", None).taken(given) as taken:
-        print(taken.frame.count(), taken.schema.names)
+    with SparkWriter("main.lake.books", "books", None).prepare(given) as prepared:
+        print(prepared.frame.count(), prepared.schema.names)
 """
     told = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines()
     assert told == [f"{n} ['file', 'n', 'share', 'nothing']" for n in (2, 0)]

@@ -1,4 +1,4 @@
-"""Delta tables with one contract: committed by Spark where Spark is the engine, else by delta-rs."""
+"""Delta tables with one contract: Spark commits where Spark is the engine, delta-rs elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pydantic import validate_call
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError
 from lakehouse_ml.storage.delta import delta_rs, spark, writers
-from lakehouse_ml.storage.delta.writers import Committer, Layout, Log, Snapshot, Write, storable
+from lakehouse_ml.storage.delta.writers import Layout, Snapshot, TableLog, TableWriter, WritePlan, normalise_schema
 from lakehouse_ml.storage.provenance import get_provenance
 from lakehouse_ml.storage.writes import IdempotentAppend, ReplaceBatch, collect, shorten_address
 
@@ -34,22 +34,22 @@ log = logging.getLogger(__name__)
 
 Mode = Literal["append", "overwrite", "replace"]
 
-# How far back a commit is looked for that a node made, at first and at most: beyond, the node simply runs again. A
-# range of days has a commit a day.
-_HISTORY = (200, 2_000)
-# What readers have to know of a table, and delta-rs and Sail do. Whatever else there is, they might misread: with
-# column mapping delta-rs gives NULL for every value, silently.
-_KNOWN = frozenset({"timestampNtz"})
-# Commits that leave every row as it is; a catalog makes some of them by itself.
-_UPKEEP = frozenset({
+# How many commits are searched for the one of a node: first a few, then at most so many. Beyond, the node simply runs
+# again. A range of days has a commit a day.
+_COMMIT_LIMITS = (200, 2_000)
+# Reader features that delta-rs and Sail support. They might misread any other: with column mapping delta-rs returns
+# NULL for every value, silently.
+_SUPPORTED_FEATURES = frozenset({"timestampNtz"})
+# Operations that leave every row as it is; a catalog runs some of them by itself.
+_MAINTENANCE = frozenset({
     "OPTIMIZE", "VACUUM START", "VACUUM END", "ADD CONSTRAINT", "DROP CONSTRAINT", "SET TBLPROPERTIES",
     "UNSET TBLPROPERTIES", "CHANGE COLUMN", "UPDATE COLUMN METADATA", "UPDATE TABLE METADATA", "COMPUTE STATS",
     "UPGRADE PROTOCOL", "ADD FEATURE", "CREATE TABLE",
 })  # fmt: skip
-_WEEK = 7 * 24
-# What a node made is looked up in commits, which Delta removes after 30 days at a checkpoint: a model would be trained
-# again without a new row, and lineage would end there. A commit's text is small.
-_PROPERTIES = {"delta.logRetentionDuration": "interval 3650 days"}
+_WEEK_HOURS = 7 * 24
+# Nodes find their earlier results by commits, which Delta removes after 30 days at a checkpoint: a model would be
+# trained again without a new row, and lineage would end there. The text of a commit is small.
+_DEFAULT_PROPERTIES = {"delta.logRetentionDuration": "interval 3650 days"}
 
 
 class DeltaTable(AbstractDataset[Any, Any]):
@@ -85,33 +85,33 @@ class DeltaTable(AbstractDataset[Any, Any]):
         constraints: Mapping[str, str] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Nothing is opened before `load` or `save`.
+        """Configure the table. Nothing is opened before `load` or `save`.
 
         Args:
-            filepath: Folder or address of the table, or its name.
-            kind: What that is: a `path`, or a name in a `schema` of the engine's catalog, `[catalog.]schema.table`.
+            filepath: Folder, address or name of the table.
+            kind: What `filepath` is: a `path`, or a name in a `schema` of the engine's catalog,
+                `[catalog.]schema.table`.
             mode: What saving a plain frame does. `merge` updates rows with equal `keys` (null equals null) and
                 inserts the others.
             keys: Columns that identify a row, for `merge`.
-            at_version: Version to load instead of the newest; such an entry can't be saved to.
-            at_time: Time whose newest version is loaded, UTC unless it says otherwise; can't be saved to either.
-            frame: What `load` gives.
-            made_of: Column of a saved pandas frame that is to hold the inputs' versions (JSON), for tables whose rows
-                must name them.
-            new_columns: Whether saved rows may bring columns that the table doesn't have; its other rows then hold
-                null there. No column goes, and none changes its type.
-            keep_unchanged: Whether an overwrite by a Spark frame with the rows that are stored already, in any order,
-                leaves the table as it is for everything that reads it; only a commit says that they were made again.
-            partition_by: Columns whose values part the files of a table that is made.
-            properties: Delta's table properties, of a table that is made. Its log is kept ten years unless they say
-                otherwise.
-            constraints: Conditions in SQL by name, of a table that is made: rows that one isn't true of are refused.
+            at_version: Version to load instead of the newest. Such an entry cannot be saved to.
+            at_time: Load the newest version of this time (UTC if it has no zone). Such an entry cannot be saved to.
+            frame: What `load` returns.
+            made_of: Column of a saved pandas frame that receives the versions of the inputs (JSON), for tables whose
+                rows must name them.
+            new_columns: Whether saved rows may add columns; older rows are null there. No column may be removed or
+                change its type.
+            keep_unchanged: Whether an overwrite by a Spark frame with the same rows, in any order, keeps the token of
+                the table; only the commit records that they were computed again.
+            partition_by: Partition columns of a new table.
+            properties: Delta's table properties of a new table. Its log is kept ten years unless they say otherwise.
+            constraints: CHECK constraints of a new table, SQL by name. Rows for which one is not true are refused.
             metadata: For kedro-viz.
         """
         if mode == "merge" and not keys:
             raise TableError(f"Table {filepath}: mode `merge` needs `keys` in the catalog.")
         if kind == "schema" and filepath.startswith("/"):
-            # Kedro takes each relative `filepath` for a file's, and has put the project's folder before the name.
+            # Kedro prefixes each relative `filepath` with the project folder, names of tables included.
             filepath = filepath.rpartition("/")[2]
         if kind == "schema" and (filepath.count(".") not in (1, 2) or "/" in filepath or "`" in filepath):
             raise TableError(f"Table {filepath}: of kind `schema` it needs a name, `[catalog.]schema.table`.")
@@ -127,49 +127,49 @@ class DeltaTable(AbstractDataset[Any, Any]):
         self._keep_unchanged = keep_unchanged
         self._layout = Layout(
             partition_by=tuple(partition_by),
-            properties={**_PROPERTIES, **(properties or {})},
+            properties={**_DEFAULT_PROPERTIES, **(properties or {})},
             constraints=constraints or {},
         )
         self.metadata = metadata
 
     @property
     def address(self) -> str:
-        """Where the table lies, or its name."""
+        """Path or name of the table."""
         return self._path
 
     def document(self, contract: Table) -> None:
-        """Let a table that is made or overwritten tell what a contract says of its rows and columns."""
+        """Store what a contract says of rows and columns as comments, with the next creation or overwrite."""
         comments = {column.name: column.doc for column in contract.columns}
         self._layout = replace(self._layout, comment=contract.grain, comments=comments)
 
     def load(self) -> Any:
-        """The rows of the newest (or the pinned) version.
+        """Load the rows of the newest (or the pinned) version.
 
         Raises:
-            TableError: No table there, or one with features that would be misread.
+            TableError: The table does not exist, or has features that would be misread.
         """
         if self._frame == "spark":
-            return self.frame()
-        return self._log.rows(self._snapshot().version).to_pandas()
+            return self.load_frame()
+        return self._log.read_rows(self._require_snapshot().version).to_pandas()
 
-    def frame(self, session: SparkSession | None = None) -> DataFrame:
-        """The rows that `load` reads, as a frame of a session, by default the project's own.
+    def load_frame(self, session: SparkSession | None = None) -> DataFrame:
+        """Load the rows as a frame of a Spark session, by default the project's own.
 
         Raises:
-            TableError: As of `load`.
+            TableError: As for `load`.
         """
-        version = self._snapshot().version
+        version = self._require_snapshot().version
         if self.kind == "schema":
-            return spark.frame(spark.named(self._path), version, session)
+            return spark.read_frame(spark.quote_name(self._path), version, session)
         reader = (session or ENGINE.session()).read.format("delta").option("versionAsOf", version)
         return reader.load(ENGINE.readable_path(self._path))
 
     def save(self, data: Any) -> None:
-        """Commit a frame, a batch of one, or rows that are to be there once, in one atomic step.
+        """Commit a frame, a batch or an idempotent append in one atomic step.
 
         Raises:
-            TableError: Rows outside the batch, duplicate keys, other columns than the table's, rows that break one of
-                its constraints, a lost race.
+            TableError: Rows outside the batch, duplicate keys, columns that differ from the table's, rows that violate
+                a constraint, or a lost race.
         """
         pinned = f"version {self._at_version}" if self._at_version is not None else self._at_time
         if pinned is not None:
@@ -177,166 +177,168 @@ class DeltaTable(AbstractDataset[Any, Any]):
         if isinstance(data, ReplaceBatch):
             self._save_batch(data)
         elif isinstance(data, IdempotentAppend):
-            self._save_once(data)
+            self._save_idempotent_append(data)
         else:
-            self._save_plain(data)
+            self._save_frame(data)
 
     def restore(self, version: int) -> None:
-        """Make an older version the newest; what came after stays in the table's history.
+        """Make an older version the newest; the versions after it stay in the history.
 
         Raises:
-            TableError: There is no such version any more.
+            TableError: The version does not exist any more.
         """
-        self._log.snapshot(version)
-        self._committer.restore(version, _says({"restored": version}))
+        self._log.read_snapshot(version)
+        self._writer.restore(version, _commit_metadata({"restored": version}))
 
     def optimise(self) -> None:
-        """Put small files together; rows and `token` stay."""
-        self._committer.optimise(_says())
+        """Compact small files; rows and `token` stay the same."""
+        self._writer.optimise(_commit_metadata())
 
-    def vacuum(self, hours: int = _WEEK, *, even_young: bool = False) -> None:
-        """Remove files that no version of the last so many hours needs: older versions can't be read afterwards.
+    def vacuum(self, hours: int = _WEEK_HOURS, *, even_young: bool = False) -> None:
+        """Remove files that no version of the last `hours` hours needs: older versions can't be read afterwards.
 
         Raises:
-            TableError: Less than a week, and not said explicitly.
+            TableError: Less than a week, without `even_young`.
         """
-        if hours < _WEEK and not even_young:
+        if hours < _WEEK_HOURS and not even_young:
             raise TableError(
-                f"Table {self._path}: files of the last {_WEEK} hours stay, for a run may still read or write them, "
-                f"and {hours} are fewer. If nobody does: vacuum({hours}, even_young=True)."
+                f"Table {self._path}: files of the last {_WEEK_HOURS} hours are kept, because a run may still read or "
+                f"write them. If no run does, remove them by vacuum({hours}, even_young=True)."
             )
-        self._committer.vacuum(hours)
+        self._writer.vacuum(hours)
 
     def commits(self) -> Iterator[dict[str, Any]]:
-        """What commits say of themselves, `version`, `operation` and `at` (UTC) among it, newest first.
+        """The metadata of each commit, newest first, with its `version`, `operation` and time `at` (UTC).
 
-        Of the version that `load` reads and of older ones; many are read only if few don't suffice.
+        Starts at the version that `load` reads. Reads few commits first, and many only if those do not suffice.
         """
-        pinned = self._at_version is not None or self._at_time is not None
-        newest = self._snapshot().version if pinned else None
+        is_pinned = self._at_version is not None or self._at_time is not None
+        newest = self._require_snapshot().version if is_pinned else None
         if newest is None:
-            self._check_there()
-        read = 0
-        for most in _HISTORY:
-            found = self._log.commits(most)
-            for commit in found[read:]:
+            self._check_exists()
+        n_read = 0
+        for limit in _COMMIT_LIMITS:
+            history = self._log.read_commits(limit)
+            for commit in history[n_read:]:
                 if newest is None or commit.version <= newest:
-                    own = {"version": commit.version, "operation": commit.operation, "at": commit.at}
-                    yield {**_said(commit.says), **own}
-            read = len(found)
-            if read < most:
+                    own = {"version": commit.version, "operation": commit.operation, "at": commit.timestamp}
+                    yield {**_parse_commit_metadata(commit.metadata), **own}
+            n_read = len(history)
+            if n_read < limit:
                 return
 
     def origin_commits(self, version: int | None = None, batch: str | None = None) -> list[dict[str, Any]]:
-        """The commits that the rows of a version come from, newest first; of one batch, the one that stored it.
+        """The commits that wrote the rows of a version, newest first, as `commits` yields them.
 
-        As in `commits`. Of a batch that an overwrite may have brought, that overwrite.
+        Args:
+            version: By default the one that `load` reads.
+            batch: Only the commit that stored this batch: its own, or an overwrite that may contain it.
         """
-        found: list[dict[str, Any]] = []
+        origins: list[dict[str, Any]] = []
         covered: set[str] = set()
-        for commit in self._changes():
+        for commit in self._iterate_changes():
             scope = set(commit.get("scope", []))
-            newer = version is not None and commit["version"] > version
-            if newer or commit.get("nothing") or (scope and (scope <= covered or batch not in {None, *scope})):
+            is_newer = version is not None and commit["version"] > version
+            if is_newer or commit.get("nothing") or (scope and (scope <= covered or batch not in {None, *scope})):
                 continue
             if "restored" in commit:
-                return found + self.origin_commits(commit["restored"], batch)
-            found.append(commit)
+                return origins + self.origin_commits(commit["restored"], batch)
+            origins.append(commit)
             covered |= scope
             if batch is not None or (not scope and self._mode == "overwrite"):
                 break
-        return found
+        return origins
 
-    def _save_plain(self, data: Any) -> None:
+    def _save_frame(self, data: Any) -> None:
         if self._made_of:
-            made = get_provenance()
-            data = data.assign(**{self._made_of: json.dumps(dict(made.inputs) if made else {})})
-        told: dict[str, Any] = (
-            {"rows": _content(data)} if self._keep_unchanged and hasattr(data, "sparkSession") else {}
-        )
-        if told and self._stored_content() == told["rows"]:
-            # The rows are written again, for not every engine records a commit without any; readers see no change.
-            told["nothing"] = True
-        with self._committer.taken(data) as rows:
-            if self._keys and (extra := self._committer.repeats(rows, self._keys)):
+            provenance = get_provenance()
+            data = data.assign(**{self._made_of: json.dumps(dict(provenance.inputs) if provenance else {})})
+        details: dict[str, Any] = {}
+        if self._keep_unchanged and hasattr(data, "sparkSession"):
+            details["rows"] = _hash_content(data)
+            if self._stored_content_hash() == details["rows"]:
+                # Not every engine records a commit without rows, so the rows are written again; readers see no change.
+                details["nothing"] = True
+        with self._writer.prepare(data) as rows:
+            if self._keys and (n_duplicates := self._writer.count_duplicate_keys(rows, self._keys)):
                 raise TableError(
-                    f"{extra} rows for {self._path} repeat the key ({', '.join(self._keys)}): nothing was written."
+                    f"{n_duplicates} rows for {self._path} repeat the key ({', '.join(self._keys)}): nothing was "
+                    f"written."
                 )
             if self._mode == "merge" and self._exists():
-                self._committer.merge(rows, self._keys, self._how("append", rows))
+                self._writer.merge(rows, self._keys, self._plan_write("append", rows))
             else:
                 mode: Mode = "append" if self._mode == "append" else "overwrite"
-                self._committer.write(rows, self._how(mode, rows, told))
+                self._writer.write(rows, self._plan_write(mode, rows, details))
 
-    def _stored_content(self) -> str | None:
-        """What the newest commit that changed rows says of their content."""
+    def _stored_content_hash(self) -> str | None:
+        """Content hash that the newest commit with changed rows recorded."""
         if not self._exists():
             return None
-        return next((commit.get("rows") for commit in self._changes() if not commit.get("nothing")), None)
+        return next((commit.get("rows") for commit in self._iterate_changes() if not commit.get("nothing")), None)
 
-    def _save_once(self, data: IdempotentAppend) -> None:
+    def _save_idempotent_append(self, data: IdempotentAppend) -> None:
         if self._exists():
-            before = self._log.appended(data.writer)
-            if before is not None and before >= data.number:
+            last = self._log.last_transaction(data.writer)
+            if last is not None and last >= data.number:
                 return
-        with self._committer.taken(data.rows) as rows:
-            self._committer.write(rows, self._how("append", rows, once=(data.writer, data.number)))
+        with self._writer.prepare(data.rows) as rows:
+            self._writer.write(rows, self._plan_write("append", rows, transaction=(data.writer, data.number)))
 
     def _save_batch(self, batch: ReplaceBatch) -> None:
-        """Replace a batch; one of several that an interrupted run of the same node left complete stays."""
+        """Replace a batch. A batch of several that an interrupted run of the same node completed is skipped."""
         if batch.rows is None:
             return
-        which = "/".join(batch.values)
-        of_how_many = f"  {which} ({batch.number} of {batch.of})"
-        if batch.of > 1 and self._keeps(batch):
-            log.info("%s: there already", of_how_many)
+        name = "/".join(batch.values)
+        progress = f"  {name} ({batch.number} of {batch.count})"
+        if batch.count > 1 and self._is_batch_current(batch):
+            log.info("%s: already stored", progress)
             return
         if batch.keeps_stored and self._has_rows_of(batch):
-            log.info("  %s: stored already, and its outcomes are known: it stays as it is", which)
-            self._write_again(batch)
+            log.info("  %s: already stored, and its outcomes are known: kept as it is", name)
+            self._rewrite_batch(batch)
             return
-        told: dict[str, Any] = {"scope": list(batch.values)}
+        details: dict[str, Any] = {"scope": list(batch.values)}
         if not batch.values:
-            told["nothing"] = True
-        if batch.of > 1:
-            told["part"] = [batch.number, batch.of]
-        with self._committer.taken(batch.rows) as rows:
-            # A batch of nothing appends nothing: the table is there to be read, the commit tells what was looked at.
+            details["nothing"] = True
+        if batch.count > 1:
+            details["part"] = [batch.number, batch.count]
+        with self._writer.prepare(batch.rows) as rows:
+            # Appending no rows creates a missing table and records in the commit what was looked at.
             mode: Mode = "replace" if batch.values else "append"
-            self._committer.write(rows, self._how(mode, rows, told, batch=batch))
-        if batch.of > 1:
-            log.info("%s", of_how_many)
+            self._writer.write(rows, self._plan_write(mode, rows, details, batch=batch))
+        if batch.count > 1:
+            log.info("%s", progress)
 
-    def _write_again(self, batch: ReplaceBatch) -> None:
-        """Put the stored rows of a batch in their own place: Spark records no commit without rows."""
+    def _rewrite_batch(self, batch: ReplaceBatch) -> None:
+        """Replace a batch by its own stored rows: Spark records no commit without rows."""
         stored = self.load()
         if hasattr(stored, "sparkSession"):
-            rows = stored.where(batch.predicate)
+            same = stored.where(batch.predicate)
         else:
-            rows = stored[stored[batch.column].astype("string").isin(batch.values)]
-        with self._committer.taken(rows) as same:
-            self._committer.write(same, self._how("replace", same, {"nothing": True}, batch=batch))
+            same = stored[stored[batch.column].astype("string").isin(batch.values)]
+        with self._writer.prepare(same) as rows:
+            self._writer.write(rows, self._plan_write("replace", rows, {"nothing": True}, batch=batch))
 
     def _has_rows_of(self, batch: ReplaceBatch) -> bool:
-        """Whether rows of a batch are stored."""
-        return self._exists() and any(self.count(batch.column, value) for value in batch.values)
+        return self._exists() and any(self.count_rows(batch.column, value) for value in batch.values)
 
-    def _keeps(self, batch: ReplaceBatch) -> bool:
-        """Whether this batch was stored by a run with the fingerprint of this one, and nothing replaced it since."""
-        made = get_provenance()
-        if made is None or not self._exists():
+    def _is_batch_current(self, batch: ReplaceBatch) -> bool:
+        """Whether a run with the same fingerprint stored this batch, and no commit replaced it since."""
+        provenance = get_provenance()
+        if provenance is None or not self._exists():
             return False
-        for commit in self._changes():
+        for commit in self._iterate_changes():
             scope = set(commit.get("scope", []))
             if not scope or scope & set(batch.values):
-                return commit.get("fingerprint") == made.fingerprint and scope == set(batch.values)
+                return commit.get("fingerprint") == provenance.fingerprint and scope == set(batch.values)
         return False
 
     def preview(self, nrows: int = 10) -> TablePreview:
-        """The first rows as kedro-viz shows them, read without the engine where the table lies at a path."""
-        rows = self._log.rows(self._snapshot().version, limit=nrows)
+        """The first rows as kedro-viz shows them; a table at a path is read without the engine."""
+        rows = self._log.read_rows(self._require_snapshot().version, limit=nrows)
         cells = [
-            [value if isinstance(value, int | str) else _cell(value) for value in row.values()]
+            [value if isinstance(value, int | str) else _format_cell(value) for value in row.values()]
             for row in rows.to_pylist()
         ]
         return cast("TablePreview", {"index": list(range(len(cells))), "columns": rows.column_names, "data": cells})
@@ -345,53 +347,54 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """The version that `load` would read, and of which table."""
         if not self._exists():
             return None
-        found = self._present()
-        # A table that was removed and made anew begins at version 0 again: its id tells them apart.
-        return f"v{self._changed(found)} of {found.id[:8]}"
+        snapshot = self._read_snapshot()
+        # A table that was removed and created again begins at version 0 again: its id tells them apart.
+        return f"v{self._last_change(snapshot)} of {snapshot.id[:8]}"
 
     def batches_since(self, tokens: Iterable[str]) -> set[str]:
         """The batches that nodes stored after the version that one of these tokens names; all, if none does.
 
-        A withdrawal is no node's: its own command completes it.
+        Withdrawals do not count: no node made them, and their own command completes them.
         """
-        own = re.compile(rf"v(\d+) of {re.escape(self._present().id[:8])}")
-        last = max((int(named[1]) for named in map(own.fullmatch, tokens) if named), default=-1)
-        later = takewhile(lambda commit: commit["version"] > last, self._changes())
+        own_token = re.compile(rf"v(\d+) of {re.escape(self._read_snapshot().id[:8])}")
+        last = max((int(match[1]) for match in map(own_token.fullmatch, tokens) if match), default=-1)
+        later = takewhile(lambda commit: commit["version"] > last, self._iterate_changes())
         return {batch for commit in later if commit.get("inputs") for batch in commit.get("scope", [])}
 
-    def _changed(self, found: Snapshot) -> int:
-        """The newest version that has other rows than the one before: a batch of nothing changes none.
+    def _last_change(self, snapshot: Snapshot) -> int:
+        """The newest version whose rows differ from those of the version before.
 
-        Of a table without rows the version that made it, whatever compacted or described it since.
+        For a table without rows the version that created it, whatever maintenance followed.
         """
-        newest = found.version
+        newest = snapshot.version
         if self._at_version is None:
-            for commit in self._changes():
+            for commit in self._iterate_changes():
                 newest = int(commit["version"])
                 if not commit.get("nothing"):
                     break
         return newest
 
-    def _changes(self) -> Iterator[dict[str, Any]]:
+    def _iterate_changes(self) -> Iterator[dict[str, Any]]:
         """Commits that may have changed rows."""
-        return (commit for commit in self.commits() if commit["operation"] not in _UPKEEP)
+        return (commit for commit in self.commits() if commit["operation"] not in _MAINTENANCE)
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether the newest commit (on its batch, for a batch) has this fingerprint."""
+        """Whether the newest commit (for a batch, the newest commit to that batch) has this fingerprint."""
         if not self._exists():
             return False
         newer: set[str] = set()
         parts: set[int] = set()
-        for commit in self._changes():
+        for commit in self._iterate_changes():
             scope = set(commit.get("scope", []))
             if commit.get("fingerprint") == fingerprint:
-                # The parts of a result may be stored in any order, by several runs: each has to be what is there.
-                number, of = commit.get("part", (1, 1))
-                # A commit of all rows, or one that says that rows stayed, names no batch: any newer one changed it.
+                # Several runs may have stored the parts of a result in any order: each part must still be current.
+                number, count = commit.get("part", (1, 1))
+                # A commit to all rows, or one that only recorded that rows stay, has no scope: any newer batch
+                # changed it.
                 if number not in parts and newer and (not scope or scope & newer):
                     return False
                 parts.add(number)
-                if len(parts) == of:
+                if len(parts) == count:
                     return True
                 continue
             if not scope and self._mode != "merge":
@@ -399,15 +402,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
             newer |= scope
         return False
 
-    def count(self, column: str, value: str) -> int:
-        """How many rows have a text in a column."""
-        return self._log.count(self._snapshot().version, column, value)
+    def count_rows(self, column: str, value: str) -> int:
+        """Number of rows whose text column has this value."""
+        return self._log.count_rows(self._require_snapshot().version, column, value)
 
     def last_batch(self) -> str | None:
-        """The batch that was stored last, of several at once the last of them; None where none was."""
+        """The batch that was stored last (of several at once, the last one); None if none was stored."""
         if not self._exists():
             return None
-        return next((commit["scope"][-1] for commit in self._changes() if commit.get("scope")), None)
+        return next((commit["scope"][-1] for commit in self._iterate_changes() if commit.get("scope")), None)
 
     def _exists(self) -> bool:
         return self._log.exists()
@@ -416,78 +419,80 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return {"filepath": shorten_address(self._path), "mode": self._mode, "at_version": self._at_version}
 
     @property
-    def _by_spark(self) -> bool:
+    def _uses_spark(self) -> bool:
         """Whether Spark reads and commits; a pandas frame at a path needs no engine."""
         return self.kind == "schema" or (self._frame == "spark" and ENGINE.writes_delta)
 
     @property
-    def _log(self) -> Log:
-        # A log at a path is read in milliseconds without a JVM, whoever wrote it.
+    def _log(self) -> TableLog:
+        # delta-rs reads a log at a path in milliseconds without a JVM, whoever wrote it.
         if self.kind == "path":
-            return delta_rs.Log(self._path)
+            return delta_rs.PathLog(self._path)
         if not ENGINE.writes_delta:
             raise TableError(
-                f"Table {self._path} is a name in a catalog, which this engine has not: name a folder or an address "
-                f"(lake_kind: path), or run with Apache Spark (--env spark)."
+                f"Table {self._path} is a name in a catalog, and this engine has no catalog: name a folder or an "
+                f"address (lake_kind: path), or run with Apache Spark (--env spark)."
             )
-        return spark.Log(self._path)
+        return spark.CatalogLog(self._path)
 
     @property
-    def _committer(self) -> Committer:
-        if not self._by_spark:
-            return delta_rs.Committer(self._path)
-        name = spark.named(self._path) if self.kind == "schema" else spark.at_path(self._path)
-        return spark.Committer(self._path, name, self._log)
+    def _writer(self) -> TableWriter:
+        if not self._uses_spark:
+            return delta_rs.DeltaRsWriter(self._path)
+        name = spark.quote_name(self._path) if self.kind == "schema" else spark.path_as_name(self._path)
+        return spark.SparkWriter(self._path, name, self._log)
 
-    def _snapshot(self) -> Snapshot:
-        """The version that is loaded.
+    def _require_snapshot(self) -> Snapshot:
+        """The version that `load` reads.
 
         Raises:
-            TableError: No table there, none at that time, or one with features that would be misread.
+            TableError: The table does not exist, has no version at that time, or has features that would be misread.
         """
-        self._check_there()
-        return self._present()
+        self._check_exists()
+        return self._read_snapshot()
 
-    def _check_there(self) -> None:
+    def _check_exists(self) -> None:
         if not self._exists():
             raise TableError(f"There is no table at {self._path} yet: run the stage that writes it first.")
 
-    def _present(self) -> Snapshot:
-        """As `_snapshot`, of a table that is known to be there: in a catalog each look is a query."""
-        found = self._log.snapshot(self._at_version if self._at_time is None else self._version_at(self._at_time))
-        unknown = found.features - _KNOWN
-        if unknown and not self._by_spark:
-            raise writers.misread(self._path, ", ".join(sorted(unknown)))
-        return found
+    def _read_snapshot(self) -> Snapshot:
+        """As `_require_snapshot`, for a table that exists: in a catalog each check is a query."""
+        version = self._at_version if self._at_time is None else self._find_version_at(self._at_time)
+        snapshot = self._log.read_snapshot(version)
+        unsupported = snapshot.features - _SUPPORTED_FEATURES
+        if unsupported and not self._uses_spark:
+            raise writers.unsupported_feature_error(self._path, ", ".join(sorted(unsupported)))
+        return snapshot
 
-    def _version_at(self, time: datetime) -> int:
-        found = self._log.commits(_HISTORY[-1])
-        for commit in found:
-            if commit.at <= time:
+    def _find_version_at(self, time: datetime) -> int:
+        history = self._log.read_commits(_COMMIT_LIMITS[-1])
+        for commit in history:
+            if commit.timestamp <= time:
                 return commit.version
+        oldest = history[-1]
         raise TableError(
-            f"The table at {self._path} has no version of {time:%Y-%m-%d %H:%M:%S} or before: the oldest that is known "
-            f"is {found[-1].version}, of {found[-1].at:%Y-%m-%d %H:%M:%S} UTC."
+            f"The table at {self._path} has no version of {time:%Y-%m-%d %H:%M:%S} or before: the oldest in its log is "
+            f"{oldest.version}, of {oldest.timestamp:%Y-%m-%d %H:%M:%S} UTC."
         )
 
-    def _how(
-        self, mode: Mode, rows: writers.Rows,
-        told: Mapping[str, Any] | None = None, **given: Any,
-    ) -> Write:  # fmt: skip
-        """How rows go in: as they are into a new table or in place of all, else with the table's columns and types.
+    def _plan_write(
+        self, mode: Mode, rows: writers.PreparedRows, details: Mapping[str, Any] | None = None, **options: Any
+    ) -> WritePlan:
+        """Plan a write: a new or overwritten table takes the rows' schema, else the rows must fit the table's.
 
         Raises:
-            TableError: Names each column that differs; a committer would fill, cast or drop it silently.
+            TableError: Names each column that differs; a writer would fill, cast or drop it silently.
         """
-        schema = storable(rows.schema, self._layout.comments)
-        makes = not self._exists()
-        if makes or mode == "overwrite":
-            return Write(mode, schema, _says(told), self._layout, makes, **given)
-        stored = {field.name: field for field in storable(self._present().schema)}
+        schema = normalise_schema(rows.schema, self._layout.comments)
+        metadata = _commit_metadata(details)
+        creates_table = not self._exists()
+        if creates_table or mode == "overwrite":
+            return WritePlan(mode, schema, metadata, self._layout, creates_table, **options)
+        stored = {field.name: field for field in normalise_schema(self._read_snapshot().schema)}
         new = [name for name in schema.names if name not in stored]
-        faults = _faults(rows.schema, schema, stored) + (
-            [] if self._new_columns else [f"column {name} is not the table's" for name in new]
-        )
+        faults = _find_column_faults(rows.schema, schema, stored)
+        if not self._new_columns:
+            faults += [f"column {name} is not the table's" for name in new]
         if faults:
             raise TableError(
                 f"The rows don't fit the table at {self._path}: {'; '.join(faults)}. Nothing was written. If its "
@@ -495,24 +500,26 @@ class DeltaTable(AbstractDataset[Any, Any]):
             )
         import pyarrow as pa
 
-        fitting = pa.schema([stored.get(field.name, field) for field in schema])
-        return Write(mode, fitting, _says(told), self._layout, makes, adds=bool(new), **given)
+        aligned = pa.schema([stored.get(field.name, field) for field in schema])
+        return WritePlan(mode, aligned, metadata, self._layout, creates_table, adds_columns=bool(new), **options)
 
 
-def _faults(given: pa.Schema, schema: pa.Schema, stored: Mapping[str, pa.Field]) -> list[str]:
-    """What keeps columns from being written as those of the table."""
+def _find_column_faults(original: pa.Schema, schema: pa.Schema, stored: Mapping[str, pa.Field]) -> list[str]:
+    """Why columns cannot be written as those of the table; a column of nulls fits any type."""
     import pyarrow as pa
 
-    return [f"column {name} is missing" for name in stored if name not in schema.names] + [
+    missing = [f"column {name} is missing" for name in stored if name not in schema.names]
+    return missing + [
         f"column {field.name} is {field.type}, the table's is {stored[field.name].type}"
         for field in schema
-        if field.name in stored and field.type != stored[field.name].type
-        and not pa.types.is_null(given.field(field.name).type)
-    ]  # fmt: skip
+        if field.name in stored
+        and field.type != stored[field.name].type
+        and not pa.types.is_null(original.field(field.name).type)
+    ]
 
 
-def _content(frame: DataFrame) -> str:
-    """Columns and rows as a text that is the same for the same rows in any order, by any engine.
+def _hash_content(frame: DataFrame) -> str:
+    """Hash columns and rows: the same rows in any order, by any engine, have the same hash.
 
     Sums of the upper and of the lower half of each row's 64-bit hash, so that no sum of hashes overflows.
     """
@@ -526,22 +533,23 @@ def _content(frame: DataFrame) -> str:
     return hashlib.sha256(f"{columns}: {n} rows, {halves}".encode()).hexdigest()[:32]
 
 
-def _says(told: Mapping[str, Any] | None = None) -> str:
-    """What a commit says of itself: which batch it is of, if it is, and what its rows were made of."""
-    made = get_provenance()
-    return json.dumps({"scope": [], **(told or {}), **(json.loads(made.to_json()) if made else {})})
+def _commit_metadata(details: Mapping[str, Any] | None = None) -> str:
+    """JSON for a commit: its batches (`scope`), further details, and the provenance of its rows."""
+    provenance = get_provenance()
+    origin = json.loads(provenance.to_json()) if provenance else {}
+    return json.dumps({"scope": [], **(details or {}), **origin})
 
 
-def _said(text: str | None) -> dict[str, Any]:
-    """What a commit of ours says of itself; others may say what they like."""
+def _parse_commit_metadata(text: str | None) -> dict[str, Any]:
+    """The metadata of a commit of ours; empty for the free text of other writers."""
     try:
-        said = json.loads(text or "{}")
+        metadata = json.loads(text or "{}")
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if isnan(value) else f"{value:.6g}"
     return "" if value is None else str(value)

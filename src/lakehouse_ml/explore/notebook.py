@@ -78,7 +78,7 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     if not tables:
         raise LakehouseError("There are no tables in this lake yet: make run writes them.")
     for name, table in tables.items():
-        table.frame(spark).createOrReplaceTempView(_view(name))
+        table.load_frame(spark).createOrReplaceTempView(_view(name))
     return [_view(name) for name in tables]
 
 

@@ -243,7 +243,7 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     batch, n = None, 0
     if isinstance(scores, DeltaTable) and isinstance(history, DeltaTable) and scores.exists():
         batch = history.last_batch()
-        n = scores.count("batch", batch) if batch else 0
+        n = scores.count_rows("batch", batch) if batch else 0
     if batch is None or not n:
         waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
         why = "scoring was skipped, a first model awaits approval" if waits else "the batch's day has nobody to score"

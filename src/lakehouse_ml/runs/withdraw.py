@@ -238,11 +238,11 @@ def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) 
     )
     if table not in inspect.signature(use_case.features).parameters or not raw.exists() or not scores.exists():
         return []
-    rows = _rows_of(raw.frame(), file)
+    rows = _rows_of(raw.load_frame(), file)
     keys = [F.col(name) for name in use_case.key if name in rows.columns]
     keys += [_day(use_case, table).alias("batch")] if len(keys) < len(use_case.key) else []
     of_file = rows.select(*keys).distinct()
-    hit = scores.frame().join(of_file, on=of_file.columns, how="left_semi")
+    hit = scores.load_frame().join(of_file, on=of_file.columns, how="left_semi")
     return sorted(collect(hit.select("batch").distinct())["batch"])
 
 
@@ -256,13 +256,13 @@ def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: s
     )
     if not learned.exists() or not raw.exists():
         return []
-    rows = _rows_of(raw.frame(), file)
+    rows = _rows_of(raw.load_frame(), file)
     if moment in rows.columns:
-        hit = learned.frame().join(rows.select(entity, moment).distinct(), on=[entity, moment], how="left_semi")
+        hit = learned.load_frame().join(rows.select(entity, moment).distinct(), on=[entity, moment], how="left_semi")
         which = "of this file"
     else:
         days = rows.select(entity, _day(use_case, table).alias("_day")).distinct()
-        dated = learned.frame().withColumn("_day", F.col(moment).cast("date").cast("string"))
+        dated = learned.load_frame().withColumn("_day", F.col(moment).cast("date").cast("string"))
         hit = dated.join(days, on=[entity, "_day"], how="left_semi")
         which = "of days of this file"
     n = hit.count()
@@ -293,7 +293,7 @@ def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence
 
 def _newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
     features = _table(catalog, f"{use_case.name}.feature_{use_case.entity_plural}")
-    day = newest_day(features.frame(), use_case.key[1]) if features.exists() else None
+    day = newest_day(features.load_frame(), use_case.key[1]) if features.exists() else None
     return day.isoformat() if day else None
 
 
@@ -344,7 +344,7 @@ def _known_files(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
     for use_case in use_cases:
         for table in use_case.sources:
             raw = _table(catalog, f"{use_case.name}.raw_{table}")
-            unlisted = collect(raw.frame().select("source_file").distinct())["source_file"] if raw.exists() else []
+            unlisted = collect(raw.load_frame().select("source_file").distinct())["source_file"] if raw.exists() else []
             names += sorted({*_read_files(catalog, use_case, table), *unlisted})
     return f"It has the files {_some(names)}." if names else "It has no files yet."
 
@@ -362,7 +362,7 @@ def _read_files(catalog: DataCatalog, use_case: UseCase, table: str) -> list[str
 
 
 def _stored_batches(scores: DeltaTable) -> list[str]:
-    return sorted(collect(scores.frame().select("batch").distinct())["batch"]) if scores.exists() else []
+    return sorted(collect(scores.load_frame().select("batch").distinct())["batch"]) if scores.exists() else []
 
 
 def _some(names: Sequence[str]) -> str:
@@ -372,7 +372,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _count(catalog: DataCatalog, name: str, column: str, value: str) -> int:
     table = _table(catalog, name)
-    return table.count(column, value) if table.exists() else 0
+    return table.count_rows(column, value) if table.exists() else 0
 
 
 def _table(catalog: DataCatalog, name: str) -> DeltaTable:

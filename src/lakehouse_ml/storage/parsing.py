@@ -54,7 +54,7 @@ def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[
 
     try:
         if format == "delta":
-            return tuple(reading.schema(_delta(path, None)).names), True
+            return tuple(reading.read_schema(_delta(path, None)).names), True
         if format == "parquet":
             import pyarrow.parquet as pq
 
@@ -385,7 +385,7 @@ def _typed_records(path: str, format: str, sources: Mapping[str, str], version: 
 
 def _typed_batches(path: str, format: str, columns: list[str], version: str) -> Iterator[pa.RecordBatch]:
     if format == "delta":
-        yield from reading.rows(_delta(path, version), columns)
+        yield from reading.read_rows(_delta(path, version), columns)
         return
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What passes between nodes, engine and tables besides plain frames."""
+"""What nodes return besides plain frames: batches to replace, idempotent appends, editions of a file."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReplaceBatch:
-    """Rows that take the place of all stored rows whose `column` holds one of `values`.
+    """Rows that replace all stored rows whose `column` has one of `values`.
 
-    No values: nothing is replaced, and only the commit tells that there was nothing. Values without rows: the old rows
-    go. No frame at all: nothing is written.
+    Without values nothing is replaced, and only a commit records that there was nothing. Values without rows remove
+    the stored rows. Without a frame nothing is written.
 
     Attributes:
         rows: The frame.
-        column: Tells which batch a row belongs to.
-        values: The batches that are replaced.
-        number: Which of the batches of one node's result this is, counted from 1.
-        of: How many there are. Until the last is stored, the result isn't complete.
-        keeps_stored: Whether stored rows of these batches stay as they are; then only the commit tells that they do.
+        column: Column that names the batch of a row.
+        values: Batches to replace.
+        number: Position of this batch in the result of a node, from 1.
+        count: Number of batches in that result. The result is complete when the last one is stored.
+        keeps_stored: Whether rows of these batches that are stored already stay as they are. Then only a commit is
+            recorded.
     """
 
     rows: Any
     column: str
     values: tuple[str, ...]
     number: int = 1
-    of: int = 1
+    count: int = 1
     keeps_stored: bool = False
 
     @property
     def predicate(self) -> str:
-        """The replaced part as an SQL condition."""
+        """The batches as an SQL condition."""
         listed = ", ".join("'" + value.replace("'", "''") + "'" for value in self.values)
         return f"{self.column} IN ({listed})"
 
 
 @dataclass(frozen=True)
 class IdempotentAppend:
-    """Rows that are appended unless they were: a writer numbers what it appends, each time higher.
+    """Rows that are appended exactly once, however often they are saved.
 
     Attributes:
         rows: The frame.
-        writer: Who appends, by a name of its own in the table.
-        number: Of these rows; they and all that have a lower one are there already if it is known.
+        writer: Unique name of the writer in the table.
+        number: Sequence number, increasing by writer. Rows are skipped if the table has this number or a higher one.
     """
 
     rows: Any
@@ -56,17 +57,17 @@ class IdempotentAppend:
     number: int
 
 
-# What the name of a file about an earlier batch has after its stem.
+# Suffix of the stem of a file about an earlier batch.
 EDITION = r"_\d{4}-\d\d-\d\d"
 
 
 @dataclass(frozen=True)
 class Edition:
-    """What a file says of a batch. About the newest batch it has the file's own name, else a name with the batch.
+    """Content of a file about one batch. For the newest batch the file keeps its name, else the name has the batch.
 
     Attributes:
-        content: What is written.
-        batch: Which batch it is about; None where it is about none.
+        content: Content of the file.
+        batch: The batch; None for a file that is about none.
         is_newest: Whether no newer batch is scored.
     """
 
@@ -75,7 +76,7 @@ class Edition:
     is_newest: bool = True
 
     def address(self, address: str) -> str:
-        """Where it is written, if the file's own address is the given one: `actions.csv`, `actions_2024-11-30.csv`."""
+        """Address of this edition of the file at `address`: `actions.csv`, or `actions_2024-11-30.csv`."""
         if self.is_newest:
             return address
         stem, suffix = splitext(address)
@@ -83,21 +84,24 @@ class Edition:
 
 
 def unwrap_rows(data: Any) -> Any:
-    """The frame itself, or that of a batch; on Databricks any name is an attribute of a frame, so none is asked for."""
+    """The frame itself, or that of a batch or append.
+
+    Checks classes, not attributes: on Databricks a frame seems to have any attribute.
+    """
     return data.rows if isinstance(data, ReplaceBatch | IdempotentAppend) else data
 
 
 def shorten_address(address: str, parts: int = 3) -> str:
-    """An address as it may be shown to others: without the folders of this machine that it lies in.
+    """Shorten an address for logs and tags: without the folders of this machine above the lake.
 
     Args:
-        address: A folder, a file, or an address with a scheme, which is shown as it is.
-        parts: How many of its last names are shown: layer, use case and name tell where something lies in any lake.
+        address: A folder, a file, or an address with a scheme, which stays as it is.
+        parts: Number of last names to keep: layer, use case and name identify a dataset in any lake.
     """
     return address if "://" in address else "/".join(address.split("/")[-parts:])
 
 
 def collect(frame: DataFrame) -> pd.DataFrame:
-    """Rows in memory: of counts, of samples that conf bounds, of lists with a limit; never of a whole table."""
+    """Bring a few rows into memory: counts, samples bounded by conf, lists with a limit; never a whole table."""
     rows: pd.DataFrame = frame.toPandas()
     return rows

@@ -51,15 +51,15 @@ def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, mo
 
     monkeypatch.setattr(ENGINE, "stage", stage)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    committer = delta_rs.Committer("/elsewhere")
+    writer = delta_rs.DeltaRsWriter("/elsewhere")
     with (
         pytest.raises(LakehouseError, match=rf"temporary files is full: {tmp_path} .*TMPDIR="),
-        committer.taken(frame),
+        writer.prepare(frame),
     ):
         pass
     # A disk that fills up while the rows are stored is another one.
     monkeypatch.setattr(ENGINE, "stage", lambda *_: None)
-    with pytest.raises(OSError, match="No space left"), committer.taken(frame):
+    with pytest.raises(OSError, match="No space left"), writer.prepare(frame):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -1,4 +1,4 @@
-"""Tables by Apache Spark itself, at a path or under a name of a catalog, by what Spark Connect has: frames and SQL."""
+"""Log and writer of Delta tables by Apache Spark, at a path or in a catalog: frames and SQL, as Spark Connect has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import TableError, first_line
 from lakehouse_ml.storage.delta import writers
-from lakehouse_ml.storage.delta.writers import Commit, Snapshot, Write, storable
+from lakehouse_ml.storage.delta.writers import Commit, Snapshot, WritePlan, normalise_schema
 from lakehouse_ml.storage.failures import is_disk_failure, is_store_failure
 from lakehouse_ml.storage.writes import ReplaceBatch
 
@@ -22,80 +22,81 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import Column, DataFrame, SparkSession
 
-_STRANGER = "lakehouse_ml: a row lies outside the batch"
-_SAYS = "spark.databricks.delta.commitInfo.userMetadata"
+_ROW_OUTSIDE_BATCH = "lakehouse_ml: a row lies outside the batch"
+_COMMIT_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _RETENTION = "spark.databricks.delta.retentionDurationCheck.enabled"
-_MADE = "CREATE OR REPLACE TABLE AS SELECT"
-_LOST = re.compile(
+_CREATED = "CREATE OR REPLACE TABLE AS SELECT"
+_LOST_RACE = re.compile(
     r"DELTA_CONCURRENT|Concurrent\w+Exception|ALREADY_EXISTS|(Protocol|Metadata)ChangedException"
     r"|DELTA_(PROTOCOL|METADATA)_CHANGED"
 )
-# What Spark's own catalog, which has schemas only, says of a name whose first part is no catalog's.
+# Errors for an unknown catalog. Spark's built-in catalog takes the first part of such a name for a schema.
 _NO_CATALOG = re.compile(r"REQUIRES_SINGLE_PART_NAMESPACE|CATALOG_NOT_FOUND")
-_MISMATCH = "DELTA_REPLACE_WHERE_MISMATCH"
-# While a batch is replaced, Delta gives the mismatch's name to every condition that is broken.
-_VIOLATED = re.compile(rf"DELTA_VIOLATE_CONSTRAINT|DELTA_NOT_NULL_CONSTRAINT|{_MISMATCH}")
-# A setting is the whole session's: two threads that each say something of their commit take turns.
+_BATCH_MISMATCH = "DELTA_REPLACE_WHERE_MISMATCH"
+# While a batch is replaced, Delta reports a violated constraint as a mismatch too.
+_BROKEN_CONSTRAINT = re.compile(rf"DELTA_VIOLATE_CONSTRAINT|DELTA_NOT_NULL_CONSTRAINT|{_BATCH_MISMATCH}")
+# Commit metadata is a setting of the session, so threads that set it take turns.
 _SETTINGS = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A frame and its columns as Arrow has them."""
+class PreparedFrame:
+    """A frame and its Arrow schema."""
 
     frame: DataFrame
     schema: pa.Schema
 
 
-class Log:
-    """The log of a table under a name, which only Spark can find."""
+class CatalogLog:
+    """Log of a table in a catalog, which only Spark can resolve."""
 
     def __init__(self, address: str) -> None:
-        """Nothing is asked yet."""
+        """No query runs yet."""
         self._address = address
-        self._name = named(address)
+        self._name = quote_name(address)
 
     def exists(self) -> bool:
-        """Whether there is one."""
-        with self._read():
+        """Whether the table exists."""
+        with self._raising_read_errors():
             return bool(ENGINE.session().catalog.tableExists(self._name))
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
-        """The newest version, or another one."""
-        with self._read():
+    def read_snapshot(self, version: int | None = None) -> Snapshot:
+        """The given version, by default the newest."""
+        with self._raising_read_errors():
             detail = ENGINE.session().sql(f"DESCRIBE DETAIL {self._name}").collect()[0]
-            schema = _arrow(frame(self._name, version))
-            found = self.commits(1)[0].version if version is None else version
+            schema = _arrow_schema(read_frame(self._name, version))
+            number = self.read_commits(1)[0].version if version is None else version
             comment = detail["description"] or ""
-            return Snapshot(found, detail["id"], schema, frozenset(), dict(detail["properties"]), comment)
+            return Snapshot(number, detail["id"], schema, frozenset(), dict(detail["properties"]), comment)
 
-    def commits(self, most: int) -> list[Commit]:
-        """The last so many, newest first."""
-        with self._read():
-            told = ENGINE.session().sql(f"DESCRIBE HISTORY {self._name} LIMIT {most:d}")
-            seconds = "CAST(timestamp AS double) AS seconds"
-            found = told.selectExpr("version", seconds, "operation", "userMetadata").collect()
-            return [Commit(version, _moment(at), operation, says) for version, at, operation, says in found]
+    def read_commits(self, limit: int) -> list[Commit]:
+        """At most `limit` commits, newest first."""
+        with self._raising_read_errors():
+            history = ENGINE.session().sql(f"DESCRIBE HISTORY {self._name} LIMIT {limit:d}")
+            columns = ("version", "CAST(timestamp AS double) AS seconds", "operation", "userMetadata")
+            rows = history.selectExpr(*columns).collect()
+            return [Commit(version, _to_utc(seconds), operation, text) for version, seconds, operation, text in rows]
 
-    def rows(self, version: int | None, limit: int | None = None) -> pa.Table:
+    def read_rows(self, version: int | None, limit: int | None = None) -> pa.Table:
         """Rows of a version, in memory."""
-        with self._read():
-            found = frame(self._name, version)
-            return (found if limit is None else found.limit(limit)).toArrow()
+        with self._raising_read_errors():
+            rows = read_frame(self._name, version)
+            return (rows if limit is None else rows.limit(limit)).toArrow()
 
-    def count(self, version: int | None, column: str, value: str) -> int:
-        """How many rows have a text in a column."""
+    def count_rows(self, version: int | None, column: str, value: str) -> int:
+        """Number of rows whose text column has this value."""
         from pyspark.sql import functions as F
 
-        with self._read():
-            return frame(self._name, version).where(F.col(f"`{column}`") == F.lit(value)).count()
+        with self._raising_read_errors():
+            return read_frame(self._name, version).where(F.col(f"`{column}`") == F.lit(value)).count()
 
-    def appended(self, writer: str) -> int | None:  # noqa: ARG002 - Delta asks the log itself when Spark appends
-        """Not told by SQL; Spark leaves out what was appended before."""
+    def last_transaction(self, writer: str) -> int | None:  # noqa: ARG002 - Delta asks the log itself when Spark appends
+        """None: SQL does not expose it, and Spark itself skips a repeated append."""
         return None
 
     @contextmanager
-    def _read(self) -> Iterator[None]:
+    def _raising_read_errors(self) -> Iterator[None]:
+        """Turn an error while reading into a `TableError`; failures of the store pass."""
         try:
             yield
         except TableError:
@@ -104,125 +105,130 @@ class Log:
             if is_store_failure(error):
                 raise
             if "DELTA_UNSUPPORTED_FEATURES" in str(error):
-                raise writers.misread(self._address, first_line(error)) from error
+                raise writers.unsupported_feature_error(self._address, first_line(error)) from error
             if _NO_CATALOG.search(str(error)):
-                raise writers.nowhere(self._address, first_line(error)) from error
-            raise writers.damaged(self._address, first_line(error)) from error
+                raise writers.unknown_catalog_error(self._address, first_line(error)) from error
+            raise writers.damaged_table_error(self._address, first_line(error)) from error
 
 
-class Committer:
-    """Commits to a table under a name, or at a path as `delta.<path>`."""
+class SparkWriter:
+    """Commits to a table in a catalog, or at a path as `delta.<path>`."""
 
-    def __init__(self, address: str, name: str, log: writers.Log) -> None:
-        """Nothing is asked yet."""
+    def __init__(self, address: str, name: str, log: writers.TableLog) -> None:
+        """No query runs yet."""
         self._address = address
         self._name = name
         self._log = log
 
     @contextmanager
-    def taken(self, data: Any) -> Iterator[Taken]:
-        """The frame itself, computed once, by the commit."""
+    def prepare(self, data: Any) -> Iterator[PreparedFrame]:
+        """Use the frame as it is: the commit computes it, once."""
         import pyarrow as pa
         from pyspark.sql.pandas.types import from_arrow_schema
 
         if not hasattr(data, "sparkSession"):
             table = pa.Table.from_pandas(data, preserve_index=False)
-            # Without a row, the client of Databricks asks for the types.
-            given: Any = (table,) if table.num_rows else ([], from_arrow_schema(table.schema))
-            data = ENGINE.session().createDataFrame(*given)
-        yield Taken(data, _arrow(data))
+            # The client of Databricks cannot infer types without a row.
+            args: Any = (table,) if table.num_rows else ([], from_arrow_schema(table.schema))
+            data = ENGINE.session().createDataFrame(*args)
+        yield PreparedFrame(data, _arrow_schema(data))
 
-    def repeats(self, rows: Taken, keys: Sequence[str]) -> int:
-        """How many rows have a key that another row has."""
+    def count_duplicate_keys(self, rows: PreparedFrame, keys: Sequence[str]) -> int:
+        """Number of rows that repeat the key of another row."""
         from pyspark.sql import functions as F
 
-        times = rows.frame.groupBy(*keys).count()
-        return int(times.agg(F.coalesce(F.sum(F.col("count") - 1), F.lit(0))).collect()[0][0])
+        per_key = rows.frame.groupBy(*keys).count()
+        return int(per_key.agg(F.coalesce(F.sum(F.col("count") - 1), F.lit(0))).collect()[0][0])
 
-    def write(self, rows: Taken, how: Write) -> None:
+    def write(self, rows: PreparedFrame, plan: WritePlan) -> None:
         """Append, overwrite or replace."""
         from pyspark.sql import functions as F
 
-        frame = _shaped(rows.frame, how)
-        with self._refusing(rows, how):
-            # What makes a table checks no condition and keeps no transaction: rows come after.
-            if how.makes and (how.layout.constraints or how.once):
-                self._make(frame.limit(0), how)
-                for name, condition in how.layout.constraints.items():
-                    ENGINE.session().sql(f"ALTER TABLE {self._name} ADD CONSTRAINT `{name}` CHECK ({condition})")
-            elif how.makes:
-                self._make(frame, how)
+        frame = _align_columns(rows.frame, plan)
+        with self._raising_table_errors(rows, plan):
+            # Creating a table checks no constraint and records no transaction, so the rows are appended after it.
+            if plan.creates_table and (plan.layout.constraints or plan.transaction):
+                self._create(frame.limit(0), plan)
+                for name, predicate in plan.layout.constraints.items():
+                    ENGINE.session().sql(f"ALTER TABLE {self._name} ADD CONSTRAINT `{name}` CHECK ({predicate})")
+            elif plan.creates_table:
+                self._create(frame, plan)
                 return
-            writer = frame.writeTo(self._name).option("userMetadata", how.says)
-            if how.once:
-                writer.option("txnAppId", how.once[0]).option("txnVersion", str(how.once[1]))
-            if how.adds:
+            writer = frame.writeTo(self._name).option("userMetadata", plan.commit_metadata)
+            if plan.transaction:
+                writer.option("txnAppId", plan.transaction[0]).option("txnVersion", str(plan.transaction[1]))
+            if plan.adds_columns:
                 writer.option("mergeSchema", "true")
-            if how.makes or how.mode == "append":
+            if plan.creates_table or plan.mode == "append":
                 writer.append()
-            elif how.mode == "replace" and how.batch:
-                writer.overwrite(_listed(frame, how.batch))
+            elif plan.mode == "replace" and plan.batch:
+                writer.overwrite(_batch_condition(frame, plan.batch))
             else:
-                self._tell(how.layout.comment)
-                writer.option("overwriteSchema", "true").overwrite(F.lit(True))  # noqa: FBT003 - as it is spelt
+                self._update_comment(plan.layout.comment)
+                writer.option("overwriteSchema", "true").overwrite(F.lit(True))  # noqa: FBT003 - PySpark's signature
 
-    def merge(self, rows: Taken, keys: Sequence[str], how: Write) -> None:
-        """Update rows of equal keys, insert the others."""
+    def merge(self, rows: PreparedFrame, keys: Sequence[str], plan: WritePlan) -> None:
+        """Update rows with equal keys (null equals null) and insert the others."""
         source = f"lakehouse_ml_{uuid.uuid4().hex}"
-        same = " AND ".join(f"s.`{key}` <=> t.`{key}`" for key in keys)
-        evolving = "WITH SCHEMA EVOLUTION " if how.adds else ""
-        _shaped(rows.frame, how).createOrReplaceTempView(source)
+        on = " AND ".join(f"s.`{key}` <=> t.`{key}`" for key in keys)
+        evolution = "WITH SCHEMA EVOLUTION " if plan.adds_columns else ""
+        _align_columns(rows.frame, plan).createOrReplaceTempView(source)
         try:
-            with self._refusing(rows, how):
-                self._run(
-                    f"MERGE {evolving}INTO {self._name} t USING {source} s ON {same} "
+            with self._raising_table_errors(rows, plan):
+                self._execute(
+                    f"MERGE {evolution}INTO {self._name} t USING {source} s ON {on} "
                     f"WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
-                    {_SAYS: how.says},
+                    {_COMMIT_METADATA: plan.commit_metadata},
                 )
         finally:
             ENGINE.session().catalog.dropTempView(source)
 
-    def restore(self, version: int, says: str) -> None:
+    def restore(self, version: int, commit_metadata: str) -> None:
         """Make an older version the newest."""
-        with self._refusing():
-            self._run(f"RESTORE TABLE {self._name} TO VERSION AS OF {version:d}", {_SAYS: says})
+        with self._raising_table_errors():
+            statement = f"RESTORE TABLE {self._name} TO VERSION AS OF {version:d}"
+            self._execute(statement, {_COMMIT_METADATA: commit_metadata})
 
-    def optimise(self, says: str) -> None:
-        """Put small files together."""
-        with self._refusing():
-            self._run(f"OPTIMIZE {self._name}", {_SAYS: says})
+    def optimise(self, commit_metadata: str) -> None:
+        """Compact small files."""
+        with self._raising_table_errors():
+            self._execute(f"OPTIMIZE {self._name}", {_COMMIT_METADATA: commit_metadata})
 
     def vacuum(self, hours: int) -> None:
-        """Remove files that no version of the last so many hours needs."""
-        with self._refusing():
-            self._run(f"VACUUM {self._name} RETAIN {hours:d} HOURS", {_RETENTION: "false"} if hours < 168 else {})
+        """Remove files that no version of the last `hours` hours needs."""
+        with self._raising_table_errors():
+            self._execute(f"VACUUM {self._name} RETAIN {hours:d} HOURS", {_RETENTION: "false"} if hours < 168 else {})
 
-    def _make(self, frame: DataFrame, how: Write) -> None:
+    def _create(self, frame: DataFrame, plan: WritePlan) -> None:
         from pyspark.sql import functions as F
 
-        writer = frame.writeTo(self._name).using("delta").option("userMetadata", how.says)
-        for name, value in how.layout.properties.items():
+        writer = frame.writeTo(self._name).using("delta").option("userMetadata", plan.commit_metadata)
+        for name, value in plan.layout.properties.items():
             writer.tableProperty(name, value)
-        if how.layout.comment:
-            writer.tableProperty("comment", how.layout.comment)
-        if how.layout.partition_by:
-            writer.partitionedBy(*map(F.col, how.layout.partition_by))
-        # Delta keeps what the commit of a new table says of itself only if it might have replaced one.
+        if plan.layout.comment:
+            writer.tableProperty("comment", plan.layout.comment)
+        if plan.layout.partition_by:
+            writer.partitionedBy(*map(F.col, plan.layout.partition_by))
+        # `create` drops the commit metadata; `createOrReplace` keeps it.
         writer.createOrReplace()
-        mine = [one.version for one in self._log.commits(100) if one.says == how.says and one.operation == _MADE]
-        if mine and mine[0] > 0:
-            # Somebody made the table after it was looked for: theirs stays.
-            self.restore(mine[0] - 1, how.says)
-            raise writers.lost_race(self._address, RuntimeError("the table was made meanwhile"))
+        own_versions = [
+            commit.version
+            for commit in self._log.read_commits(100)
+            if commit.metadata == plan.commit_metadata and commit.operation == _CREATED
+        ]
+        if own_versions and own_versions[0] > 0:
+            # Another writer created the table after we checked that it does not exist: restore theirs.
+            self.restore(own_versions[0] - 1, plan.commit_metadata)
+            raise writers.lost_race_error(self._address, RuntimeError("the table was created meanwhile"))
 
-    def _tell(self, comment: str) -> None:
-        """Overwriting changes what columns say, and not what the table does."""
-        if comment not in ("", self._log.snapshot().comment):
+    def _update_comment(self, comment: str) -> None:
+        """Set the comment of the table: an overwrite updates those of the columns only."""
+        if comment not in ("", self._log.read_snapshot().comment):
             literal = comment.replace("\\", "\\\\").replace("'", "\\'")
             ENGINE.session().sql(f"ALTER TABLE {self._name} SET TBLPROPERTIES ('comment' = '{literal}')")
 
     @staticmethod
-    def _run(statement: str, settings: dict[str, str]) -> None:
+    def _execute(statement: str, settings: dict[str, str]) -> None:
         session = ENGINE.session()
         with _SETTINGS:
             for name, value in settings.items():
@@ -234,85 +240,86 @@ class Committer:
                     session.conf.unset(name)
 
     @contextmanager
-    def _refusing(self, rows: Taken | None = None, how: Write | None = None) -> Iterator[None]:
+    def _raising_table_errors(self, rows: PreparedFrame | None = None, plan: WritePlan | None = None) -> Iterator[None]:
+        """Turn Delta's refusal of a commit into a `TableError`; failures of store and disk pass."""
         try:
             yield
         except Exception as error:
             if is_store_failure(error) or is_disk_failure(error):
                 raise
-            told = str(error)
-            if rows and how and how.batch and (_MISMATCH in told or _STRANGER in told):
-                strangers = rows.frame.where(~_inside(rows.frame, how.batch)).count()
-                if strangers:
-                    raise writers.outside(strangers, how.batch, self._address) from error
-            if _VIOLATED.search(told):
-                raise writers.violated(self._address, self._log.snapshot(), error) from error
-            if _LOST.search(told):
-                raise writers.lost_race(self._address, error) from error
-            if "[DELTA_" in told:
-                raise writers.unwritten(self._address, error) from error
+            text = str(error)
+            if rows and plan and plan.batch and (_BATCH_MISMATCH in text or _ROW_OUTSIDE_BATCH in text):
+                n_outside = rows.frame.where(~_is_in_batch(rows.frame, plan.batch)).count()
+                if n_outside:
+                    raise writers.rows_outside_batch_error(n_outside, plan.batch, self._address) from error
+            if _BROKEN_CONSTRAINT.search(text):
+                raise writers.broken_constraint_error(self._address, self._log.read_snapshot(), error) from error
+            if _LOST_RACE.search(text):
+                raise writers.lost_race_error(self._address, error) from error
+            if "[DELTA_" in text:
+                raise writers.failed_write_error(self._address, error) from error
             raise
 
 
-def named(address: str) -> str:
-    """The name of a table as SQL takes it literally."""
+def quote_name(address: str) -> str:
+    """Quote each part of a table name for SQL."""
     return ".".join(f"`{part}`" for part in address.split("."))
 
 
-def at_path(path: str) -> str:
-    """A table at a path as SQL names it."""
+def path_as_name(path: str) -> str:
+    """The SQL name of a table at a path."""
     return f"delta.`{path}`"
 
 
-def frame(name: str, version: int | None, session: SparkSession | None = None) -> DataFrame:
-    """A version of a table."""
+def read_frame(name: str, version: int | None, session: SparkSession | None = None) -> DataFrame:
+    """Rows of a version of a table, by default the newest."""
     reader = (session or ENGINE.session()).read
     return (reader if version is None else reader.option("versionAsOf", version)).table(name)
 
 
-def _shaped(frame: DataFrame, how: Write) -> DataFrame:
-    """The columns in their order and with their types and comments; no row of another batch in a new table."""
+def _align_columns(frame: DataFrame, plan: WritePlan) -> DataFrame:
+    """Order, cast and comment columns as planned; rows outside the batch of a new table raise an error."""
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    guarded = how.batch.column if how.batch and (how.makes or how.mode == "append") else None
+    checked_column = plan.batch.column if plan.batch and (plan.creates_table or plan.mode == "append") else None
     columns = []
-    for field in from_arrow_schema(storable(how.schema)):
+    for field in from_arrow_schema(normalise_schema(plan.schema)):
         column = F.col(f"`{field.name}`")
-        if how.batch and field.name == guarded:
-            # Delta checks a condition on what takes the place of rows, and on no others.
-            column = F.when(_inside(frame, how.batch), column).otherwise(F.raise_error(F.lit(_STRANGER)))
-        comment = how.layout.comments.get(field.name)
+        if plan.batch and field.name == checked_column:
+            # Delta checks `replaceWhere` only where rows are replaced.
+            column = F.when(_is_in_batch(frame, plan.batch), column).otherwise(F.raise_error(F.lit(_ROW_OUTSIDE_BATCH)))
+        comment = plan.layout.comments.get(field.name)
         columns.append(
             column.cast(field.dataType).alias(field.name, **({"metadata": {"comment": comment}} if comment else {}))
         )
     return frame.select(*columns)
 
 
-def _inside(frame: DataFrame, batch: ReplaceBatch) -> Column:
-    """Whether a row is one of the batch; never null."""
+def _is_in_batch(frame: DataFrame, batch: ReplaceBatch) -> Column:
+    """Whether a row belongs to the batch; never null."""
     from pyspark.sql import functions as F
 
-    return F.coalesce(_listed(frame, batch), F.lit(False))  # noqa: FBT003 - as it is spelt
+    return F.coalesce(_batch_condition(frame, batch), F.lit(False))  # noqa: FBT003 - PySpark's signature
 
 
-def _listed(frame: DataFrame, batch: ReplaceBatch) -> Column:
-    """The batch in a form that Delta can push down: a column beside values of its type."""
+def _batch_condition(frame: DataFrame, batch: ReplaceBatch) -> Column:
+    """The batch as a condition that Delta can push down: a column compared with literals of its type."""
     from pyspark.sql import functions as F
 
     kind = frame.schema[batch.column].dataType
     return F.col(f"`{batch.column}`").isin([F.lit(value).cast(kind) for value in batch.values])
 
 
-def _arrow(frame: DataFrame) -> pa.Schema:
+def _arrow_schema(frame: DataFrame) -> pa.Schema:
     from inspect import signature
 
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    # Spark 4.1 takes instants to be UTC; the pyspark of Databricks, as later ones, has to be told.
-    told: dict[str, Any] = {"timezone": "UTC"} if "timezone" in signature(to_arrow_schema).parameters else {}
-    return to_arrow_schema(frame.schema, **told)
+    # Spark 4.1 assumes UTC; the pyspark of Databricks and later versions require the argument.
+    options: dict[str, Any] = {"timezone": "UTC"} if "timezone" in signature(to_arrow_schema).parameters else {}
+    return to_arrow_schema(frame.schema, **options)
 
 
-def _moment(seconds: float) -> datetime:
+def _to_utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

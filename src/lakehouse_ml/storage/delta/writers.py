@@ -1,4 +1,4 @@
-"""Who reads a Delta table's log and who commits to it: delta-rs or Spark, with one meaning and the same sentences."""
+"""Interfaces for a Delta table's log and its writers (delta-rs, Spark), and the error messages that both share."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lakehouse_ml.storage.writes import ReplaceBatch
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The key under which Spark keeps, and DESCRIBE HISTORY shows, what a commit says of itself. delta-rs writes it too.
-SAYS = "userMetadata"
+# The key under which Spark keeps free text of a commit, and DESCRIBE HISTORY shows it. delta-rs writes it too.
+COMMIT_METADATA = "userMetadata"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of a table, as its log tells it.
+    """One version of a table, as its log describes it.
 
     Attributes:
-        version: Its number.
-        id: Of the table: one that was removed and made anew has another.
-        schema: Its columns, each type as it is stored.
-        features: What a reader has to know of besides Parquet files.
-        properties: Of the table, its constraints among them.
-        comment: What it says of its rows.
+        version: Version number.
+        id: Id of the table. A table that was removed and created again has another one.
+        schema: Columns with their stored types.
+        features: Table features that a reader must support to read the Parquet files correctly.
+        properties: Table properties, constraints included.
+        comment: What a row is.
     """
 
     version: int
@@ -41,24 +41,24 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: its version, when it was (UTC), its operation in Delta's words, and what it says of itself."""
+    """One commit: version, time (UTC), operation in Delta's words, and the metadata (JSON) that its writer added."""
 
     version: int
-    at: datetime
+    timestamp: datetime
     operation: str
-    says: str | None
+    metadata: str | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table gets when it is made; its comments when it is overwritten, too.
+    """What a new table is created with. An overwrite updates the comments too.
 
     Attributes:
-        comment: What a row is; kept with the table, for those who find it by SQL.
-        comments: What each column holds; kept with the columns.
-        partition_by: Columns whose values part its files.
-        properties: Delta's, by their names.
-        constraints: Conditions that each row has to meet, by name.
+        comment: What a row is; stored with the table, for people who find it by SQL.
+        comments: What each column contains; stored with the columns.
+        partition_by: Partition columns.
+        properties: Delta's table properties by name.
+        constraints: CHECK constraints by name.
     """
 
     comment: str = ""
@@ -69,161 +69,161 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Write:
-    """How rows go into a table.
+class WritePlan:
+    """How a writer commits rows.
 
     Attributes:
-        mode: `overwrite` replaces rows and columns, `replace` the rows of `batch`.
-        schema: Names and types of what is written, in this order.
-        says: What the commit says of itself.
-        layout: Of a table that isn't there yet.
-        makes: Whether it isn't.
-        adds: Whether the table gets new columns by it.
-        batch: Which rows may be among them.
-        once: Who appends, and the number of what he appends.
+        mode: `overwrite` replaces all rows and the schema, `replace` the rows of `batch`.
+        schema: Names and types of the written columns, in this order.
+        commit_metadata: JSON that is stored with the commit.
+        layout: What the table is created with, if it does not exist.
+        creates_table: Whether the table does not exist yet.
+        adds_columns: Whether the rows have columns that the table lacks.
+        batch: The batch that every row must belong to.
+        transaction: Writer id and sequence number of an idempotent append.
     """
 
     mode: Literal["append", "overwrite", "replace"]
     schema: pa.Schema
-    says: str
+    commit_metadata: str
     layout: Layout
-    makes: bool
-    adds: bool = False
+    creates_table: bool
+    adds_columns: bool = False
     batch: ReplaceBatch | None = None
-    once: tuple[str, int] | None = None
+    transaction: tuple[str, int] | None = None
 
 
-class Log(Protocol):
-    """What is known of a table."""
+class TableLog(Protocol):
+    """Reads versions, commits and rows of one table."""
 
     def exists(self) -> bool:
-        """Whether a table is there; what can't be told is an error."""
+        """Whether the table exists. Raises an error if that cannot be determined."""
 
-    def snapshot(self, version: int | None = None) -> Snapshot:
-        """The newest version, or another one."""
+    def read_snapshot(self, version: int | None = None) -> Snapshot:
+        """The given version, by default the newest."""
 
-    def commits(self, most: int) -> list[Commit]:
-        """The last so many, newest first."""
+    def read_commits(self, limit: int) -> list[Commit]:
+        """At most `limit` commits, newest first."""
 
-    def rows(self, version: int | None, limit: int | None = None) -> pa.Table:
+    def read_rows(self, version: int | None, limit: int | None = None) -> pa.Table:
         """Rows of a version, in memory."""
 
-    def count(self, version: int | None, column: str, value: str) -> int:
-        """How many rows have a text in a column."""
+    def count_rows(self, version: int | None, column: str, value: str) -> int:
+        """Number of rows whose text column has this value."""
 
-    def appended(self, writer: str) -> int | None:
-        """The number of what a writer appended last; None if the log can't tell it."""
+    def last_transaction(self, writer: str) -> int | None:
+        """Sequence number of a writer's last idempotent append; None if it has none, or the log cannot be asked."""
 
 
-class Rows(Protocol):
-    """What a committer was handed, in the form that it takes."""
+class PreparedRows(Protocol):
+    """Rows in the form that a writer commits."""
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns."""
+        """Their columns."""
 
 
-class Committer(Protocol):
-    """Puts rows into a table, each call one atomic commit."""
+class TableWriter(Protocol):
+    """Commits to one table. Each call is one atomic commit."""
 
-    def taken(self, data: Any) -> AbstractContextManager[Any]:
-        """A Spark or pandas frame as `Rows`."""
+    def prepare(self, data: Any) -> AbstractContextManager[Any]:
+        """Turn a Spark or pandas frame into `PreparedRows`."""
 
-    def repeats(self, rows: Any, keys: Sequence[str]) -> int:
-        """How many rows have a key that another row has."""
+    def count_duplicate_keys(self, rows: Any, keys: Sequence[str]) -> int:
+        """Number of rows that repeat the key of another row."""
 
-    def write(self, rows: Any, how: Write) -> None:
+    def write(self, rows: Any, plan: WritePlan) -> None:
         """Append, overwrite or replace."""
 
-    def merge(self, rows: Any, keys: Sequence[str], how: Write) -> None:
-        """Update rows of equal keys (null equals null), insert the others."""
+    def merge(self, rows: Any, keys: Sequence[str], plan: WritePlan) -> None:
+        """Update rows with equal keys (null equals null) and insert the others."""
 
-    def restore(self, version: int, says: str) -> None:
+    def restore(self, version: int, commit_metadata: str) -> None:
         """Make an older version the newest."""
 
-    def optimise(self, says: str) -> None:
-        """Put small files together."""
+    def optimise(self, commit_metadata: str) -> None:
+        """Compact small files."""
 
     def vacuum(self, hours: int) -> None:
-        """Remove files that no version of the last so many hours needs."""
+        """Remove files that no version of the last `hours` hours needs."""
 
 
-def outside(strangers: int, batch: ReplaceBatch, address: str) -> TableError:
-    """The refusal of rows that aren't of the batch which they came with."""
+def rows_outside_batch_error(count: int, batch: ReplaceBatch, address: str) -> TableError:
+    """Error for rows that do not belong to the batch that they were saved with."""
     return TableError(
-        f"{strangers} rows lie outside the batch {batch.predicate} that is to be replaced in {address}: nothing was "
+        f"{count} rows lie outside the batch {batch.predicate} that is to be replaced in {address}: nothing was "
         f"written."
     )
 
 
-def lost_race(address: str, error: BaseException) -> TableError:
-    """The refusal of whoever comes second."""
+def lost_race_error(address: str, error: BaseException) -> TableError:
+    """Error for a commit that a concurrent commit made invalid."""
     return TableError(
         f"Another run wrote to {address} at the same time and was first; nothing of this one was written. Run again. "
         f"({first_line(error)})"
     )
 
 
-def violated(address: str, snapshot: Snapshot, error: BaseException) -> TableError:
-    """The refusal of rows that a condition of the table isn't true of."""
+def broken_constraint_error(address: str, snapshot: Snapshot, error: BaseException) -> TableError:
+    """Error for rows that violate a constraint of the table; lists all of its constraints."""
     prefix = "delta.constraints."
-    held = [f"{k.removeprefix(prefix)}: {v}" for k, v in snapshot.properties.items() if k.startswith(prefix)]
-    held += [f"{one.name} is not null" for one in snapshot.schema if not one.nullable]
+    constraints = [f"{k.removeprefix(prefix)}: {v}" for k, v in snapshot.properties.items() if k.startswith(prefix)]
+    constraints += [f"{one.name} is not null" for one in snapshot.schema if not one.nullable]
     return TableError(
-        f"Some rows for {address} break what holds for each of its rows ({'; '.join(held)}): nothing was written. "
+        f"Some rows for {address} violate its constraints ({'; '.join(constraints)}): nothing was written. "
         f"({first_line(error)})"
     )
 
 
-def unwritten(address: str, error: BaseException) -> TableError:
-    """Any other reason for which a commit wasn't made."""
+def failed_write_error(address: str, error: BaseException) -> TableError:
+    """Error for a commit that failed for any other reason."""
     return TableError(
         f"Table {address} could not be written ({first_line(error)}). If its columns changed with the code, start a "
         f"new lake: LAKE=<folder>."
     )
 
 
-def damaged(address: str, why: str) -> TableError:
-    """A table that is there and can't be read."""
+def damaged_table_error(address: str, reason: str) -> TableError:
+    """Error for a table that exists and cannot be read."""
     return TableError(
-        f"The table at {address} is damaged and can't be read ({why}). Restore this folder from a copy, or start a "
+        f"The table at {address} is damaged and can't be read ({reason}). Restore this folder from a copy, or start a "
         f"new lake from the same files: LAKE=<folder>."
     )
 
 
-def nowhere(address: str, why: str) -> TableError:
-    """A name in a catalog that the engine doesn't know."""
+def unknown_catalog_error(address: str, reason: str) -> TableError:
+    """Error for a table name whose catalog the engine does not have."""
     catalog = address.partition(".")[0]
     return TableError(
-        f"Table {address}: this engine has no catalog {catalog} ({why}). Name one that it has (lake in globals.yml), "
-        f"or another environment (--env)."
+        f"Table {address}: this engine has no catalog {catalog} ({reason}). Name a catalog that it has (lake in "
+        f"globals.yml), or another environment (--env)."
     )
 
 
-def misread(address: str, features: str) -> TableError:
-    """A table that this engine would read other values from than its writer wrote."""
+def unsupported_feature_error(address: str, features: str) -> TableError:
+    """Error for a table whose features this engine does not support: it would read wrong values."""
     return TableError(f"The table at {address} uses {features}, which this engine would misread.")
 
 
-def storable(schema: pa.Schema, comments: Mapping[str, str] | None = None) -> pa.Schema:
-    """Timestamps in UTC and every column nullable, so that the same rows always have the same schema."""
+def normalise_schema(schema: pa.Schema, comments: Mapping[str, str] | None = None) -> pa.Schema:
+    """Make timestamps UTC and every column nullable, so that equal rows always have an equal schema."""
     import pyarrow as pa
 
-    def stored(kind: pa.DataType) -> pa.DataType:
+    def normalise_type(kind: pa.DataType) -> pa.DataType:
         if pa.types.is_timestamp(kind):
             return pa.timestamp("us", tz="UTC")
         if pa.types.is_null(kind) or pa.types.is_large_string(kind):
             return pa.string()
         if pa.types.is_list(kind):
-            return pa.list_(stored(kind.value_type))
+            return pa.list_(normalise_type(kind.value_type))
         if pa.types.is_struct(kind):
-            return pa.struct([pa.field(one.name, stored(one.type)) for one in kind.fields])
+            return pa.struct([pa.field(one.name, normalise_type(one.type)) for one in kind.fields])
         return kind
 
-    said = comments or {}
+    def describe_column(name: str) -> dict[str, str] | None:
+        comment = (comments or {}).get(name)
+        return {"comment": comment} if comment else None
+
     return pa.schema(
-        [
-            pa.field(one.name, stored(one.type), metadata={"comment": said[one.name]} if said.get(one.name) else None)
-            for one in schema
-        ]
+        [pa.field(one.name, normalise_type(one.type), metadata=describe_column(one.name)) for one in schema]
     )
