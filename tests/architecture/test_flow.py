@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kedro.pipeline import Node, Pipeline
 
-from lakehouse_ml.pipelines.grid import per_use_case
+from lakehouse_ml.pipelines.grid import fill_stage
 from lakehouse_ml.pipelines.training.pipeline import shape
 from lakehouse_ml.tooling import flow
 from lakehouse_ml.use_cases.base import UseCase
@@ -54,8 +54,8 @@ def test_the_page_is_what_the_pipelines_are() -> None:
 @pytest.mark.parametrize("changed", [_added, _renamed, _retold])
 def test_the_page_stays_behind_as_soon_as_a_node_changes(changed: Callable[[UseCase], Pipeline]) -> None:
     stages = flow.registered()
-    assert flow.text({**stages, "training": per_use_case("training", shape)}) == PAGE.read_text(encoding="utf-8")
-    assert flow.text({**stages, "training": per_use_case("training", changed)}) != PAGE.read_text(encoding="utf-8")
+    assert flow.text({**stages, "training": fill_stage("training", shape)}) == PAGE.read_text(encoding="utf-8")
+    assert flow.text({**stages, "training": fill_stage("training", changed)}) != PAGE.read_text(encoding="utf-8")
 
 
 def test_a_small_graph_is_told_whole() -> None:

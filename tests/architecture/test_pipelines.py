@@ -13,7 +13,7 @@ from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml import use_cases
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.pipelines.grid import per_use_case
+from lakehouse_ml.pipelines.grid import fill_stage
 from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn import CHURN
 
@@ -47,7 +47,7 @@ def test_a_second_use_case_fills_the_same_shape(monkeypatch: pytest.MonkeyPatch)
             [Node(len, inputs=f"raw_{use_case.entity_plural}", outputs=f"clean_{use_case.entity_plural}", name="count")]
         )
 
-    grid = per_use_case("counting", shape)
+    grid = fill_stage("counting", shape)
     assert {node.name for node in grid.nodes} == {"churn.counting.count", "other_case.counting.count"}
     assert {node.name for node in grid.filter(node_namespaces=["other_case"]).nodes} == {"other_case.counting.count"}
     assert "other_case.clean_customers" in grid.datasets()

@@ -48,8 +48,8 @@ LANDING = Table(
     (Column("thing_id", "string", "thingID", nullable=False), Column("n_items", "int", "items"),
      Column("price", "double", "price"), Column("sold_on", "date", "soldOn"), Column("colour", "string", "colour")),
 )  # fmt: skip
-RAW = LANDING.plus("raw_things", "one row per record that parsed", *AUDIT)
-PARSED = RAW.plus("parsed_things", "one row per record of the last files", *LINES)
+RAW = LANDING.extended("raw_things", "one row per record that parsed", *AUDIT)
+PARSED = RAW.extended("parsed_things", "one row per record of the last files", *LINES)
 REFUSED = Table("quarantine_lines_things", "one row per refused record", (), (*AUDIT, *LINES))
 HEADER = "thingID,items,price,soldOn,colour\n"
 DAYS = {"snapshot_pattern": r"(\d{4}-\d{2}-\d{2})", "snapshot_default": "2024-12-31"}

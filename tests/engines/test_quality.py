@@ -34,7 +34,7 @@ LANDING = Table(
     (Column("thing_id", "string", nullable=False), Column("size", "int"), Column("price", "double"),
      Column("colour", "string")),
 )  # fmt: skip
-RAW = LANDING.plus("raw_things", "one row per record that parsed", *AUDIT)
+RAW = LANDING.extended("raw_things", "one row per record that parsed", *AUDIT)
 DAY = date(2024, 3, 31)
 FIRST, SECOND = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 4, 2, tzinfo=UTC)
 

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 
-def inputs_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Datasets that a use case's function reads, by its parameters."""
+def infer_inputs(function: Callable[..., Any]) -> dict[str, str]:
+    """Map the parameters of a use case's function to datasets: `spec` to the features' parameters, others to tables."""
     return {
         name: "params:features" if name == "spec" else f"clean_{name}"
         for name in inspect.signature(function).parameters
     }
 
 
-def population_of(use_case: UseCase) -> dict[str, str]:
-    """The input `population` of a node, where rows are states of entities over time."""
+def population_input(use_case: UseCase) -> dict[str, str]:
+    """The node input `population`; empty where an entity has multiple rows, for such rows have no population."""
     return {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
 
 
-def no_population(use_case: UseCase) -> dict[str, None]:
-    """The same argument, filled where each row counts by itself."""
+def bind_no_population(use_case: UseCase) -> dict[str, None]:
+    """The keyword argument `population=None` where an entity has multiple rows; else empty, and it is an input."""
     return {"population": None} if use_case.multiple_rows_per_entity else {}
 
 
-def filled(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:
-    """A node's function with a use case's values filled in; name, docstring and types stay, for Kedro reads them."""
+def bind(function: Callable[..., Any], **values: Any) -> Callable[..., Any]:
+    """Bind a use case's values to a node function; name, docstring and types stay, since Kedro reads them."""
     return update_wrapper(partial(function, **values), function)
 
 
-def per_use_case(stage: str, shape: Callable[[UseCase], Pipeline]) -> Pipeline:
-    """One stage filled once per use case: nodes `<use case>.<stage>.<node>`, data `<use case>.<dataset>`."""
+def fill_stage(stage: str, shape: Callable[[UseCase], Pipeline]) -> Pipeline:
+    """Build a stage once per use case: nodes `<use case>.<stage>.<node>`, data `<use case>.<dataset>`."""
     from kedro.pipeline import Pipeline
 
     from lakehouse_ml.use_cases import USE_CASES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lakehouse_ml.use_cases.contracts import Column, Table
 
-# Names of the rules that keep a row out of a clean table; of a repeated key it is `DUPLICATE`.
+# Names of the rules that keep a row out of a clean table; `DUPLICATE` stands for a repeated key.
 REASONS = "quarantine_reasons"
 DUPLICATE = "duplicate_key"
 
@@ -42,13 +42,13 @@ ACTION = (
 )
 
 
-def ingested(landing: Table) -> tuple[Table, Table, Table, Table]:
-    """What becomes of a landing table: its parsed, raw, refused and clean rows, in this order."""
+def derive_tables(landing: Table) -> tuple[Table, Table, Table, Table]:
+    """Derive the contracts of a landing table's parsed, raw, refused and clean rows, in this order."""
     name = landing.name.removeprefix("landing_")
-    raw = landing.plus(f"raw_{name}", "one row per record that parsed", *AUDIT)
+    raw = landing.extended(f"raw_{name}", "one row per record that parsed", *AUDIT)
     return (
-        raw.plus(f"parsed_{name}", "one row per record of the last files", *LINES),
+        raw.extended(f"parsed_{name}", "one row per record of the last files", *LINES),
         raw,
         Table(f"quarantine_lines_{name}", "one row per refused record", (), (*AUDIT, *LINES)),
-        raw.plus(f"clean_{name}", landing.grain),
+        raw.extended(f"clean_{name}", landing.grain),
     )

@@ -15,12 +15,12 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: Its name here.
+        name: Its name in our tables.
         type: Spark SQL type.
-        source: Its name in the landing file, where that is another one; it may be empty.
+        source: Its name in the landing file, if that differs; it may be empty.
         nullable: Whether a value may be missing.
-        doc: What it says.
-        format: How the landing file writes its numbers or days, where it isn't the standard way.
+        doc: What it means.
+        format: How the landing file writes its numbers or days, if not in the standard way.
     """
 
     name: str
@@ -52,19 +52,19 @@ class Table:
 
     @property
     def ddl(self) -> str:
-        """The schema as Spark SQL text, for a frame that is made from nothing."""
+        """The schema as Spark SQL text, for creating an empty frame."""
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
 
     def meaning(self, name: str) -> str:
-        """What a column holds, in words; nothing of one that isn't declared."""
+        """What a column holds, in words; empty for a column that isn't declared."""
         return next((column.doc for column in self.columns if column.name == name), "")
 
-    def plus(self, name: str, grain: str, *columns: Column) -> Table:
-        """This table under another name with further columns at its end."""
+    def extended(self, name: str, grain: str, *columns: Column) -> Table:
+        """Copy this table under another name, with further columns at its end."""
         return Table(name, grain, self.key, (*self.columns, *columns))
 
     def validate(self, data: object) -> object:
-        """Pass a frame (or a batch of one) on as it is, if its columns and types are the declared ones.
+        """Return a frame (or a batch of one) unchanged if its columns and types are the declared ones.
 
         Raises:
             ContractError: Names each missing, unexpected or differently typed column.
@@ -73,22 +73,22 @@ class Table:
         if frame is None:
             return data
         declared = {column.name: column.type for column in self.columns}
-        # Types of a pandas frame are decided when it is stored; by then only names can differ.
-        found = (
+        # Types of a pandas frame are decided when it is stored; until then only names can differ.
+        actual = (
             dict(frame.dtypes) if hasattr(frame, "sparkSession") else {n: declared.get(n, "") for n in frame.columns}
         )
-        differences = _differences(declared, found)
+        differences = _differences(declared, actual)
         if differences:
             raise ContractError(f"{self.name} breaks its contract: {'; '.join(differences)}.")
         return data
 
 
-def _differences(declared: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    missing = [f"column {name} is missing" for name in declared if name not in found]
-    unexpected = [f"column {name} is not declared" for name in found if name not in declared]
+def _differences(declared: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+    missing = [f"column {name} is missing" for name in declared if name not in actual]
+    unexpected = [f"column {name} is not declared" for name in actual if name not in declared]
     retyped = [
-        f"column {name} is {found[name]}, declared {type_}"
+        f"column {name} is {actual[name]}, declared {type_}"
         for name, type_ in declared.items()
-        if name in found and found[name] != type_
+        if name in actual and actual[name] != type_
     ]
     return missing + unexpected + retyped

@@ -7,13 +7,13 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
-from lakehouse_ml.pipelines.grid import filled, no_population, per_use_case, population_of
+from lakehouse_ml.pipelines.grid import bind, bind_no_population, fill_stage, population_input
 from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:
     """batch_scoring of every use case."""
-    return per_use_case("batch_scoring", shape)
+    return fill_stage("batch_scoring", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
@@ -21,8 +21,11 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(
-                    score_rows, key=use_case.key, label_dimension=use_case.label_dimension, **no_population(use_case)
+                bind(
+                    score_rows,
+                    key=use_case.key,
+                    label_dimension=use_case.label_dimension,
+                    **bind_no_population(use_case),
                 ),
                 inputs={
                     "features": f"feature_{use_case.entity_plural}",
@@ -31,13 +34,13 @@ def shape(use_case: UseCase) -> Pipeline:
                     "champion": "champion_model",
                     "spec": "params:batch_scoring",
                     "clock": "clock",
-                    **population_of(use_case),
+                    **population_input(use_case),
                 },
                 outputs=f"score_{use_case.entity_plural}",
                 name="score_rows",
             ),
             Node(
-                filled(
+                bind(
                     rank_actions,
                     key=use_case.key,
                     label_dimension=use_case.label_dimension,

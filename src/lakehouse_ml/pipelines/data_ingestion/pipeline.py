@@ -7,14 +7,14 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.data_ingestion.nodes import keep_rows, parse_files, record_files, refuse_lines
-from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.pipelines.grid import bind, fill_stage
 from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:
     """data_ingestion of every use case."""
-    return per_use_case("data_ingestion", shape)
+    return fill_stage("data_ingestion", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
@@ -27,13 +27,13 @@ def table_pipeline(name: str, contract: Table) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(parse_files, contract=contract),
+                bind(parse_files, contract=contract),
                 inputs={"landing": f"landing_{name}", "clock": "clock", "spec": "params:data_ingestion"},
                 outputs=f"parsed_{name}",
                 name=f"parse_{name}",
             ),
             Node(
-                filled(keep_rows, contract=contract),
+                bind(keep_rows, contract=contract),
                 inputs={
                     "parsed": f"parsed_{name}",
                     "landing": f"landing_{name}",

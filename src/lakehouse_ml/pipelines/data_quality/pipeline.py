@@ -14,14 +14,14 @@ from lakehouse_ml.pipelines.data_quality.nodes import (
     release_rows,
     summarise_rules,
 )
-from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.pipelines.grid import bind, fill_stage
 from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:
     """data_quality of every use case."""
-    return per_use_case("data_quality", shape)
+    return fill_stage("data_quality", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
@@ -39,7 +39,7 @@ def _table(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(check_rows, table=name, key=contract.key),
+                bind(check_rows, table=name, key=contract.key),
                 inputs={
                     "raw": f"raw_{name}",
                     "spec": "params:data_quality",
@@ -55,13 +55,13 @@ def _table(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
                 name=f"quarantine_{name}",
             ),
             Node(
-                filled(describe_columns, contract=contract),
+                bind(describe_columns, contract=contract),
                 inputs={"checked": f"checked_{name}", "spec": "params:data_quality"},
                 outputs=f"metrics_columns_{name}",
                 name=f"describe_{name}",
             ),
             Node(
-                filled(summarise_rules, table=name),
+                bind(summarise_rules, table=name),
                 inputs={
                     "checked": f"checked_{name}",
                     "quarantined": f"quarantine_{name}",
@@ -71,7 +71,7 @@ def _table(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
                 name=f"summarise_{name}",
             ),
             Node(
-                filled(release_rows, table=name),
+                bind(release_rows, table=name),
                 inputs={"checked": f"checked_{name}", "rules": f"metrics_rules_{name}"},
                 outputs=f"clean_{name}",
                 name=f"release_{name}",

@@ -7,13 +7,13 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.evaluation.nodes import evaluate, promote
-from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.pipelines.grid import bind, fill_stage
 from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:
     """Evaluation of every use case."""
-    return per_use_case("evaluation", shape)
+    return fill_stage("evaluation", shape)
 
 
 def _filling(use_case: UseCase) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(evaluate, **_filling(use_case)),
+                bind(evaluate, **_filling(use_case)),
                 inputs={
                     "model_input": f"model_input_{use_case.entity_plural}",
                     "candidate": "candidate_model",

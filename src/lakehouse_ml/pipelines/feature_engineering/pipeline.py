@@ -7,13 +7,13 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.pipelines.feature_engineering.nodes import gather_outcomes
-from lakehouse_ml.pipelines.grid import filled, inputs_of, per_use_case
+from lakehouse_ml.pipelines.grid import bind, fill_stage, infer_inputs
 from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:
     """feature_engineering of every use case."""
-    return per_use_case("feature_engineering", shape)
+    return fill_stage("feature_engineering", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
@@ -22,7 +22,7 @@ def shape(use_case: UseCase) -> Pipeline:
         [
             Node(
                 use_case.features,
-                inputs=inputs_of(use_case.features),
+                inputs=infer_inputs(use_case.features),
                 outputs=f"feature_{use_case.entity_plural}",
                 name="build_features",
             ),
@@ -33,10 +33,10 @@ def shape(use_case: UseCase) -> Pipeline:
 
 def _labels(use_case: UseCase) -> Node:
     """Labels as the use case makes them; where outcomes may come later, with those, and counted by day."""
-    name, output, inputs = "build_labels", f"label_{use_case.entity_plural}", inputs_of(use_case.labels)
+    name, output, inputs = "build_labels", f"label_{use_case.entity_plural}", infer_inputs(use_case.labels)
     if not use_case.gathers_outcomes:
         return Node(use_case.labels, inputs=inputs, outputs=output, name=name)
-    gathering = filled(
+    gathering = bind(
         gather_outcomes,
         key=use_case.key,
         label_dimension=use_case.label_dimension,

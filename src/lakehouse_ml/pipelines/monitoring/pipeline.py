@@ -7,7 +7,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.modelling.performance import judge_performance
-from lakehouse_ml.pipelines.grid import filled, per_use_case
+from lakehouse_ml.pipelines.grid import bind, fill_stage
 from lakehouse_ml.pipelines.monitoring.nodes import (
     join_outcomes,
     measure_drift,
@@ -19,13 +19,13 @@ from lakehouse_ml.use_cases.base import UseCase
 
 def create_pipeline(**_: Any) -> Pipeline:
     """Monitoring of every use case."""
-    return per_use_case("monitoring", shape)
+    return fill_stage("monitoring", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `measure_drift`, `join_outcomes`, `measure_live`, `judge_performance` (of states) and `write_report`."""
     states = not use_case.multiple_rows_per_entity
-    joining = filled(
+    joining = bind(
         join_outcomes,
         key=use_case.key,
         label_dimension=use_case.label_dimension,
@@ -35,7 +35,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                filled(measure_drift, key=use_case.key, label_dimension=use_case.label_dimension, states=states),
+                bind(measure_drift, key=use_case.key, label_dimension=use_case.label_dimension, states=states),
                 inputs={
                     "scores": f"score_{use_case.entity_plural}",
                     "features": f"feature_{use_case.entity_plural}",
@@ -61,7 +61,7 @@ def shape(use_case: UseCase) -> Pipeline:
             ),
             *_judgement(use_case),
             Node(
-                filled(write_report, use_case=use_case, **_not_told(use_case)),
+                bind(write_report, use_case=use_case, **_not_told(use_case)),
                 inputs={
                     "candidate": "candidate_model",
                     "standing": "promotion_model",

@@ -91,6 +91,7 @@ def _imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
     """The lines that import from the project, in order."""
     base, own = "from lakehouse_ml.use_cases", f"from lakehouse_ml.use_cases.{name}"
     formats = sorted({type(column.format).__name__ for column in plan.columns if _has_format(column, plan)})
+    stage_columns = ["ACTION", "KNOWN_AT", *([] if plan.classes else ["LEARNED_UNTIL"]), "SCORE"]
     return {
         "init": sorted(
             [
@@ -104,7 +105,7 @@ def _imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
         "contracts": sorted(
             [
                 f"{base}.contracts import Column, Table",
-                f"{base}.columns import ACTION, KNOWN_AT, {'' if plan.classes else 'LEARNED_UNTIL, '}SCORE, ingested",
+                f"{base}.columns import {', '.join(stage_columns)}, derive_tables",
                 *([f"{base}.formats import {', '.join(formats)}"] if formats else []),
                 f"{own}.features import KEPT",
                 *([f"{own}.labels import CLASSES"] if plan.classes else []),

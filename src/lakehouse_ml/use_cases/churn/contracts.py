@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse_ml.use_cases.columns import ACTION, KNOWN_AT, LEARNED_UNTIL, SCORE, ingested
+from lakehouse_ml.use_cases.columns import ACTION, KNOWN_AT, LEARNED_UNTIL, SCORE, derive_tables
 from lakehouse_ml.use_cases.contracts import Column, Table
 
 _KEY = ("customer_id", "snapshot_on")
@@ -37,7 +37,7 @@ landing_customers = Table(
         Column("churn", "string", "Churn", doc="Yes if the customer left within the horizon; blank if unknown."),
     ),
 )
-parsed_customers, raw_customers, quarantine_lines_customers, clean_customers = ingested(landing_customers)
+parsed_customers, raw_customers, quarantine_lines_customers, clean_customers = derive_tables(landing_customers)
 
 landing_outcomes = Table(
     "landing_outcomes",
@@ -48,7 +48,7 @@ landing_outcomes = Table(
         Column("churn", "string", "Churn", nullable=False, doc="Yes if the customer left, No if not."),
     ),
 )
-parsed_outcomes, raw_outcomes, quarantine_lines_outcomes, clean_outcomes = ingested(landing_outcomes)
+parsed_outcomes, raw_outcomes, quarantine_lines_outcomes, clean_outcomes = derive_tables(landing_outcomes)
 
 feature_customers = Table(
     "feature_customers",

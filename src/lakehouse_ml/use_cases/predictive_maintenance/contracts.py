@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lakehouse_ml.storage.writes import unwrap_rows
-from lakehouse_ml.use_cases.columns import ACTION, SCORE, ingested
+from lakehouse_ml.use_cases.columns import ACTION, SCORE, derive_tables
 from lakehouse_ml.use_cases.contracts import Column, Table
 
 SENSORS = ("volt", "rotate", "pressure", "vibration")
@@ -71,7 +71,7 @@ landing_telemetry = Table(
         Column("vibration", "double", "vibration", doc="Vibration, in the file's unit."),
     ),
 )  # fmt: skip
-parsed_telemetry, raw_telemetry, quarantine_lines_telemetry, clean_telemetry = ingested(landing_telemetry)
+parsed_telemetry, raw_telemetry, quarantine_lines_telemetry, clean_telemetry = derive_tables(landing_telemetry)
 
 landing_errors = Table(
     "landing_errors", "one row per machine, time and kind of error", ("machine_id", "logged_at", "error_id"),
@@ -81,7 +81,7 @@ landing_errors = Table(
         Column("error_id", "string", "errorID", nullable=False, doc="Kind of error; the machine ran on."),
     ),
 )  # fmt: skip
-parsed_errors, raw_errors, quarantine_lines_errors, clean_errors = ingested(landing_errors)
+parsed_errors, raw_errors, quarantine_lines_errors, clean_errors = derive_tables(landing_errors)
 
 landing_maintenance = Table(
     "landing_maintenance", "one row per machine, time and component", ("machine_id", "replaced_at", "component"),
@@ -91,7 +91,9 @@ landing_maintenance = Table(
         Column("component", "string", "comp", nullable=False, doc="What was replaced, by plan or after a failure."),
     ),
 )  # fmt: skip
-parsed_maintenance, raw_maintenance, quarantine_lines_maintenance, clean_maintenance = ingested(landing_maintenance)
+parsed_maintenance, raw_maintenance, quarantine_lines_maintenance, clean_maintenance = derive_tables(
+    landing_maintenance
+)
 
 landing_failures = Table(
     "landing_failures", "one row per machine, time and component", ("machine_id", "failed_at", "component"),
@@ -101,7 +103,7 @@ landing_failures = Table(
         Column("component", "string", "failure", nullable=False, doc="What failed; two may fail at once."),
     ),
 )  # fmt: skip
-parsed_failures, raw_failures, quarantine_lines_failures, clean_failures = ingested(landing_failures)
+parsed_failures, raw_failures, quarantine_lines_failures, clean_failures = derive_tables(landing_failures)
 
 landing_machines = Table(
     "landing_machines", "one row per machine", ("machine_id",),
@@ -111,7 +113,7 @@ landing_machines = Table(
         Column("age_years", "int", "age", doc="Whole years in service."),
     ),
 )  # fmt: skip
-parsed_machines, raw_machines, quarantine_lines_machines, clean_machines = ingested(landing_machines)
+parsed_machines, raw_machines, quarantine_lines_machines, clean_machines = derive_tables(landing_machines)
 
 _KEY = (Column("machine_id", "int", doc="Machine."), _PREDICTED)
 
