@@ -13,6 +13,8 @@ from difflib import get_close_matches
 
 # An engine hands back the text of an exception raised inside a task, not its class: the marker survives the journey.
 _MARK = re.compile(r"lakehouse_ml\.refused: (.+?) \(end of message\)", re.DOTALL)
+# What a run says after Ctrl-C.
+STOPPED = "Stopped. Run again to resume."
 # How many known names a message lists.
 _SHOWN = 8
 

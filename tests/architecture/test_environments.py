@@ -17,7 +17,7 @@ from kedro.framework.project import pipelines, settings
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogConfigResolver, DataCatalog
 
-from lakehouse_ml.config import locations
+from lakehouse_ml.config.lake import is_table_name
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight import environment
@@ -97,7 +97,7 @@ def test_what_nobody_has_filled_in_is_told_with_file_line_and_variable(
     for name in VARIABLES:
         monkeypatch.delenv(name)
     told = faults(conf, env)
-    assert [text.split(" waits for ")[1].split(":")[0] for text in told] == wanted
+    assert [text.split(" is not set")[0].rpartition(" ")[2] for text in told] == wanted
     assert all(text.startswith(f"{conf / env}/") and ", line " in text for text in told)
 
 
@@ -131,7 +131,7 @@ def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume
     assert len(tables) > 40
     assert tables["churn.raw_customers"] == f"{lake}.churn_raw_customers"
     assert tables["predictive_maintenance.metrics_live"] == f"{lake}.predictive_maintenance_metrics_live"
-    assert {path for path in tables.values() if not locations.is_table(path)} == set()
+    assert {path for path in tables.values() if not is_table_name(path)} == set()
     files = [entry["filepath"] for name, entry in entries.items() if name not in tables and "filepath" in entry]
     assert {path.rsplit("/0", 1)[0] for path in files} == {f"/Volumes/{lake.replace('.', '/')}/files"}
     model = known.resolve_pattern("churn.champion_model")
@@ -161,9 +161,9 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
          "  filepath: data/report.html", None, "prod/catalog.yml, line 4: churn.report_page lies in data/report.html"),
         ("dev", "base/catalog.yml", "${_laek}/08", "${_files}/${_reports}/report", "_laek"),
         ("dev", "dev/globals.yml", "landing: ${variable:LAKEHOUSE_NOWHERE}", "landing: ${variable:LAKEHOUSE_LANDING}",
-         "landing waits for LAKEHOUSE_NOWHERE: set this environment variable"),
+         "landing: LAKEHOUSE_NOWHERE is not set. Set this environment variable"),
         ("dev", "dev/catalog.yml", "churn.report_page:\n  type: lakehouse_ml.datasets.html_page.HtmlPage\n"
-         "  filepath: s3://${variable:SOME_BUCKET}/report.html", None, "churn.report_page waits for SOME_BUCKET"),
+         "  filepath: s3://${variable:SOME_BUCKET}/report.html", None, "churn.report_page: SOME_BUCKET is not set"),
         ("prod", "prod/credentials.yml", "store: {token: dapi0123456789abcdef0123456789abcdef}", None,
          "prod/credentials.yml, line 2: this is a secret"),
         ("prod", "prod/credentials.yml", "store:\n  password: hunter2", None,
@@ -249,7 +249,7 @@ def test_a_spark_connect_server_is_no_workspace_and_asks_for_none(conf: Path) ->
     for name, text in at_a_server.items():
         (conf / "connect" / name).write_text(text, encoding="utf-8")
     assert faults(conf, "connect") == []
-    found = environment.described(Conf((conf / "connect", conf / "base")), loader(conf)("connect"), "data")
+    found = environment.describe(Conf((conf / "connect", conf / "base")), loader(conf)("connect"))
     assert found.lines["identity"].endswith(", on this machine")
 
 
@@ -293,8 +293,8 @@ def test_the_lake_of_one_run_has_to_be_of_the_environment_s_kind() -> None:
 def test_a_run_without_its_variables_is_refused_and_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAKEHOUSE_CATALOG")
     session = settings.SESSION_CLASS.create(PROJECT, env="prod")
-    with pytest.raises(click.ClickException, match="lake waits for LAKEHOUSE_CATALOG"):
+    with pytest.raises(click.ClickException, match="lake: LAKEHOUSE_CATALOG is not set"):
         session.run(pipeline_names=["training"])
-    with pytest.raises(ConfError, match="lake waits for LAKEHOUSE_CATALOG"):
+    with pytest.raises(ConfError, match="lake: LAKEHOUSE_CATALOG is not set"):
         session.load_context()
     assert not list(PROJECT.glob("<*"))

@@ -157,7 +157,6 @@ class Place:
         return lines, refused, clean, out
 
     def _catalog(self, params: Mapping[str, Any]) -> Any:
-        from kedro.config import OmegaConfigLoader
         from kedro.framework.context import KedroContext
         from kedro.framework.hooks.manager import _create_hook_manager
         from kedro.framework.project import settings
@@ -165,7 +164,8 @@ class Place:
 
         project = bootstrap_project(PROJECT)
         given = {"landing": str(self.landing), "lake": str(self.lake), self.use_case: dict(params)}
-        loader = OmegaConfigLoader(str(PROJECT / "conf"), runtime_params=given, **settings.CONFIG_LOADER_ARGS)
+        conf, args = str(PROJECT / "conf"), settings.CONFIG_LOADER_ARGS
+        loader = settings.CONFIG_LOADER_CLASS(conf, runtime_params=given, **args)
         # Kedro's own context with no plugin in it: a tracking store costs seconds and has no part in this.
         context = KedroContext(
             project_path=project.project_path, config_loader=loader, env=None, package_name=project.package_name,

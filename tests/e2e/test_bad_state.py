@@ -542,7 +542,7 @@ STOPPED = Case(
     "Ctrl-C",
     "SIGINT in any of the seven stages",
     "Exit code 130; the MLflow run is KILLED; the next run completes with the results of an undisturbed one.",
-    "Stopped. Run again to go on where it was.",
+    "Stopped. Run again to resume.",
 )
 KILLED = Case(
     "kill -9",

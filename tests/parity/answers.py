@@ -26,7 +26,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyspark
-from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pyspark.sql import DataFrame
@@ -38,7 +37,7 @@ from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
 from lakehouse_ml.modelling.card import Candidate, Model, Promotion, RegistryStatus
 from lakehouse_ml.project import PROJECT
-from lakehouse_ml.settings import CONFIG_LOADER_ARGS
+from lakehouse_ml.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 from lakehouse_ml.storage.landing import Landing
 from lakehouse_ml.storage.writes import Edition, ReplaceBatch
 from lakehouse_ml.tooling import flow
@@ -102,7 +101,7 @@ class _World:
 
     def __init__(self, use_case: str, folders: Mapping[tuple[str, str, str], Folder]) -> None:
         self._use_case, self._folders = use_case, folders
-        loader = OmegaConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
+        loader = CONFIG_LOADER_CLASS(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
         self._conf = _merged(loader["parameters"][use_case], CONF[use_case])
         self._made: dict[str, Any] = {}
 

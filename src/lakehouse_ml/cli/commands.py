@@ -210,7 +210,7 @@ def _withdraw(
     if not chosen:
         raise click.ClickException(f"Unknown use case {use_case}. Known: {', '.join(one.name for one in USE_CASES)}.")
     runtime = {"lake": lake} if lake else None
-    with _session(env, conf_source, runtime) as session, session.holding() as catalog:
+    with _session(env, conf_source, runtime) as session, session.lock_catalog() as catalog:
         planned = plan(catalog, chosen, what)
         click.echo("\n".join(map(printable, planned.lines)))
         if not yes and not click.confirm("Remove?"):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from lakehouse_ml import project
-from lakehouse_ml.errors import LakehouseError, suggest_name
+from lakehouse_ml.errors import STOPPED, LakehouseError, suggest_name
 from lakehouse_ml.project import PROJECT, configure
 from lakehouse_ml.use_cases import USE_CASES
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(_arguments(argv))
     except KeyboardInterrupt:  # while libraries are imported, too
-        print("\nStopped. Run again to go on where it was.", file=sys.stderr)
+        print(f"\n{STOPPED}", file=sys.stderr)
         return 130
 
 

@@ -19,6 +19,8 @@ from lakehouse_ml.runs.experiment import describe_experiment
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from lakehouse_ml.config.lake import Lake
+
 _MODE = "workflowType=machine_learning"
 
 
@@ -90,18 +92,17 @@ def _prepare(lake: str, env: str) -> tuple[str, list[str]]:
             f"There is no experiment {conf.tracking.experiment.name} in {store}. Run `make run` first."
         )
     describe_experiment(client, experiment.experiment_id)
-    pages = list_addresses(server, experiment.experiment_id, _registered(client, context.config_loader["globals"]))
+    pages = list_addresses(server, experiment.experiment_id, _registered(client, context.config_loader.lake))
     width = max(len(address) for address, _ in pages)
     text = "\n".join(f"{address:<{width}}   {what}" for address, what in pages)
     own = ["--backend-store-uri", store, "--host", conf.ui.host, "--port", str(conf.ui.port)]
     return text, [sys.executable, "-m", "mlflow", "ui", *own] if file is not None else []
 
 
-def _registered(client: MlflowClient, own: Mapping[str, str]) -> dict[str, str]:
-    from lakehouse_ml.config import locations
+def _registered(client: MlflowClient, lake: Lake) -> dict[str, str]:
     from lakehouse_ml.use_cases import USE_CASES
 
-    names = {use_case.name: locations.model(own["models"], use_case.name) for use_case in USE_CASES}
+    names = {use_case.name: lake.model_name(use_case.name) for use_case in USE_CASES}
     stored = {model.name for model in client.search_registered_models()}
     return {use_case: name for use_case, name in names.items() if name in stored}
 

@@ -58,16 +58,6 @@ def check_addresses(kind: str, values: Mapping[str, Any]) -> None:
             )
 
 
-def check_conf(conf: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse addresses with a secret inside in conf, by kind of conf.
-
-    Raises:
-        ConfError: As of `check_addresses`.
-    """
-    for kind in ("globals", "mlflow", "catalog"):
-        check_addresses(f"{kind}.yml", conf[kind])
-
-
 def _texts(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, str):

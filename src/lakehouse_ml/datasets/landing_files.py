@@ -12,8 +12,7 @@ from typing import Any, Literal, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import validate_call
 
-from lakehouse_ml.config import locations
-from lakehouse_ml.config.locations import LakeKind
+from lakehouse_ml.config.lake import Lake, LakeKind, is_local
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import LandingError, is_utf8
@@ -68,8 +67,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         self._manifest = DeltaTable(filepath=manifest, kind=lake_kind, frame="pandas")
         of_rows = (_sibling(manifest, part) for part in ("raw", "quarantine_lines"))
         self._of_rows = [DeltaTable(filepath=address, kind=lake_kind) for address in of_rows if address]
-        self._lake = locations.lake_of(lake_kind, manifest)
-        self._recorded_as = locations.below(self._lake, self._address)
+        self._lake = Lake.of_table(lake_kind, manifest)
+        self._recorded_as = self._lake.shorten(self._address)
         self._patterns = [files] if isinstance(files, str) else files
         self._format = format
         self._delimiter = delimiter
@@ -157,9 +156,9 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """Why no file of this table was found, and what to do."""
         folder = Path(self._address)
         what = f"No file named {' or '.join(self._patterns)} lies in {self._address}"
-        if locations.is_local(self._address) and not folder.exists():
+        if is_local(self._address) and not folder.exists():
             what = f"The landing folder {self._address} does not exist"
-        elif locations.is_local(self._address) and all(path.name.startswith(".") for path in folder.iterdir()):
+        elif is_local(self._address) and all(path.name.startswith(".") for path in folder.iterdir()):
             what = f"The landing folder {self._address} is empty"
         return (
             f"{what}. Put the table's files there, name their folder with LANDING=, or let `make run` write a "
@@ -229,7 +228,7 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         if not self._manifest.exists():
             return {}, None
         rows = self._manifest.load().to_dict("records")
-        addresses = [locations.above(self._lake, row["landing"]) for row in rows]
+        addresses = [self._lake.expand(row["landing"]) for row in rows]
         return {row["source_file"]: row["file_sha256"] for row in rows}, addresses[0] if addresses else None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from kedro.io import AbstractDataset
 from pydantic import validate_call
 
-from lakehouse_ml.config.locations import LakeKind
+from lakehouse_ml.config.lake import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import RegistryError, first_line
 from lakehouse_ml.modelling.card import Candidate, Model, Promotion, RegistryStatus

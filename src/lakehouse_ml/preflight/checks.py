@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lakehouse_ml.config import locations, redirects
+from lakehouse_ml.config.lake import find_unset, is_local, is_table_name
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
@@ -20,9 +20,10 @@ from lakehouse_ml.preflight.conf import Conf, leaves, line_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kedro.config import AbstractConfigLoader
     from kedro.io import CatalogConfigResolver
     from kedro.pipeline import Pipeline
+
+    from lakehouse_ml.config.loader import ProjectConfigLoader
 
 _SECRET_KEY = re.compile(r"(?i)(passw(or)?d|secret|token|api_?key|access_?key|private_?key)$")
 # What says where a secret is, instead of being one.
@@ -51,26 +52,26 @@ class Preflight:
 
     source: Path
     env: str
-    load: Callable[[str], AbstractConfigLoader]
+    load: Callable[[str], ProjectConfigLoader]
     stages: Mapping[str, Pipeline]
 
     def faults(self) -> list[str]:
         """What is wrong with the environment, a sentence each, with file and line."""
         found = list(self._secrets())
         try:
-            if leaking := list(self._addresses_with_secrets()):
-                return list(dict.fromkeys([*found, *leaking]))  # what follows may show them
             found += self._conf.faults(self._loader)
             found += self._untyped()
             found += self._lost_between_tasks()
             found += self._misnamed()
             found += self._misfit()
             found += self._shared()
+        except ConfError as error:
+            found.append(str(error))
         except Exception as error:
-            told = self._conf.explain(error)
-            if told is None:
+            explanation = self._conf.explain(error)
+            if explanation is None:
                 raise
-            found.append(told)
+            found.append(explanation)
         return list(dict.fromkeys(found))
 
     @cached_property
@@ -78,7 +79,7 @@ class Preflight:
         return Conf((self.source / self.env, self.source / "base"))
 
     @cached_property
-    def _loader(self) -> AbstractConfigLoader:
+    def _loader(self) -> ProjectConfigLoader:
         return self.load(self.env)
 
     @cached_property
@@ -98,13 +99,6 @@ class Preflight:
     def _at(self, dataset: str, key: str) -> str:
         pattern = None if dataset in self._catalog.config else self._catalog.match_dataset_pattern(dataset)
         return self._conf.where("catalog", (pattern or dataset, key))
-
-    def _addresses_with_secrets(self) -> Iterator[str]:
-        """Addresses that hold a user name, a password or a token."""
-        try:
-            redirects.check_conf(self._loader)
-        except ConfError as error:
-            yield str(error)
 
     def _untyped(self) -> Iterator[str]:
         """Parameters that their types refuse."""
@@ -128,7 +122,7 @@ class Preflight:
                     f"its own, is kept in memory: give it a place in the catalog."
                 )
             for key, address in _addresses(entry):
-                if remote and entry.get("kind", "path") == "path" and locations.is_local(address):
+                if remote and entry.get("kind", "path") == "path" and is_local(address):
                     yield (
                         f"{self._at(name, key)}: {name} lies in {address}, a folder of one machine: other tasks don't "
                         f"see it."
@@ -137,16 +131,16 @@ class Preflight:
     def _misnamed(self) -> Iterator[str]:
         """Tables and models whose name nobody has filled in, or Unity Catalog doesn't take."""
         registry = self._loader["mlflow"]["server"].get("mlflow_registry_uri") or ""
-        known = {name for _, value in leaves(self._loader["globals"]) for name in locations.unset(value)}
+        known = {name for _, value in leaves(self._loader["globals"]) for name in find_unset(value)}
         for name, entry in self._datasets.items():
             path = str(entry.get("filepath", ""))
-            waits = [variable for variable in locations.unset(path) if variable not in known]
-            if waits:
-                yield f"{self._at(name, 'filepath')}: {name} waits for {', '.join(waits)}: set this variable."
-            if entry.get("kind") == "schema" and not locations.unset(path) and not locations.is_table(path):
+            unset = [variable for variable in find_unset(path) if variable not in known]
+            if unset:
+                yield f"{self._at(name, 'filepath')}: {name}: {' and '.join(unset)} is not set."
+            if entry.get("kind") == "schema" and not find_unset(path) and not is_table_name(path):
                 yield f"{self._at(name, 'filepath')}: {name} can't be called {path} in Unity Catalog."
             model = str(entry["name"]) if "role" in entry and registry.startswith("databricks-uc") else ""
-            if model and not locations.unset(model) and not locations.is_table(model):
+            if model and not find_unset(model) and not is_table_name(model):
                 yield f"{self._at(name, 'name')}: Unity Catalog takes catalog.schema.model, not {model}."
 
     def _misfit(self) -> Iterator[str]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from lakehouse_ml.config import locations, redirects, results
-from lakehouse_ml.config.locations import LakeKind
+from lakehouse_ml.config import results
+from lakehouse_ml.config.lake import LakeKind, find_unset, is_local, is_schema_name
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain, suggest_name
@@ -22,7 +22,7 @@ from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backen
 from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:
-    from kedro.config import AbstractConfigLoader
+    from lakehouse_ml.config.loader import ProjectConfigLoader
 
 Key = Sequence[str | int]
 # What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
@@ -70,7 +70,7 @@ class Conf:
     folders: tuple[Path, ...]
     typed: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self, loader: AbstractConfigLoader) -> None:
+    def check(self, loader: ProjectConfigLoader) -> None:
         """Refuse what is wrong before anything is opened; what is within parameters is checked by their types.
 
         Raises:
@@ -79,21 +79,23 @@ class Conf:
         for fault in self.faults(loader):
             raise ConfError(fault)
 
-    def faults(self, loader: AbstractConfigLoader) -> Iterator[str]:
+    def faults(self, loader: ProjectConfigLoader) -> Iterator[str]:
         """What is wrong, a sentence each: values that nobody set, keys, types, and what doesn't go together.
 
         Raises:
-            ConfError: An address has a secret inside; what follows may show it.
+            ConfError: An address has a secret inside.
         """
         from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 
         yield from self._check_no_credentials(loader)
-        redirects.check_conf(loader)
+        # Read by now, an address with a secret is refused before a message can show it.
+        for kind in ("mlflow", "catalog"):
+            loader[kind]
         kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
         built: dict[str, Any] = {}
-        waiting: set[str] = set()
+        named: set[str] = set()
         for kind, model in kinds.items():
-            yield from self.waiting(kind, loader[kind], waiting)
+            yield from self.unset_variables(kind, loader[kind], named)
             try:
                 built[kind] = model.model_validate(loader[kind])
             except ValidationError as error:
@@ -106,7 +108,7 @@ class Conf:
         yield from self._check_ranges(loader["parameters"])
         yield from self._check_predicates(loader["parameters"])
 
-    def _check_no_credentials(self, loader: AbstractConfigLoader) -> Iterator[str]:
+    def _check_no_credentials(self, loader: ProjectConfigLoader) -> Iterator[str]:
         """What would be a secret in conf, without repeating it."""
         endpoint = loader["globals"].get("s3_endpoint") or ""
         found: list[tuple[str, Key]] = [("globals", ("s3_endpoint",))] if "@" in str(endpoint) else []
@@ -177,43 +179,46 @@ class Conf:
             clauses.append(f"{self.where(kind, key)}: {what}")
         return "; ".join(clauses) + "."
 
-    def waiting(self, kind: str, values: Mapping[str, Any], told: set[str]) -> Iterator[str]:
-        """Values that name a variable which isn't set; each variable once, so those in `told` not again."""
+    def unset_variables(self, kind: str, values: Mapping[str, Any], named: set[str]) -> Iterator[str]:
+        """Find variables that conf names and nobody has set; those in `named`, which grows, are left out."""
         for key, value in leaves(values):
-            for name in locations.unset(value):
-                if name not in told:
-                    told.add(name)
+            for name in find_unset(value):
+                if name not in named:
+                    named.add(name)
                     yield (
-                        f"{self.where(kind, key)}: {'.'.join(map(str, key))} waits for {name}: set this environment "
-                        f"variable, or write the value in its place."
+                        f"{self.where(kind, key)}: {'.'.join(map(str, key))}: {name} is not set. Set this "
+                        f"environment variable, or write the value in its place."
                     )
 
     def _not_together(
-        self, own: Globals, engine: EngineSpec, mlflow: Any, loader: AbstractConfigLoader
+        self, own: Globals, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader
     ) -> Iterator[str]:
         """Lake, engine and registry that don't fit each other."""
         typed = loader.runtime_params or {}
-        lake, landing = typed.get("lake", own.lake), typed.get("landing", own.landing)
+        lake, landing = loader.lake, typed.get("landing", own.landing)
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
         at, at_landing = (
             "--params" if name in typed else self.where("globals", (name,)) for name in ("lake", "landing")
         )
-        if own.lake_kind == "schema" and engine.engine == "sail":
+        if lake.is_schema and engine.engine == "sail":
             yield (
                 f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
                 f"engine sail doesn't reach: connect and databricks do."
             )
-        if own.lake_kind == "schema" and not locations.unset(lake) and not locations.is_schema(lake):
-            yield f"{at}: with lake_kind schema, lake is catalog.schema, and {lake!r} can't be that in Unity Catalog."
-        if own.lake_kind == "path" and engine.in_workspace and locations.is_local(lake):
-            yield f"{at}: lake is {lake!r}, a folder of one machine: other tasks and the cluster don't see it."
-        if own.lake_kind == "path" and not locations.is_local(lake) and tracking.startswith("sqlite:"):
+        if lake.is_schema and not find_unset(lake.root) and not is_schema_name(lake.root):
+            yield (
+                f"{at}: with lake_kind schema, lake is catalog.schema, and {lake.root!r} can't be that in Unity "
+                f"Catalog."
+            )
+        if not lake.is_schema and engine.in_workspace and is_local(lake.root):
+            yield f"{at}: lake is {lake.root!r}, a folder of one machine: other tasks and the cluster don't see it."
+        if not lake.is_schema and not is_local(lake.root) and tracking.startswith("sqlite:"):
             yield (
                 f"{self.where('mlflow', ('server', 'mlflow_tracking_uri'))}: the tracking store of a lake at an "
                 f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
                 f"an environment that asks for it (--env s3)."
             )
-        if engine.in_workspace and locations.is_local(landing) and not locations.unset(landing):
+        if engine.in_workspace and is_local(landing) and not find_unset(landing):
             yield (
                 f"{at_landing}: landing is {landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
@@ -228,11 +233,7 @@ class Conf:
                 f"{self.where('globals', ('experiment',))}: experiment is {own.experiment!r}, and in a workspace it is "
                 f"an absolute path: /Users/<you>/…, /Shared/…."
             )
-        if (
-            registry.startswith("databricks-uc")
-            and not locations.unset(own.models)
-            and not locations.is_schema(own.models)
-        ):
+        if registry.startswith("databricks-uc") and not find_unset(own.models) and not is_schema_name(own.models):
             yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
 
     def _check_parameters(self, given: Mapping[str, Any]) -> Iterator[str]:
@@ -265,7 +266,7 @@ class Conf:
                     f"{' or '.join(engines)}, and this environment's is {engine}: use --env spark."
                 )
 
-    def _check_results_table(self, loader: AbstractConfigLoader) -> Iterator[str]:
+    def _check_results_table(self, loader: ProjectConfigLoader) -> Iterator[str]:
         from lakehouse_ml.use_cases import USE_CASES
 
         given = loader.runtime_params or {}
@@ -273,7 +274,7 @@ class Conf:
             return
         table, own = given["results_table"], loader["globals"]
         fault = results.fault(table, own["results_table"], [use_case.entity_plural for use_case in USE_CASES])
-        if not fault and own["lake_kind"] == "schema" and not table.startswith("score_"):
+        if not fault and loader.lake.is_schema and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
             yield f"results_table can't be {table!r}, as this run is told (--params): {fault}."

@@ -10,14 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse_ml.config import locations
 from lakehouse_ml.engine import workspace
 from lakehouse_ml.engine.spec import EngineSpec, missing
 from lakehouse_ml.errors import first_line
 
 if TYPE_CHECKING:
-    from kedro.config import AbstractConfigLoader
-
+    from lakehouse_ml.config.loader import ProjectConfigLoader
     from lakehouse_ml.preflight.conf import Conf
 
 _PACKAGE = {"sail": "pysail", "spark": "pyspark", "connect": "databricks-connect", "databricks": "pyspark"}
@@ -36,13 +34,12 @@ class Environment:
     missing: tuple[str, ...]
 
 
-def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environment:
-    """What an environment's conf makes of this machine.
+def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
+    """Describe what an environment would use on this machine.
 
     Args:
         conf: The environment's files.
         loader: Reads them.
-        address: Of the lake.
 
     Raises:
         Exception: Conf can't be read; `conf.explain` tells why.
@@ -52,19 +49,19 @@ def described(conf: Conf, loader: AbstractConfigLoader, address: str) -> Environ
         return Environment({}, tuple(faults))
     own, server = loader["globals"], loader["mlflow"]["server"]
     spec = EngineSpec.model_validate(loader["spark"])
-    kind, tracking = own["lake_kind"], str(server["mlflow_tracking_uri"])
+    lake, tracking = loader.lake, str(server["mlflow_tracking_uri"])
     lines = {
         "engine": spec.engine,
         "computes": "here" if spec.engine == "sail" else spec.master if spec.engine == "spark" else str(spec.compute),
         "version": _version(spec.engine),
-        "lake": address + (" (a schema of Unity Catalog)" if kind == "schema" else ""),
-        "files": locations.files(kind, address, own["volume"]),
+        "lake": lake.root + (" (a schema of Unity Catalog)" if lake.is_schema else ""),
+        "files": lake.files_location(own["volume"]),
         "landing": own["landing"],
         "tracking": tracking,
         "registry": str(server.get("mlflow_registry_uri") or tracking),
         "experiment": own["experiment"],
-        "models": locations.model(own["models"], "<use case>"),
-        "identity": _identity(spec, address),
+        "models": lake.model_name("<use case>"),
+        "identity": _identity(spec, lake.root),
     }
     if _unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.framework.hooks import hook_impl
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
+
+    from lakehouse_ml.config.loader import ProjectConfigLoader
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,7 @@ class ProjectHooks:
         # A run that was open before belongs to whoever opened it: it is tagged and filled, and left open.
         self._run_is_ours = mlflow.active_run() is None
         self._env = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
-        lake = (context.config_loader.runtime_params or {}).get("lake") or context.config_loader["globals"]["lake"]
-        self._lake = lake if "://" in lake else None
+        self._lake = cast("ProjectConfigLoader", context.config_loader).lake.address
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
     @hook_impl(wrapper=True)

@@ -21,7 +21,7 @@ from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.preflight.checks import Preflight
 from lakehouse_ml.preflight.conf import Conf
-from lakehouse_ml.preflight.environment import Environment, described
+from lakehouse_ml.preflight.environment import Environment, describe
 from lakehouse_ml.registry import tracking_store
 from lakehouse_ml.runs import selection
 from lakehouse_ml.runs.failures import explain
@@ -34,10 +34,12 @@ from lakehouse_ml.use_cases import USE_CASES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kedro.config import AbstractConfigLoader
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.runner import AbstractRunner
+
+    from lakehouse_ml.config.lake import Lake
+    from lakehouse_ml.config.loader import ProjectConfigLoader
 
 log = logging.getLogger(__name__)
 
@@ -47,90 +49,100 @@ class Stopped(click.ClickException):
 
     exit_code = 130
 
+    def __init__(self) -> None:
+        """Say how to go on."""
+        super().__init__(errors.STOPPED)
+
     def show(self, file: Any = None) -> None:
-        """Print the message; it is no error."""
+        """Print the message without the word error."""
         click.echo(f"\n{self.message}", file=file, err=True)
 
 
 class ProjectSession(KedroSession):
     """Kedro's session with this project's runner; a mistake of the user ends in a sentence and exit code 1."""
 
-    _loader: AbstractConfigLoader | None = None
+    _loader: ProjectConfigLoader | None = None
 
-    def _get_config_loader(self) -> AbstractConfigLoader:
-        """One loader for the whole session: conf is read once, and checked as it is used."""
+    def _get_config_loader(self) -> ProjectConfigLoader:
+        """Return one loader for the whole session: conf is read once."""
         if self._loader is None:
-            self._loader = super()._get_config_loader()
+            self._loader = cast("ProjectConfigLoader", super()._get_config_loader())
         return self._loader
 
     def load_context(self) -> KedroContext:
-        """The project's context; an environment that isn't there, or waits for a variable, is refused by name."""
+        """Return the project's context.
+
+        Raises:
+            LakehouseError: There is no such environment, or a variable that it names is not set.
+        """
         self._check_folders()
         conf, loader = self._conf(), self._get_config_loader()
-        told: set[str] = set()
+        named: set[str] = set()
         for kind in ("globals", "spark", "mlflow"):
-            for fault in conf.waiting(kind, loader[kind], told):
+            for fault in conf.unset_variables(kind, loader[kind], named):
                 raise errors.ConfError(fault)
-        _follow_move(self._lake(loader), loader)
+        _follow_move(self._prepare_lake(), loader)
         return super().load_context()
 
-    def run(self, *args: Any, **given: Any) -> dict[str, Any]:
-        """Run pipelines; arguments as Kedro's. The lake is held meanwhile: a second run on it is refused.
+    def run(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Run pipelines; arguments as Kedro's. The lake is locked meanwhile: a second run on it is refused.
 
         Raises:
             click.ClickException: A mistake or a state of the world that its message tells how to mend.
         """
-        given["runner"] = _runner(given.get("runner"))
-        conf, lake, outer = None, "", _open_run()
+        options["runner"] = _choose_runner(options.get("runner"))
+        conf, root, outer = None, "", _find_open_run()
         try:
-            _check_names(given.get("pipeline_names") or [])
+            _check_names(options.get("pipeline_names") or [])
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
             conf.check(loader)
-            lake = self._lake(loader)
-            selection.check_selection(given, pipelines["__default__"])
-            if not {"data_ingestion", "__default__"}.intersection(given.get("pipeline_names") or ["__default__"]):
+            lake = self._prepare_lake()
+            root = lake.root
+            selection.check_selection(options, pipelines["__default__"])
+            if not {"data_ingestion", "__default__"}.intersection(options.get("pipeline_names") or ["__default__"]):
                 with_retries(self.check_lake)
-            if not any(given.get(name) for name in selection.SELECTIONS) and loader["globals"]["lake_kind"] == "path":
-                given["namespaces"] = selection.with_data(loader["catalog"], USE_CASES)
-            with self._holding(lake, loader):
-                return super().run(*args, **given)
+            if not any(options.get(name) for name in selection.SELECTIONS) and not lake.is_schema:
+                options["namespaces"] = selection.with_data(loader["catalog"], USE_CASES)
+            with self._lock(lake, loader):
+                return super().run(*args, **options)
         except KeyboardInterrupt:
             # Ctrl-C ends the engine's server too, and MLflow asks the session where the registry is.
             ENGINE.stop()
             _end_runs("KILLED", outer)
-            raise Stopped("Stopped. Run again to go on where it was.") from None
+            raise Stopped from None
         except Exception as error:
             _end_runs("FAILED", outer)
-            told = _sentence(error, conf) or explain(error, lake) or _configuration(error)
-            if told is None:
+            sentence = _find_mistake(error, conf) or explain(error, root) or _find_kedro_refusal(error)
+            if sentence is None:
                 raise
-            raise click.ClickException(str(told)) from error
+            raise click.ClickException(str(sentence)) from error
 
     @contextmanager
-    def holding(self) -> Iterator[DataCatalog]:
+    def lock_catalog(self) -> Iterator[DataCatalog]:
         """Open the catalog of an existing lake and lock the lake meanwhile, as a run does.
 
         Raises:
             LakehouseError: No lake found, another run works on it, a mistake in conf, or a state of the machine.
         """
-        conf, lake = None, ""
+        conf, root = None, ""
         try:
             self._check_folders()
             conf = self._conf()
             loader = self._get_config_loader()
             conf.check(loader)
-            lake = self._lake(loader)
+            lake = self._prepare_lake()
+            root = lake.root
             self.check_lake()
-            with self._holding(lake, loader):
+            with self._lock(lake, loader):
                 catalog: Any = self.load_context().catalog
                 yield catalog
         except Exception as error:
-            told = _sentence(error, conf) or explain(error, lake)
-            if told is None or told is error:
+            sentence = _find_mistake(error, conf) or explain(error, root)
+            if sentence is None or sentence is error:
                 raise
-            raise errors.LakehouseError(str(told)) from error
+            raise errors.LakehouseError(str(sentence)) from error
 
     def check_lake(self) -> None:
         """Refuse to read where no run has been: opening a lake there would begin one.
@@ -139,9 +151,9 @@ class ProjectSession(KedroSession):
             LakehouseError: No lake found, or a mistake in conf.
         """
         self._check_folders()
-        loader = self._get_config_loader()
-        if loader["globals"]["lake_kind"] == "path":
-            _check_lake(self._lake(loader))
+        lake = self._prepare_lake()
+        if not lake.is_schema:
+            _check_lake(lake.root)
 
     def check_runs(self) -> None:
         """Refuse to show runs where there is no tracking store yet: opening it would begin one.
@@ -156,12 +168,12 @@ class ProjectSession(KedroSession):
 
     @staticmethod
     @contextmanager
-    def _holding(lake: str, loader: AbstractConfigLoader) -> Iterator[None]:
+    def _lock(lake: Lake, loader: ProjectConfigLoader) -> Iterator[None]:
         """Lock a lake at a path, and see that it has a tracking store whose addresses are the lake's own.
 
         In a catalog the tables' own commits decide.
         """
-        lock = nullcontext() if loader["globals"]["lake_kind"] == "schema" else lake_lock(lake)
+        lock = nullcontext() if lake.is_schema else lake_lock(lake.root)
         with lock, temporary_files.run_folder():
             store, experiment = _tracking(loader)
             tracking_store.create(store)
@@ -169,7 +181,7 @@ class ProjectSession(KedroSession):
             yield
 
     def preflight(self) -> list[str]:
-        """What is wrong with the environment, judged by conf alone; a sentence each.
+        """Find what is wrong with the environment, judged by conf alone; a sentence each.
 
         Raises:
             LakehouseError: There is no such environment.
@@ -177,15 +189,15 @@ class ProjectSession(KedroSession):
         self._check_folders()
         args = settings.CONFIG_LOADER_ARGS
 
-        def load(env: str) -> AbstractConfigLoader:
-            loader: AbstractConfigLoader = settings.CONFIG_LOADER_CLASS(conf_source=self._conf_source, env=env, **args)
+        def load(env: str) -> ProjectConfigLoader:
+            loader: ProjectConfigLoader = settings.CONFIG_LOADER_CLASS(conf_source=self._conf_source, env=env, **args)
             return loader
 
         env = self.store.get("env") or args["default_run_env"]
         return Preflight(Path(self._conf_source), env, load, {name: pipelines[name] for name in STAGES}).faults()
 
     def environment(self) -> Environment:
-        """What the environment would compute with; nothing is started.
+        """Describe what the environment would use; nothing is started.
 
         Raises:
             LakehouseError: There is no such environment, or its conf can't be read.
@@ -193,13 +205,13 @@ class ProjectSession(KedroSession):
         self._check_folders()
         conf = self._conf()
         try:
-            loader = self._get_config_loader()
-            return described(conf, loader, self._lake(loader))
+            self._prepare_lake()
+            return describe(conf, self._get_config_loader())
         except Exception as error:
-            told = _sentence(error, conf)
-            if told is None:
+            mistake = _find_mistake(error, conf)
+            if mistake is None:
                 raise
-            raise errors.ConfError(str(told)) from error
+            raise errors.ConfError(str(mistake)) from error
 
     def landing(self) -> Path:
         """The landing folder that conf names, above those of the use cases.
@@ -209,27 +221,19 @@ class ProjectSession(KedroSession):
         """
         try:
             self._check_folders()
-            return Path(self._address("landing", self._get_config_loader()))
+            return Path(self._get_config_loader().landing)
         except Exception as error:
-            told = _sentence(error, self._conf())
-            if told is None:
+            mistake = _find_mistake(error, self._conf())
+            if mistake is None:
                 raise
-            raise click.ClickException(str(told)) from error
+            raise click.ClickException(str(mistake)) from error
 
-    def _lake(self, loader: AbstractConfigLoader) -> str:
-        """The lake's address, after everything that opens it was told how, and from nowhere else."""
-        redirects.check_conf(loader)
+    def _prepare_lake(self) -> Lake:
+        """Set this process's variables as conf says, so that nothing opens another store, and return the lake."""
+        loader = self._get_config_loader()
         redirects.ignore_variables()
         s3.export_s3_environment(loader["globals"])
-        return self._address("lake", loader)
-
-    def _address(self, name: str, loader: AbstractConfigLoader) -> str:
-        """A global that is an address: the one that the run was given, or conf's."""
-        given = (self.store.get("runtime_params") or {}).get(name)
-        own, resolvers = loader["globals"], settings.CONFIG_LOADER_ARGS["custom_resolvers"]
-        kind = own["lake_kind"] if name == "lake" else "path"
-        address: str = resolvers["lake"](kind, given or own[name])
-        return address
+        return loader.lake
 
     def _conf(self) -> Conf:
         return Conf(self._folders(), self.store.get("runtime_params") or {})
@@ -264,7 +268,7 @@ class ProjectSession(KedroSession):
             raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
 
 
-def _runner(runner: AbstractRunner | None) -> AbstractRunner:
+def _choose_runner(runner: AbstractRunner | None) -> AbstractRunner:
     """The project's runner in place of Kedro's sequential one.
 
     Raises:
@@ -280,7 +284,7 @@ def _runner(runner: AbstractRunner | None) -> AbstractRunner:
     return UpToDateRunner() if type(runner) in (type(None), SequentialRunner) else cast("AbstractRunner", runner)
 
 
-def _tracking(loader: AbstractConfigLoader) -> tuple[str, tracking_store.Experiment]:
+def _tracking(loader: ProjectConfigLoader) -> tuple[str, tracking_store.Experiment]:
     """The tracking store's address and the experiment that conf names."""
     conf = loader["mlflow"]
     experiment = conf["tracking"]["experiment"]
@@ -288,7 +292,7 @@ def _tracking(loader: AbstractConfigLoader) -> tuple[str, tracking_store.Experim
     return conf["server"].get("mlflow_tracking_uri") or "", tracking_store.Experiment(experiment["name"], artifacts)
 
 
-def _follow_move(lake: str, loader: AbstractConfigLoader) -> None:
+def _follow_move(lake: Lake, loader: ProjectConfigLoader) -> None:
     """Let a reader, which holds no lock, find the artefacts of a lake that was moved since the last run.
 
     A lake that can't be written keeps its old addresses: its tables can be read, its models say what to do.
@@ -298,15 +302,18 @@ def _follow_move(lake: str, loader: AbstractConfigLoader) -> None:
     if not former:
         return
     try:
-        with lake_lock(lake):
+        with lake_lock(lake.root):
             tracking_store.relocate(store, experiment)
     except errors.BusyError:  # the run that has the lake relocates it
         return
     except (OSError, sqlite3.OperationalError) as error:
         log.warning(
             "The lake %s was moved from %s and can't be written (%s): its tables can be read, its models and the files "
-            "of its runs are not found. Make it writable and run again.", lake, *sorted(map(str, former))[:1], error,
-        )  # fmt: skip
+            "of its runs are not found. Make it writable and run again.",
+            lake.root,
+            min(map(str, former)),
+            error,
+        )
 
 
 def _check_lake(lake: str) -> None:
@@ -322,12 +329,12 @@ def _check_lake(lake: str) -> None:
         raise errors.LakehouseError(f"No lake found in {lake}. Run all stages first, or name the folder of a lake.")
 
 
-def _sentence(error: Exception, conf: Conf | None) -> Exception | str | None:
-    """The user's mistake behind an error, in data or in conf."""
+def _find_mistake(error: Exception, conf: Conf | None) -> Exception | str | None:
+    """Find the user's mistake behind an error, in data or in conf; None where there is none."""
     return errors.find(error) or errors.printable((conf.explain(error) if conf else None) or "") or None
 
 
-def _open_run() -> str | None:
+def _find_open_run() -> str | None:
     """The id of an MLflow run that was open before: it is its owner's."""
     import mlflow
 
@@ -353,8 +360,8 @@ def _check_names(pipelines: Sequence[str]) -> None:
         raise errors.LakehouseError(f"There is no pipeline {', '.join(unknown)}: there are {', '.join(STAGES)}.")
 
 
-def _configuration(error: Exception) -> Exception | None:
-    """Errors by which Kedro itself refuses conf or arguments, before any node ran."""
+def _find_kedro_refusal(error: Exception) -> Exception | None:
+    """Return an error by which Kedro itself refuses conf or arguments before any node runs; None for any other."""
     from kedro.config import MissingConfigException
     from kedro.validation.exceptions import ParameterValidationError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse_ml.config import locations
+from lakehouse_ml.config.lake import Lake
 from lakehouse_ml.errors import printable
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.project import INSTALLED
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
 
+    from lakehouse_ml.datasets.delta_table import DeltaTable
     from lakehouse_ml.use_cases.base import UseCase
 
 _SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision", "expected_value")
@@ -250,13 +251,17 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
         return [_line("scores", f"none: {why}")]
     actions = _file_about(catalog, f"{use_case.name}.report_actions", batch)
     words = use_case.wording
-    named = locations.name(scores.kind, scores.address, use_case.name) if isinstance(scores, DeltaTable) else table
+    named = _table_name(scores, use_case) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
     return [
         _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions or 'none')}"),
         *_future(batch),
         *_assumed(use_case, catalog, batch),
     ]
+
+
+def _table_name(table: DeltaTable, use_case: UseCase) -> str:
+    return Lake.of_table(table.kind, table.address).table_name(table.address, use_case.name)
 
 
 def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | None:

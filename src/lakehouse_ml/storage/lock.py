@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lakehouse_ml.config import locations
+from lakehouse_ml.config.lake import is_local
 from lakehouse_ml.engine.temporary_files import remove_leftovers
 from lakehouse_ml.errors import BusyError, LakehouseError, is_utf8
 
@@ -54,7 +54,7 @@ def lake_lock(lake: str) -> Iterator[None]:
         with object_store.lake_lock(lake):
             yield
         return
-    if not locations.is_local(lake):
+    if not is_local(lake):
         yield
         return
     import fcntl

@@ -146,11 +146,10 @@ def specs_within(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _conf() -> dict[str, Any]:
     """Base's conf, with paths as they are meant from the project."""
-    from kedro.config import OmegaConfigLoader
     from kedro.framework.project import settings
 
     given = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
-    loader = OmegaConfigLoader(str(CONF), **given)
+    loader = settings.CONFIG_LOADER_CLASS(str(CONF), **given)
     names = ("parameters", "catalog", "globals", "spark", "mlflow")
     read: dict[str, Any] = json.loads(
         json.dumps({name: loader[name] for name in names}, default=str).replace(f"{PROJECT}/", "")
