@@ -5,12 +5,12 @@ from typing import Any
 from lakehouse_ml.config import lake, results
 from lakehouse_ml.config.loader import ProjectConfigLoader, resolve_address
 from lakehouse_ml.project import CONF, INSTALLED, configure_logging
-from lakehouse_ml.runs.hooks import ProjectHooks
+from lakehouse_ml.runs.hooks import EngineHooks, SummaryHooks, TrackingHooks
 from lakehouse_ml.runs.session import ProjectSession
 
 configure_logging()
 
-HOOKS = (ProjectHooks(),)
+HOOKS = (EngineHooks(), TrackingHooks(), SummaryHooks())
 SESSION_CLASS = ProjectSession
 CONF_SOURCE = str(CONF) if INSTALLED else CONF.name
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -12,7 +12,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml import use_cases
-from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.pipelines import SEARCH, STAGES
 from lakehouse_ml.pipelines.grid import fill_stage
 from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn import CHURN
@@ -97,3 +97,8 @@ def test_listing_the_pipelines_imports_neither_engine_nor_estimators() -> None:
     )
     call = [sys.executable, "-c", code, str(PROJECT)]
     assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_node_that_fits_models_is_the_one_that_workers_are_started_for() -> None:
+    names = {node.name for node in pipelines["__default__"].nodes}
+    assert {f"{use_case.name}.{SEARCH}" for use_case in use_cases.USE_CASES} <= names

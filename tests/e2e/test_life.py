@@ -200,7 +200,7 @@ def test_a_second_run_on_unchanged_input_makes_nothing_new(
     before = here.versions(), here.models()
     again = here.run()
     assert again.returncode == 0, again.stderr
-    assert "nothing was new, so nothing was done" in again.stdout
+    assert "unchanged: every step was skipped" in again.stdout
     assert "version 1 promoted" in again.stdout
     assert (here.versions(), here.models()) == before
 

@@ -133,7 +133,7 @@ def test_a_second_run_on_unchanged_input_makes_nothing_new(lived: Lived) -> None
     before = here.versions()
     again = here.run()
     assert again.returncode == 0, again.stderr
-    assert "nothing was new, so nothing was done" in again.stdout
+    assert "unchanged: every step was skipped" in again.stdout
     assert here.versions() == before
 
 
@@ -159,13 +159,13 @@ def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Live
     assert scores == f"v2 of {str(here.table('trial').metadata().id)[:8]}"
 
     again = here.run("--pipelines", "batch_scoring,monitoring", results_table="trial", **days)
-    assert "nothing was new, so nothing was done" in again.stdout
+    assert "unchanged: every step was skipped" in again.stdout
     assert here.run("--pipelines", "batch_scoring", results_table="second", **days).returncode == 0
     columns = ["machine_id", "predicted_at", "probability", "model_version"]
     second, trial = (frame[columns].sort_values(columns, ignore_index=True) for frame in (here.frame("second"), trial))
     pd.testing.assert_frame_equal(second, trial)
     # With the usual table there is still nothing to do.
-    assert "nothing was new, so nothing was done" in here.run().stdout
+    assert "unchanged: every step was skipped" in here.run().stdout
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: 
     assert [commit["part"] for commit in commits] == [[n, 20] for n in range(1, 21)]
     assert here.frame("resumed").groupby("batch").size().tolist() == [MACHINES * 4] * 20
     before = here.versions()
-    assert "nothing was new" in here.run("--pipelines", "batch_scoring", **given).stdout
+    assert "every step was skipped" in here.run("--pipelines", "batch_scoring", **given).stdout
     assert here.versions() == before
 
 

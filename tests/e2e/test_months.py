@@ -299,6 +299,6 @@ def test_all_files_at_once_make_what_they_made_month_by_month(year: Year, at_onc
 def test_the_last_run_typed_again_does_nothing(year: Year) -> None:
     before = {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}
     said, versions = live(year.landing.parent, [[]], year.landing.parent / "conf")
-    assert "nothing was new, so nothing was done" in said[0]
+    assert "unchanged: every step was skipped" in said[0]
     assert versions == year.versions[-1:]
     assert before == {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}

@@ -36,7 +36,7 @@ SHOWS = {
     "install.md": [r"report +data/08_reporting/churn/report\.html"],
     "tutorial.md": [
         r"scores +[\d,]+ customers in batch 2024-12-31",
-        r"nothing was new, so nothing was done",
+        r"unchanged: every step was skipped",
         r"",
         r"customers: 2,000 rows in 1 file[^$]+champion +version 1\n[^$]+1,691 customers in batch 2024-01-31",
         r"rows in 2 files[^$]+nothing new to learn from[^$]+champion +version 1\n[^$]+"

@@ -19,22 +19,22 @@ SHOWS = {
     "make run": r"champion +version 1\n",
     "make test": r"\d+ passed",
     "make run USE_CASE=predictive_maintenance": r"predictive_maintenance\n[^$]+champion +version 1\n",
-    "make run USE_CASE=all": r"churn\n[^$]+nothing was new[^$]+predictive_maintenance\n[^$]+nothing was new",
+    "make run USE_CASE=all": r"churn\n[^$]+every step was skipped[^$]+predictive_maintenance\n[^$]+every step was sk",
     "make run LANDING=<folder> LAKE=data/mine": r"customers: 2,000 rows in 2 files.+\n.+outcomes: 400 rows in 1 file",
-    ".venv/bin/kedro run --namespaces churn": r"nothing was new",
-    ".venv/bin/kedro run --namespaces churn --pipelines training": r"churn\n  time .+nothing was new",
-    ".venv/bin/kedro run --namespaces churn --only-missing-outputs": r"nothing was new",
+    ".venv/bin/kedro run --namespaces churn": r"every step was skipped",
+    ".venv/bin/kedro run --namespaces churn --pipelines training": r"churn\n  time .+every step was skipped",
+    ".venv/bin/kedro run --namespaces churn --only-missing-outputs": r"every step was skipped",
     ".venv/bin/kedro run --namespaces churn --params landing=<folder>,lake=data/mine": (
         r"customers: 2,000 rows in 2 files"
     ),
     ".venv/bin/kedro registry list": r"- __default__\n- batch_scoring\n",
     ".venv/bin/kedro catalog describe-datasets": r"churn\.clean_customers",
     "(cd notebooks && ../.venv/bin/kedro run --pipelines monitoring --namespaces churn)": (
-        r"churn\n  drift .+\n  report .+\n  time .+nothing was new"
+        r"churn\n  drift .+\n  report .+\n  time .+every step was skipped"
     ),
-    "make -C <project> run": r"nothing was new",
+    "make -C <project> run": r"every step was skipped",
     "make jars": r"Delta's jars and those of S3 are in ",
-    "make run ENV=spark": r"nothing was new",
+    "make run ENV=spark": r"every step was skipped",
     "make ui": r"<title>MLflow</title>",
     "make viz": r"<title>Kedro-Viz</title>",
 }

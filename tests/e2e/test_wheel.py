@@ -315,7 +315,7 @@ def test_the_tasks_of_a_job_are_children_of_its_one_run_and_a_repaired_one_doubl
     repaired = cluster.task(
         pipelines="training", namespaces="churn", lake=str(cluster.lake), landing=str(cluster.landing), job_run="4711"
     )
-    assert "nothing was new" in repaired.stdout, repaired.stderr
+    assert "every step was skipped" in repaired.stdout, repaired.stderr
     assert len(runs()) == len(before)
     assert [str(version.version) for version in client.search_model_versions("name = 'churn'")] == ["1"]
 
@@ -367,7 +367,7 @@ def test_the_projects_commands_are_tasks_too(cluster: Cluster, tasks: Any) -> No
     words = ("run", "--pipelines", "data_ingestion", "--namespaces", "churn", "--params", params)
     done = cluster.task(*words, entry_point="command")
     assert "returned None" in done.stdout, done.stderr
-    assert "nothing was new" in done.stdout
+    assert "every step was skipped" in done.stdout
     helped = cluster.task("--help", entry_point="command", session=False)
     assert "returned None" in helped.stdout
     for words, reason in {

@@ -161,7 +161,7 @@ def test_a_second_run_does_nothing(lived: Place) -> None:
     before = lived.versions()
     done = lived.run()
     assert done.returncode == 0, done.stderr
-    assert "nothing was new, so nothing was done" in done.stdout
+    assert "unchanged: every step was skipped" in done.stdout
     assert lived.versions() == before
 
 

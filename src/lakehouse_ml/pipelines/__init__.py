@@ -10,3 +10,5 @@ STAGES = (
     "batch_scoring",
     "monitoring",
 )
+# The node that fits models, by its name below a use case's.
+SEARCH = "training.search"

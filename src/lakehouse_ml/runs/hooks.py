@@ -1,4 +1,4 @@
-"""Where a Kedro run touches the rest of the world: engine, tracking store, terminal."""
+"""Hooks by which a run reaches the engine, the tracking store and the terminal."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +22,7 @@ from lakehouse_ml import project
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError, TableError
-from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.pipelines import SEARCH, STAGES
 from lakehouse_ml.runs import next_commands
 from lakehouse_ml.storage.retry import with_retries
 
@@ -42,87 +42,114 @@ log = logging.getLogger(__name__)
 _FEW = 2
 
 
-class ProjectHooks:
-    """Chooses the engine, tags and fills the MLflow run, and ends a run with its summary."""
+class EngineHooks:
+    """Chooses the engine, checks what a pipeline needs before its run is recorded, and starts worker processes."""
 
     def __init__(self) -> None:
-        """Nothing has run yet."""
-        self._started = time.perf_counter()
-        self._seconds: dict[str, float] = {}
-        self._node_started = 0.0
-        self._may_search = False
-        self._env = ""
-        self._lake: str | None = None
-        self._catalog: DataCatalog | None = None
-        self._run_id: str | None = None
-        self._run_is_ours = True
-        self._job_run = ""
-        self._joined = False
-        self._is_shared = False
+        """No pipeline runs yet."""
+        self._should_start_workers = False
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Fix the engine that conf names; it starts when data is first touched."""
-        import mlflow
-
-        # A run that was open before belongs to whoever opened it: it is tagged and filled, and left open.
-        self._run_is_ours = mlflow.active_run() is None
-        self._env = context.env or settings.CONFIG_LOADER_ARGS["default_run_env"]
-        self._lake = cast("ProjectConfigLoader", context.config_loader).lake.address
         ENGINE.choose(EngineSpec.model_validate(context.config_loader["spark"]))
 
-    @hook_impl(wrapper=True)
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
-    ) -> Generator[None, Any, Any]:
-        """Check what can be checked without MLflow; once its run has begun, tag it: a refusal leaves no failed run."""
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Check what can be checked before MLflow's run begins: a refusal leaves no failed run.
+
+        Raises:
+            LakehouseError: An input, a Volume or the engine is missing.
+        """
         for name in sorted(pipeline.datasets()):
-            _document(name, catalog.get(name), catalog)  # a wrong entry is told before the first node runs
+            _document(name, catalog.get(name), catalog)  # a wrong entry is refused before the first node runs
         _check_volumes(pipeline, catalog)
-        computes = ENGINE.describe()  # a session of Databricks has to be what conf says, before the first node runs
+        ENGINE.describe()  # a session of Databricks has to be what conf says
         if not run_params.get("only_missing_outputs"):  # then not every node runs
-            with_retries(partial(_check_inputs, pipeline, catalog, self._overrides(run_params)))
-        result = yield
-        self._tag(run_params, pipeline, catalog, computes)
-        return result
+            with_retries(partial(_check_inputs, pipeline, catalog, _overrides(run_params)))
+        has_search = any(node.name.endswith(f".{SEARCH}") for node in pipeline.nodes)
+        self._should_start_workers = has_search and ENGINE.kind == "sail"  # a JVM has its own use for the cores
 
-    def _overrides(self, run_params: dict[str, Any]) -> dict[str, str | None]:
-        """Landing folder, lake and environment of a run that doesn't use the usual ones."""
-        typed = run_params.get("runtime_params") or {}
-        usual = self._env == settings.CONFIG_LOADER_ARGS["default_run_env"]
-        return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if usual else self._env}
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Start the workers of the search before the first node that has something new."""
+        if self._should_start_workers:
+            self._should_start_workers = False
+            from lakehouse_ml.modelling.estimators import sklearn as estimators
 
-    def _tag(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog, computes: dict[str, str]
-    ) -> None:
-        """Say on the MLflow run what it is: use case, command, engine, environment, code; end killed ones."""
+            estimators.start_workers()
+
+
+@dataclass
+class _TrackedRun:
+    """The MLflow run that records a run of a pipeline.
+
+    Attributes:
+        id: In the store.
+        catalog: Of the pipeline.
+        job_run: The run of a job that this one is a task of; empty where there is none.
+        is_shared: Whether it is of several use cases: what is logged then carries the name of its own.
+        is_attached: Whether it is below the job's run.
+        has_results: Whether a node has saved something.
+    """
+
+    id: str
+    catalog: DataCatalog
+    job_run: str = ""
+    is_shared: bool = False
+    is_attached: bool = False
+    has_results: bool = False
+
+
+class TrackingHooks:
+    """Tags and fills the MLflow run that kedro-mlflow opens, and ends it."""
+
+    def __init__(self) -> None:
+        """No run is open yet."""
+        self._lake: str | None = None
+        self._was_open = False
+        self._run: _TrackedRun | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note whether a run is open already: it is its owner's, so it is tagged and filled, and left open."""
+        import mlflow
+
+        self._was_open = mlflow.active_run() is not None
+        self._lake = cast("ProjectConfigLoader", context.config_loader).lake.address
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Tag the run that kedro-mlflow has just opened: use case, command, engine, environment and code.
+
+        Runs that a killed process left open are ended.
+        """
         import mlflow
 
         from lakehouse_ml.runs import tracking
         from lakehouse_ml.runs.experiment import describe_experiment
         from lakehouse_ml.storage import provenance
 
-        self._catalog, self._seconds, self._run_id = catalog, {}, None
-        searches = any(node.name.endswith(".training.search") for node in pipeline.nodes)
-        self._may_search = searches and ENGINE.kind == "sail"  # a JVM has its own use for the cores
+        self._run = None
         active, code = mlflow.active_run(), code_version(run_params["project_path"])
         provenance.set_run(str(active.info.run_id) if active else None, code["git_sha"])
         if active is None:
             return
-        self._run_id = active.info.run_id
+        use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
+        job_run = str((run_params.get("runtime_params") or {}).get("job_run") or "")
+        run = _TrackedRun(active.info.run_id, catalog, job_run, is_shared=len(use_cases) > 1)
+        self._run = run
         tracking.end_abandoned(active, self._lake)
         client = mlflow.MlflowClient()
         describe_experiment(client, active.info.experiment_id)
-        if "kedro_command" in client.get_run(self._run_id).data.tags:
-            client.delete_tag(self._run_id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
-        use_cases = sorted({node.namespace.split(".")[0] for node in pipeline.nodes if node.namespace})
-        self._is_shared = len(use_cases) > 1
+        if "kedro_command" in client.get_run(run.id).data.tags:
+            client.delete_tag(run.id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         tags = {
             "mlflow.runName": run_name(use_cases, pipeline),
             "use_case": ",".join(use_cases),
             "command": typed_command(sys.argv),
-            **computes,
-            "environment": self._env,
+            **ENGINE.describe(),
+            "environment": _environment(run_params),
             **({"lake": self._lake} if self._lake else {}),
             **code,
         }
@@ -130,29 +157,21 @@ class ProjectHooks:
         theirs = {name: str(value) for name, value in run_params.items() if value}
         tags |= {name: value for name, value in theirs.items() if tracking.shorten(value) != value}
         mlflow.set_tags({name: tracking.shorten(value) for name, value in tags.items()})
-        self._job_run, self._joined = str((run_params.get("runtime_params") or {}).get("job_run") or ""), False
 
     @hook_impl(trylast=True)
     def before_node_run(self, inputs: dict[str, Any]) -> None:
-        """Start the clock of a node, and before the first that has something new, join the job and start workers.
+        """Log long parameters whole, after kedro-mlflow has logged them cut, and attach a task to the run of its job.
 
-        It comes after kedro-mlflow has logged the node's parameters, of which the long ones are logged whole.
+        A task is attached before the first node that has something new.
         """
-        if self._run_id:
-            from lakehouse_ml.runs import tracking
+        if self._run is None:
+            return
+        from lakehouse_ml.runs import job_run, tracking
 
-            tracking.log_long_parameters(inputs)
-        self._node_started = time.perf_counter()
-        if self._job_run and self._run_id and not self._joined:
-            from lakehouse_ml.runs import job_run
-
-            job_run.join(self._job_run, self._run_id)
-            self._joined = True
-        if self._may_search:
-            self._may_search = False
-            from lakehouse_ml.modelling.estimators import sklearn as estimators
-
-            estimators.start_workers()
+        tracking.log_long_parameters(inputs)
+        if self._run.job_run and not self._run.is_attached:
+            job_run.attach_task(self._run.job_run, self._run.id)
+            self._run.is_attached = True
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -163,43 +182,90 @@ class ProjectHooks:
         """
         from lakehouse_ml.runs import tracking
 
-        if self._catalog is not None:
-            tracking.log_result(dataset_name, data, self._catalog, is_shared=self._is_shared)
+        if self._run is not None:
+            tracking.log_result(dataset_name, data, self._run.catalog, is_shared=self._run.is_shared)
 
     @hook_impl
-    def after_dataset_saved(self, node: Node) -> None:
-        """Count the time."""
-        self._seconds[node.name] = time.perf_counter() - self._node_started
+    def after_dataset_saved(self) -> None:
+        """Note that the run has a result."""
+        if self._run is not None:
+            self._run.has_results = True
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Print the summary; a run in which nothing had to be done leaves no MLflow run behind."""
-        from lakehouse_ml.runs import job_run, summary, tracking
+    def after_pipeline_run(self) -> None:
+        """End the run; one in which every step was skipped leaves no MLflow run behind."""
+        from lakehouse_ml.runs import job_run, tracking
 
-        if self._run_id and self._run_is_ours:
-            tracking.end(self._run_id, did_something=bool(self._seconds))
-        if self._run_id and self._joined:
-            job_run.left(self._run_id)
-        elif self._run_id and self._job_run:
-            job_run.confirm(self._job_run, self._run_id)
-        total = time.perf_counter() - self._started
-        overrides = self._overrides(run_params)
-        text = with_retries(lambda: summary.of_run(pipeline, catalog, self._seconds, total, **overrides))
-        click.echo(text, color=_coloured())
-        self._started = time.perf_counter()
+        run = self._run
+        if run is None:
+            return
+        if not self._was_open:
+            tracking.end(run.id, has_results=run.has_results)
+        if run.is_attached:
+            job_run.finish_task(run.id)
+        elif run.job_run:
+            job_run.confirm_repair(run.job_run, run.id)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
-        """Tell the run of the job, once kedro-mlflow has told the task's, that it failed."""
+        """Record the failure on the run of the job, once kedro-mlflow has recorded it on the task's."""
         from lakehouse_ml.runs import job_run
 
-        if self._run_id and self._joined:
+        if self._run is not None and self._run.is_attached:
             with suppress(Exception):  # the store may be what failed
-                job_run.left(self._run_id)
+                job_run.finish_task(self._run.id)
+
+
+class SummaryHooks:
+    """Measures the nodes and prints the summary of a run."""
+
+    def __init__(self) -> None:
+        """The first run's time starts with the process."""
+        self._started = time.perf_counter()
+        self._node_started = 0.0
+        self._seconds: dict[str, float] = {}
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Forget the nodes of an earlier run."""
+        self._seconds = {}
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Start the clock of a node."""
+        self._node_started = time.perf_counter()
+
+    @hook_impl
+    def after_dataset_saved(self, node: Node) -> None:
+        """Count the time up to a node's last output."""
+        self._seconds[node.name] = time.perf_counter() - self._node_started
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Print the summary, once everything else about the run is done."""
+        from lakehouse_ml.runs import summary
+
+        total = time.perf_counter() - self._started
+        overrides = _overrides(run_params)
+        text = with_retries(lambda: summary.describe_run(pipeline, catalog, self._seconds, total, **overrides))
+        click.echo(text, color=_should_colour())
+        self._started = time.perf_counter()
+
+
+def _environment(run_params: dict[str, Any]) -> str:
+    return str(run_params.get("env") or settings.CONFIG_LOADER_ARGS["default_run_env"])
+
+
+def _overrides(run_params: dict[str, Any]) -> dict[str, str | None]:
+    """Landing folder, lake and environment of a run that doesn't use the usual ones."""
+    typed = run_params.get("runtime_params") or {}
+    env = _environment(run_params)
+    is_usual = env == settings.CONFIG_LOADER_ARGS["default_run_env"]
+    return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if is_usual else env}
 
 
 def _document(name: str, dataset: Any, catalog: DataCatalog) -> None:
-    """Let a table tell by SQL what the contract says that its entry is bound to."""
+    """Give a table the descriptions of the contract that its entry is bound to; SQL shows them."""
     spec = catalog.validator_specs.get(name)
     if spec is not None and hasattr(dataset, "document"):
         from kedro.validation.core import resolve_validator
@@ -234,23 +300,25 @@ def _check_volumes(pipeline: Pipeline, catalog: DataCatalog) -> None:
     Raises:
         EngineError: Names what can't be read or written here.
     """
-    known = catalog.config_resolver
-    entries = {name: known.config.get(name) or known.resolve_pattern(name) for name in pipeline.datasets()}
-    held = sorted(name for name, entry in entries.items() if str(entry.get("filepath", "")).startswith("/Volumes/"))
-    if held and not Path("/Volumes").is_dir():
+    conf = catalog.config_resolver
+    entries = {name: conf.config.get(name) or conf.resolve_pattern(name) for name in pipeline.datasets()}
+    in_volume = sorted(
+        name for name, entry in entries.items() if str(entry.get("filepath", "")).startswith("/Volumes/")
+    )
+    if in_volume and not Path("/Volumes").is_dir():
         raise EngineError(
-            f"{', '.join(held)} lie in a Volume, and none is mounted on this machine: run the stages that read or "
+            f"{', '.join(in_volume)} lie in a Volume, and none is mounted on this machine: run the stages that read or "
             f"write them as a job, and here the others (--pipelines)."
         )
 
 
-def _coloured() -> bool:
-    """Colours are for a terminal whose owner hasn't said otherwise (see no-color.org)."""
+def _should_colour() -> bool:
+    """Whether the terminal shows colours and its owner allows them (see no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def typed_command(argv: Sequence[str]) -> str:
-    """What was typed to start this process: `make run` with its variables, `python -m lakehouse_ml`, or the program."""
+    """Rebuild the command that started this process: `make run` with its variables, or a program."""
     program, arguments = Path(argv[0]), list(argv[1:])
     if program.parts[-3:] == ("lakehouse_ml", "cli", "make_run.py"):
         # make passes every variable on, set or not.

@@ -21,7 +21,7 @@ _PARENT = "mlflow.parentRunId"
 _SUPERSEDED = "superseded_by"
 
 
-def join(job_run: str, run_id: str) -> None:
+def attach_task(job_run: str, run_id: str) -> None:
     """Make a task's run a child of the run of its job, which the first task makes, in place of earlier attempts.
 
     Args:
@@ -42,7 +42,7 @@ def join(job_run: str, run_id: str) -> None:
     _tell(client, job, "RUNNING")
 
 
-def left(run_id: str) -> None:
+def finish_task(run_id: str) -> None:
     """Let the run of a job have the status of its tasks, one of which has ended; other runs than tasks' are none's.
 
     Args:
@@ -56,7 +56,7 @@ def left(run_id: str) -> None:
         _settle(client, task.info.experiment_id, name)
 
 
-def confirm(job_run: str, run_id: str) -> None:
+def confirm_repair(job_run: str, run_id: str) -> None:
     """An attempt that broke off after its last result has done all of its task: so a repair says that found it all.
 
     Args:

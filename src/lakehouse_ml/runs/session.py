@@ -351,7 +351,7 @@ def _end_runs(status: str, outer: str | None) -> None:
     with suppress(Exception):
         while (active := mlflow.active_run()) is not None and active.info.run_id != outer:
             mlflow.end_run(status)
-            job_run.left(active.info.run_id)
+            job_run.finish_task(active.info.run_id)
 
 
 def _check_names(pipelines: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import click
 
 from lakehouse_ml.config.lake import Lake
 from lakehouse_ml.errors import printable
-from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.pipelines import SEARCH, STAGES
 from lakehouse_ml.project import INSTALLED
 from lakehouse_ml.runs import next_commands
 
@@ -42,10 +42,10 @@ class Run:
     total: float
 
 
-def of_run(
+def describe_run(
     pipeline: Pipeline, catalog: DataCatalog, seconds: Mapping[str, float], total: float, **overrides: str | None
 ) -> str:
-    """The summary of a run, from the tables that it read or wrote.
+    """Describe a run, from the tables that it read or wrote.
 
     Args:
         pipeline: Its nodes.
@@ -172,7 +172,7 @@ def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
 def _learned(use_case: UseCase, run: Run) -> list[str]:
     """Says that new data brought nothing to learn from; nothing where a model was fitted, or no data was new."""
     came = any(node.startswith(f"{use_case.name}.feature_engineering.") for node in run.seconds)
-    if "training" not in run.stages or not came or f"{use_case.name}.training.search" in run.seconds:
+    if "training" not in run.stages or not came or f"{use_case.name}.{SEARCH}" in run.seconds:
         return []
     return [_line("training", "nothing new to learn from: no model was fitted")]
 
@@ -333,7 +333,7 @@ def _times(name: str, run: Run) -> str:
         if stage in run.stages
     }
     if not any(spent.values()):
-        return f"{run.total:.1f} s; nothing was new, so nothing was done"
+        return f"{run.total:.1f} s; unchanged: every step was skipped"
     told = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items() if seconds)
     return f"{told}; with start-up {run.total:.1f} s"
 

@@ -1,10 +1,11 @@
-"""What the MLflow run shows of a Kedro run: metrics, a nested run per trial, and the verdict."""
+"""What a Kedro run logs to its MLflow run: metrics, a nested run for each trial, and the verdict."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,12 +19,31 @@ from lakehouse_ml.storage.provenance import get_provenance
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-
 _NOTE = "mlflow.note.content"
+_DECISIONS = {"approve": "was promoted to champion", "refuse": "was refused", "request": "awaits approval"}
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A node's result on its way to the MLflow run.
+
+    Attributes:
+        use_case: Whose.
+        data: What the node returned.
+        catalog: Of the run.
+        prefix: Comes before names of metrics and tags: empty, or the use case where the run is of several.
+        folder: Comes before names of files, likewise.
+    """
+
+    use_case: str
+    data: Any
+    catalog: DataCatalog
+    prefix: str
+    folder: str
 
 
 def log_result(dataset_name: str, data: Any, catalog: DataCatalog, *, is_shared: bool = False) -> None:
-    """Log a result of a node, by the name of the dataset; without an open run, nothing happens.
+    """Log a result of a node, if `_LOGGERS` has its dataset; without an open run, nothing happens.
 
     Args:
         dataset_name: With its use case.
@@ -33,23 +53,11 @@ def log_result(dataset_name: str, data: Any, catalog: DataCatalog, *, is_shared:
     """
     import mlflow
 
-    if mlflow.active_run() is None:
-        return
     use_case, _, name = dataset_name.partition(".")
-    own, folder = (f"{use_case}.", f"{use_case}/") if is_shared else ("", "")
-    if name == "metrics_trials":
-        _log_trials(use_case, data)
-    elif name == "candidate_model":
-        _log_candidate(data, catalog, own, folder)
-    elif name == "metrics_holdout":
-        _log_holdout(data, own, folder)
-    elif name == "promotion_model":
-        _log_promotion(data, own)
-    elif name == "report_drift":
-        mlflow.log_dict(data.content, folder + data.address("drift.json"))
-        mlflow.set_tag(f"{own}drift", data.content["status"])
-    elif name == "report_page":
-        mlflow.log_text(data.content, folder + data.address("report.html"))
+    if name not in _LOGGERS or mlflow.active_run() is None:
+        return
+    prefix, folder = (f"{use_case}.", f"{use_case}/") if is_shared else ("", "")
+    _LOGGERS[name](_Result(use_case, data, catalog, prefix, folder))
 
 
 def log_long_parameters(inputs: Mapping[str, Any]) -> None:
@@ -73,15 +81,15 @@ def log_long_parameters(inputs: Mapping[str, Any]) -> None:
 
 
 def shorten(text: str) -> str:
-    """A text that fits into a tag of MLflow's, which would cut it without a mark."""
+    """Cut a text with a mark so that it fits into a tag; MLflow would cut it without one."""
     from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
     mark = " … (cut)"
     return text if len(text) <= MAX_TAG_VAL_LENGTH else text[: MAX_TAG_VAL_LENGTH - len(mark)] + mark
 
 
-def end(run_id: str, *, did_something: bool) -> None:
-    """Close the run that kedro-mlflow opened; one in which every result was there already leaves no trace.
+def end(run_id: str, *, has_results: bool) -> None:
+    """Close the run that kedro-mlflow opened; one in which every step was skipped is deleted.
 
     kedro-mlflow opens its run once more for each node and closes it once: in a process that goes on (a notebook, a
     job's) the next session would log into it.
@@ -90,15 +98,15 @@ def end(run_id: str, *, did_something: bool) -> None:
 
     while (active := mlflow.active_run()) is not None and active.info.run_id == run_id:
         mlflow.end_run()
-    if not did_something:
+    if not has_results:
         mlflow.delete_run(run_id)
 
 
 def end_abandoned(active: Run, lake: str | None = None) -> None:
-    """End as killed what a dead process left open in the experiment of the active run.
+    """End as KILLED the runs that a dead process left open in the experiment of the active run.
 
-    Only whoever holds the lake may call this: then no other run of ours is alive, in a store that lies in the lake, or
-    among a server's runs of that lake. Of a server's other runs others may be at work.
+    Call it with the lake locked: then no other run of this project is alive in a store that lies in the lake, or among
+    a server's runs of that lake. A server's other runs may be at work.
 
     Args:
         active: The run that is open now.
@@ -120,31 +128,34 @@ def end_abandoned(active: Run, lake: str | None = None) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _log_trials(use_case: str, trials: pd.DataFrame) -> None:
+def _log_trials(result: _Result) -> None:
+    """Log each trial of a search as a run below the active one."""
     import mlflow
 
-    for trial in trials.to_dict("records"):
+    for trial in result.data.to_dict("records"):
         name = f"{trial['trial']} {trial['estimator']}"
-        tags = {"use_case": use_case, "chosen": str(bool(trial["chosen"]))}
+        tags = {"use_case": result.use_case, "chosen": str(bool(trial["chosen"]))}
         with mlflow.start_run(run_name=name, nested=True, tags=tags):
             mlflow.log_params({"estimator": trial["estimator"], **json.loads(trial["params"])})
             shown = {name: trial[name] for name in (*METRICS, "fit_seconds", "threshold")}
             mlflow.log_metrics(_finite(shown))
 
 
-def _log_candidate(candidate: Candidate, catalog: DataCatalog, own: str, folder: str) -> None:
+def _log_candidate(result: _Result) -> None:
+    """Log a candidate's metrics and importance, and the tables that it was trained on."""
     import mlflow
 
-    mlflow.log_dict(dict(candidate.card.importance), f"{folder}importance.json")
-    mlflow.log_metrics(_finite({f"{own}cv_{name}": value for name, value in candidate.card.metrics.items()}))
-    made = get_provenance()
-    for name, token in (made.inputs if made else {}).items():
-        if name in catalog and isinstance(table := catalog.get(name), DeltaTable):
+    candidate: Candidate = result.data
+    mlflow.log_dict(dict(candidate.card.importance), f"{result.folder}importance.json")
+    mlflow.log_metrics(_finite({f"{result.prefix}cv_{name}": value for name, value in candidate.card.metrics.items()}))
+    origin = get_provenance()
+    for name, token in (origin.inputs if origin else {}).items():
+        if name in result.catalog and isinstance(table := result.catalog.get(name), DeltaTable):
             _log_input(candidate, name, table, int(token.split()[0].removeprefix("v")))
 
 
 def _log_input(candidate: Candidate, name: str, table: DeltaTable, version: int) -> None:
-    """The table that the model was trained on, with its Delta version."""
+    """Log the table that the model was trained on, with its Delta version."""
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.pandas_dataset import from_pandas
@@ -155,30 +166,57 @@ def _log_input(candidate: Candidate, name: str, table: DeltaTable, version: int)
     mlflow.log_input(dataset, context="training")
 
 
-def _log_holdout(metrics: pd.DataFrame, own: str, folder: str) -> None:
+def _log_holdout(result: _Result) -> None:
+    """Log the hold-out metrics of everybody as metrics, and those of every segment as a table."""
     import mlflow
 
+    metrics: pd.DataFrame = result.data
     everybody = metrics[metrics["segment"] == "all"]
     logged: dict[str, float] = {}
     for row in everybody.to_dict("records"):
-        prefix = own + ("holdout" if row["model"] == "candidate" else "incumbent_holdout")
-        logged[f"{prefix}_{row['metric']}"] = row["value"]
-        logged[f"{prefix}_{row['metric']}_low"], logged[f"{prefix}_{row['metric']}_high"] = row["low"], row["high"]
+        model = result.prefix + ("holdout" if row["model"] == "candidate" else "incumbent_holdout")
+        logged[f"{model}_{row['metric']}"] = row["value"]
+        logged[f"{model}_{row['metric']}_low"], logged[f"{model}_{row['metric']}_high"] = row["low"], row["high"]
     mlflow.log_metrics(_finite(logged))
-    mlflow.log_table(metrics, f"{folder}holdout_metrics.json")
+    mlflow.log_table(metrics, f"{result.folder}holdout_metrics.json")
 
 
-def _log_promotion(promotion: Promotion, own: str) -> None:
+def _log_promotion(result: _Result) -> None:
+    """Log the verdict as tags and as the run's description, which has a paragraph for each use case."""
     import mlflow
 
-    told = {"approve": "was promoted to champion", "refuse": "was refused", "request": "awaits approval"}
+    promotion: Promotion = result.data
     values = {"verdict": promotion.decision, "verdict_reason": promotion.reason, "model_version": promotion.version}
-    mlflow.set_tags({f"{own}{name}": value for name, value in values.items()})
-    # What MLflow shows as the run's description: a paragraph for each use case.
-    says = f"Version {promotion.version} {told[promotion.decision]}. {promotion.reason}"
+    mlflow.set_tags({f"{result.prefix}{name}": value for name, value in values.items()})
+    sentence = f"Version {promotion.version} {_DECISIONS[promotion.decision]}. {promotion.reason}"
     active = mlflow.active_run()
-    before = mlflow.get_run(active.info.run_id).data.tags.get(_NOTE) if own and active else None
-    mlflow.set_tag(_NOTE, "\n\n".join(filter(None, [before, f"{own.rstrip('.')}: {says}" if own else says])))
+    before = mlflow.get_run(active.info.run_id).data.tags.get(_NOTE) if result.prefix and active else None
+    own = f"{result.use_case}: {sentence}" if result.prefix else sentence
+    mlflow.set_tag(_NOTE, "\n\n".join(filter(None, [before, own])))
+
+
+def _log_drift(result: _Result) -> None:
+    import mlflow
+
+    mlflow.log_dict(result.data.content, result.folder + result.data.address("drift.json"))
+    mlflow.set_tag(f"{result.prefix}drift", result.data.content["status"])
+
+
+def _log_page(result: _Result) -> None:
+    import mlflow
+
+    mlflow.log_text(result.data.content, result.folder + result.data.address("report.html"))
+
+
+# What is logged, by the dataset's name without its use case.
+_LOGGERS: Mapping[str, Callable[[_Result], None]] = {
+    "metrics_trials": _log_trials,
+    "candidate_model": _log_candidate,
+    "metrics_holdout": _log_holdout,
+    "promotion_model": _log_promotion,
+    "report_drift": _log_drift,
+    "report_page": _log_page,
+}
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -79,7 +79,7 @@ def test_colours_are_for_a_terminal_whose_owner_wants_them(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    assert hooks._coloured() is coloured
+    assert hooks._should_colour() is coloured
 
 
 @pytest.fixture

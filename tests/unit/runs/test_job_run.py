@@ -38,9 +38,9 @@ begin = float(sys.stdin.readline())
 for number in range({ROUNDS}):
     time.sleep(max(0.0, begin + number - time.time()))
     run = client.create_run(experiment, run_name=name).info.run_id
-    job_run.join(f"job {{number}}", run)
+    job_run.attach_task(f"job {{number}}", run)
     client.set_terminated(run)
-    job_run.left(run)
+    job_run.finish_task(run)
 """
 
 
@@ -55,12 +55,12 @@ class Job:
         """A task, whose own run is open."""
         tags = {"mlflow.runName": stage, "command": command}
         run = str(client().create_run(self.experiment, tags=tags).info.run_id)
-        job_run.join(self.name, run)
+        job_run.attach_task(self.name, run)
         return run
 
     def ends(self, run: str, status: str = "FINISHED") -> None:
         client().set_terminated(run, status)
-        job_run.left(run)
+        job_run.finish_task(run)
 
     @property
     def run(self) -> Run:
@@ -163,7 +163,7 @@ def test_a_repair_that_finds_everything_done_says_so_of_the_attempt_that_did_it(
     repair = client().create_run(job.experiment, tags=tags).info.run_id
     client().delete_run(repair)
 
-    job_run.confirm(job.name, repair)
+    job_run.confirm_repair(job.name, repair)
 
     assert (status(first), job.run.info.status) == ("FINISHED", "FINISHED")
     assert [run.info.run_id for run in job.children()] == [first]
@@ -171,8 +171,8 @@ def test_a_repair_that_finds_everything_done_says_so_of_the_attempt_that_did_it(
 
 def test_nothing_is_confirmed_of_a_job_that_has_no_run(job: Job) -> None:
     alone = client().create_run(job.experiment).info.run_id
-    job_run.confirm(job.name, alone)
-    job_run.left(alone)
+    job_run.confirm_repair(job.name, alone)
+    job_run.finish_task(alone)
 
     assert [run.info.run_id for run in client().search_runs([job.experiment])] == [alone]
 
@@ -184,7 +184,7 @@ def test_of_two_runs_that_were_made_for_one_job_the_first_gets_the_children_of_b
     older = client().create_run(job.experiment, tags={"job_run": job.name}, start_time=1_000).info.run_id
 
     client().set_terminated(child)
-    job_run.left(child)
+    job_run.finish_task(child)
 
     assert job.run.info.run_id == older
     assert [run.info.run_id for run in job.children()] == [child]
@@ -204,7 +204,7 @@ def test_a_task_whose_jobs_run_is_replaced_under_its_hands_has_the_one_that_took
                 older.append(client().create_run(job.experiment, tags={"job_run": job.name}, start_time=1).info.run_id)
                 monkeypatch.setattr(job_run, "_client", client)
                 other = client().create_run(job.experiment, tags={"mlflow.runName": "other"}).info.run_id
-                job_run.join(job.name, other)
+                job_run.attach_task(job.name, other)
                 job.ends(other)
             return super().__getattribute__(name)
 

@@ -133,7 +133,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             "params:churn.data_ingestion": MemoryDataset(INGESTION),
         }
         catalog = DataCatalog(stored | others)
-        return click.unstyle(summary.of_run(stages(*names), catalog, seconds or {}, 20.0, **(given or {})))
+        return click.unstyle(summary.describe_run(stages(*names), catalog, seconds or {}, 20.0, **(given or {})))
 
     return of_run
 
@@ -166,7 +166,7 @@ def test_a_part_of_a_life_tells_of_its_own_stages_only(told: Told) -> None:
 
 
 def test_a_run_in_which_nothing_was_new_says_so(told: Told) -> None:
-    assert lines(told(*STAGES), "time") == ["20.0 s; nothing was new, so nothing was done"]
+    assert lines(told(*STAGES), "time") == ["20.0 s; unchanged: every step was skipped"]
 
 
 def test_a_table_of_which_nothing_landed_is_not_mentioned(told: Told) -> None:
@@ -403,7 +403,7 @@ def told_of_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str:
                ("telemetry", "errors", "maintenance", "failures", "machines")}  # fmt: skip
     others = {"predictive_maintenance.promotion_model": MemoryDataset(RegistryStatus("1"))}
     catalog = DataCatalog(stored | landing | others)
-    return click.unstyle(summary.of_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))
+    return click.unstyle(summary.describe_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))
 
 
 def test_of_many_tables_those_without_anything_to_tell_share_a_line(tmp_path: Path) -> None:

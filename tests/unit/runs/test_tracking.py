@@ -28,7 +28,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.modelling.card import Promotion
 from lakehouse_ml.modelling.metrics import METRICS
 from lakehouse_ml.runs import tracking
-from lakehouse_ml.runs.hooks import ProjectHooks
+from lakehouse_ml.runs.hooks import TrackingHooks, _TrackedRun
 from lakehouse_ml.storage.writes import Edition
 from lakehouse_ml.use_cases.churn.contracts import clean_customers
 
@@ -373,14 +373,16 @@ class Unsaved(MemoryDataset):
 def test_a_result_is_logged_before_it_is_saved_for_a_later_run_skips_what_is_stored(store: Path) -> None:
     import mlflow
 
-    hooks = ProjectHooks()
-    hooks._catalog = DataCatalog({"churn.report_drift": Unsaved()})
+    hooks = TrackingHooks()
+    catalog = DataCatalog({"churn.report_drift": Unsaved()})
     manager = _create_hook_manager()
     manager.register(hooks)
     node = Node(lambda: Edition({"status": "alarm"}), None, "report_drift", name="measure_drift")
 
-    with mlflow.start_run(experiment_id=experiment_of(store)) as run, pytest.raises(KeyboardInterrupt):
-        SequentialRunner().run(Pipeline([node], namespace="churn"), hooks._catalog, manager)
+    with mlflow.start_run(experiment_id=experiment_of(store)) as run:
+        hooks._run = _TrackedRun(run.info.run_id, catalog)
+        with pytest.raises(KeyboardInterrupt):
+            SequentialRunner().run(Pipeline([node], namespace="churn"), catalog, manager)
 
     assert mlflow.get_run(run.info.run_id).data.tags["drift"] == "alarm"
 
