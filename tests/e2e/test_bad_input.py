@@ -287,9 +287,9 @@ ENDS = [
 
 STOPS = [
     Stops("an empty file", "Nothing is read.", file(""),
-          sentence=f"{BAD} in <landing> is empty: not even a header stands in it."),
+          sentence=f"{BAD} in <landing> is empty: it has no header line."),
     Stops("files of other names only", "Nothing is read.", file(GOOD, "notes.txt"), alone=True,
-          sentence="No file named *.csv lies in <landing>. Put the table's files there, name their folder with "
+          sentence="No file named *.csv in <landing>. Put the table's files there, name their folder with "
           "LANDING=, or let `make run` write a generated sample."),
     Stops("an empty folder", "Nothing is read.", lambda landing: landing.mkdir(), alone=True,
           sentence="The landing folder <landing> is empty. Put the table's files there, name their folder with "
@@ -298,35 +298,35 @@ STOPS = [
           sentence="The landing folder <landing> does not exist. Put the table's files there, name their folder with "
           "LANDING=, or let `make run` write a generated sample."),
     Stops("a file instead of the folder", "Nothing is read.", lambda landing: file(GOOD, landing.name)(landing.parent),
-          alone=True, sentence="<landing> is a file; LANDING names the folder that holds it."),
+          alone=True, sentence="<landing> is a file. Set LANDING to its folder."),
     Stops("a folder with the name of a file", "Nothing is read.", file(GOOD, f"{BAD}/part.csv"),
-          sentence=f"{BAD} in <landing> has the name of a file and is a folder, or a link that leads nowhere. Move its "
-          "files up beside it under names of their own, or give it another name."),
+          sentence=f"{BAD} in <landing> is named like a file, but is a folder or a broken link. Move its "
+          "files up beside it under names of their own, or rename it."),
     Stops("a column that is missing, and one that isn't declared", "Nothing is read.",
           file(GOOD.replace("Contract", "Agreement")),
           sentence=f"{BAD} in <landing>: column Contract is missing; column Agreement isn't declared. Declared are 21 "
           f"columns: {DECLARED}."),
     Stops("no header", "Nothing is read.", file("\n".join(LINES[1:]) + "\n"),
-          sentence=f"{BAD} in <landing>: none of the declared columns stands in its header. Put a first line on top "
-          f"that names them: {DECLARED}."),
+          sentence=f"{BAD} in <landing>: its header has none of the declared columns. Add a first line that "
+          f"names them: {DECLARED}."),
     Stops("another delimiter", "Nothing is read.", file(GOOD.replace(",", ";")),
-          sentence=f"{BAD} in <landing>: its header is a single field, and ';' seems to separate what stands in it; "
+          sentence=f"{BAD} in <landing>: its header is a single field, and ';' seems to be the delimiter; "
           "declared is ','. Set `delimiter` of this table in the catalog of conf, or save the file with the declared "
           "one."),
     Stops("more than a fifth of a file's rows refused",
           "The refused lines are stored with their reasons; nothing else of the file is used.",
           file(cells("tenure", "39.5", every=4)), changed=("parsed_customers", "quarantine_lines_customers"),
           sentence=f"More than the tolerated 20% of rows can't be read: {BAD} (10 of 40), in <landing>. Most frequent "
-          f"problem in {BAD}: tenure is not of type int (10 rows, first in line 2). Nothing of a file like that is "
+          f"problem in {BAD}: tenure is not of type int (10 rows, first in line 2). Nothing of such a file is "
           "used. Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All "
           "refused lines, with their reasons, are in the table quarantine_lines_customers."),
     Stops("Latin-1", "Nothing is read.", file(cells("PaymentMethod", "Überweisung", n=1).encode("latin-1")),
           sentence=f"{BAD} is not in UTF-8: line 2 has the byte 0xdc, which is 'Ü' in Windows-1252 (Latin-1), and the "
-          "file seems to be in that. Save it in UTF-8 and run again."),
+          "file seems to use that encoding. Save it in UTF-8 and run again."),
     Stops("Latin-1, and an unquoted comma in a name", "Nothing is read.",
           file("\n".join([*LINES[:3], LINES[3] + ",Müller", *LINES[4:]]).encode("latin-1")),
           sentence=f"{BAD} is not in UTF-8: line 4 has the byte 0xfc, which is 'ü' in Windows-1252 (Latin-1), and the "
-          "file seems to be in that. Save it in UTF-8 and run again."),
+          "file seems to use that encoding. Save it in UTF-8 and run again."),
     Stops("UTF-16", "Nothing is read.", file(GOOD.encode("utf-16")),
           sentence=f"{BAD} is not in UTF-8: line 1 has the byte 0xff, with which files in UTF-16 begin. Save it in "
           "UTF-8 and run again."),
@@ -334,27 +334,27 @@ STOPS = [
           sentence=f"{BAD} is not in UTF-8: its header has zero bytes, as files in UTF-16 have. Save it in UTF-8 and "
           "run again."),
     Stops("a first line of 2 MB", "Nothing is read.", file(gzip.compress(b"x" * 2_000_000), f"{BAD}.gz"),
-          sentence=f"{BAD}.gz: its first line is longer than 1 MiB, and it is to be the header. Put a line on top that "
-          "names the columns, and a line end behind each record."),
+          sentence=f"{BAD}.gz: its first line, the header, is longer than 1 MiB. Add a first line that "
+          "names the columns, and end each record with a line end."),
     Stops("a name that is not UTF-8, as older shares and archives have", "Nothing is read.",
           file(GOOD, os.fsdecode(b"kunden_\xfc.csv")),
-          sentence="The name 'kunden_\\xfc.csv' in <landing> is not UTF-8, as names from older shares and archives may "
-          "be. Rename the file, then run again."),
+          sentence="The name 'kunden_\\xfc.csv' in <landing> is not UTF-8; names from older shares and archives may "
+          "not be. Rename the file, then run again."),
     Stops("a line end and a colour in a name", "Nothing is read.", file("", "a\nError: all is well\x1b[32m.csv"),
-          sentence="a\\nError: all is well\\x1b[32m.csv in <landing> is empty: not even a header stands in it."),
+          sentence="a\\nError: all is well\\x1b[32m.csv in <landing> is empty: it has no header line."),
     Stops("a quote that swallows the rest of the file", "Nothing is read.",
           file("\n".join([*LINES[:10], '"' + LINES[10], *LINES[11:]]) + "\n"),
-          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "
+          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file is "
           "inside it. Close it and run again."),
     Stops("such a quote in the last field of a row", "Nothing is read.",
           file("\n".join([*LINES[:10], LINES[10].rpartition(",")[0] + ',"No', *LINES[11:]]) + "\n"),
-          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file stands "
+          sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file is "
           "inside it. Close it and run again."),
     Stops("such a quote in the header", "Nothing is read.", file('"' + GOOD),
           sentence=f"{BAD} can't be read as csv: a quote in its header is left open. Is the file complete?"),
     Stops("a field of 30 MB", "Nothing is read.", file(cells("PaymentMethod", "x" * 30_000_000, n=1)),
-          sentence=f"{BAD}: a record behind record 1 is longer than 8 MiB. Is a quote left open there? Mend it and run "
-          "again."),
+          sentence=f"{BAD}: a record after record 1 is longer than 8 MiB. Is a quote left open there? Correct it "
+          "and run again."),
     Stops("a tenure below zero in a third of the rows",
           "The rows are recorded and quarantined; what was clean before stays as it was.",
           file(cells("tenure", "-3", every=2)),
@@ -366,8 +366,7 @@ STOPS = [
           "line 6 (tenure_months -3). Correct the file, or the rule in conf. Nothing downstream has seen this "
           "data; the refused rows are in quarantine_customers."),
     Stops("a file that changes while it is read", "Nothing of it is recorded.", file(GOOD), meanwhile=growing,
-          sentence=f"{BAD} changed while it was read: nothing of it was recorded. Run again when it is written to its "
-          "end."),
+          sentence=f"{BAD} changed while it was read: nothing of it was recorded. Run again when it is complete."),
     Stops("the same file under two names", "Nothing is read.", both(file(GOOD, "a.csv"), file(GOOD, "b.csv")),
           sentence="b.csv in <landing> has the same content as a.csv: its rows would count twice. Remove one of "
           "the two (a corrected file keeps its name)."),
@@ -376,7 +375,7 @@ STOPS = [
           sentence=f"{BAD}.gz can't be read as csv: Compressed file ended before the end-of-stream marker was "
           "reached. Is the file complete?"),
     Stops("a name that tells a day that there is not", "Nothing is read.", file(GOOD, "customers_2025-02-30.csv"),
-          sentence="The name of customers_2025-02-30.csv should tell the day of its rows, but …"),
+          sentence="The name of customers_2025-02-30.csv has no valid day for its rows: …"),
     *[
         Stops(f"a file dated {day}, a placeholder", "Nothing is read.", file(GOOD, f"customers_{day}.csv"),
               sentence=f"customers_{day}.csv in <landing> is dated {day}: days before 1970-01-02 and more than 50 "

@@ -369,8 +369,8 @@ LAKE = [
             f"link: {name}",
             f"{given} that is a link",
             "The run stops; nothing is written, neither in the lake nor where the link leads.",
-            f"'{{lake}}/{path}' is a link: a lake is one folder, and a run would write outside of it. Put what the "
-            f"link leads to in its place.",
+            f"'{{lake}}/{path}' is a link: a lake is one folder, and a run would write outside of it. Replace the "
+            f"link by its target.",
             link(path),
         )
         for name, given, path in (

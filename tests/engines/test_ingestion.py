@@ -28,9 +28,9 @@ from lakehouse_ml.errors import LandingError, TableError, find
 from lakehouse_ml.pipelines.data_ingestion.nodes import (
     keep_rows,
     parse_files,
+    parse_snapshot_day,
     record_files,
     refuse_lines,
-    snapshot_of,
     type_records,
 )
 from lakehouse_ml.pipelines.data_ingestion.pipeline import table_pipeline
@@ -223,8 +223,8 @@ def test_columns_in_another_order_are_no_error(place: Place) -> None:
     [
         ("thingID,items,price,colour", "column soldOn is missing"),
         ("thingID,items,price,soldOn,colour,size", "column size isn't declared"),
-        ("thingID,items,price,sold_on,colour", "column soldOn stands there as sold_on"),
-        ("thingID,items,price,soldOn,colour,price", "column price stands there twice"),
+        ("thingID,items,price,sold_on,colour", "column soldOn is written as sold_on"),
+        ("thingID,items,price,soldOn,colour,price", "column price appears twice"),
     ],
     ids=["missing", "extra", "renamed", "duplicated"],
 )
@@ -501,7 +501,7 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(place: Place,
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_an_empty_file_is_one_sentence_that_names_the_file(place: Place, content: str) -> None:
     place.put("empty.csv", content)
-    assert told(place.parse) == f"empty.csv in {place.folder} is empty: not even a header stands in it."
+    assert told(place.parse) == f"empty.csv in {place.folder} is empty: it has no header line."
 
 
 def test_a_file_with_nothing_but_a_header_has_no_rows_and_is_in_the_books(place: Place) -> None:
@@ -534,8 +534,8 @@ def test_a_files_hash_is_that_of_its_bytes(place: Place) -> None:
 
 
 def test_a_name_with_what_looks_like_a_day_and_is_none_is_refused() -> None:
-    with pytest.raises(LandingError, match=r"june_2024-06-31\.csv should tell the day of its rows, but day"):
-        snapshot_of("june_2024-06-31.csv", SPEC)
+    with pytest.raises(LandingError, match=r"june_2024-06-31\.csv has no valid day for its rows: day"):
+        parse_snapshot_day("june_2024-06-31.csv", SPEC)
 
 
 def test_a_pattern_without_a_group_for_the_day_is_refused() -> None:
@@ -557,7 +557,7 @@ def test_only_the_tables_own_files_are_listed_and_hidden_ones_are_not(place: Pla
 
 def test_a_folder_without_the_tables_files_is_refused_unless_they_are_optional(place: Place) -> None:
     place.put("notes.txt", "x")
-    assert told(place.listed(files="*.csv").load).startswith(f"No file named *.csv lies in {place.folder}.")
+    assert told(place.listed(files="*.csv").load).startswith(f"No file named *.csv in {place.folder}.")
     assert place.listed(files="*.csv", optional=True).load().files == ()
     assert place.listed(files="outcomes/*.csv", optional=True).load().files == ()
 
@@ -567,7 +567,7 @@ def test_a_missing_folder_and_a_file_in_its_place_are_refused(place: Place, tmp_
     assert "nowhere" in told(missing.load)
     place.put("t.csv", HEADER)
     file = LandingFiles(filepath=str(place.folder / "t.csv"), manifest=str(tmp_path / "manifest"))
-    assert told(file.load) == f"{place.folder / 't.csv'} is a file; LANDING names the folder that holds it."
+    assert told(file.load) == f"{place.folder / 't.csv'} is a file. Set LANDING to its folder."
 
 
 # Over time
@@ -679,7 +679,7 @@ def test_a_file_whose_rows_are_not_all_stored_does_not_count_as_read(place: Plac
     refused = refuse_lines(parsed, landing).rows
     raw = keep_rows(parsed, landing, refused, SPEC, LANDING).rows
     with pytest.raises(
-        TableError, match=r"books of 1\.csv don't balance .*'n_lines': 3, 'n_raw': 1, 'n_quarantined': 1"
+        TableError, match=r"Row counts do not reconcile for 1\.csv .*'n_lines': 3, 'n_raw': 1, 'n_quarantined': 1"
     ):
         record_files(parsed, landing, FIRST, raw.where("thing_id = 'A'"), refused)
     (written,) = record_files(parsed, landing, FIRST, raw, refused).rows.to_dict("records")
@@ -772,7 +772,7 @@ def test_rows_of_an_unfinished_run_whose_file_is_gone_are_taken_back_and_it_is_s
         "refused": [("a.csv", "ragged")],
         "manifest": [("a.csv", "2")],
     }
-    assert "b.csv was read by a run that did not finish, and is not in" in caplog.text
+    assert "b.csv was read by a run that did not finish, and is no longer in" in caplog.text
     assert ingestion.run() == []
 
 
@@ -817,8 +817,8 @@ def test_after_a_finished_run_nothing_is_unrecorded(ingestion: Ingestion) -> Non
     ingestion.put("a.csv", "Z")
     ingestion.run()
     landing = LandingFiles(filepath=str(ingestion.folder), manifest=str(ingestion.lake / "manifest_things")).load()
-    assert landing.unrecorded == frozenset()
-    assert set(landing.known) == {"a.csv", "b.csv"}
+    assert landing.unrecorded_names == frozenset()
+    assert set(landing.recorded_hashes) == {"a.csv", "b.csv"}
 
 
 # Too many refused rows
@@ -835,7 +835,7 @@ def test_a_file_of_which_more_than_the_tolerated_share_is_refused_stops_the_run_
     place.put("bad.csv", HEADER + "A,1.5,,,\nB,2.5,,,\nC,,,,\n\nD,,,soon,\n" + "E,1,,,\n" * 6)
     assert told(lambda: ingest_tolerating(place, 0.2)) == (
         f"More than the tolerated 20% of rows can't be read: bad.csv (3 of 10), in {place.folder}. Most frequent "
-        f"problem in bad.csv: items is not of type int (2 rows, first in line 2). Nothing of a file like that is used. "
+        f"problem in bad.csv: items is not of type int (2 rows, first in line 2). Nothing of such a file is used. "
         f"Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All refused "
         f"lines, with their reasons, are in the table quarantine_lines_things."
     )

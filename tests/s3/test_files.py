@@ -72,7 +72,7 @@ def test_a_file_that_is_gone_when_it_is_read_is_an_error(spark: Any, landed: str
 
 
 def test_a_folder_that_is_missing_is_an_error_unless_it_may_be(spark: Any, address: str) -> None:
-    with pytest.raises(DatasetError, match=f"No file named .+ lies in {address}/nothing"):
+    with pytest.raises(DatasetError, match=f"No file named .+ in {address}/nothing"):
         landing(f"{address}/nothing").load()
     assert landing(f"{address}/nothing", optional=True).load().files == ()
 

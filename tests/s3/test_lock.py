@@ -17,7 +17,7 @@ obstore = pytest.importorskip("obstore")
 _HOLD = """
 import sys, time
 from lakehouse_ml.storage import object_store
-with object_store.lake_lock(sys.argv[1], beat=0.3, patience=2):
+with object_store.lake_lock(sys.argv[1], interval=0.3, expiry=2):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -44,7 +44,7 @@ def holder(lake: str) -> Iterator[subprocess.Popen[str]]:
 def held(lake: str, **how: float) -> object:
     from lakehouse_ml.storage import object_store
 
-    return object_store.lake_lock(lake, **{"beat": 0.3, "patience": 2, **how})
+    return object_store.lake_lock(lake, **{"interval": 0.3, "expiry": 2, **how})
 
 
 def there(lake: str) -> bool:
@@ -89,6 +89,6 @@ def test_ctrl_c_is_still_the_users_and_leaves_no_lock(lake: str, holder: subproc
 @pytest.mark.parametrize("seed", range(5))
 def test_a_lock_is_had_and_given_back_on_a_bad_day_of_the_store(lake: str, store: Store, seed: int) -> None:
     store.fail(0.3, seed)
-    with held(lake, patience=20):
+    with held(lake, expiry=20):
         time.sleep(1)
     store.fail(0)

@@ -1,4 +1,4 @@
-"""The time of a run, as an input like any other: no function asks the clock by itself."""
+"""The start time of a run as a dataset, so that no function reads the system clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 
 class Clock(AbstractDataset[NoReturn, datetime]):
-    """Loads the moment at which its catalog was made, so at which a run began (UTC, whole seconds); can't be saved.
+    """Loads the time at which its catalog was created, the start of a run (UTC, whole seconds). Cannot be saved.
 
     Example:
         ```yaml
@@ -19,20 +19,20 @@ class Clock(AbstractDataset[NoReturn, datetime]):
     """
 
     def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
-        """Takes nothing but what Kedro gives every dataset."""
+        """Read the system clock once."""
         self.metadata = metadata
-        self._moment = datetime.now(UTC).replace(microsecond=0)
+        self._started_at = datetime.now(UTC).replace(microsecond=0)
 
     def load(self) -> datetime:
-        """The moment."""
-        return self._moment
+        """The start of the run."""
+        return self._started_at
 
     def save(self, data: NoReturn) -> None:
-        """Refused."""
+        """Refuse to save."""
         raise DatasetError(f"The clock can only be read, not set to {data}.")
 
     def token(self) -> str:
-        """Always the same: audit times don't make a result another one."""
+        """Always the same: a later run time is no change of the input."""
         return ""
 
     def _describe(self) -> dict[str, Any]:

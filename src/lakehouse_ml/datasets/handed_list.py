@@ -1,4 +1,4 @@
-"""A list that people open in a spreadsheet: none of its texts is taken for a formula there."""
+"""A CSV file that is safe to open in a spreadsheet: no text runs as a formula."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lakehouse_ml.datasets.recorded_file import RecordedFile
 if TYPE_CHECKING:
     from kedro_datasets._typing import TablePreview
 
-# Spreadsheets run a cell that begins so, whatever is quoted in the file.
-_LIVE = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets run a cell with such a first character as a formula, even if it is quoted.
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 class HandedList(RecordedFile):
-    """A CSV file, for hands outside: a text that would be a formula gets an apostrophe before it.
+    """A CSV file to hand on: a text that a spreadsheet would run as a formula gets an apostrophe before it.
 
-    The apostrophe is how a spreadsheet marks text and is not shown there. Numbers are written as they are, and what is
-    stored in tables keeps its text: whoever joins on an id reads the table, not this list.
+    A spreadsheet reads the apostrophe as a mark of text and hides it. Numbers are written as they are. Tables keep the
+    original text: to join on an id, read the table, not this list.
 
     Example:
         ```yaml
@@ -32,14 +32,14 @@ class HandedList(RecordedFile):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Nothing is opened before `load` or `save`."""
+        """Configure the file. Nothing is opened before `load` or `save`."""
         self._address = filepath
         self.metadata = metadata
 
     def encode(self, content: pd.DataFrame) -> str:
-        """The rows as CSV, each text in a form that stays text."""
-        # Every text in quotes: without them a lone carriage return would begin a line, and so a cell, of its own.
-        return str(content.map(_as_text).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))
+        """The rows as CSV, with formulas escaped."""
+        # Quote every text: a lone carriage return outside quotes would start a new line, and with it a new cell.
+        return str(content.map(_escape_formula).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"))
 
     def decode(self, text: str) -> pd.DataFrame:
         """The rows as a spreadsheet reads them."""
@@ -47,8 +47,8 @@ class HandedList(RecordedFile):
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """The first rows as kedro-viz shows them."""
-        return cast("TablePreview", self.decode(self.text()).head(nrows).to_dict(orient="split"))
+        return cast("TablePreview", self.decode(self.read_text()).head(nrows).to_dict(orient="split"))
 
 
-def _as_text(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_LIVE) else value
+def _escape_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES) else value

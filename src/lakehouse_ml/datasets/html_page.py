@@ -1,4 +1,4 @@
-"""A page for people, as one file that remembers what it was made of."""
+"""An HTML page as one file with a fingerprint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HtmlPage(RecordedFile):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Nothing is opened before `load` or `save`."""
+        """Configure the file. Nothing is opened before `load` or `save`."""
         self._address = filepath
         self.metadata = metadata
 
@@ -32,4 +32,4 @@ class HtmlPage(RecordedFile):
 
     def preview(self) -> HTMLPreview:
         """The document itself: kedro-viz shows it as it is."""
-        return cast("HTMLPreview", self.text())
+        return cast("HTMLPreview", self.read_text())

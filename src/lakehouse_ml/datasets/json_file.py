@@ -1,4 +1,4 @@
-"""A mapping for machines, as a JSON file that remembers what it was made of."""
+"""A mapping as a JSON file with a fingerprint, for other programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class JsonFile(RecordedFile):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Nothing is opened before `load` or `save`."""
+        """Configure the file. Nothing is opened before `load` or `save`."""
         self._address = filepath
         self.metadata = metadata
 
     def encode(self, content: Any) -> str:
-        """The mapping, indented: people read it too."""
+        """The mapping as indented JSON, because people read it too."""
         return json.dumps(content, indent=2)
 
     def decode(self, text: str) -> Any:
@@ -37,4 +37,4 @@ class JsonFile(RecordedFile):
 
     def preview(self) -> JSONPreview:
         """The document as kedro-viz shows it."""
-        return cast("JSONPreview", self.text())
+        return cast("JSONPreview", self.read_text())

@@ -1,4 +1,4 @@
-"""Files for people and programs that remember what they were made of: a stamp beside each holds its fingerprint."""
+"""Files with a fingerprint, which is stored in a hidden stamp file beside each."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ _STAMP = ".fingerprint"
 
 
 class RecordedFile(AbstractDataset[Any, Any]):
-    """A file at an address, written whole or not at all.
+    """A file at an address, written atomically.
 
-    An `Edition` of an earlier batch is written under a name of its own, so that the file's own name always stands for
-    the newest batch. A hidden file beside each, its stamp, holds the fingerprint and the batch. It is written last:
-    without it, the node that made the file runs again.
+    An `Edition` of an earlier batch is written under a name of its own, so the name of the file always means the newest
+    batch. A hidden file beside each, its stamp, has the fingerprint and the batch. The stamp is written last: without
+    it, the node that made the file runs again.
     """
 
     _address: str
 
     @abstractmethod
     def encode(self, content: Any) -> str:
-        """The content as the text of the file."""
+        """Turn content into the text of the file."""
 
     def save(self, data: Any) -> None:
-        """Write the content, or that of an edition, and then its stamp.
+        """Write content, or an edition of it, and then its stamp.
 
         Raises:
-            OSError: The file can't be written; names it.
+            OSError: The file can't be written; names the file.
         """
         edition = data if isinstance(data, Edition) else Edition(data)
-        address, made = edition.address(self._address), get_provenance()
-        stamp = {"fingerprint": made.fingerprint if made else "", "batch": edition.batch}
-        files.write(address, self.encode(edition.content))
-        files.write(_stamp_of(address), json.dumps(stamp))
+        address, provenance = edition.address(self._address), get_provenance()
+        stamp = {"fingerprint": provenance.fingerprint if provenance else "", "batch": edition.batch}
+        files.write_text(address, self.encode(edition.content))
+        files.write_text(_stamp_address(address), json.dumps(stamp))
 
     def load(self) -> Any:
-        """The content.
+        """Read the content.
 
         Raises:
-            TableError: There is no file yet.
+            TableError: The file does not exist yet.
         """
-        return self.decode(self.text())
+        return self.decode(self.read_text())
 
     def decode(self, text: str) -> Any:
-        """The content of the file from its text."""
+        """Turn the text of the file into content."""
         return text
 
-    def text(self) -> str:
-        """The file as it is.
+    def read_text(self) -> str:
+        """Read the text of the file.
 
         Raises:
-            TableError: There is no file yet.
+            TableError: The file does not exist yet.
         """
         if not self._exists():
             raise TableError(f"There is no file at {self._address} yet: run the stage that writes it first.")
@@ -70,20 +70,20 @@ class RecordedFile(AbstractDataset[Any, Any]):
             return stream.read().decode()
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether the file, or an edition of it, was made with this fingerprint."""
-        return any(stamp["fingerprint"] == fingerprint for _, stamp in self._stamps())
+        """Whether the file or one of its editions has this fingerprint."""
+        return any(stamp["fingerprint"] == fingerprint for _, stamp in self._read_stamps())
 
     def address_of(self, batch: str | None) -> str:
-        """Where the file about a batch is: its own name, or an edition's."""
-        about = [address for address, stamp in self._stamps() if stamp["batch"] == batch]
-        return about[0] if about and self._address not in about else self._address
+        """Address of the file about a batch: its own or that of an edition."""
+        matches = [address for address, stamp in self._read_stamps() if stamp["batch"] == batch]
+        return matches[0] if matches and self._address not in matches else self._address
 
     def addresses_of(self, batches: set[str]) -> list[str]:
-        """Where files about these batches are."""
-        return [address for address, stamp in self._stamps() if stamp["batch"] in batches]
+        """Addresses of the files about these batches."""
+        return [address for address, stamp in self._read_stamps() if stamp["batch"] in batches]
 
-    def _stamps(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Address and stamp of the file and of its editions, as far as they are there."""
+    def _read_stamps(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Address and stamp of the file and of its editions, as far as they exist."""
         fs, path = files.locate(self._address)
         folder = path.rpartition("/")[0]
         fs.invalidate_cache(folder)
@@ -92,7 +92,7 @@ class RecordedFile(AbstractDataset[Any, Any]):
         for name in sorted(names):
             if re.fullmatch(f"{re.escape(stem)}({EDITION})?{re.escape(suffix)}", name) and f".{name}{_STAMP}" in names:
                 address = f"{self._address.rpartition('/')[0]}/{name}"
-                yield address, _read_stamp(_stamp_of(address))
+                yield address, _read_stamp(_stamp_address(address))
 
     def _exists(self) -> bool:
         fs, path = files.locate(self._address)
@@ -104,18 +104,18 @@ class RecordedFile(AbstractDataset[Any, Any]):
 
 def remove(address: str) -> None:
     """Remove a file and its stamp."""
-    for one in (address, _stamp_of(address)):
-        fs, path = files.locate(one)
+    for part in (address, _stamp_address(address)):
+        fs, path = files.locate(part)
         fs.rm(path)
 
 
-def _stamp_of(address: str) -> str:
+def _stamp_address(address: str) -> str:
     folder, _, name = address.rpartition("/")
     return f"{folder}/.{name}{_STAMP}"
 
 
 def _read_stamp(address: str) -> dict[str, Any]:
-    """Fingerprint and batch; neither, where the stamp can't be read as one."""
+    """Fingerprint and batch; both None if the stamp is damaged."""
     with files.open_bytes(address) as stream, suppress(ValueError, KeyError, TypeError):
         stamp = json.loads(stream.read())
         return {"fingerprint": stamp["fingerprint"], "batch": stamp["batch"]}

@@ -102,7 +102,7 @@ class _Walk:
             yield from self.maker(name, dataset.origin(token.removeprefix("version ")), depth + 1)
 
     def _files(self, name: str, scope: list[str], depth: int) -> Iterator[str]:
-        hashes, folder = self._get(name).recorded()
+        hashes, folder = self._get(name).read_manifest()
         if not scope:
             yield _indented(depth, f"of files of {folder}")
         for file in scope:

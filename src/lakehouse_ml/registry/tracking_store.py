@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.project import configure_logging
-from lakehouse_ml.storage.files import complete
+from lakehouse_ml.storage.files import replace_atomically
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def create(address: str) -> None:
         return
     for left in path.parent.glob(f".{path.name}.*.part*"):
         left.unlink()
-    with complete(path) as partial:
+    with replace_atomically(path) as partial:
         _copy(template(), partial) if template().is_file() else build(partial)
         _remove_journals(path)
 
@@ -235,5 +235,5 @@ def _remove_journals(path: Path) -> None:
 if __name__ == "__main__":
     configure_logging()
     template().parent.mkdir(parents=True, exist_ok=True)
-    with complete(template()) as partial:
+    with replace_atomically(template()) as partial:
         build(partial)

@@ -285,7 +285,7 @@ def _check_inputs(pipeline: Pipeline, catalog: DataCatalog, overrides: dict[str,
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name)
         if isinstance(dataset, LandingFiles):
-            dataset.check_there()
+            dataset.check_files_exist()
         elif isinstance(dataset, DeltaTable) and not dataset.exists():
             use_case, _, table = name.partition(".")
             raise TableError(

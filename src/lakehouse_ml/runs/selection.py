@@ -73,7 +73,7 @@ def _missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:
     for table in use_case.sources:
         entry = {key: value for key, value in catalog[f"{use_case.name}.landing_{table}"].items() if key != "type"}
         landing = LandingFiles(**entry)
-        if not landing.has_begun():
+        if not landing.is_available():
             return f"no file of {table} is in {landing.address}"
     return None
 

@@ -100,7 +100,7 @@ def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
         if len(files):
             refused = int(files["n_quarantined"].sum())
             gone = catalog.get(f"{use_case.name}.landing_{name}")
-            vanished = gone.vanished() if isinstance(gone, LandingFiles) else []
+            vanished = gone.list_missing() if isinstance(gone, LandingFiles) else []
             if many and not refused and not vanished:
                 quiet.append(f"{name} {_rows_in_files(files)}")
                 continue

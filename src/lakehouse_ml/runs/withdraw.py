@@ -325,7 +325,7 @@ def _check_gone(catalog: DataCatalog, use_case: UseCase, table: str, name: str) 
     dataset = catalog.get(f"{use_case.name}.landing_{table}")
     if not isinstance(dataset, LandingFiles):
         return []
-    _, recorded = dataset.recorded()
+    _, recorded = dataset.read_manifest()
     folder = recorded or dataset.address
     fs, root = files.locate(folder)
     # A table that is read whole is named like its folder.

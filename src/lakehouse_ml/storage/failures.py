@@ -1,7 +1,6 @@
-"""What went wrong in a store or on a disk, recognised by the words of the system.
+"""Classify failures of stores and disks by their messages.
 
-Engines and stores hand back the operating system's words inside errors of their own, so a state is recognised by those
-words, wherever it came up.
+Engines and stores wrap messages of the operating system in errors of their own, so the text is the only common sign.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from lakehouse_ml.engine.temporary_files import temporary_folder
 from lakehouse_ml.errors import LakehouseError, chain
 
-# What an object store says of itself, in the words of delta-rs, Sail and Hadoop.
+# Messages about an object store by delta-rs, Sail and Hadoop.
 NO_BUCKET = r"NoSuchBucket|bucket does not exist"
 NOT_ALLOWED = (
     r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|[Nn]o credentials|Status Code: 403|"
@@ -27,34 +26,34 @@ _DISK = rf"{FULL}|Read-only file system|Permission denied|Operation not permitte
 
 
 def is_store_failure(error: BaseException) -> bool:
-    """Whether something failed by how an object store answered, and not by what lies there."""
+    """Whether an object store failed or refused, rather than its content being wrong."""
     return _mentions(error, f"{NO_BUCKET}|{NOT_ALLOWED}|{BROKEN_OFF}")
 
 
 def is_disk_failure(error: BaseException) -> bool:
-    """Whether something could not be read or written for a reason of the disk: no space, no permission, a fault."""
+    """Whether a disk failed: no space, no permission or a defect."""
     return _mentions(error, _DISK)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether something could not be written for want of space."""
+    """Whether a disk is full."""
     return _mentions(error, FULL)
 
 
 def _mentions(error: BaseException, pattern: str) -> bool:
-    """Whether an error, or one behind it, has a text that matches."""
-    return any(re.search(pattern, str(seen)) for seen in chain(error))
+    """Whether the text of an error or of one of its causes matches."""
+    return any(re.search(pattern, str(cause)) for cause in chain(error))
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an object store's answer broke off, which may go well the next time."""
-    text = " ".join(str(seen) for seen in chain(error))
+    """Whether a retry may succeed: the response of an object store broke off, or it was busy."""
+    text = " ".join(str(cause) for cause in chain(error))
     return not re.search(f"{NO_BUCKET}|{NOT_ALLOWED}", text) and bool(re.search(BROKEN_OFF, text))
 
 
 def temporary_folder_full_error() -> LakehouseError:
-    """The sentence for temporary files that found no space; the engine's own error doesn't say where."""
+    """Error for a full disk of temporary files; the engine's own error does not name the folder."""
     return LakehouseError(
-        f"The disk of temporary files is full: {temporary_folder()} could not be written, and a table's rows are kept "
-        f"there before they are stored. Free some space there, or name another folder: TMPDIR=<folder>."
+        f"The disk for temporary files is full: {temporary_folder()} could not be written. Rows of a table are kept "
+        f"there before they are stored. Free space there, or name another folder: TMPDIR=<folder>."
     )

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Atomic files: a file appears under its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import fsspec
 
 
 @contextmanager
-def complete(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, that becomes `path` if nothing fails and is removed if something does."""
+def replace_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`. On success it replaces `path`; on an error it is removed."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
@@ -23,9 +23,9 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def locate(address: str) -> tuple[Any, str]:
-    """The file system that an address lies in, and its path there: by its scheme alone, so names mean nothing.
+    """The file system of an address, by its scheme alone, and the path in it.
 
-    fsspec's own `url_to_fs` and `open` read `::` in a name as a chain of file systems, and `*` as many files.
+    fsspec's own `url_to_fs` and `open` treat `::` in a name as a chain of file systems, and `*` as a pattern.
     """
     scheme = address.partition("://")[0] if "://" in address else "file"
     if scheme == "file":
@@ -35,17 +35,17 @@ def locate(address: str) -> tuple[Any, str]:
 
 
 def open_bytes(address: str, compression: str | None = None) -> IO[bytes]:
-    """Open a file to read; `compression="infer"` takes it from the name."""
+    """Open a file to read; `compression="infer"` decides by the name."""
     fs, path = locate(address)
-    opened: IO[bytes] = fs.open(path, "rb", compression=compression)
-    return opened
+    stream: IO[bytes] = fs.open(path, "rb", compression=compression)
+    return stream
 
 
-def write(address: str, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; its folder is made.
+def write_text(address: str, text: str) -> None:
+    """Write a UTF-8 text file atomically, and create its folder.
 
     Args:
-        address: A path, or an address with a scheme, where a store takes a whole object at once.
+        address: A path, or an address with a scheme: an object store writes an object atomically.
         text: Written as it is, line ends included.
 
     Raises:
@@ -57,7 +57,7 @@ def write(address: str, text: str) -> None:
         return
     try:
         Path(address).parent.mkdir(parents=True, exist_ok=True)
-        with complete(Path(address)) as partial:
+        with replace_atomically(Path(address)) as partial:
             partial.write_bytes(text.encode())
     except OSError as error:
         raise type(error)(error.errno, error.strerror, address) from error

@@ -1,4 +1,4 @@
-"""What lies in a landing folder, what of it is known, and what is to be read."""
+"""The files of a landing folder, and which of them a run must read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SIMULATED = re.compile(r"_simulated(\.|$)")
 
 
 class IngestionSpec(Spec):
-    """How files tell the day that their rows describe, what means missing, and how many rows may be refused.
+    """How a file name gives the day of its rows, which values mean missing, and how many rows may be refused.
 
     Attributes:
-        snapshot_pattern: Regular expression; its first group, found in a file's name, is the day (YYYY-MM-DD).
+        snapshot_pattern: Regular expression. Its first group, matched in the name of a file, is the day (YYYY-MM-DD).
         snapshot_default: The day of files whose name has none.
-        missing_words: Values that mean missing in every column, such as N/A; upper and lower case are the same.
-        tolerated_refused_share: Share of a file's rows that may be refused; with more, the file isn't used and the run
-            stops.
+        missing_words: Values that mean missing in every column, such as N/A; case does not matter.
+        tolerated_refused_share: Share of the rows of a file that may be refused. With more, the file is not used and
+            the run stops.
     """
 
     snapshot_pattern: str
@@ -40,20 +40,20 @@ class IngestionSpec(Spec):
 
 
 def is_simulated(name: str) -> bool:
-    """Whether a file is simulated, by its name: it ends in `_simulated`, as the names of all generated samples do."""
+    """Whether the name of a file ends in `_simulated`, as the names of all generated samples do."""
     return bool(_SIMULATED.search(name.rsplit("/", 1)[-1]))
 
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A file (or a version of a source table): its name is its identity, its hash tells a change.
+    """A file, or a version of a source table. Its name is its identity; a new hash means changed content.
 
     Attributes:
         name: Path below the landing folder.
-        path: Address that opens it.
+        path: Address to open.
         sha256: Hash of its bytes; for a table, its version.
-        header: Column names as they stand in it; None where the file is known and wasn't opened.
-        has_rows: Whether anything stands behind the header, as far as the file was opened.
+        header: Column names as in the file; None for an unchanged file, which is not opened.
+        has_rows: Whether anything follows the header; True for a file that is not opened.
     """
 
     name: str
@@ -65,43 +65,44 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Landing:
-    """One table's landing folder as it is now, beside what was read from it before.
+    """The landing folder of a table as it is now, and the files that the manifest recorded.
 
     Attributes:
         address: The folder.
         format: `csv`, `parquet`, `jsonl` or `delta`.
-        delimiter: Of CSV.
-        files: What lies there, by name.
-        known: Hash of each file that was ingested, by name.
-        known_address: The folder that those came from.
-        recorded_as: The folder as the manifest names it: its path below the lake where it lies in the lake, which may
-            be moved.
-        unrecorded: Names of files whose rows may be stored although no manifest says so: a run did not finish.
+        delimiter: Delimiter of CSV files.
+        files: Present files, by name.
+        recorded_hashes: Hash of each recorded file, by name.
+        recorded_address: Folder of the recorded files; None without any.
+        manifest_address: The folder as the manifest names it: inside the lake by its path below the lake, since a lake
+            may be moved.
+        unrecorded_names: Names of files whose rows may be stored although the manifest lacks them: a run did not
+            finish.
     """
 
     address: str
     format: str
     delimiter: str
     files: tuple[LandingFile, ...]
-    known: Mapping[str, str]
-    known_address: str | None
-    recorded_as: str
-    unrecorded: frozenset[str] = frozenset()
+    recorded_hashes: Mapping[str, str]
+    recorded_address: str | None
+    manifest_address: str
+    unrecorded_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be done with a folder.
+    """The files of a landing folder that a run must read or forget.
 
     Attributes:
-        files: Files to read now.
-        vanished: Names that were read once but lie there no more; their rows stay.
-        taken_back: Names of files that an unfinished run read and that lie there no more; their rows are removed.
+        files: New and changed files, to read now.
+        missing_names: Recorded files that are no longer in the folder; their rows stay.
+        orphaned_names: Files that an unfinished run read and that are no longer in the folder; their rows are removed.
     """
 
     files: tuple[LandingFile, ...]
-    vanished: tuple[str, ...]
-    taken_back: tuple[str, ...] = ()
+    missing_names: tuple[str, ...]
+    orphaned_names: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,67 +110,67 @@ class Selection:
         return tuple(file.name for file in self.files)
 
     @property
-    def replaced(self) -> tuple[str, ...]:
-        """Names of the files whose stored rows are replaced by what is read now, or by nothing."""
-        return (*self.names, *self.taken_back)
+    def replaced_names(self) -> tuple[str, ...]:
+        """Names of the files whose stored rows are replaced by new ones, or removed."""
+        return (*self.names, *self.orphaned_names)
 
 
-def select(landing: Landing) -> Selection:
-    """New and corrected files.
+def select_files(landing: Landing) -> Selection:
+    """Select new and changed files.
 
     Raises:
         LandingError: The lake holds rows of another folder.
     """
-    if landing.known_address not in (None, landing.address):
+    if landing.recorded_address not in (None, landing.address):
         raise LandingError(
-            f"This lake holds rows from {landing.known_address}, and {landing.address} is another landing folder. "
+            f"This lake holds rows from {landing.recorded_address}, and {landing.address} is another landing folder. "
             f"Name a lake of its own: make run LANDING={shell_word(landing.address)} LAKE=data/another_lake"
         )
     present = {file.name for file in landing.files}
-    new = tuple(file for file in landing.files if landing.known.get(file.name) != file.sha256)
-    vanished = tuple(sorted(name for name in landing.known if name not in present))
-    return Selection(new, vanished, tuple(sorted(landing.unrecorded - present)))
+    changed = tuple(file for file in landing.files if landing.recorded_hashes.get(file.name) != file.sha256)
+    missing = tuple(sorted(name for name in landing.recorded_hashes if name not in present))
+    return Selection(changed, missing, tuple(sorted(landing.unrecorded_names - present)))
 
 
 def check_content(landing: Landing, selection: Selection, day_of: Callable[[str], date], today: date) -> list[str]:
-    """Refuse content that would count twice: the same rows for the same day under two names.
+    """Refuse content that would count twice: the same rows for the same day in two files.
 
     Args:
         landing: The folder.
-        selection: What of it is about to be read.
-        day_of: The day of a file's rows, by its name; one for all files of a table whose rows tell their time.
+        selection: Its new and changed files.
+        day_of: Returns the day of a file name; the same day for all files of a table whose rows have their own time.
         today: The day of the run.
 
     Returns:
-        A sentence for each new file that has the rows of another day's file, which may be a mistake.
+        A warning for each new file with the content of a file of another day, which may be a mistake.
 
     Raises:
-        LandingError: Two files have the same rows for the same day; or a file that was dated in the future is gone from
-            the folder, and a new one has its rows.
+        LandingError: Two files have the same content for the same day; or a file dated in the future is gone, and a new
+            file has its content.
     """
     warnings = []
     new = {file.name for file in selection.files}
-    # Names by content. A corrected file's rows replace those of what was known under its name.
-    read: dict[str, list[str]] = {}
-    for name, sha256 in landing.known.items():
+    # The rows of a changed file replace those recorded under its name, so its old content does not count.
+    names_by_content: dict[str, list[str]] = {}
+    for name, sha256 in landing.recorded_hashes.items():
         if name not in new:
-            read.setdefault(sha256, []).append(name)
+            names_by_content.setdefault(sha256, []).append(name)
     for file in selection.files:
-        others, day = read.setdefault(file.sha256, []), day_of(file.name)
+        others, day = names_by_content.setdefault(file.sha256, []), day_of(file.name)
         for other in others if file.has_rows else ():
             same = f"{file.name} in {landing.address} has the same content as {other}"
             withdraw = f"kedro withdraw file {shell_word(other)}"
-            if other in selection.vanished and (day_of(other) == day or day_of(other) > today):
+            if other in selection.missing_names and (day_of(other) == day or day_of(other) > today):
                 raise LandingError(
-                    f"{same}, which lay there before: its rows would count twice. Give it that name again or, if the "
-                    f"name was wrong, take out what was read from it: {withdraw}"
+                    f"{same}, which was in the folder before: its rows would count twice. Give it that name again "
+                    f"or, if that name was wrong, withdraw its rows: {withdraw}"
                 )
             if day_of(other) == day:
                 raise LandingError(
                     f"{same}: its rows would count twice. Remove one of the two (a corrected file keeps its name)."
                 )
             warnings.append(
-                f"{same}, of another day: both are read. If {other} is wrong, take out its rows: {withdraw}"
+                f"{same}, of another day: both are read. If {other} is wrong, withdraw its rows: {withdraw}"
             )
         others.append(file.name)
     return warnings

@@ -1,4 +1,4 @@
-"""Files and locks in an object store, by obstore: the library beneath delta-rs and Sail, with the same variables."""
+"""Files and locks in an object store by obstore, which reads the same environment variables as delta-rs and Sail."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lakehouse_ml.storage.retry import with_retries
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
-# A holder shows that it lives so often, and counts as dead when it hasn't for as long as that. Seconds.
-_BEAT, _PATIENCE = 10.0, 45.0
+# Seconds between two renewals of a lock, and seconds without one after which its holder counts as dead.
+_RENEWAL_SECONDS, _EXPIRY_SECONDS = 10.0, 45.0
 
 
 class S3Files(FsspecStore):
-    """`s3://…` for fsspec, and so for every dataset that is a file."""
+    """`s3://…` for fsspec, and with it for every dataset that is a file."""
 
     protocol = "s3"
 
@@ -52,28 +52,28 @@ class GoogleFiles(FsspecStore):
 
 @dataclass
 class _Lease:
-    """A lock object: who holds it writes it anew again and again, each time on condition that it is still his."""
+    """A lock object. Its holder renews it by conditional writes, which fail once another run has taken it over."""
 
     store: Any
     lake: str
     token: bytes
     tag: str = ""
-    lost: bool = False
+    is_lost: bool = False
 
-    def take(self, patience: float) -> None:
-        """Write the lock, if there is none or its holder is seen to be dead.
+    def acquire(self, expiry: float) -> None:
+        """Write the lock if there is none, or if its holder does not renew it for `expiry` seconds.
 
         Raises:
-            BusyError: Its holder lives.
+            BusyError: The holder renews it.
         """
         watched, since = "", time.monotonic()
-        while not self._written("create"):
+        while not self._write("create"):
             holder, tag = self._read()
             if tag and not watched:
-                log.info("  the lake is locked (%s); waiting for a sign of life, %.0f s at most", holder, patience)
+                log.info("  the lake is locked (%s); waiting at most %.0f s for its renewal", holder, expiry)
                 watched, since = tag, time.monotonic()
-            dead = time.monotonic() - since > patience
-            if tag and (tag != watched or (dead and not self._written({"e_tag": tag}))):
+            is_expired = time.monotonic() - since > expiry
+            if tag and (tag != watched or (is_expired and not self._write({"e_tag": tag}))):
                 raise BusyError(
                     f"Another run is at work on the lake {self.lake} ({holder}). Run again when it is done, or name "
                     f"another lake: LAKE=<address>."
@@ -83,36 +83,39 @@ class _Lease:
                 return
             time.sleep(1)
 
-    def renew(self, done: Event, beat: float, patience: float) -> None:
-        """Show signs of life until `done`; stop the main thread as soon as somebody else has the lake."""
-        seen = time.monotonic()
-        while not done.wait(beat):
+    def renew(self, done: Event, interval: float, expiry: float) -> None:
+        """Renew the lock until `done`; interrupt the main thread as soon as another run has taken it over."""
+        renewed_at = time.monotonic()
+        while not done.wait(interval):
             try:
-                kept = self._written({"e_tag": self.tag})
-                seen = time.monotonic() if kept else seen
+                is_ours = self._write({"e_tag": self.tag})
+                renewed_at = time.monotonic() if is_ours else renewed_at
             except Exception as error:
                 log.debug("the lock of %s could not be renewed: %s", self.lake, error)
-                kept = time.monotonic() - seen < patience
-            if not kept:
-                self.lost = True
-                signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)  # wakes it, wherever it waits
+                is_ours = time.monotonic() - renewed_at < expiry
+            if not is_ours:
+                self.is_lost = True
+                signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)  # wakes it from any wait
                 return
 
-    def give_back(self) -> None:
-        """Remove the lock, if it is still ours; else it expires."""
+    def release(self) -> None:
+        """Remove the lock if it is still ours. Without success it expires."""
         with suppress(Exception):
-            if not self.lost and self._read()[1] == self.tag:
+            if not self.is_lost and self._read()[1] == self.tag:
                 obstore.delete(self.store, _LOCK)
 
     @staticmethod
     def _remove_leftovers(holder: str) -> None:
-        """Remove what a dead holder left on this machine, if it was one of this machine."""
-        dead = re.match(r"process (\d+) of ([^,]*),", holder)
-        if dead and dead[2] == socket.gethostname():
-            remove_leftovers(int(dead[1]))
+        """Remove temporary files of a dead holder that ran on this machine."""
+        match = re.match(r"process (\d+) of ([^,]*),", holder)
+        if match and match[2] == socket.gethostname():
+            remove_leftovers(int(match[1]))
 
-    def _written(self, mode: Any) -> bool:
-        """Whether the lock is ours now. An answer that got lost on its way leaves that to be read."""
+    def _write(self, mode: Any) -> bool:
+        """Write the lock under a condition. Whether it is ours now.
+
+        After a refusal the lock is read: the write may have succeeded although its response was lost.
+        """
         text = self.token + f", {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC".encode()
         try:
             self.tag = str(obstore.put(self.store, _LOCK, text, mode=mode, use_multipart=False)["e_tag"])
@@ -125,44 +128,45 @@ class _Lease:
 
     def _read(self) -> tuple[str, str]:
         try:
-            there = obstore.get(self.store, _LOCK)
-            return bytes(there.bytes()).decode(), str(there.meta["e_tag"])
+            lock = obstore.get(self.store, _LOCK)
+            return bytes(lock.bytes()).decode(), str(lock.meta["e_tag"])
         except FileNotFoundError:
             return "", ""
 
 
 @contextmanager
-def lake_lock(lake: str, beat: float = _BEAT, patience: float = _PATIENCE) -> Iterator[None]:
-    """Have a lake at an address for oneself, by an object that is put on condition and renewed.
+def lake_lock(lake: str, interval: float = _RENEWAL_SECONDS, expiry: float = _EXPIRY_SECONDS) -> Iterator[None]:
+    """Lock a lake in an object store by an object with conditional writes.
 
-    No clock is trusted: whoever finds a lock watches it, and takes it over if nobody wrote it meanwhile.
+    Clocks of different machines are not compared: a run that finds a lock watches it, and takes it over if nobody
+    renews it meanwhile.
 
     Args:
-        lake: Its address.
-        beat: Seconds between two signs of life.
-        patience: Seconds without one, after which a holder counts as dead.
+        lake: Address of the lake.
+        interval: Seconds between two renewals.
+        expiry: Seconds without a renewal after which a holder counts as dead.
 
     Raises:
-        BusyError: Another run has it, or took it over because this one showed no sign of life.
+        BusyError: Another run has the lock, or took it over because this one did not renew it.
     """
-    retries: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=patience / 2)}
-    who = f"process {os.getpid()} of {socket.gethostname()}, {uuid.uuid4().hex[:8]}"
-    lease = _Lease(from_url(lake, retry_config=retries), lake, who.encode())
-    with_retries(lambda: lease.take(patience))
+    retries: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=expiry / 2)}
+    holder = f"process {os.getpid()} of {socket.gethostname()}, {uuid.uuid4().hex[:8]}"
+    lease = _Lease(from_url(lake, retry_config=retries), lake, holder.encode())
+    with_retries(lambda: lease.acquire(expiry))
     done = Event()
-    beating = Thread(target=lease.renew, args=(done, beat, patience), daemon=True)
-    beating.start()
+    renewal = Thread(target=lease.renew, args=(done, interval, expiry), daemon=True)
+    renewal.start()
     try:
         yield
     except KeyboardInterrupt:
-        if not lease.lost:
+        if not lease.is_lost:
             raise
     finally:
         done.set()
-        beating.join()
-        lease.give_back()
-    if lease.lost:
+        renewal.join()
+        lease.release()
+    if lease.is_lost:
         raise BusyError(
-            f"The lock of the lake {lake} was lost: this run could not renew it, or another one took it over. What "
-            f"was finished is kept; run again when no other run is at work on it."
+            f"The lock of the lake {lake} was lost: this run could not renew it, or another run took it over. "
+            f"Finished steps are kept; run again when no other run is at work on it."
         )

@@ -1,6 +1,6 @@
-"""Files to records of text, with the number of each record; runs inside the engine's tasks.
+"""Parse files into numbered records of text; runs inside the engine's tasks.
 
-Nothing is converted and nothing is dropped: a record that isn't whole comes out with its text and the reason.
+Nothing is converted and nothing is dropped: a broken record comes out with its text and the reason.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from lakehouse_ml.storage.delta import reading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Columns that every parsed record has beside those of its file.
+# Columns that parsing adds to those of the file.
 RECORD = ("line_number", "line_text", "line_fault")
 _ROWS = 64_000
-# A compressed file that ends early, or isn't one.
-_CUT_SHORT = (OSError, EOFError, zlib.error)
-# Records whose keys together are a JSON lines file's header: writers leave out keys without a value.
+# Errors of a file that is truncated, or not compressed as its name says.
+_TRUNCATED_ERRORS = (OSError, EOFError, zlib.error)
+# The header of a JSON lines file is all keys of its first records: writers omit keys without a value.
 _HEADER_RECORDS = 1_000
 _BLOCK = 8 << 20
-# The most characters of a header; and of the text that is looked at in one step to tell whether any row follows.
+# Maximum characters of a header, and of a step in the search for a row after it.
 _LONGEST_HEADER = 1 << 20
 _STEP = 1 << 16
 _DELIMITERS = ",;\t|"
@@ -40,12 +40,12 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_header(path: str, format: str, delimiter: str, name: str) -> tuple[str, ...]:
-    """Column names as they stand in a file; see `read_head`."""
+    """Column names as in the file; see `read_head`."""
     return read_head(path, format, delimiter, name)[0]
 
 
 def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[str, ...], bool]:
-    """Column names as they stand in a file, and whether it has rows: of formats other than CSV, always.
+    """Column names as in the file, and whether it has rows (always True for formats other than CSV).
 
     Raises:
         LandingError: The file is empty or can't be read as its format.
@@ -54,7 +54,7 @@ def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[
 
     try:
         if format == "delta":
-            return tuple(reading.read_schema(_delta(path, None)).names), True
+            return tuple(reading.read_schema(_open_delta(path, None)).names), True
         if format == "parquet":
             import pyarrow.parquet as pq
 
@@ -62,24 +62,24 @@ def read_head(path: str, format: str, delimiter: str, name: str) -> tuple[tuple[
                 return tuple(pq.read_schema(stream).names), True
         with _open_text(path, newline="\n" if format == "jsonl" else "") as text:
             return (_json_keys(text, name), True) if format == "jsonl" else _csv_head(text, delimiter, name)
-    except (pa.ArrowException, ValueError, csv.Error, *_CUT_SHORT) as error:
-        raise LandingError(_unreadable(name, format, error)) from error
+    except (pa.ArrowException, ValueError, csv.Error, *_TRUNCATED_ERRORS) as error:
+        raise LandingError(_describe_read_error(name, format, error)) from error
 
 
 def read_sample(path: str) -> list[str]:
-    """The first lines of a text file: at least one, and at most `_LONGEST_HEADER` characters together.
+    """The first lines of a text file: at least one, at most `_LONGEST_HEADER` characters in all.
 
-    What isn't UTF-8 is replaced: whoever reads the records says so.
+    Bytes that are not UTF-8 are replaced; reading the records reports them.
     """
     with io.TextIOWrapper(_open(path), "utf-8-sig", errors="replace") as text:
         start = text.read(_LONGEST_HEADER)
     lines = list(io.StringIO(start)) or [""]
-    # The last line is a part of one where the sample ends inside it.
+    # Drop a last line that the limit may have cut.
     return lines[:-1] if len(start) == _LONGEST_HEADER and len(lines) > 1 else lines
 
 
 def content_hash(path: str) -> str:
-    """SHA-256 of a file's bytes as they are now."""
+    """SHA-256 of the bytes of a file."""
     digest = hashlib.sha256()
     with files.open_bytes(path) as stream:
         while chunk := stream.read(1 << 20):
@@ -87,22 +87,22 @@ def content_hash(path: str) -> str:
     return digest.hexdigest()
 
 
-def other_delimiter(header: Sequence[str], delimiter: str) -> str | None:
-    """What separates the fields of a header that was read as one field; None if nothing is seen to."""
-    seen = [other for other in _DELIMITERS if other != delimiter and len(header) == 1 and other in header[0]]
-    return max(seen, key=header[0].count) if seen else None
+def guess_delimiter(header: Sequence[str], delimiter: str) -> str | None:
+    """The likely delimiter of a header that was read as a single field; None if there is none."""
+    candidates = [other for other in _DELIMITERS if other != delimiter and len(header) == 1 and other in header[0]]
+    return max(candidates, key=header[0].count) if candidates else None
 
 
-def header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
-    """What is wrong with a header, each in a few words; another order is nothing wrong."""
+def find_header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
+    """Faults of a header, each in a few words; another order of columns is no fault."""
     missing = [name for name in expected if name not in header]
     extra = [name for name in header if name not in expected]
     repeated = sorted({name for name in header if list(header).count(name) > 1})
-    renamed = {name: other for name in missing for other in extra if _plain(name) == _plain(other)}
-    told = [f"column {name} stands there as {_shown(other)}" for name, other in renamed.items()]
-    told += [f"column {name} is missing" for name in missing if name not in renamed]
-    told += [f"column {_shown(name)} isn't declared" for name in extra if name not in renamed.values()]
-    return told + [f"column {_shown(name)} stands there twice" for name in repeated]
+    renamed = {name: other for name in missing for other in extra if _normalise(name) == _normalise(other)}
+    faults = [f"column {name} is written as {_printable_name(other)}" for name, other in renamed.items()]
+    faults += [f"column {name} is missing" for name in missing if name not in renamed]
+    faults += [f"column {_printable_name(name)} isn't declared" for name in extra if name not in renamed.values()]
+    return faults + [f"column {_printable_name(name)} appears twice" for name in repeated]
 
 
 def read_records(
@@ -113,7 +113,7 @@ def read_records(
     Counts records from 1, a CSV's header being the first; a record with line breaks inside counts once.
 
     Raises:
-        ValueError: The file can't be decoded; its sentence survives the engine (see `errors.find`).
+        ValueError: The file can't be decoded. `errors.find` recovers the message after the engine has wrapped it.
     """
     import pyarrow as pa
 
@@ -126,24 +126,24 @@ def read_records(
             yield from _typed_records(path, format, sources, version)
     except LandingError as error:
         raise refusal(str(error)) from None
-    except (pa.ArrowException, UnicodeError, *_CUT_SHORT) as error:
-        raise refusal(_unreadable(name, format, error)) from None
+    except (pa.ArrowException, UnicodeError, *_TRUNCATED_ERRORS) as error:
+        raise refusal(_describe_read_error(name, format, error)) from None
 
 
-def _unreadable(name: str, format: str, error: Exception) -> str:
-    told = " ".join(str(error).split())
+def _describe_read_error(name: str, format: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
     if isinstance(error, UnicodeError):
-        return f"{name} is not in UTF-8: {told}. Save it in UTF-8 and run again."
-    return f"{name} can't be read as {format}: {told}. Is the file complete?"
+        return f"{name} is not in UTF-8: {reason}. Save it in UTF-8 and run again."
+    return f"{name} can't be read as {format}: {reason}. Is the file complete?"
 
 
-def _shown(name: str) -> str:
-    """A name from a file as it may stand in a sentence: one line, not endless."""
+def _printable_name(name: str) -> str:
+    """A name from a file on one line of limited length, for a message."""
     plain = name if name.isprintable() and name.strip() else repr(name)
     return plain if len(plain) <= _LONGEST_NAME else f"{plain[:_LONGEST_NAME]}…"
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
@@ -156,11 +156,11 @@ def _open_text(path: str, newline: str) -> io.TextIOWrapper:
 
 
 def _open_utf8(path: str) -> io.BufferedReader:
-    return io.BufferedReader(_Utf8(_open(path)))
+    return io.BufferedReader(_Utf8Stream(_open(path)))
 
 
-class _Utf8(io.RawIOBase):
-    """The bytes of a stream, as far as they are UTF-8: the first that isn't is told by line, and as what it may be."""
+class _Utf8Stream(io.RawIOBase):
+    """Passes bytes on while they are UTF-8. Reports the first other one with its line and its likely encoding."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -189,24 +189,24 @@ class _Utf8(io.RawIOBase):
     def _describe(self, error: UnicodeDecodeError) -> str:
         before, byte = error.object[: error.start], error.object[error.start : error.start + 1]
         line = self._line + _count_line_ends(before)
-        told = f"line {line} has the byte 0x{byte.hex()}"
+        fault = f"line {line} has the byte 0x{byte.hex()}"
         if line == 1 and error.object.startswith(_UTF16):
-            return f"{told}, with which files in UTF-16 begin"
+            return f"{fault}, with which files in UTF-16 begin"
         if not (self._is_ascii and before.isascii()):
-            return f"{told}, and letters in UTF-8 before it: is the file complete, or joined from two?"
+            return f"{fault}, and letters in UTF-8 before it: is the file complete, or joined from two?"
         try:
             letter = byte.decode("cp1252")
         except UnicodeDecodeError:
-            return told
-        return f"{told}, which is {letter!r} in Windows-1252 (Latin-1), and the file seems to be in that"
+            return fault
+        return f"{fault}, which is {letter!r} in Windows-1252 (Latin-1), and the file seems to use that encoding"
 
 
 def _count_line_ends(data: bytes) -> int:
-    """Line ends in a block of a file, which ends its lines either with LF, after a CR or not, or with CR alone."""
+    """Count line ends in a block of a file: LF or CR LF, or else CR alone."""
     return data.count(b"\n") or data.count(b"\r")
 
 
-def _delta(path: str, version: str | None) -> Any:
+def _open_delta(path: str, version: str | None) -> Any:
     import deltalake
 
     at = int(version.removeprefix("version ")) if version else None
@@ -218,8 +218,8 @@ def _csv_head(text: io.TextIOWrapper, delimiter: str, name: str) -> tuple[tuple[
     line = text.readline(_LONGEST_HEADER + 1)
     if len(line) > _LONGEST_HEADER:
         raise LandingError(
-            f"{name}: its first line is longer than {_LONGEST_HEADER >> 20} MiB, and it is to be the header. Put a "
-            f"line on top that names the columns, and a line end behind each record."
+            f"{name}: its first line, the header, is longer than {_LONGEST_HEADER >> 20} MiB. Add a first line that "
+            f"names the columns, and end each record with a line end."
         )
     if "\0" in line:
         raise UnicodeError("its header has zero bytes, as files in UTF-16 have")
@@ -238,10 +238,10 @@ def _json_keys(text: io.TextIOWrapper, name: str) -> tuple[str, ...]:
 
 
 def _json_lines(text: io.TextIOWrapper, name: str) -> Iterator[tuple[int, str]]:
-    """Lines that aren't blank, by number.
+    """Lines that are not blank, with their numbers.
 
     Raises:
-        LandingError: A line is longer than a record may be.
+        LandingError: A line is longer than `_BLOCK` characters.
     """
     for number, line in enumerate(iter(lambda: text.readline(_BLOCK + 1), ""), 1):
         if len(line) > _BLOCK:
@@ -253,8 +253,8 @@ def _json_lines(text: io.TextIOWrapper, name: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-class _Ended:
-    """A stream with one more record at its end: a reader that is inside quotes there takes it for text."""
+class _StreamWithEndRecord:
+    """A stream with one more record at its end. A reader that is inside an open quote there takes it for text."""
 
     closed = False
 
@@ -274,28 +274,30 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
     import pyarrow.csv as pc
 
     ragged: dict[int, tuple[str, str]] = {}
-    # A record of its own behind the last one, unless a quote was left open somewhere before it. It is drawn by lot,
-    # so nothing in a file can be taken for it; and it must be ragged: one field among many, or two in place of one.
+    # An end record is read as a record unless a quote was left open before it. It is random, so no record of the file
+    # equals it, and ragged (one field of many, or two instead of one), so the handler below sees it.
     mark = uuid4().hex
     end = mark if len(sources) > 1 else f"{mark}{delimiter}"
-    ended = 0
+    end_number = 0
 
-    def note(row: Any) -> str:
-        nonlocal ended
+    def record_ragged_row(row: Any) -> str:
+        nonlocal end_number
         if row.text == end:
-            ended = row.number
+            end_number = row.number
         else:
-            ragged[row.number] = (row.text, _raggedness(row))
+            ragged[row.number] = (row.text, _describe_ragged_row(row))
         return "skip"
 
     number, n_read = 2, 0
     try:
         with _open_utf8(path) as stream:
             reader = pc.open_csv(
-                _Ended(stream, end),
-                # Record numbers of ragged rows are known to a single-threaded reader only.
+                _StreamWithEndRecord(stream, end),
+                # Only a single-threaded reader knows the record numbers of ragged rows.
                 read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK),
-                parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note),
+                parse_options=pc.ParseOptions(
+                    delimiter=delimiter, newlines_in_values=True, invalid_row_handler=record_ragged_row
+                ),
                 convert_options=pc.ConvertOptions(
                     column_types=dict.fromkeys(sources.values(), pa.string()), strings_can_be_null=False
                 ),
@@ -306,34 +308,34 @@ def _csv_records(path: str, name: str, delimiter: str, sources: Mapping[str, str
                     if number not in ragged:
                         numbers.append(number)
                     number += 1
-                records = _record_batch([batch[theirs] for theirs in sources.values()], sources, numbers)
+                records = _record_batch([batch[source] for source in sources.values()], sources, numbers)
                 n_read += records.num_rows
                 yield records
     except pa.ArrowInvalid as error:
         if "straddling" not in str(error):
             raise
         raise refusal(
-            f"{name}: a record behind record {number - 1} is longer than {_BLOCK >> 20} MiB. Is a quote left open "
-            f"there? Mend it and run again."
+            f"{name}: a record after record {number - 1} is longer than {_BLOCK >> 20} MiB. Is a quote left open "
+            f"there? Correct it and run again."
         ) from None
-    if not ended:
+    if not end_number:
         raise refusal(
             f"{name}: a quote that opens in record {max(number - 1, *ragged, 1)} is never closed, and the rest of the "
-            f"file stands inside it. Close it and run again."
+            f"file is inside it. Close it and run again."
         )
-    if n_read + len(ragged) != ended - 2:
+    if n_read + len(ragged) != end_number - 2:
         raise refusal(
-            f"{name} has {ended - 2} records behind its header, and {n_read + len(ragged)} came out: nothing of it was "
-            f"recorded. This is a defect of lakehouse-ml; please report it with the file."
+            f"{name} has {end_number - 2} records after its header, and {n_read + len(ragged)} were parsed: nothing of "
+            f"it was stored. This is a defect of lakehouse-ml; please report it with the file."
         )
     if ragged:
-        yield _faulty(ragged, sources)
+        yield _broken_records(ragged, sources)
 
 
-def _raggedness(row: Any) -> str:
-    told = f"has {row.actual_columns} field{'s'[: row.actual_columns != 1]} instead of {row.expected_columns}"
-    inside = len(row.text.splitlines())
-    return told if inside < 2 else f"{told} and spans {inside} lines: is a quote left open in it?"
+def _describe_ragged_row(row: Any) -> str:
+    fault = f"has {row.actual_columns} field{'s'[: row.actual_columns != 1]} instead of {row.expected_columns}"
+    n_lines = len(row.text.splitlines())
+    return fault if n_lines < 2 else f"{fault} and spans {n_lines} lines: is a quote left open in it?"
 
 
 def _json_records(path: str, name: str, sources: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -346,19 +348,19 @@ def _json_records(path: str, name: str, sources: Mapping[str, str]) -> Iterator[
             bad: dict[int, tuple[str, str]] = {}
             for number, line in lines:
                 record = _json_object(line)
-                strange = sorted(set(record or ()) - set(sources.values()))
-                if record is None or strange:
-                    fault = f"has undeclared keys: {', '.join(strange)}" if strange else "is not a JSON object"
+                undeclared = sorted(set(record or ()) - set(sources.values()))
+                if record is None or undeclared:
+                    fault = f"has undeclared keys: {', '.join(undeclared)}" if undeclared else "is not a JSON object"
                     bad[number] = (line.rstrip("\n"), fault)
                 else:
                     good.append((number, record))
             columns = [
-                pa.array([_as_text(record.get(theirs)) for _, record in good], pa.string())
-                for theirs in sources.values()
+                pa.array([_as_text(record.get(source)) for _, record in good], pa.string())
+                for source in sources.values()
             ]
             yield _record_batch(columns, sources, [number for number, _ in good])
             if bad:
-                yield _faulty(bad, sources)
+                yield _broken_records(bad, sources)
 
 
 def _json_object(line: str) -> dict[str, Any] | None:
@@ -378,14 +380,14 @@ def _typed_records(path: str, format: str, sources: Mapping[str, str], version: 
 
     number = 1
     for batch in _typed_batches(path, format, list(sources.values()), version):
-        columns = [batch[theirs].cast(pa.string()) for theirs in sources.values()]
+        columns = [batch[source].cast(pa.string()) for source in sources.values()]
         yield _record_batch(columns, sources, range(number, number + batch.num_rows))
         number += batch.num_rows
 
 
 def _typed_batches(path: str, format: str, columns: list[str], version: str) -> Iterator[pa.RecordBatch]:
     if format == "delta":
-        yield from reading.read_rows(_delta(path, version), columns)
+        yield from reading.read_rows(_open_delta(path, version), columns)
         return
     import pyarrow.parquet as pq
 
@@ -396,13 +398,13 @@ def _typed_batches(path: str, format: str, columns: list[str], version: str) -> 
 def _record_batch(columns: Iterable[Any], sources: Mapping[str, str], numbers: Sequence[int]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    nothing = pa.nulls(len(numbers), pa.string())
+    nulls = pa.nulls(len(numbers), pa.string())
     return pa.RecordBatch.from_arrays(
-        [*columns, pa.array(numbers, pa.int64()), nothing, nothing], names=[*sources, *RECORD]
+        [*columns, pa.array(numbers, pa.int64()), nulls, nulls], names=[*sources, *RECORD]
     )
 
 
-def _faulty(faults: Mapping[int, tuple[str, str]], sources: Mapping[str, str]) -> pa.RecordBatch:
+def _broken_records(faults: Mapping[int, tuple[str, str]], sources: Mapping[str, str]) -> pa.RecordBatch:
     import pyarrow as pa
 
     texts, reasons = zip(*faults.values(), strict=True)

@@ -1,6 +1,6 @@
-"""What a result was made of: a fingerprint of code, parameters and input versions, kept with every commit.
+"""Provenance of results: a fingerprint of code, parameters and input versions, stored with every commit.
 
-Equal fingerprints mean an equal result, so a node whose outputs already carry its fingerprint need not run.
+Equal fingerprints mean equal results, so a node whose outputs have its fingerprint need not run.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any, Protocol, runtime_checkable
 
 PACKAGE = Path(__file__).parents[1]
 
-# Begins a fingerprint; those of lakes made before have none, and covered every source of the package.
+# Prefix of fingerprints. Those of older lakes have none, and covered every source of the package.
 SCHEME = "2-"
 
-# How rows are read, computed and stored.
+# Code that reads, computes and stores rows in every stage.
 _EVERY_STAGE = (
     "config/results.py", "config/spec.py", "datasets", "engine", "modelling/population.py", "storage",
     "use_cases/base.py", "use_cases/columns.py", "use_cases/contracts.py", "use_cases/formats.py", "use_cases/sql.py",
 )  # fmt: skip
-# The token of the training rows is a hash of their content: features, rules and storage reach a model through them.
+# The token of the training rows is a hash of their content, so features, rules and storage need no entry here.
 _SEARCH = (
     "config/spec.py", "modelling/card.py", "modelling/drift.py", "modelling/estimators", "modelling/metrics.py",
     "modelling/population.py", "modelling/split.py", "pipelines/training",
 )  # fmt: skip
-# What a stage uses beside that and its own folder. Messages, retries, locks and front doors make no result.
+# What a stage uses besides that and its own folder. Messages, the command line and runs make no result.
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "data_ingestion": (),
     "data_quality": (),
@@ -44,9 +44,9 @@ _STAGES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who made a result, and of what: node, input versions by dataset name, and their fingerprint.
+    """Origin of a result: node, input versions by dataset name, and their fingerprint.
 
-    The run (MLflow's id of it) and the git commit tell who else to ask; they don't make a result another one.
+    The run (its MLflow id) and the git commit are for people; they are no part of the fingerprint.
     """
 
     node: str
@@ -56,24 +56,24 @@ class Provenance:
     git: str | None = None
 
     def to_json(self) -> str:
-        """One line for a commit's metadata or a tag."""
+        """One line of JSON, for the metadata of a commit or for a tag."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, sort_keys=True)
 
 
 @runtime_checkable
 class HasToken(Protocol):
-    """A dataset that can say cheaply which state of its data a load would give."""
+    """A dataset that can cheaply identify the state of its data."""
 
     def token(self) -> str | None:
-        """A short text that changes whenever the data does; None while there is none."""
+        """A short text that changes whenever the data changes; None without data."""
 
 
 @runtime_checkable
 class HasFingerprint(Protocol):
-    """A dataset that keeps the provenance of what it holds."""
+    """A dataset that stores the provenance of its data."""
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether what is stored now was made with this fingerprint."""
+        """Whether the stored data has this fingerprint."""
 
 
 _current: ContextVar[Provenance | None] = ContextVar("lakehouse_ml_provenance", default=None)
@@ -83,33 +83,33 @@ _run: ContextVar[tuple[str | None, str | None]] = ContextVar("lakehouse_ml_run",
 
 
 def set_run(run: str | None, git: str | None) -> None:
-    """Let all that is described from now on be of this run and this git commit."""
+    """Set the run and the git commit for every later `describe`."""
     _run.set((run, git))
 
 
 def get_provenance() -> Provenance | None:
-    """The provenance of the node that is running, if the runner told it."""
+    """The provenance of the running node; None outside of a run."""
     return _current.get()
 
 
 @contextmanager
 def attach_provenance(provenance: Provenance | None) -> Iterator[None]:
-    """Let everything that is saved inside carry this provenance."""
-    reset = _current.set(provenance)
+    """Attach this provenance to everything that is saved inside the block."""
+    token = _current.set(provenance)
     try:
         yield
     finally:
-        _current.reset(reset)
+        _current.reset(token)
 
 
 def describe(node: str, inputs: Mapping[str, str], constants: Mapping[str, Any] | None = None) -> Provenance:
-    """The provenance of a node's results.
+    """Describe the provenance of the results of a node.
 
     Args:
         node: `<use case>.<stage>.<name>`.
         inputs: The token of each input, parameters included.
-        constants: Arguments that the use case binds to the node's function. Plain values count as they are, functions
-            and contracts by the code that they are made of.
+        constants: Arguments that the use case binds to the function of the node. Plain values count by value, functions
+            and contracts by their source code.
     """
     plain = {name: value for name, value in (constants or {}).items() if _is_plain(value)}
     basis = json.dumps([node, sorted(inputs.items()), sorted(plain.items()), code_hash(node)])
@@ -122,28 +122,28 @@ def _is_plain(value: Any) -> bool:
 
 
 def code_hash(node: str, root: Path = PACKAGE) -> str:
-    """SHA-256 over the sources below `root` that the result of a node is made of (`sources`)."""
+    """SHA-256 over the source files below `root` of which a node is made (`list_sources`)."""
     return _hash(root, *list_sources(node))
 
 
 @cache
 def _hash(root: Path, *parts: str) -> str:
     digest = hashlib.sha256()
-    for file in _files(root, parts):
+    for file in _find_files(root, parts):
         digest.update(file.relative_to(root).as_posix().encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _files(root: Path, parts: Iterable[str]) -> list[Path]:
-    """Python and templates in these files and folders, without generators of example data."""
-    found = {file for part in parts for file in [root / part, *(root / part).rglob("*")]}
-    code = (file for file in found if file.is_file() and file.suffix in (".py", ".j2"))
+def _find_files(root: Path, parts: Iterable[str]) -> list[Path]:
+    """Find Python files and templates in these files and folders, except generators of example data."""
+    paths = {file for part in parts for file in [root / part, *(root / part).rglob("*")]}
+    code = (file for file in paths if file.is_file() and file.suffix in (".py", ".j2"))
     return sorted(file for file in code if file.name != "synthetic.py")
 
 
 def list_sources(node: str) -> tuple[str, ...]:
-    """Files and folders of the package that the result of a node is made of; of a node outside the grid, all."""
+    """Files and folders of the package of which a result of a node is made; all for a node outside the grid."""
     use_case, _, step = node.partition(".")
     stage = step.partition(".")[0]
     if step == "training.search":

@@ -1,4 +1,4 @@
-"""Work that is done again where an object store's answer broke off."""
+"""Retries for requests to an object store whose response broke off."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FIRST_PAUSE_SECONDS = 1.0
 
 
 def with_retries(work: Callable[[], T]) -> T:
-    """The result of `work`, which is called again after a broken answer of an object store, six times at most.
+    """Call `work` and return its result; call it again after a transient failure of an object store, six times at most.
 
-    The libraries' own retries repeat a request that wasn't answered, and not one whose answer began.
+    The libraries' own retries repeat a request without a response, and not one whose response began.
     """
     attempts = Retrying(
         retry=retry_if_exception(is_transient),
@@ -33,4 +33,4 @@ def with_retries(work: Callable[[], T]) -> T:
 
 
 def _log_retry(attempt: RetryCallState) -> None:
-    log.info("  the store's answer broke off: attempt %d of %d", attempt.attempt_number + 1, _ATTEMPTS)
+    log.info("  the response of the object store broke off: attempt %d of %d", attempt.attempt_number + 1, _ATTEMPTS)

@@ -9,17 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError
-from lakehouse_ml.storage.landing import Landing, LandingFile, Selection, check_content, select
+from lakehouse_ml.storage.landing import Landing, LandingFile, Selection, check_content, select_files
 
 FOLDER = "/data/drop"
 
 
 def landing(
-    files: dict[str, str], known: dict[str, str] | None = None, known_address: str | None = FOLDER, *, rows: bool = True
+    files: dict[str, str],
+    known: dict[str, str] | None = None,
+    recorded_address: str | None = FOLDER,
+    *,
+    rows: bool = True,
 ) -> Landing:
-    """A folder holding `files` (name: hash), of which the books know `known`; `rows`, whether there are any in them."""
+    """A folder holding `files` (name: hash), of which the manifest has `known`; `rows`: whether the files have rows."""
     listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256, has_rows=rows) for name, sha256 in files.items())
-    return Landing(FOLDER, "csv", ",", listed, known or {}, known_address if known else None, recorded_as=FOLDER)
+    return Landing(
+        FOLDER, "csv", ",", listed, known or {}, recorded_address if known else None, manifest_address=FOLDER
+    )
 
 
 def check(here: Landing) -> list[str]:
@@ -28,26 +34,26 @@ def check(here: Landing) -> list[str]:
     def day(name: str) -> date:
         return date.fromisoformat(name[:10]) if name[:4].isdigit() else date(2024, 12, 31)
 
-    return check_content(here, select(here), day, date(2025, 6, 1))
+    return check_content(here, select_files(here), day, date(2025, 6, 1))
 
 
 def test_in_an_empty_lake_every_file_is_new() -> None:
-    selection = select(landing({"a.csv": "1", "b.csv": "2"}))
+    selection = select_files(landing({"a.csv": "1", "b.csv": "2"}))
     assert selection.names == ("a.csv", "b.csv")
-    assert selection.vanished == ()
+    assert selection.missing_names == ()
 
 
 def test_a_file_that_was_read_is_not_read_again() -> None:
-    assert select(landing({"a.csv": "1", "b.csv": "2"}, {"a.csv": "1"})).names == ("b.csv",)
+    assert select_files(landing({"a.csv": "1", "b.csv": "2"}, {"a.csv": "1"})).names == ("b.csv",)
 
 
 def test_a_corrected_file_is_read_again() -> None:
-    assert select(landing({"a.csv": "1 corrected"}, {"a.csv": "1"})).names == ("a.csv",)
+    assert select_files(landing({"a.csv": "1 corrected"}, {"a.csv": "1"})).names == ("a.csv",)
 
 
 def test_a_file_that_went_away_is_told_and_nothing_is_read() -> None:
     known = {"b.csv": "2", "a.csv": "1", "c.csv": "3"}
-    assert select(landing({"c.csv": "3"}, known)) == Selection((), ("a.csv", "b.csv"))
+    assert select_files(landing({"c.csv": "3"}, known)) == Selection((), ("a.csv", "b.csv"))
 
 
 def test_the_same_content_under_a_new_name_is_refused_by_both_names() -> None:
@@ -91,13 +97,13 @@ def test_files_without_rows_never_count_twice() -> None:
 
 
 def test_a_lake_with_rows_of_another_folder_is_refused_and_a_lake_of_its_own_is_proposed() -> None:
-    other = landing({"a.csv": "1"}, {"generated.csv": "0"}, known_address="/data/landing/churn")
+    other = landing({"a.csv": "1"}, {"generated.csv": "0"}, recorded_address="/data/landing/churn")
     with pytest.raises(LandingError, match=r"rows from /data/landing/churn.*LANDING=/data/drop LAKE="):
-        select(other)
+        select_files(other)
 
 
 def test_a_lake_with_books_but_without_rows_takes_any_folder() -> None:
-    assert select(landing({"a.csv": "1"}, {}, known_address=None)).names == ("a.csv",)
+    assert select_files(landing({"a.csv": "1"}, {}, recorded_address=None)).names == ("a.csv",)
 
 
 names = st.text("abcdef", min_size=1, max_size=3)
@@ -110,17 +116,17 @@ def test_every_name_is_read_known_or_vanished_and_after_reading_nothing_is_left(
 ) -> None:
     files = {name: f"content of {name}" for name in here}
     books = {name: f"content of {name}" if same else f"old content of {name}" for name, same in known.items()}
-    selection = select(landing(files, books))
+    selection = select_files(landing(files, books))
     assert set(selection.names) == {name for name in here if books.get(name) != files[name]}
-    assert set(selection.vanished) == set(books) - set(files)
-    again = select(landing(files, books | {file.name: file.sha256 for file in selection.files}))
-    assert again == Selection((), selection.vanished)
+    assert set(selection.missing_names) == set(books) - set(files)
+    again = select_files(landing(files, books | {file.name: file.sha256 for file in selection.files}))
+    assert again == Selection((), selection.missing_names)
 
 
 def test_files_that_swapped_their_contents_or_took_over_an_old_one_are_corrected_files() -> None:
     known = {"jan.csv": "1", "feb.csv": "2"}
-    assert select(landing({"jan.csv": "2", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
-    assert select(landing({"jan.csv": "3", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
+    assert select_files(landing({"jan.csv": "2", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
+    assert select_files(landing({"jan.csv": "3", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
 
 
 def test_of_two_files_with_one_content_the_known_one_is_the_original_whatever_its_name() -> None:

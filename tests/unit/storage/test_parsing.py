@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from lakehouse_ml.errors import LandingError, find
 from lakehouse_ml.storage.parsing import (
-    header_faults,
+    find_header_faults,
     read_head,
     read_header,
     read_records,
@@ -56,7 +56,7 @@ def broken(rows: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
 
 
 def test_a_header_in_another_order_has_no_fault() -> None:
-    assert header_faults(["colour", "thingID", "items"], EXPECTED) == []
+    assert find_header_faults(["colour", "thingID", "items"], EXPECTED) == []
 
 
 @pytest.mark.parametrize(
@@ -64,25 +64,25 @@ def test_a_header_in_another_order_has_no_fault() -> None:
     [
         (["thingID", "colour"], ["column items is missing"]),
         (["thingID", "items", "colour", "size"], ["column size isn't declared"]),
-        (["Thing_ID", "items", "colour"], ["column thingID stands there as Thing_ID"]),
-        (["thingID", "items", "colour", "items"], ["column items stands there twice"]),
+        (["Thing_ID", "items", "colour"], ["column thingID is written as Thing_ID"]),
+        (["thingID", "items", "colour", "items"], ["column items appears twice"]),
         (["thingID", "number", "colour"], ["column items is missing", "column number isn't declared"]),
         ([], ["column thingID is missing", "column items is missing", "column colour is missing"]),
     ],
     ids=["missing", "extra", "renamed", "duplicated", "renamed beyond recognition", "empty"],
 )
 def test_each_fault_of_a_header_names_its_column(header: list[str], told: list[str]) -> None:
-    assert header_faults(header, EXPECTED) == told
+    assert find_header_faults(header, EXPECTED) == told
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.text(min_size=1), unique=True, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_a_header_is_free_of_faults_exactly_if_it_holds_each_column_once(names: list[str], random: Any) -> None:
     shuffled = random.sample(names, len(names))
-    assert header_faults(shuffled, names) == []
-    assert len(header_faults(shuffled[1:], names)) == 1
-    (told,) = header_faults([*shuffled, names[0]], names)
-    assert told.endswith(" stands there twice")
+    assert find_header_faults(shuffled, names) == []
+    assert len(find_header_faults(shuffled[1:], names)) == 1
+    (told,) = find_header_faults([*shuffled, names[0]], names)
+    assert told.endswith(" appears twice")
     assert told.isprintable()
 
 
@@ -163,7 +163,7 @@ def test_a_first_line_longer_than_a_header_may_be_is_refused_and_not_read_to_its
     assert len(read_header(path, "csv", ",", "a.csv.gz")) == 10_000
     # What isn't read to its end isn't seen to end early.
     cut = gzip.compress(b"x" * (64 << 20))[:-40]
-    with pytest.raises(LandingError, match=r"^june/odd: its first line is longer than 1 MiB"):
+    with pytest.raises(LandingError, match=r"^june/odd: its first line, the header, is longer than 1 MiB"):
         read_header(write(tmp_path, cut, "b.csv.gz"), "csv", ",", "june/odd")
     assert read_head(write(tmp_path, gzip.compress(b"a\n" + b"x" * (64 << 20))[:-40], "c.csv.gz"), "csv", ",", "c") == (
         ("a",), True,
@@ -273,7 +273,7 @@ def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(
         parsing, "_record_batch", lambda columns, sources, numbers: kept([c[1:] for c in columns], sources, numbers[1:])
     )
-    with pytest.raises(ValueError, match=r"a\.csv has 2 records behind its header, and 1 came out"):
+    with pytest.raises(ValueError, match=r"a\.csv has 2 records after its header, and 1 were parsed"):
         records(write(tmp_path, HEADER + "a,1,red\nb,2,blue\n"))
 
 
@@ -313,7 +313,7 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(tmp_path: Pat
     assert isinstance(told, LandingError)
     assert str(told) == (
         f"a.csv is not in UTF-8: line {bad_line + 2} has the byte 0xe9, which is 'é' in Windows-1252 (Latin-1), and "
-        f"the file seems to be in that. Save it in UTF-8 and run again."
+        f"the file seems to use that encoding. Save it in UTF-8 and run again."
     )
 
 

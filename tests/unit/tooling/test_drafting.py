@@ -286,7 +286,7 @@ def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
         (b"a,b\n\xff,2\n", "not in UTF-8"),
         ("a,b\n1,2\n3,Müller, GmbH\n".encode("latin-1"), "not in UTF-8: line 3 has the byte 0xfc, which is 'ü'"),
         ("a,b\n1,2\n".encode("utf-16-le"), "its header has zero bytes, as files in UTF-16 have"),
-        (b"a" * (2 << 20), "its first line is longer than 1 MiB"),
+        (b"a" * (2 << 20), "its first line, the header, is longer than 1 MiB"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:

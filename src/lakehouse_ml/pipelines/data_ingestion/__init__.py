@@ -1,4 +1,4 @@
-"""From a landing folder to raw rows: new files only, by a declared schema, nothing silently lost."""
+"""Ingest new files of a landing folder as raw rows, by a declared schema; every other line goes to quarantine."""
 
 from lakehouse_ml.pipelines.data_ingestion.pipeline import create_pipeline
 

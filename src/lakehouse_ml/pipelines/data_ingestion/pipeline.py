@@ -1,4 +1,4 @@
-"""The shape of ingestion: for each landing table, parse once, then keep, refuse and record."""
+"""The ingestion pipeline: for each landing table, parse once, then keep, refuse and record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """data_ingestion of every use case."""
+    """The data_ingestion pipeline of every use case."""
     return fill_stage("data_ingestion", shape)
 
 

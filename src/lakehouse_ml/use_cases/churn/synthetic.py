@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lakehouse_ml.storage.files import complete
+from lakehouse_ml.storage.files import replace_atomically
 
 Floats = NDArray[np.float64]
 Texts = NDArray[np.str_]
@@ -155,7 +155,7 @@ def write_csv(path: Path, n: int = 5_000, seed: int = 0) -> None:
         ValueError: As `customers` does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with complete(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
+    with replace_atomically(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for chunk in _chunks(n, seed):
@@ -432,7 +432,7 @@ def _month_end(number: int) -> date:
 
 def _write(path: Path, columns: Mapping[str, Texts]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with complete(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
+    with replace_atomically(path) as partial, partial.open("w", encoding="ascii", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))

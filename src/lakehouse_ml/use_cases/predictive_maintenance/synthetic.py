@@ -68,7 +68,7 @@ from numpy.typing import NDArray
 
 from lakehouse_ml import __version__
 from lakehouse_ml.errors import LakehouseError, LandingError
-from lakehouse_ml.storage.files import complete
+from lakehouse_ml.storage.files import replace_atomically
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import SENSORS
 
 Floats = NDArray[np.float64]
@@ -302,17 +302,17 @@ def write(folder: Path, plant: Plant, format: Format = "csv") -> None:
     paths = [folder / "telemetry" / f"telemetry_{day}_simulated.{format}" for day in days]
     _refuse_other_files(folder / "telemetry", {path.name for path in paths})
     (folder / "telemetry").mkdir(parents=True, exist_ok=True)
-    with complete(folder / "SIMULATED.md") as partial:
+    with replace_atomically(folder / "SIMULATED.md") as partial:
         partial.write_text(_notice(plant, format), encoding="utf-8")
     for name, table in plant.tables.items():
-        with complete(folder / f"{name}_simulated.csv") as partial:
+        with replace_atomically(folder / f"{name}_simulated.csv") as partial:
             _write_csv(partial, iter([table]))
     for day, path in enumerate(paths):
         batches = (
             telemetry(plant, day, first, first + _MACHINES_PER_BATCH)
             for first in range(0, max(len(plant.machine_ids), 1), _MACHINES_PER_BATCH)
         )
-        with complete(path) as partial:
+        with replace_atomically(path) as partial:
             if format == "csv":
                 _write_csv(partial, batches)
             else:
