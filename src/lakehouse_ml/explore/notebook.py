@@ -163,14 +163,18 @@ def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
         LakehouseError: Only one outcome occurs, so there is nothing to tell apart.
     """
     from lakehouse_ml.report import charts
-    from lakehouse_ml.report.sections import precision_recall, roc
+    from lakehouse_ml.report.curves import compute_precision_recall, compute_roc
 
     label, probability = holdout["label"].to_numpy(), holdout["candidate_probability"].to_numpy()
     if holdout["label"].nunique() < 2:
         raise LakehouseError("There are no curves to draw: the held-out rows have one outcome only.")
     return (
-        Drawing(charts.curves({"candidate": roc(label, probability)}, "false alarms", "found", diagonal=True)),
-        Drawing(charts.curves({"candidate": precision_recall(label, probability)}, "found", "right among those named")),
+        Drawing(charts.curves({"candidate": compute_roc(label, probability)}, "false alarms", "found", diagonal=True)),
+        Drawing(
+            charts.curves(
+                {"candidate": compute_precision_recall(label, probability)}, "found", "right among those named"
+            )
+        ),
     )
 
 

@@ -153,9 +153,9 @@ def _labelled(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     labels = _stored(catalog, name) if use_case.gathers_outcomes else None
     if labels is None:
         return []
-    from lakehouse_ml.report import outcomes
+    from lakehouse_ml.report.sections import outcomes
 
-    told = list(outcomes.label_sentences(labels, use_case.wording.within(_horizon(use_case, catalog))))
+    told = list(outcomes.describe_label_problems(labels, use_case.wording.within(_horizon(use_case, catalog))))
     return [_line("outcomes", text) for text in told]
 
 
@@ -204,13 +204,13 @@ def _perfect(metrics: pd.DataFrame, use_case: UseCase, catalog: DataCatalog) -> 
 
 def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
     """What the use case measures besides, in a line of its own words; none where it measures nothing."""
-    from lakehouse_ml.report import measured
+    from lakehouse_ml.report import measures
 
     told = use_case.wording.measured
     if told is None:
         return []
     head, text = told.brief
-    said = measured.sentence(text, measured.values(metrics, told, "candidate"))
+    said = measures.fill_sentence(text, measures.format_measures(metrics, told, "candidate"))
     return [_line("", f"{head:<22}{said}")] if said else []
 
 
@@ -319,10 +319,10 @@ def _real(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     judged = _stored(catalog, f"{use_case.name}.verdict_live")
     if judged is None or judged.empty:
         return []
-    from lakehouse_ml.report import outcomes
+    from lakehouse_ml.report.sections import outcomes
 
     row = judged.iloc[0].to_dict()
-    told = outcomes.performance_sentence(row, use_case.wording.within(_horizon(use_case, catalog)))
+    told = outcomes.describe_performance(row, use_case.wording.within(_horizon(use_case, catalog)))
     return [_line("real", told, told, "red" if row["status"] == "worse" else None)]
 
 

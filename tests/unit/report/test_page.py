@@ -19,9 +19,10 @@ import pytest
 
 from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.metrics import METRICS, Economics, classification_metrics
-from lakehouse_ml.report import cautions, charts, sections
+from lakehouse_ml.report import cautions, charts, curves, formatting
+from lakehouse_ml.report.data import ReportData, ScoredBatch, Source
 from lakehouse_ml.report.page import Page, Section, render
-from lakehouse_ml.report.sections import Material, Scored, Source, page
+from lakehouse_ml.report.sections import build_page
 from lakehouse_ml.storage.landing import IngestionSpec, is_simulated
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.predictive_maintenance import PREDICTIVE_MAINTENANCE
@@ -93,7 +94,7 @@ def verdict(decision: str = "approve", incumbent: str = "", detectable: float = 
 NO_LINES = pd.DataFrame(columns=["source_file", "line_number", "line_text", "problems"])
 SOURCE = Source(files(), NO_LINES, columns(), rules())
 NO_SOURCE = Source(files().head(0), NO_LINES, columns().head(0), rules().head(0))
-GIVEN = Material(
+GIVEN = ReportData(
     words=CHURN.wording.within(30),
     horizon_days=30,
     list_file="07_model_output/churn/actions.csv",
@@ -112,7 +113,7 @@ GIVEN = Material(
     verdict=verdict(),
     standing=RegistryStatus("2", "2", "approve", "better"),
     economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
-    batch=Scored("2025-01-31", 300, 60, 300, 150, 4500.0, 0.31),
+    batch=ScoredBatch("2025-01-31", 300, 60, 300, 150, 4500.0, 0.31),
     actions=pd.DataFrame(
         {"customer_id": ["A1", HOSTILE], "rank": [1, 2], "probability": [0.9, 0.8], "expected_gain": [88.0, 76.0],
          "main_reason": [f"contract = {HOSTILE}", None], "model_version": ["2", "2"]}
@@ -170,8 +171,8 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def read(given: Material = GIVEN) -> Outline:
-    return Outline(render(page(given)))
+def read(given: ReportData = GIVEN) -> Outline:
+    return Outline(render(build_page(given)))
 
 
 def pictures(outline: Outline) -> list[str]:
@@ -191,7 +192,7 @@ def test_the_page_needs_no_other_file_and_runs_nothing() -> None:
 
 
 def test_texts_from_data_are_shown_and_never_live() -> None:
-    html = render(page(GIVEN))
+    html = render(build_page(GIVEN))
     assert "<script" not in html
     assert "&lt;script&gt;alert(" in html
     assert HOSTILE in Outline(html).text
@@ -221,9 +222,9 @@ def test_headings_links_and_tables_tell_their_structure() -> None:
 
 
 def test_the_same_tables_give_the_same_page(drawn_pictures: dict[bytes, str]) -> None:
-    first = render(page(GIVEN))
+    first = render(build_page(GIVEN))
     drawn_pictures.clear()
-    assert render(page(GIVEN)) == first
+    assert render(build_page(GIVEN)) == first
 
 
 # --- what it says
@@ -297,7 +298,7 @@ def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
 
 def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
     bare = replace(
-        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=Scored(None, 0, 0, 0),
+        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=ScoredBatch(None, 0, 0, 0),
         actions=GIVEN.actions.head(0), drift=GIVEN.drift.head(0), drift_verdict=None, verdict=verdict("refuse"),
         standing=RegistryStatus(None),
     )  # fmt: skip
@@ -326,7 +327,7 @@ PERFORMANCE = {
 
 
 def performing(**changed: Any) -> Page:
-    return page(replace(GIVEN, performance=PERFORMANCE | changed))
+    return build_page(replace(GIVEN, performance=PERFORMANCE | changed))
 
 
 def test_outcomes_that_contradict_the_hold_out_come_first_in_red_and_in_the_steps() -> None:
@@ -356,8 +357,8 @@ def test_few_outcomes_are_said_to_be_few_and_not_judged() -> None:
 
 
 def test_without_outcomes_nothing_is_said_of_real_performance() -> None:
-    assert "Real performance" not in [tile.label for tile in page(GIVEN).tiles]
-    assert page(GIVEN).summary[0].startswith("500 rows of customers were read")
+    assert "Real performance" not in [tile.label for tile in build_page(GIVEN).tiles]
+    assert build_page(GIVEN).summary[0].startswith("500 rows of customers were read")
 
 
 def test_there_is_one_answer_to_whom_to_call() -> None:
@@ -366,7 +367,7 @@ def test_there_is_one_answer_to_whom_to_call() -> None:
         "first; it is worth 164.00 in total. An offer is expected to pay for 150 of the 300 (50%), worth 4,500.00; the "
         "list ends at 2, the `actions` in parameters.yml."
     )
-    given = page(GIVEN)
+    given = build_page(GIVEN)
     assert sum(whom in text for text in given.summary) == 1
     step = (
         "Whom to make an offer: the 2 to whom an offer is worth most, in 07_model_output/churn/actions.csv, best first."
@@ -378,10 +379,14 @@ def test_there_is_one_answer_to_whom_to_call() -> None:
 
 
 def test_a_list_with_everybody_for_whom_it_pays_says_so_and_an_empty_one_why() -> None:
-    everybody = replace(GIVEN, batch=Scored("2025-01-31", 300, 60, 300, 2, 164.0))
-    assert any("It names everybody for whom an offer is expected to pay." in text for text in page(everybody).summary)
+    everybody = replace(GIVEN, batch=ScoredBatch("2025-01-31", 300, 60, 300, 2, 164.0))
+    assert any(
+        "It names everybody for whom an offer is expected to pay." in text for text in build_page(everybody).summary
+    )
     nobody = replace(GIVEN, actions=GIVEN.actions.head(0))
-    assert any("names nobody: for no customer an offer is expected to pay" in text for text in page(nobody).summary)
+    assert any(
+        "names nobody: for no customer an offer is expected to pay" in text for text in build_page(nobody).summary
+    )
 
 
 def test_outcomes_of_several_days_are_not_called_so_many_customers() -> None:
@@ -389,8 +394,8 @@ def test_outcomes_of_several_days_are_not_called_so_many_customers() -> None:
         ["customer_id", *GIVEN.holdout.columns]
     ]
     assert any("Measured on 400 outcomes of 100 customers that it never saw" in text
-               for text in page(replace(GIVEN, holdout=several)).summary)  # fmt: skip
-    assert any("Measured on 400 customers that it never saw" in text for text in page(GIVEN).summary)
+               for text in build_page(replace(GIVEN, holdout=several)).summary)  # fmt: skip
+    assert any("Measured on 400 customers that it never saw" in text for text in build_page(GIVEN).summary)
 
 
 LABELS = pd.DataFrame(
@@ -411,13 +416,13 @@ LABELS = pd.DataFrame(
 def test_a_run_without_a_new_outcome_had_nothing_new_to_learn_from(judged: str, learned: str, new: bool) -> None:
     at = pd.Timestamp(judged).tz_localize("UTC") if "Z" not in judged else pd.Timestamp(judged)
     card_ = replace(GIVEN.card, unseen={"learned_until": learned})
-    given = page(replace(GIVEN, labels=LABELS, card=card_, verdict=verdict() | {"judged_at": at}))
+    given = build_page(replace(GIVEN, labels=LABELS, card=card_, verdict=verdict() | {"judged_at": at}))
     said = "There was nothing new to learn from: no outcome of a day after 2024-12-31 is known."
     assert (said in given.summary) is not new
 
 
 def test_outcomes_are_counted_by_day_and_what_is_wrong_with_them_is_a_step() -> None:
-    given = page(replace(GIVEN, labels=LABELS))
+    given = build_page(replace(GIVEN, labels=LABELS))
     assert any(step.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3)") for step in given.steps)
     assert any(step.startswith("2 customers who left within 30 days are in a later file again") for step in given.steps)
     grid = next(part for part in given.sections if part.key == "outcomes").grids[-1]
@@ -425,9 +430,9 @@ def test_outcomes_are_counted_by_day_and_what_is_wrong_with_them_is_a_step() -> 
 
 
 def test_a_batch_in_the_future_is_a_step() -> None:
-    given = page(replace(GIVEN, batch=Scored("2052-01-31", 300, 60, 300)))
+    given = build_page(replace(GIVEN, batch=ScoredBatch("2052-01-31", 300, 60, 300)))
     assert given.steps[0].startswith("The batch 2052-01-31 lies in the future.")
-    assert "future" not in " ".join(page(GIVEN).steps)
+    assert "future" not in " ".join(build_page(GIVEN).steps)
 
 
 def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
@@ -435,7 +440,7 @@ def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
     drifts = pd.DataFrame({"batch": ["2024-11-30"], "status": ["not_assessable"]})
     live = batches("2024-11-30", n_named=10, n_hits=6)
     given = replace(GIVEN, batches=scored, drift_verdicts=drifts, live=live)
-    newest, first = next(part for part in page(given).sections if part.key == "trend").grids[0].rows
+    newest, first = next(part for part in build_page(given).sections if part.key == "trend").grids[0].rows
     assert newest == ("2024-12-31", "200", "30", "15.0%", "not measured", "–", "–", "–", "–", "–", "–")
     assert first == (
         "2024-11-30", "100", "10", "10.0%", "not assessable", "100", "20", "6", "0.300", "0.600", "0.800"
@@ -445,7 +450,7 @@ def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
 def test_of_many_batches_the_trend_shows_the_newest_and_folds_the_rest() -> None:
     days = [f"2025-01-{day:02}" for day in range(1, 31)]
     scored = pd.DataFrame({"batch": days, "n_rows": 100, "n_named": 10})
-    newest, rest = next(p for p in page(replace(GIVEN, batches=scored)).sections if p.key == "trend").grids
+    newest, rest = next(p for p in build_page(replace(GIVEN, batches=scored)).sections if p.key == "trend").grids
     assert (newest.rows[0][0], newest.folded, rest.rows[-1][0], rest.folded) == (days[-1], False, days[0], True)
 
 
@@ -456,7 +461,7 @@ def batches(*days: str, version: str = "1", **changed: Any) -> pd.DataFrame:
 
 
 def outcomes(live: pd.DataFrame) -> Section:
-    return next(s for s in page(replace(GIVEN, live=live)).sections if s.key == "outcomes")
+    return next(s for s in build_page(replace(GIVEN, live=live)).sections if s.key == "outcomes")
 
 
 def test_a_single_batch_is_no_course_of_time_and_two_are_drawn() -> None:
@@ -499,21 +504,21 @@ def test_what_can_not_be_measured_is_a_gap_in_the_picture_and_a_dash_in_the_tabl
     assert [row[4:] for row in section.grids[0].rows[::2]] == [("–", "–", "–", "–"), ("–", "0.000", "0.000", "0.800")]
     assert "precision from 0.500 to 0.500" in section.pictures[0].alt
     seen = replace(GIVEN, live=live, batches=pd.DataFrame({"batch": ["2025-01-01"], "n_rows": [90], "n_named": [3]}))
-    (trend,) = [section for section in page(seen).sections if section.key == "trend"]
+    (trend,) = [section for section in build_page(seen).sections if section.key == "trend"]
     assert trend.grids[0].rows[0][-3:] == ("–", "–", "–")
 
 
 def test_a_hold_out_on_which_nothing_can_be_measured_has_dashes_and_no_numbers_in_words() -> None:
     nothing = ("precision", "recall", "f1", "roc_auc", "average_precision")
     metrics = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"].isin(nothing)))
-    given = page(replace(GIVEN, metrics=metrics))
+    given = build_page(replace(GIVEN, metrics=metrics))
     assert {tile.label: tile.value for tile in given.tiles}["F1 on unseen rows"] == "–"
     judgement, segments = (next(s for s in given.sections if s.key == key) for key in ("judgement", "segments"))
     assert {row[0]: row[1] for row in judgement.grids[0].rows}["recall"] == "–"
     assert segments.grids[0].rows[0][3:7] == ("–", "–", "–", "–")
     assert "nan" not in render(given).lower().replace("financ", "")
     silent = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"] == "precision"))
-    assert any("; it names none. Measured on" in text for text in page(replace(GIVEN, metrics=silent)).summary)
+    assert any("; it names none. Measured on" in text for text in build_page(replace(GIVEN, metrics=silent)).summary)
 
 
 def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> None:
@@ -545,7 +550,7 @@ MACHINES = replace(
     horizon_days=None,
     sources=dict.fromkeys(PREDICTIVE_MAINTENANCE.sources, SOURCE),
     metrics=pd.concat([measured(("candidate", SURE)), further("candidate")], ignore_index=True),
-    batch=Scored("2025-01-31", 800, 20, 100),
+    batch=ScoredBatch("2025-01-31", 800, 20, 100),
     actions=pd.DataFrame(
         {"machine_id": [62], "predicted_at": [AT], "component": ["comp2"], "rank": [1], "probability": [0.9],
          "expected_gain": [1800.0], "main_reason": ["volt_mean_24h = 190"], "model_version": ["2"]}
@@ -553,8 +558,8 @@ MACHINES = replace(
 )  # fmt: skip
 
 
-def section(key: str, given: Material = MACHINES) -> Section:
-    return next(s for s in page(given).sections if s.key == key)
+def section(key: str, given: ReportData = MACHINES) -> Section:
+    return next(s for s in build_page(given).sections if s.key == key)
 
 
 def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
@@ -563,8 +568,8 @@ def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
     assert any("Of 47 failures on unseen days, 95.7% were seen: half of those at least 21 h ahead, nine of ten at "
                "least 18 h ahead." in sentence for sentence in told.sentences)  # fmt: skip
     assert ("Cost of doing nothing", "94,000.00") in told.grids[0].rows
-    assert "Failures seen" in [tile.label for tile in page(MACHINES).tiles]
-    assert "further" not in [s.key for s in page(GIVEN).sections]
+    assert "Failures seen" in [tile.label for tile in build_page(MACHINES).tiles]
+    assert "further" not in [s.key for s in build_page(GIVEN).sections]
 
 
 def test_the_champion_before_stands_beside_the_candidate_there_too() -> None:
@@ -608,7 +613,7 @@ def test_what_is_asked_of_the_model_is_none_of_the_features_that_it_looks_at() -
 
 def test_names_from_conf_are_set_as_such_and_no_day_or_time_is_broken_into_lines() -> None:
     landed = replace(SOURCE, files=files(name="customers_2025-01-31.csv"))
-    html = render(page(replace(MACHINES, sources={**MACHINES.sources, "errors": landed})))
+    html = render(build_page(replace(MACHINES, sources={**MACHINES.sources, "errors": landed})))
     assert "<code>capacity</code> in parameters.yml" in html
     assert "`" not in read(MACHINES).text
     assert '<span class="moment">2025-01-31 21:00</span>' in html
@@ -648,12 +653,12 @@ def test_examples_of_a_rule_about_the_key_show_the_whole_key() -> None:
 
 
 def test_a_few_rows_of_very_many_are_not_rounded_to_none() -> None:
-    assert [sections._small(share) for share in (0.0, 0.00009, 0.01)] == ["0.0%", "< 0.1%", "1.0%"]
+    assert [formatting.format_small_share(share) for share in (0.0, 0.00009, 0.01)] == ["0.0%", "< 0.1%", "1.0%"]
 
 
 def test_a_rare_outcome_is_calibrated_by_tenths_of_the_probability() -> None:
     label, probability = np.repeat([1.0, 0.0], [20, 980]), np.repeat([0.95, 0.01], [20, 980])
-    promised, share, _, _ = sections._calibrated(label, probability)
+    promised, share, _, _ = curves.compute_calibration(label, probability)
     assert promised.tolist() == pytest.approx([0.01, 0.95])
     assert share.tolist() == [0.0, 1.0]
 
@@ -670,13 +675,13 @@ def test_a_bend_that_few_of_very_many_points_make_is_kept() -> None:
 
 def test_the_gain_curve_counts_who_is_found_among_the_riskiest() -> None:
     label, probability = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1])
-    xs, ys = sections._gain(label, probability)
+    xs, ys = curves.compute_gain(label, probability)
     assert (xs.tolist(), ys.tolist()) == ([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 0.5, 1, 1])
 
 
 def test_the_value_curve_pays_for_every_action_and_earns_by_those_who_would_leave() -> None:
     money = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
-    shares, values = sections._value_curve(np.array([1.0, 0.0]), np.array([0.9, 0.1]), money)
+    shares, values = curves.compute_value(np.array([1.0, 0.0]), np.array([0.9, 0.1]), money)
     assert (shares.tolist(), values.tolist()) == ([0, 0.5, 1], [0, 20.0, 15.0])
 
 
@@ -684,7 +689,7 @@ _MONEY = Economics(action_cost=10.0, averted_value=100.0, success_share=0.5)
 
 
 @pytest.mark.parametrize("curve", [
-    sections._gain, sections._calibrated, lambda label, p: sections._value_curve(label, p, _MONEY),
+    curves.compute_gain, curves.compute_calibration, lambda label, p: curves.compute_value(label, p, _MONEY),
 ], ids=["gain", "calibration", "value"])  # fmt: skip
 def test_in_which_order_equally_probable_rows_are_stored_is_not_seen(curve: Any) -> None:
     label, probability = np.repeat([1.0, 0.0], [12, 28]), np.array([0.7, 0.7, 0.2, 0.2] * 10)
@@ -694,7 +699,7 @@ def test_in_which_order_equally_probable_rows_are_stored_is_not_seen(curve: Any)
 
 
 def test_calibration_has_wilsons_interval() -> None:
-    promised, _, low, high = sections._calibrated(np.repeat([1.0, 0.0], [20, 80]), np.linspace(0.2, 0.2001, 100))
+    promised, _, low, high = curves.compute_calibration(np.repeat([1.0, 0.0], [20, 80]), np.linspace(0.2, 0.2001, 100))
     assert promised.tolist() == pytest.approx([0.2] * 10, abs=1e-3)
     # Wilson (1927) for 10 of 10: 0.7225 to 1.
     assert (low[0], high[0]) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))
@@ -708,7 +713,7 @@ def test_a_long_line_is_thinned_to_what_can_be_seen_and_keeps_its_ends() -> None
 
 
 def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture() -> None:
-    told = page(replace(GIVEN, drift=GIVEN.drift.assign(psi=np.nan, status="too_few_rows")))
+    told = build_page(replace(GIVEN, drift=GIVEN.drift.assign(psi=np.nan, status="too_few_rows")))
     (section,) = [section for section in told.sections if section.key == "drift"]
     assert not section.pictures
     assert len(section.grids[0].rows) == 3
@@ -756,11 +761,11 @@ def arrived(*names: str) -> Source:
 
 
 def test_simulated_files_are_said_to_be_simulated_first_of_all_and_so_is_a_part_of_them() -> None:
-    whole = page(replace(GIVEN, sources={"customers": arrived("customers_simulated.csv"), "outcomes": NO_SOURCE}))
+    whole = build_page(replace(GIVEN, sources={"customers": arrived("customers_simulated.csv"), "outcomes": NO_SOURCE}))
     assert whole.summary[0].startswith("All data are simulated (file names that end in `_simulated` say so)")
-    part = page(replace(GIVEN, sources={"customers": arrived("a/c_simulated.csv", "c_2025-01-31.csv")}))
+    part = build_page(replace(GIVEN, sources={"customers": arrived("a/c_simulated.csv", "c_2025-01-31.csv")}))
     assert "simulated (file names that end in `_simulated` say so): 1 of 2 files of customers." in part.summary[0]
-    assert not any("simulated" in text for text in page(GIVEN).summary)
+    assert not any("simulated" in text for text in build_page(GIVEN).summary)
 
 
 @pytest.mark.parametrize(
@@ -800,7 +805,7 @@ def test_a_batch_whose_day_no_file_tells_is_never_as_of_that_day() -> None:
     told = read(given).text
     assert "300 customers were scored in batch 2025-01-31; 60 of them" in told
     assert "The day of batch 2025-01-31 is not known: its file has no date in its name, so snapshot_default" in told
-    assert {tile.label: tile.note for tile in page(given).tiles}["Scored"] == "batch 2025-01-31, day unknown"
+    assert {tile.label: tile.note for tile in build_page(given).tiles}["Scored"] == "batch 2025-01-31, day unknown"
     assert "as of 2025-01-31" not in told
     assert "2025-03-02" not in told  # the end of a horizon that begins on that day
     assert "as of 2025-01-31" in read(replace(GIVEN, assumed_day="2024-12-31")).text
@@ -813,7 +818,7 @@ def perfect(n_positives: int, **changed: float) -> pd.DataFrame:
 
 
 def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:
-    given = page(replace(GIVEN, metrics=perfect(7, roc_auc=0.99996, average_precision=1.0)))
+    given = build_page(replace(GIVEN, metrics=perfect(7, roc_auc=0.99996, average_precision=1.0)))
     (caution,) = [text for text in given.summary if "don't rely on it yet" in text]
     assert caution == (
         "ROC-AUC and average precision of 1.000 on 7 customers who left within 30 days: don't rely on it yet. So few "
@@ -822,9 +827,9 @@ def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:
         "stands in the files twice under other keys."
     )
     assert caution in list(given.steps)
-    many = page(replace(GIVEN, metrics=perfect(300, f1=1.0))).summary
+    many = build_page(replace(GIVEN, metrics=perfect(300, f1=1.0))).summary
     assert any(text.startswith("F1 of 1.000 on 300 customers") and "by chance" not in text for text in many)
-    assert not any("don't rely" in text for text in page(GIVEN).summary)
+    assert not any("don't rely" in text for text in build_page(GIVEN).summary)
 
 
 def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -> None:
@@ -836,6 +841,6 @@ def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -
     told = read(given).text
     assert "Change since training: not assessable. 0 of 2 columns were tested" in told
     assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", told)
-    (section,) = [section for section in page(given).sections if section.key == "drift"]
+    (section,) = [section for section in build_page(given).sections if section.key == "drift"]
     assert [row[1:4] for row in section.grids[0].rows] == [("–", "–", "too few rows")] * 3
     assert "those customers who were still there" in section.sentences[1]

@@ -24,8 +24,9 @@ from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, Populatio
 from lakehouse_ml.modelling.split import never_seen
 from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.report.cautions import assumed_day
+from lakehouse_ml.report.data import ReportData, ScoredBatch, Source
 from lakehouse_ml.report.page import render
-from lakehouse_ml.report.sections import Material, Scored, Source, page
+from lakehouse_ml.report.sections import build_page
 from lakehouse_ml.storage.landing import IngestionSpec
 from lakehouse_ml.storage.writes import Edition, ReplaceBatch, collect
 from lakehouse_ml.use_cases.base import UseCase
@@ -183,7 +184,7 @@ def write_report(
     about = partial(edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
     told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
-    material = Material(
+    data = ReportData(
         words=use_case.wording.within(population.horizon_days if population else None),
         horizon_days=population.horizon_days if population else None,
         list_file=about(None).address(f"07_model_output/{use_case.name}/actions.csv"),
@@ -220,7 +221,7 @@ def write_report(
         performance=None if performance is None or performance.empty else performance.iloc[0].to_dict(),
         assumed_day=assumed_day(use_case, {name: quality[f"files_{name}"] for name in use_case.sources}, ingestion),
     )
-    return about(render(page(material)))
+    return about(render(build_page(data)))
 
 
 _REFUSED_SHOWN = 5
@@ -239,14 +240,14 @@ def _batches(scores: DataFrame, entity: str, economics: Economics) -> pd.DataFra
     ).sort_values("batch", ignore_index=True)  # fmt: skip
 
 
-def _scored_batch(batches: pd.DataFrame, batch: str | None) -> Scored:
+def _scored_batch(batches: pd.DataFrame, batch: str | None) -> ScoredBatch:
     """A batch's counts; without rows no batch."""
     found = batches[batches["batch"] == batch]
     if batch is None or not len(found):
-        return Scored(None, 0, 0, 0)
+        return ScoredBatch(None, 0, 0, 0)
     row = found.iloc[0]
     counts = [int(row[name]) for name in ("n_rows", "n_named", "n_entities", "n_paying")]
-    return Scored(batch, counts[0], counts[1], counts[2], counts[3], float(row["gain"]), float(row["threshold"]))
+    return ScoredBatch(batch, counts[0], counts[1], counts[2], counts[3], float(row["gain"]), float(row["threshold"]))
 
 
 def profile_batch(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lakehouse_ml.use_cases.wording import Measured, Told
 
 
-def values(metrics: pd.DataFrame, told: Measured, model: str) -> dict[str, str]:
+def format_measures(metrics: pd.DataFrame, told: Measured, model: str) -> dict[str, str]:
     """The values of one contender as texts, by `Told.name`; what is unknown (missing or NaN) is not in it.
 
     Args:
@@ -26,7 +26,7 @@ def values(metrics: pd.DataFrame, told: Measured, model: str) -> dict[str, str]:
              if (row.segment, row.metric) in known}  # fmt: skip
 
 
-def sentence(text: str, known: Mapping[str, str]) -> str | None:
+def fill_sentence(text: str, known: Mapping[str, str]) -> str | None:
     """A text with its values; None if it names one that is unknown."""
     names = {name for _, name, _, _ in string.Formatter().parse(text) if name}
     return text.format_map(known) if names <= known.keys() else None

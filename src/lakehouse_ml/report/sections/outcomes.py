@@ -1,4 +1,4 @@
-"""What outcomes say: of a batch against the hold-out, of all batches one after another, and of themselves."""
+"""Outcomes that arrived later: against the hold-out, per batch, their counts, and the trend over batches."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lakehouse_ml.modelling.drift import STATUS_WORDS
-from lakehouse_ml.report.page import Grid, Section, Tile, Tone
+from lakehouse_ml.report import charts
+from lakehouse_ml.report.formatting import DASH, METRIC_TITLES, format_count, format_decimal
+from lakehouse_ml.report.page import Grid, Picture, Section, Tile, Tone
 
 if TYPE_CHECKING:
+    from lakehouse_ml.report.data import ReportData
     from lakehouse_ml.use_cases.wording import Wording
 
 _SHOWN_BATCHES = 12
+_DRAWN = ("precision", "recall", "f1")
+_LIVE = (*_DRAWN, "roc_auc")
 _TONES: Mapping[str, tuple[str, Tone]] = {
     "worse": ("worse than expected", "bad"), "as_expected": ("as expected", "good"),
     "few": ("too few outcomes", "neutral"), "not_judged": ("not compared", "neutral"),
 }  # fmt: skip
 
 
-def performance_sentence(judged: Mapping[str, Any], words: Wording) -> str:
+def describe_performance(judged: Mapping[str, Any], words: Wording) -> str:
     """How many of those to whom it happened were named, and how many were expected from the hold-out.
 
     Args:
@@ -30,10 +35,11 @@ def performance_sentence(judged: Mapping[str, Any], words: Wording) -> str:
         words: Of the use case, with the horizon.
     """
     n, hits, version = int(judged["n_positives"]), int(judged["n_hits"]), judged["model_version"]
-    days = _from_to(judged["first_batch"], judged["last_batch"])
+    days = _format_range(judged["first_batch"], judged["last_batch"])
     if judged["status"] == "few":
         return (
-            f"Real outcomes are few so far: of {_some(judged['n_rows'], words)} of {days} with a known outcome, {n:,} "
+            f"Real outcomes are few so far: of {_count_rows(judged['n_rows'], words)} of {days} with a known outcome, "
+            f"{n:,} "
             f"{words.happened}, and version {version} had named {hits:,} of them. That is too few to compare with the "
             f"hold-out."
         )
@@ -54,7 +60,7 @@ def performance_sentence(judged: Mapping[str, Any], words: Wording) -> str:
     return f"Real outcomes agree with the hold-out. {said}"
 
 
-def performance_tile(judged: Mapping[str, Any]) -> Tile:
+def build_performance_tile(judged: Mapping[str, Any]) -> Tile:
     """The same at a glance; red where outcomes contradict the hold-out."""
     said, tone = _TONES[judged["status"]]
     n, hits = int(judged["n_positives"]), int(judged["n_hits"])
@@ -64,7 +70,7 @@ def performance_tile(judged: Mapping[str, Any]) -> Tile:
     return Tile("Real performance", said, note, tone)
 
 
-def performance_step(judged: Mapping[str, Any]) -> str | None:
+def advise_on_performance(judged: Mapping[str, Any]) -> str | None:
     """What to do where outcomes contradict the hold-out."""
     if judged["status"] != "worse":
         return None
@@ -75,32 +81,32 @@ def performance_step(judged: Mapping[str, Any]) -> str | None:
     )
 
 
-def last_day(batch: str, days: int) -> str:
+def last_horizon_day(batch: str, days: int) -> str:
     """The last day of the horizon of a batch."""
     return str(date.fromisoformat(batch) + timedelta(days=days))
 
 
-def label_sentences(labels: pd.DataFrame, words: Wording) -> Iterator[str]:
+def describe_label_problems(labels: pd.DataFrame, words: Wording) -> Iterator[str]:
     """What is wrong with known outcomes: contradictions, and outcomes of nobody who is known."""
     sums = labels[["n_contradicted", "n_unknown", "n_returned"]].sum()
     if sums["n_contradicted"]:
         yield (
-            f"{_outcomes(sums['n_contradicted'])} contradict what the snapshot or an earlier file says of the same day "
-            f"({_days(labels, 'n_contradicted')}): the newest outcome counts."
+            f"{_count_outcomes(sums['n_contradicted'])} contradict what the snapshot or an earlier file says of the "
+            f"same day ({_list_days(labels, 'n_contradicted')}): the newest outcome counts."
         )
     if sums["n_unknown"]:
         yield (
-            f"{_outcomes(sums['n_unknown'])} belong to no {words.entity} of that day "
-            f"({_days(labels, 'n_unknown')}) and are not used: check the ids and the day in the file's name."
+            f"{_count_outcomes(sums['n_unknown'])} belong to no {words.entity} of that day "
+            f"({_list_days(labels, 'n_unknown')}) and are not used: check the ids and the day in the file's name."
         )
     if sums["n_returned"]:
         yield (
             f"{int(sums['n_returned']):,} {words.all} {words.who} {words.happened} are in a later file again "
-            f"({_days(labels, 'n_returned')}): they are scored again."
+            f"({_list_days(labels, 'n_returned')}): they are scored again."
         )
 
 
-def label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | None = None) -> Grid:
+def build_label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | None = None) -> Grid:
     """Known outcomes, day by day, newest first; a day that conf assumed says so."""
     counts = ("n_snapshot", "n_outcomes", "n_labels", "n_positives", "n_contradicted", "n_unknown", "n_returned")
     rows = [
@@ -114,8 +120,84 @@ def label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | None = N
     return Grid("Known outcomes by day", heads, rows, frozenset(range(1, 8)), folded=len(rows) > _SHOWN_BATCHES)
 
 
-def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words: Wording) -> Section:
+def build_outcomes_section(data: ReportData) -> Section:
+    """Live metrics of each batch, and counts of known outcomes."""
+    words = data.words
+    grids = (
+        [] if data.labels is None or not len(data.labels) else [build_label_grid(data.labels, words, data.assumed_day)]
+    )
+    if not len(data.live):
+        unknown = f"It isn't known yet which of the scored {words.all} {words.happened}."
+        return Section("outcomes", "Scores and real outcomes", [unknown], (), grids)
+    live = data.live.sort_values("batch", kind="stable")
+    heads = (
+        "batch",
+        "model version",
+        "known outcomes",
+        f"{words.who} {words.happened}",
+        *(METRIC_TITLES[name] for name in _LIVE),
+    )
+    rows = [
+        (
+            r.batch,
+            r.model_version,
+            format_count(r.n_rows),
+            format_count(r.n_positives),
+            *(format_decimal(float(getattr(r, m))) for m in _LIVE),
+        )
+        for r in live.itertuples()
+    ]
+    said = [describe_performance(data.performance, words)] if data.performance else []
+    said += ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
+    numeric = frozenset(range(2, 8))
+    if len(rows) <= _SHOWN_BATCHES:
+        grids = [Grid("Live metrics", heads, rows, numeric), *grids]
+    else:
+        grids = [
+            Grid(
+                f"Live metrics: the newest {_SHOWN_BATCHES} of {format_count(len(rows))}",
+                heads,
+                rows[-_SHOWN_BATCHES:],
+                numeric,
+            ),
+            Grid("Live metrics of the batches before", heads, rows[:-_SHOWN_BATCHES], numeric, folded=True),
+            *grids,
+        ]
+    return Section("outcomes", "Scores and real outcomes", said, list(_draw_live_metrics(live)), grids)
+
+
+def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
+    """Precision, recall and F1 by batch, from two batches on."""
+    if live["batch"].nunique() < 2:
+        return
+    parts = {
+        str(version): (
+            [date.fromisoformat(batch) for batch in part["batch"]],
+            {METRIC_TITLES[name]: part[name].to_numpy(dtype=float) for name in _DRAWN},
+        )
+        for version, part in live.groupby("model_version", sort=False)
+    }
+    told = "; ".join(
+        f"{METRIC_TITLES[name]} from {format_decimal(known.min())} to {format_decimal(known.max())}"
+        for name in _DRAWN
+        if len(known := live[name].dropna())
+    )
+    versions = list(parts)
+    by = f"All scored by version {versions[0]}." if len(versions) == 1 else (
+        f"Scored by versions {', '.join(versions[:-1])} and {versions[-1]}: each has its own lines and marks."
+    )  # fmt: skip
+    yield Picture(
+        charts.over_time(parts, "batch"),
+        f"Lines over {format_count(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
+        f"{': ' + told if told else ''}.",
+        f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: none of "
+        f"them where nothing happened, no precision where nothing was named. {by}",
+    )
+
+
+def build_trend_section(data: ReportData) -> Section:
     """Every batch in a row: scored, named, drift, and how the scores did."""
+    batches, drift, live, words = data.batches, data.drift_verdicts, data.live, data.words
     title = "From batch to batch"
     if not len(batches):
         return Section("trend", title, ["Nothing is scored yet."])
@@ -123,7 +205,7 @@ def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words:
     known = {row.batch: row for row in live.itertuples()} if len(live) else {}
     rows = [
         (b.batch, f"{int(b.n_rows):,}", f"{int(b.n_named):,}", f"{b.n_named / b.n_rows:.1%}",
-         status.get(b.batch, "not measured"), *_seen(known.get(b.batch)))
+         status.get(b.batch, "not measured"), *_format_live_cells(known.get(b.batch)))
         for b in batches.sort_values("batch", ascending=False).itertuples()
     ]  # fmt: skip
     heads = (
@@ -140,33 +222,37 @@ def trend(batches: pd.DataFrame, drift: pd.DataFrame, live: pd.DataFrame, words:
                                                           folded=True)])  # fmt: skip
 
 
-def _seen(row: Any) -> tuple[str, ...]:
+def _format_live_cells(row: Any) -> tuple[str, ...]:
     if row is None:
-        return ("–",) * 6
+        return (DASH,) * 6
     n, positives, named, hits = (int(getattr(row, name)) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
     return (
-        f"{n:,}", f"{positives:,}", f"{hits:,}", _share(hits, positives), _share(hits, named if positives else 0),
-        "–" if pd.isna(row.roc_auc) else f"{row.roc_auc:.3f}",
-    )  # fmt: skip
+        f"{n:,}",
+        f"{positives:,}",
+        f"{hits:,}",
+        _format_ratio(hits, positives),
+        _format_ratio(hits, named if positives else 0),
+        format_decimal(row.roc_auc),
+    )
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"
+def _format_ratio(part: int, whole: int) -> str:
+    return format_decimal(part / whole if whole else None)
 
 
-def _from_to(first: str, last: str) -> str:
+def _format_range(first: str, last: str) -> str:
     return last if first == last else f"{first} to {last}"
 
 
-def _some(n: Any, words: Wording) -> str:
+def _count_rows(n: Any, words: Wording) -> str:
     return f"{int(n):,} {words.one if int(n) == 1 else words.many}"
 
 
-def _outcomes(n: Any) -> str:
+def _count_outcomes(n: Any) -> str:
     return f"{int(n):,} outcome{'' if int(n) == 1 else 's'}"
 
 
-def _days(labels: pd.DataFrame, column: str, most: int = 3) -> str:
+def _list_days(labels: pd.DataFrame, column: str, most: int = 3) -> str:
     found = labels[labels[column] > 0].sort_values("day", ascending=False)
     shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in found.head(most).itertuples())
     return shown if len(found) <= most else f"{shown}, and {len(found) - most} earlier days"
