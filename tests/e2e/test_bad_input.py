@@ -361,9 +361,9 @@ STOPS = [
           changed=("parsed_customers", "raw_customers", "manifest_customers", "checked_customers",
                    "quarantine_lines_customers", "quarantine_customers", "metrics_columns_customers",
                    "metrics_rules_customers"),
-          sentence="customers: rule tenure_is_mostly_sound (tenure_months >= 0) is broken by 20 of 80 rows, 25.0%, "
-          f"tolerated are 20.0%; for example {BAD} line 2 (tenure_months -3); {BAD} line 4 (tenure_months -3); {BAD} "
-          "line 6 (tenure_months -3). Correct the file, or the rule in conf. Nothing downstream has seen this "
+          sentence="customers: rule tenure_is_mostly_sound (tenure_months >= 0) is broken by 20 of 80 rows (25.0%, "
+          f"tolerated: 20.0%), for example {BAD} line 2 (tenure_months -3); {BAD} line 4 (tenure_months -3); {BAD} "
+          "line 6 (tenure_months -3). Correct the file, or the rule in conf. No later step has used this "
           "data; the refused rows are in quarantine_customers."),
     Stops("a file that changes while it is read", "Nothing of it is recorded.", file(GOOD), meanwhile=growing,
           sentence=f"{BAD} changed while it was read: nothing of it was recorded. Run again when it is complete."),

@@ -151,7 +151,7 @@ UNFIT = Case(
     "a failure of a component that conf doesn't name",
     "The rows are recorded and quarantined; what was clean before stays as it was.",
     sentence="failures: rule component_is_known (component in ('comp1', 'comp2', 'comp3', 'comp4')) is broken by 1 of "
-    "2 rows, …",
+    "2 rows (…",
 )
 NO_TELEMETRY = Case(
     "no telemetry, and conf says `telemetry: true`",

@@ -225,7 +225,7 @@ CONF = [
             'predicate: "monthly_charges > 0"',
         )
         for predicate, told in (
-            ("rand() > 0.5", f"{PREDICATE} 'rand() > 0.5': value error, rand gives the same row different answers"),
+            ("rand() > 0.5", f"{PREDICATE} 'rand() > 0.5': value error, rand does not depend on the row alone"),
             (
                 "monthly_charges > (select 1)",
                 f"{PREDICATE} 'monthly_charges > (select 1)': value error, a subquery can't be part of a predicate",

@@ -193,10 +193,10 @@ def test_a_broken_promise_says_which_rule_how_many_rows_and_three_examples(spark
     with pytest.raises(QualityError) as stopped:
         release_rows(checked, judge(checked, rules), "things")
     told = str(stopped.value)
-    assert "things: rule size_is_positive (size > 0) is broken by 4 of 5 rows, 80.0%, tolerated are 10.0%" in told
+    assert "things: rule size_is_positive (size > 0) is broken by 4 of 5 rows (80.0%, tolerated: 10.0%)" in told
     assert "for example b.csv line 3 (size -7); b.csv line 4 (size -8); b.csv line 5 (size -9)." in told
     assert [f"(size {size})" in told for size in (-7, -8, -9, -10)] == [True, True, True, False]
-    assert "Nothing downstream has seen this data; the refused rows are in quarantine_things." in told
+    assert "No later step has used this data; the refused rows are in quarantine_things." in told
     assert "colour_is_known" not in told
 
 
@@ -204,7 +204,7 @@ def test_every_rule_that_stops_is_told(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail"}, COLOUR | {"action": "drop", "tolerate": 0.4})
     checked = check(raw(spark, {"size": 0}, {"colour": "pink"}), rules)
     with pytest.raises(
-        QualityError, match=r"size_is_positive .* by 1 of 2 .*colour_is_known .* by 1 of 2 rows, 50\.0%"
+        QualityError, match=r"size_is_positive .* by 1 of 2 .*colour_is_known .* by 1 of 2 rows \(50\.0%"
     ):
         release_rows(checked, judge(checked, rules), "things")
 

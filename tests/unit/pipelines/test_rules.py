@@ -19,7 +19,7 @@ from lakehouse_ml.pipelines.data_quality.rules import (
     Rule,
     StuckRule,
     TableRules,
-    outcome,
+    judge_outcome,
 )
 from lakehouse_ml.use_cases.columns import DUPLICATE
 
@@ -30,13 +30,13 @@ def rule(action: str, **given: Any) -> RowRule:
 
 @pytest.mark.parametrize("action", ["warn", "drop", "fail"])
 def test_a_rule_that_no_row_breaks_is_ok_whatever_its_action(action: str) -> None:
-    assert outcome(rule(action), 0, 10) == "ok"
-    assert outcome(rule(action), 0, 0) == "ok"
+    assert judge_outcome(rule(action), 0, 10) == "ok"
+    assert judge_outcome(rule(action), 0, 0) == "ok"
 
 
 @pytest.mark.parametrize(("action", "told"), [("warn", "warned"), ("drop", "dropped"), ("fail", "stopped")])
 def test_one_broken_row_has_its_action_where_nothing_is_tolerated(action: str, told: str) -> None:
-    assert outcome(rule(action), 1, 1_000_000) == told
+    assert judge_outcome(rule(action), 1, 1_000_000) == told
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_one_broken_row_has_its_action_where_nothing_is_tolerated(action: str, t
 )
 def test_a_share_is_tolerated_up_to_and_including_its_bound(action: str, within: str, beyond: str) -> None:
     tolerant = rule(action, tolerate=0.25)
-    assert [outcome(tolerant, n, 8) for n in (1, 2, 3)] == [within, within, beyond]
+    assert [judge_outcome(tolerant, n, 8) for n in (1, 2, 3)] == [within, within, beyond]
 
 
 def test_a_drop_never_stops_unless_conf_says_what_it_tolerates() -> None:
     assert rule("drop").tolerate == 1.0
-    assert outcome(rule("drop"), 10, 10) == "dropped"
-    assert outcome(rule("drop", tolerate=0.0), 1, 10) == "stopped"
+    assert judge_outcome(rule("drop"), 10, 10) == "dropped"
+    assert judge_outcome(rule("drop", tolerate=0.0), 1, 10) == "stopped"
 
 
 def test_warn_and_fail_tolerate_nothing_by_default() -> None:
@@ -67,7 +67,7 @@ def test_a_warning_keeps_the_row_and_the_other_actions_keep_it_out() -> None:
 def test_more_broken_rows_never_have_a_milder_outcome(rows: int, failed: int, tolerated: int, action: str) -> None:
     severity = ["ok", "dropped", "warned", "stopped"]
     tolerant = rule(action, tolerate=tolerated / 64)
-    now, later = (severity.index(outcome(tolerant, min(n, rows), rows)) for n in (failed, failed + 1))
+    now, later = (severity.index(judge_outcome(tolerant, min(n, rows), rows)) for n in (failed, failed + 1))
     assert now <= later
 
 
@@ -105,7 +105,7 @@ def test_quality_without_examples_or_with_an_unknown_key_is_refused(wrong: dict[
 
 def test_a_share_that_is_just_tolerated_does_not_stop() -> None:
     rule = RowRule(name="r", predicate="true", action="fail", tolerate=0.29)
-    assert (outcome(rule, 29, 100), outcome(rule, 30, 100)) == ("dropped", "stopped")
+    assert (judge_outcome(rule, 29, 100), judge_outcome(rule, 30, 100)) == ("dropped", "stopped")
 
 
 GAP = {"name": "no_gaps", "action": "warn", "per": ["thing_id"], "order": "seen_at", "step_hours": 1}
@@ -123,8 +123,8 @@ def of(*rules: Any) -> QualitySpec:
     ("given", "kind", "expected"),
     [
         (POSITIVE, RowRule, "size > 0"),
-        (KNOWN, ReferenceRule, "thing_id stands in things"),
-        (KNOWN | {"by": ["thing_id", "colour"]}, ReferenceRule, "thing_id and colour stand together in things"),
+        (KNOWN, ReferenceRule, "thing_id exists in things"),
+        (KNOWN | {"by": ["thing_id", "colour"]}, ReferenceRule, "thing_id and colour exist together in things"),
         (GAP, GapRule, "seen_at is at most 1 h after the previous seen_at of its thing_id"),
         (MOVES, StuckRule, "size took a new value within 24 h before seen_at, for its thing_id"),
     ],
@@ -139,8 +139,8 @@ def test_the_kind_of_a_rule_is_told_by_its_keys_and_it_says_what_it_expects(
 @pytest.mark.parametrize(
     ("wrong", "place", "told"),
     [
-        (POSITIVE | {"refers_to": "things"}, (), "predicate and refers_to are rules of their own"),
-        (GAP | {"moves": "size"}, (), "step_hours and moves are rules of their own"),
+        (POSITIVE | {"refers_to": "things"}, (), "predicate and refers_to belong to different kinds of rules"),
+        (GAP | {"moves": "size"}, (), "step_hours and moves belong to different kinds of rules"),
         ("size > 0", (), "A rule is keys with values"),
         ({"name": "size", "action": "warn"}, ("predicate",), "required"),
         (KNOWN | {"by": []}, ("by",), "at least 1 item"),
@@ -180,7 +180,7 @@ def test_a_changed_rule_of_any_kind_changes_the_text_by_which_a_run_sees_that_co
     ],
 )  # fmt: skip
 def test_a_predicate_that_asks_the_clock_is_refused_and_told_what_to_ask_instead(predicate: str, asked: str) -> None:
-    with pytest.raises(ValidationError, match=f"{asked} asks the clock.*ingested_at"):
+    with pytest.raises(ValidationError, match=f"{asked} depends on the current time.*ingested_at"):
         of(POSITIVE | {"predicate": predicate})
 
 
@@ -194,12 +194,14 @@ def test_a_predicate_that_asks_the_clock_is_refused_and_told_what_to_ask_instead
         ("n > (select max(n) from other)", "a subquery can't be part"),
         ("exists(select 1 from csv.`/etc/passwd`)", "a subquery can't be part"),
         ("n in (select n from other)", "a subquery can't be part"), ("n > 1 union select true", "a subquery can't be"),
-        ("rand() > 0.5", "rand gives the same row different answers"), ("RAND(3) > n", "rand gives"),
-        ("uuid() = colour", "uuid gives"), ("java_method('java.lang.System', 'exit', 1) = ''", "java_method gives"),
-        ("input_file_name() = ''", "input_file_name gives"), ("unix_timestamp() > n", "current_timestamp gives"),
-        ("cast('now' as date) > seen_at", "'now' as a time asks the clock"),
-        ("timestamp 'Today' > seen_at", "'Today' as a time asks the clock"),
-        ("n > 1; drop table x", "one expression, and this is none or several"), ("", "none or several"),
+        ("rand() > 0.5", "rand does not depend on the row alone"), ("RAND(3) > n", "rand does not depend"),
+        ("uuid() = colour", "uuid does not depend"),
+        ("java_method('java.lang.System', 'exit', 1) = ''", "java_method does not depend"),
+        ("input_file_name() = ''", "input_file_name does not depend"),
+        ("unix_timestamp() > n", "current_timestamp does not depend"),
+        ("cast('now' as date) > seen_at", "'now' as a time depends on the current time"),
+        ("timestamp 'Today' > seen_at", "'Today' as a time depends on the current time"),
+        ("n > 1; drop table x", "a predicate is exactly one expression"), ("", "exactly one"),
         ("n > 1) or (true", "not an expression of Spark SQL at"), ("drop table x", "Drop is a statement"),
         ("n = :limit", "has no parameters"),
     ],

@@ -1,4 +1,4 @@
-"""From raw rows to clean ones: each row judged once, by named rules, and none lost."""
+"""Check every raw row once by named rules, and split clean rows from quarantined ones; no row is lost."""
 
 from lakehouse_ml.pipelines.data_quality.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""The shape of quality: for each landing table, check once, then quarantine, describe, judge and release."""
+"""The quality pipeline: for each landing table, check once, then quarantine, describe, summarise and release."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from lakehouse_ml.use_cases.contracts import Table
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """data_quality of every use case."""
+    """The data_quality pipeline of every use case."""
     return fill_stage("data_quality", shape)
 
 
 def shape(use_case: UseCase) -> Pipeline:
     """Nodes `check_…`, `quarantine_…`, `describe_…`, `summarise_…` and `release_…` for each landing table."""
-    # The graph is made before conf is read: each check gets every table that rules may refer to.
+    # Kedro builds the graph before conf is read, so each check gets every table that rules may refer to.
     shared: tuple[str, ...] = use_case.references
     tables = (
-        _table(name, contract, [other for other in shared if other != name])
+        _table_pipeline(name, contract, [other for other in shared if other != name])
         for name, contract in use_case.sources.items()
     )
     return sum(tables, start=Pipeline([]))
 
 
-def _table(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
+def _table_pipeline(name: str, contract: Table, references: Sequence[str]) -> Pipeline:
     return Pipeline(
         [
             Node(

@@ -1,4 +1,4 @@
-"""Predicates of row rules, parsed before anything runs: one deterministic expression over a row's own columns."""
+"""Check predicates of row rules before a run: one deterministic expression over the columns of a row."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# Functions whose answer isn't told by the row: of chance, of the session, of files, and of code outside of SQL.
-_NOT_OF_THE_ROW = frozenset({
+# Functions that do not depend on the row alone: random, of the session, of files, or of code outside of SQL.
+_NOT_ROW_FUNCTIONS = frozenset({
     "rand", "random", "randn", "uuid", "shuffle", "randstr", "uniform", "monotonically_increasing_id",
     "spark_partition_id",
     "input_file_name", "input_file_block_start", "input_file_block_length", "current_user", "session_user", "user",
@@ -17,15 +17,15 @@ _NOT_OF_THE_ROW = frozenset({
     "raise_error", "assert_true", "read_files", "secret", "try_secret", "ai_query", "current_timezone",
     "current_date", "current_timestamp", "current_time", "current_datetime", "localtimestamp", "now", "curdate",
 })  # fmt: skip
-# What Spark reads as a moment of the run where a text is made a time.
-_MOMENTS = frozenset({"now", "today", "tomorrow", "yesterday"})
+# Texts that Spark casts to the current time.
+_CURRENT_TIMES = frozenset({"now", "today", "tomorrow", "yesterday"})
 
 
 def check_predicate(predicate: str) -> None:
-    """Refuse what isn't one deterministic expression over a row.
+    """Refuse a predicate that is not one deterministic expression over a row.
 
     Raises:
-        ValueError: Says what in it is not allowed, or why it can't be parsed.
+        ValueError: Says which part is not allowed, or why the predicate can't be parsed.
     """
     from sqlglot import exp
 
@@ -42,16 +42,18 @@ def check_predicate(predicate: str) -> None:
         raise ValueError("a predicate is about one row: aggregates and windows look at several")
     if expression.find(exp.Parameter, exp.Placeholder):
         raise ValueError("a predicate has no parameters: write the value in its place")
-    for name in _functions(expression):
-        if name in _NOT_OF_THE_ROW:
-            raise ValueError(f"{name} gives the same row different answers, or answers of more than the row")
+    for name in _function_names(expression):
+        if name in _NOT_ROW_FUNCTIONS:
+            raise ValueError(
+                f"{name} does not depend on the row alone: the same row could be judged differently in another run"
+            )
     for cast in expression.find_all(exp.Cast, exp.TryCast):
-        if cast.this.is_string and cast.this.name.strip().lower() in _MOMENTS:
-            raise ValueError(f"{cast.this.name!r} as a time asks the clock: compare with ingested_at")
+        if cast.this.is_string and cast.this.name.strip().lower() in _CURRENT_TIMES:
+            raise ValueError(f"{cast.this.name!r} as a time depends on the current time: compare with ingested_at")
 
 
 def columns_of(predicate: str) -> list[str]:
-    """The columns that a valid predicate names, each once, by name."""
+    """The columns that a valid predicate names, sorted and without repetition."""
     from sqlglot import exp
 
     return sorted({column.parts[0].name for column in _parse(predicate).find_all(exp.Column)})
@@ -68,12 +70,12 @@ def _parse(predicate: str) -> exp.Expr:
         where = f" at {details[0]['highlight']!r}" if details[0].get("highlight") else ""
         raise ValueError(f"this is not an expression of Spark SQL{where}") from error
     if len(statements) != 1 or statements[0] is None:
-        raise ValueError("a predicate is one expression, and this is none or several")
+        raise ValueError("a predicate is exactly one expression")
     return statements[0]
 
 
-def _functions(expression: exp.Expr) -> Iterator[str]:
-    """Names of the functions that are called, in lower case."""
+def _function_names(expression: exp.Expr) -> Iterator[str]:
+    """Names of the called functions, in lower case."""
     from sqlglot import exp
 
     for call in expression.find_all(exp.Func):

@@ -1,4 +1,4 @@
-"""Rules as values: what a good row fulfils, and what happens to the others."""
+"""Quality rules as values: what a valid row satisfies, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.pipelines.data_quality.predicates import check_predicate
 from lakehouse_ml.use_cases.columns import DUPLICATE
 
-# Functions that give another answer whenever they are asked, and the parameter that would stand for one.
+# Functions that return the current time, and a parameter that would stand for it.
 _CLOCK = re.compile(
     r"\b(?:current_date|current_timestamp|localtimestamp)\b|\b(?:now|curdate)\s*\(|(?<![:\w]):now\b", re.IGNORECASE
 )
@@ -29,8 +29,8 @@ class Rule(Spec, ABC):
     Attributes:
         name: Says what is expected, `[a-z_]+`.
         action: `warn` keeps the row, `drop` quarantines it, `fail` quarantines it and stops the run.
-        tolerate: Share of rows that may break the rule before its action is more than a note: for `warn` before it
-            warns, for `fail` before it stops, for `drop` before it stops as well (by default a drop never stops).
+        tolerate: Share of rows that may break the rule before `warn` warns, and before `fail` or `drop` stops the run
+            (by default `drop` never stops it).
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -39,40 +39,40 @@ class Rule(Spec, ABC):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_tolerates_all(cls, given: object) -> object:
-        if isinstance(given, Mapping) and given.get("action") == "drop":
-            return {"tolerate": 1.0, **given}
-        return given
+    def _let_drop_tolerate_all(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("action") == "drop":
+            return {"tolerate": 1.0, **value}
+        return value
 
     @property
     @abstractmethod
     def expected(self) -> str:
-        """What a good row has, in words that name the columns."""
+        """What a valid row satisfies, in words that name the columns."""
 
     @property
     def stops(self) -> bool:
-        """Whether breaking it too often ends the run."""
+        """Whether breaking the rule too often stops the run."""
         return self.action != "warn"
 
 
 class RowRule(Rule):
-    """About a row alone. A row for which the predicate isn't true (NULL included) breaks it.
+    """About a single row. A row for which the predicate is not true (NULL included) breaks it.
 
     Attributes:
         predicate: One deterministic expression of Spark SQL over the columns of a raw row: no subquery, aggregate,
-            random number or comment. Of the time it knows `ingested_at`, when the row was read: whoever asks the clock
-            would judge the same row differently on another day, and is refused.
+            random number or comment. For times use `ingested_at`, when the row was read: a predicate on the current
+            time would judge the same row differently on another day, and is refused.
     """
 
     predicate: str
 
     @field_validator("predicate")
     @classmethod
-    def _is_about_the_row(cls, value: str) -> str:
-        if asked := _CLOCK.search(value):
+    def _check_row_predicate(cls, value: str) -> str:
+        if match := _CLOCK.search(value):
             raise ValueError(
-                f"{asked[0].rstrip('( ')} asks the clock, by which the same row is judged differently on another day; "
-                f"compare with ingested_at, when the row was read"
+                f"{match[0].rstrip('( ')} depends on the current time: the same row would be judged differently "
+                f"on another day. Compare with ingested_at, when the row was read"
             )
         check_predicate(value)
         return value
@@ -84,7 +84,7 @@ class RowRule(Rule):
 
 
 class KeyRule(Rule):
-    """About the key: of rows that have the same one, all but the newest break it. Every table has this rule."""
+    """About the key: of rows with the same key, all but the newest break it. Every table has this rule."""
 
     @property
     def expected(self) -> str:
@@ -93,14 +93,14 @@ class KeyRule(Rule):
 
 
 class ReferenceRule(Rule):
-    """About another table: a row breaks it if its values stand in no raw row there, or one of them is NULL.
+    """About another table: a row breaks it if no raw row there has its values, or one of them is NULL.
 
-    Raw rows, not clean ones: what the rule finds is an id that nobody has told of. A machine that is known but was
-    kept out for its age is the fault of one row there, not of each of its readings here.
+    Raw rows, not clean ones, because the rule finds ids that no file contains. A machine that was quarantined for its
+    age is one fault there, and not a fault of each of its readings here.
 
     Attributes:
-        refers_to: The other landing table; one that the use case names as a reference.
-        by: Columns that have the same names in both.
+        refers_to: The other landing table; the use case must name it as a reference.
+        by: Columns with the same names in both tables.
     """
 
     refers_to: str
@@ -108,19 +108,19 @@ class ReferenceRule(Rule):
 
     @property
     def expected(self) -> str:
-        """For example: machine_id stands in machines."""
-        return f"{' and '.join(self.by)} {'stands' if len(self.by) == 1 else 'stand together'} in {self.refers_to}"
+        """For example: machine_id exists in machines."""
+        return f"{' and '.join(self.by)} {'exists' if len(self.by) == 1 else 'exist together'} in {self.refers_to}"
 
 
 class GapRule(Rule):
-    """About the row before: a row breaks it if the previous one of its group lies further back than a step.
+    """About the previous row: a row breaks it if the previous row of its group is more than a step earlier.
 
-    The first row of a group has none before it, and a duplicate no further one.
+    The first row of a group and duplicates cannot break it.
 
     Attributes:
-        per: Columns that make a group.
-        order: The time by which its rows follow each other.
-        step_hours: How far apart they may be.
+        per: Columns that define a group.
+        order: Time column that orders the rows of a group.
+        step_hours: Maximum hours between two rows.
     """
 
     per: Columns
@@ -129,7 +129,7 @@ class GapRule(Rule):
 
     @property
     def previous(self) -> str:
-        """What an example calls the time before the gap."""
+        """Name of the time before the gap in an example."""
         return f"previous {self.order}"
 
     @property
@@ -139,16 +139,16 @@ class GapRule(Rule):
 
 
 class StuckRule(Rule):
-    """About what came before: a row breaks it if a column took no new value for so long.
+    """About a stuck sensor: a row breaks it if a column has had no new value for too long.
 
-    So it does from `within_hours` after the last new value on, until the next one comes; a blank is no value, and one
-    that was there before the blanks isn't new. Where there was none yet, time counts from the group's first row.
+    Rows break it from `within_hours` after the last new value until the next one. A blank is no value, and the value
+    before the blanks is not new after them. Before the first value, time counts from the first row of the group.
 
     Attributes:
-        moves: The column.
-        within_hours: After how long without a new value a row breaks the rule.
-        per: Columns that make a group.
-        order: The time by which its rows follow each other.
+        moves: The column that must change.
+        within_hours: Maximum hours without a new value.
+        per: Columns that define a group.
+        order: Time column that orders the rows of a group.
     """
 
     moves: str
@@ -163,38 +163,41 @@ class StuckRule(Rule):
         return f"{self.moves} took a new value within {hours} before {self.order}, for its {', '.join(self.per)}"
 
 
-# What tells the kind of a rule: the one thing that no other kind has.
+# The key that only one kind of rule has.
 _KINDS: dict[str, type[Rule]] = {
-    "predicate": RowRule, "refers_to": ReferenceRule, "step_hours": GapRule, "moves": StuckRule,
-}  # fmt: skip
+    "predicate": RowRule,
+    "refers_to": ReferenceRule,
+    "step_hours": GapRule,
+    "moves": StuckRule,
+}
 
 
-def _of_its_kind(value: object) -> object:
-    """A rule from what conf says; its mistakes keep the places of their keys, which those of a plain union don't."""
+def _parse_rule(value: object) -> object:
+    """Parse a rule of conf by its kind. Errors then name the keys; those of a plain union do not."""
     if isinstance(value, Rule):
         return value
     if not isinstance(value, Mapping):
         raise PydanticCustomError("rule_type", "A rule is keys with values: name, predicate, action")
     kinds = [key for key in _KINDS if key in value]
     if len(kinds) > 1:
-        raise ValueError(f"{' and '.join(kinds)} are rules of their own, and one rule can have only one of them")
+        raise ValueError(f"{' and '.join(kinds)} belong to different kinds of rules: a rule can have only one of them")
     return _KINDS[kinds[0] if kinds else "predicate"].model_validate(value)
 
 
-AnyRule = Annotated[RowRule | ReferenceRule | GapRule | StuckRule, BeforeValidator(_of_its_kind)]
+AnyRule = Annotated[RowRule | ReferenceRule | GapRule | StuckRule, BeforeValidator(_parse_rule)]
 
 
 class TableRules(Spec):
     """The rules of one table.
 
     Attributes:
-        rules: In the order in which they are reported.
+        rules: Rules in the order of the report.
     """
 
     rules: tuple[AnyRule, ...] = ()
 
     @model_validator(mode="after")
-    def _named_once(self) -> TableRules:
+    def _check_unique_names(self) -> TableRules:
         names = [rule.name for rule in self.rules]
         repeated = sorted({name for name in names if names.count(name) > 1 or name == DUPLICATE})
         if repeated:
@@ -203,12 +206,12 @@ class TableRules(Spec):
 
 
 class QualitySpec(Spec):
-    """The rules of each landing table of a use case, and how much is said of a column.
+    """The rules of each landing table of a use case, and limits of the description of a column.
 
     Attributes:
-        tables: Rules by the name of the landing table.
-        top_values: How many of a column's most frequent values are told.
-        examples: How many rows that break a rule are shown.
+        tables: Rules by name of the landing table.
+        top_values: Number of most frequent values to list for a column.
+        examples: Number of rows to show that break a rule.
     """
 
     tables: dict[str, TableRules]
@@ -216,11 +219,11 @@ class QualitySpec(Spec):
     examples: int = Field(default=3, ge=1, le=20)
 
 
-def outcome(rule: Rule, failed: int, rows: int) -> Literal["ok", "warned", "dropped", "stopped"]:
-    """What a rule did, from how many of the rows broke it."""
+def judge_outcome(rule: Rule, failed: int, rows: int) -> Literal["ok", "warned", "dropped", "stopped"]:
+    """The outcome of a rule, given how many of the rows broke it."""
     if failed == 0:
         return "ok"
-    beyond = failed / rows > rule.tolerate
+    is_exceeded = failed / rows > rule.tolerate
     if rule.action == "warn":
-        return "warned" if beyond else "ok"
-    return "stopped" if beyond else "dropped"
+        return "warned" if is_exceeded else "ok"
+    return "stopped" if is_exceeded else "dropped"
