@@ -48,32 +48,38 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=list(ENV), help="the first is compared with")
     parser.add_argument("--phases", help=argparse.SUPPRESS)
     parser.add_argument("--lake", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.phases:
-        print(json.dumps(phases(given.phases, given.lake)))
+    arguments = parser.parse_args()
+    if arguments.phases:
+        print(json.dumps(phases(arguments.phases, arguments.lake)))
         return
     # Not above: what it imports would be missing from the steps.
     from lakehouse_ml.engine import jars
 
     there = ["sail"] if jars.missing() else [name for name in ENV if name != "connect" or CONNECT.exists()]
-    given.engines = given.engines or there
+    arguments.engines = arguments.engines or there
 
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
-        import_module(f"lakehouse_ml.use_cases.{given.use_case}.synthetic").write_sample(folder / "landing")
-        goes = [(engine, folder / f"{engine}-{number}") for number in range(given.repeat) for engine in given.engines]
-        with _confs(given.engines, folder) as confs:
-            lives = [(engine, _lived(given.use_case, engine, confs[engine], folder, lake)) for engine, lake in goes]
+        import_module(f"lakehouse_ml.use_cases.{arguments.use_case}.synthetic").write_sample(folder / "landing")
+        goes = [
+            (engine, folder / f"{engine}-{number}")
+            for number in range(arguments.repeat)
+            for engine in arguments.engines
+        ]
+        with _confs(arguments.engines, folder) as confs:
+            lives = [(engine, _lived(arguments.use_case, engine, confs[engine], folder, lake)) for engine, lake in goes]
         starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
-    used = {engine: [usage for who, usage in lives if who == engine] for engine in given.engines}
+    used = {engine: [usage for who, usage in lives if who == engine] for engine in arguments.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
-    begun = {engine: [found for who, found in starts if who == engine] for engine in dict(starts)}
+    begun = {engine: [seconds for who, seconds in starts if who == engine] for engine in dict(starts)}
     if starts:
         _, steps = starts[0]
         print("\n" + markdown([row for name in steps for row in _phase_rows(name, begun)]))
-    print(f"\nSeconds, median (least to greatest) of {given.repeat} goes each, by turns, on the generated files of "
-          f"{given.use_case}; x is the ratio of the medians to {given.engines[0]}'s. CPU seconds of a step are "
-          f"those of Python's process alone; a peak is that of the run's own processes.")  # fmt: skip
+    print(
+        f"\nSeconds, median (least to greatest) of {arguments.repeat} goes each, by turns, on the generated files of "
+        f"{arguments.use_case}; x is the ratio of the medians to {arguments.engines[0]}'s. CPU seconds of a step are "
+        f"those of Python's process alone; a peak is that of the run's own processes."
+    )
 
 
 def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
@@ -120,10 +126,10 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
     from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 
     own = KedroMlflowConfig.setup
-    KedroMlflowConfig.setup = lambda *given: step("open MLflow's store", lambda: own(*given))
-    found = step("read conf, build the catalog", read)
+    KedroMlflowConfig.setup = lambda *args: step("open MLflow's store", lambda: own(*args))
+    catalog = step("read conf, build the catalog", read)
     step("start the engine, first query", compute)
-    step("read a first table", lambda: found.load("churn.clean_customers").count())
+    step("read a first table", lambda: catalog.load("churn.clean_customers").count())
     return took
 
 
@@ -157,11 +163,12 @@ def _lived(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> 
 
 def _started(engine: str, folder: Path, lake: Path) -> dict[str, tuple[float, float]]:
     usage = measure([sys.executable, __file__, "--phases", ENV[engine], "--lake", str(lake)], folder)
-    told: dict[str, tuple[float, float]] = json.loads(usage.output.splitlines()[-1])
+    phase_seconds: dict[str, tuple[float, float]] = json.loads(usage.output.splitlines()[-1])
     rest = [
-        whole - sum(each[n] for each in told.values()) for n, whole in enumerate((usage.seconds, usage.cpu_seconds))
+        whole - sum(each[n] for each in phase_seconds.values())
+        for n, whole in enumerate((usage.seconds, usage.cpu_seconds))
     ]
-    return {**told, "the interpreter, its start and its end": (rest[0], rest[1])}
+    return {**phase_seconds, "the interpreter, its start and its end": (rest[0], rest[1])}
 
 
 def _stage_row(stage: str, used: dict[str, list[Usage]]) -> dict[str, str]:
@@ -183,7 +190,7 @@ def _whole_rows(used: dict[str, list[Usage]]) -> list[dict[str, str]]:
 
 def _phase_rows(name: str, begun: dict[str, list[dict[str, tuple[float, float]]]]) -> list[dict[str, str]]:
     kinds = enumerate((name, f"{name}, CPU"))
-    return [_row(told, {e: [found[name][n] for found in each] for e, each in begun.items()}) for n, told in kinds]
+    return [_row(title, {e: [seconds[name][n] for seconds in each] for e, each in begun.items()}) for n, title in kinds]
 
 
 def _row(name: str, seconds: dict[str, Sequence[float]]) -> dict[str, str]:

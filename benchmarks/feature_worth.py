@@ -35,11 +35,18 @@ _MONTHLY = "contract = 'Month-to-month'"
 _LIST_PRICE = " + ".join(
     f"case when {condition} then {price} else 0 end"
     for condition, price in {
-        "phone_service = 'Yes'": 20, "internet_service = 'DSL'": 25, _FIBRE: 50, "multiple_lines = 'Yes'": 5,
-        "online_security = 'Yes'": 5, "online_backup = 'Yes'": 5, "device_protection = 'Yes'": 5,
-        "tech_support = 'Yes'": 5, "streaming_tv = 'Yes'": 10, "streaming_movies = 'Yes'": 10,
+        "phone_service = 'Yes'": 20,
+        "internet_service = 'DSL'": 25,
+        _FIBRE: 50,
+        "multiple_lines = 'Yes'": 5,
+        "online_security = 'Yes'": 5,
+        "online_backup = 'Yes'": 5,
+        "device_protection = 'Yes'": 5,
+        "tech_support = 'Yes'": 5,
+        "streaming_tv = 'Yes'": 10,
+        "streaming_movies = 'Yes'": 10,
     }.items()
-)  # fmt: skip
+)
 _PROTECTIONS = ("online_security", "online_backup", "device_protection", "tech_support")
 _YES = "case when {} = 'Yes' then 1 else 0 end"
 _SERVICES = ("phone_service", "multiple_lines", *_PROTECTIONS, "streaming_tv", "streaming_movies")
@@ -91,19 +98,21 @@ def main() -> None:
     parser.add_argument("--salts", type=int, default=10, help="splits, of salt 0, 1, ... (at least 2)")
     n_salts = parser.parse_args().salts
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
-        given = customers(Path(folder), {})
+        stored = customers(Path(folder), {})
         ideas = [name for name in IDEAS if name not in CHURN.predictors]
-        missing = [f"{IDEAS[name]} as {name}" for name in ideas if name not in given.features.columns]
-        computed = given.features.selectExpr("*", *missing)
-        rows = replace(given, features=computed)
+        missing = [f"{IDEAS[name]} as {name}" for name in ideas if name not in stored.features.columns]
+        computed = stored.features.selectExpr("*", *missing)
+        rows = replace(stored, features=computed)
         # The first trial of its kind in conf stands for each estimator.
         trials = [next(trial for trial in rows.spec.trials if trial.estimator == name) for name in ESTIMATORS]
         sets = _others(dict(computed.dtypes), ideas)
         table = [row for trial in trials for row in _table(rows, trial, sets, n_salts)]
     print(markdown(table))
-    print(f"\nHold-out metrics on {rows.told} over the hash salts 0-{n_salts - 1}: of the predictors that the project "
-          f"uses, and the difference that each other set makes to them on the same splits ± its standard error, which "
-          f"allows for hold-outs that overlap (Nadeau and Bengio, 2003).")  # fmt: skip
+    print(
+        f"\nHold-out metrics on {rows.description} over the hash salts 0-{n_salts - 1}: of the predictors that the "
+        f"project uses, and the difference that each other set makes to them on the same splits ± its standard error, "
+        f"which allows for hold-outs that overlap (Nadeau and Bengio, 2003)."
+    )
 
 
 def _others(kinds: Mapping[str, str], ideas: Sequence[str]) -> dict[str, Predictors]:
@@ -128,11 +137,11 @@ def _table(
 def _measure(rows: Customers, trial: EstimatorSpec, predictors: Predictors, n_salts: int) -> dict[str, np.ndarray]:
     """Each shown metric, shape (n_salts,)."""
     spec = one_trial(rows.spec, trial)
-    found = [
+    by_salt = [
         judge(rows.split(salt), salted(spec, salt), predictors.categorical, predictors.numeric)
         for salt in range(n_salts)
     ]
-    return {metric: np.array([metrics[metric] for metrics in found]) for metric in SHOWN}
+    return {metric: np.array([metrics[metric] for metrics in by_salt]) for metric in SHOWN}
 
 
 def _difference(differences: np.ndarray, holdout_share: float) -> str:

@@ -135,11 +135,15 @@ class Lives:
         call = kedro("run", "--conf-source", str(self.conf), "--namespaces", "churn")
         call += ["--params", f"landing={self.landing},lake={lake}"]
         # What comes on stderr must not fill a pipe that nobody reads.
-        with self._said(lake).open("w") as said:
+        with self._stderr_file(lake).open("w") as stderr:
             return subprocess.Popen(
-                self.command(call), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=said, text=True,
+                self.command(call),
+                cwd=PROJECT,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                text=True,
                 env={**os.environ, "TMPDIR": str(self.temporary)},
-            )  # fmt: skip
+            )
 
     def finish(self, lake: Path) -> float:
         """Run to the end, and return the seconds that it took.
@@ -150,14 +154,14 @@ class Lives:
         started = time.monotonic()
         code = self.run(lake).wait(_LONGEST_SECONDS)
         if code:
-            raise RuntimeError(f"A run after a kill ended with exit code {code}: {self.said(lake)[-2000:]}")
+            raise RuntimeError(f"A run after a kill ended with exit code {code}: {self.stderr(lake)[-2000:]}")
         return time.monotonic() - started
 
-    def said(self, lake: Path) -> str:
+    def stderr(self, lake: Path) -> str:
         """What the newest run of a lake wrote to stderr."""
-        return self._said(lake).read_text()
+        return self._stderr_file(lake).read_text()
 
-    def _said(self, lake: Path) -> Path:
+    def _stderr_file(self, lake: Path) -> Path:
         return self.folder / f"{lake.name}.stderr"
 
     def interrupt(self, campaign: Campaign, lake: Path, within: float, moments: random.Random) -> bool:
@@ -168,11 +172,11 @@ class Lives:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            stages = re.findall(r"churn\.(\w+)\.\w+$", self.said(lake), re.MULTILINE)
+            stages = re.findall(r"churn\.(\w+)\.\w+$", self.stderr(lake), re.MULTILINE)
             campaign.kills[stages[-1] if stages else "start-up"] += 1
             return True
         if code:
-            campaign.differences.append(f"exit code {code}: {self.said(lake)[-500:]}")
+            campaign.differences.append(f"exit code {code}: {self.stderr(lake)[-500:]}")
         return False
 
     def run_campaign(self, campaign: Campaign, kills: int, before: Path | None, moments: random.Random) -> Campaign:
@@ -196,8 +200,9 @@ class Lives:
             campaign.unused_files += unused_files(lake)
             print(
                 f"{campaign.name} life {campaign.lives}: {campaign.kills.total()} of {kills} kills, "
-                f"{len(campaign.differences)} differences", file=sys.stderr,
-            )  # fmt: skip
+                f"{len(campaign.differences)} differences",
+                file=sys.stderr,
+            )
             shutil.rmtree(lake)
         return campaign
 

@@ -6,8 +6,8 @@ The folder holds `pdm_events_1000` and `pdm_telemetry_20`, files of Microsoft's 
 default it is looked for beside the project. Each line is a lake of its own, made by `kedro run` of the stages from
 ingestion to evaluation, with the parameters below in `conf/local`; its F1 is the one in `metrics_holdout`.
 
-Events: a prediction every 12 h at 00:00 and 12:00 UTC. Learned from are rows whose horizon is over on 2015-10-30,
-calibrated and given a threshold rows from then on whose horizon is over on 2015-11-30, judged rows from 2015-11-30 on.
+Events: a prediction every 12 h at 00:00 and 12:00 UTC. Training rows are those whose horizon is over on 2015-10-30;
+calibration and threshold use rows from then on whose horizon is over on 2015-11-30; the hold-out starts 2015-11-30.
 F1 counts (row, component). Beside it stand models that are fitted here, on an even sample of the same training rows and
 judged on the very same held-out ones: the published rule (one model of the classes none, comp1, ...; of two that fail
 at once it learns the first, and of each row it predicts the most probable class), the same model with a threshold, and
@@ -15,7 +15,7 @@ a model with an output per component, with and without regularisation. Threshold
 
 Telemetry: every 3 h, 24 h ahead, March 2015 is judged, with the features of telemetry and without; a row counts as
 positive if any component fails. Intervals are of samples of machines, each with all its rows: the pipeline's own
-where `metrics_holdout` has one (of F1 over components), else made here of `outcome_holdout`, 2,000 samples.
+where `metrics_holdout` has one (F1 over components), else computed here from `outcome_holdout`, 2,000 samples.
 """
 
 from __future__ import annotations
@@ -81,16 +81,16 @@ Floats = np.ndarray
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a run left in its lake of the rows that it was judged on.
+class Holdout:
+    """The hold-out of a run, as its lake stores it.
 
     Attributes:
         rows: One row per machine and prediction time, in order of both: `KEY`.
         label: Whether each component fails within the horizon, shape (n_rows, n_components).
-        probability: Of each, shape (n_rows, n_components).
-        threshold: From which on a component is taken to fail.
+        probability: That each component fails, shape (n_rows, n_components).
+        threshold: Probability from which on a component is predicted to fail.
         metrics: `metrics_holdout` of the candidate: value, low and high by (segment, metric).
-        trial: Of the search's choice, its line in `metrics_trials`.
+        trial: The line of the search's choice in `metrics_trials`.
     """
 
     rows: pd.DataFrame
@@ -118,17 +118,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=beside, help="of both sets of files")
     parser.add_argument("--horizons", type=int, nargs="+", default=list(WANTED), help="hours, for the events")
     parser.add_argument("--only", choices=("events", "telemetry"), help="one of the two parts")
-    given = parser.parse_args()
-    missing = [name for name in (EVENTS, TELEMETRY) if not (given.folder / name).is_dir()]
+    arguments = parser.parse_args()
+    missing = [name for name in (EVENTS, TELEMETRY) if not (arguments.folder / name).is_dir()]
     if missing:
-        print(f"There is no {' and no '.join(missing)} in {given.folder}: name the folder that holds the real files; "
-              f"they are no part of the project.")  # fmt: skip
+        print(
+            f"There is no {' and no '.join(missing)} in {arguments.folder}: name the folder that holds the real files; "
+            f"they are no part of the project."
+        )
         return
     with threadpool_limits(1):
-        if given.only != "telemetry":
-            events(given.folder / EVENTS, given.horizons)
-        if given.only != "events":
-            telemetry(given.folder / TELEMETRY)
+        if arguments.only != "telemetry":
+            events(arguments.folder / EVENTS, arguments.horizons)
+        if arguments.only != "events":
+            telemetry(arguments.folder / TELEMETRY)
 
 
 # --- 1,000 machines, events only
@@ -142,51 +144,57 @@ def events(landing: Path, horizons: Sequence[int]) -> None:
             features = {"telemetry": False, "step_hours": 12, "phase_hours": 0, "horizon_hours": hours}
             with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
                 lake = lived(landing, Path(folder), features, {"split": EVENTS_SPLIT, **training})
-                held = held_out(lake)
+                holdout = read_holdout(lake)
                 if search == OWN:
-                    known = table(lake, f"05_model_input/{NAME}/model_input_machines")
-                    beside = dict(shapes(known, held, SEARCHES[LARGER]["max_rows"] // held.label.shape[1]))
-                    dates += [{"horizon": f"{hours} h", **row} for row in parts(known)]
-            quality.append(_quality(hours, search, held, beside[PUBLISHED]))
+                    labelled = table(lake, f"05_model_input/{NAME}/model_input_machines")
+                    beside = dict(shapes(labelled, holdout, SEARCHES[LARGER]["max_rows"] // holdout.label.shape[1]))
+                    dates += [{"horizon": f"{hours} h", **row} for row in parts(labelled)]
+            quality.append(_quality(hours, search, holdout, beside[PUBLISHED]))
             print(quality[-1], file=sys.stderr)
-        others += [_other(hours, name, held, decision) for name, decision in beside.items()]
+        others += [_other(hours, name, holdout, decision) for name, decision in beside.items()]
     for rows in (quality, others, dates):
         print(markdown(rows), end="\n\n")
 
 
-def _quality(hours: int, search: str, held: Held, published: np.ndarray) -> dict[str, str]:
-    f1 = held.metrics.loc[("all", "f1")]
-    counts = [counted(held.machine, held.label, decision) for decision in (held.decision, published)]
+def _quality(hours: int, search: str, holdout: Holdout, published: np.ndarray) -> dict[str, str]:
+    f1 = holdout.metrics.loc[("all", "f1")]
+    counts = [counted(holdout.machine, holdout.label, decision) for decision in (holdout.decision, published)]
     gain = counts_f1(counts[0].sum(axis=0)) - counts_f1(counts[1].sum(axis=0))
-    params = json.loads(held.trial["params"])
-    likeliest = one_class(np.column_stack([(1 - held.probability).prod(axis=1), held.probability]))
+    params = json.loads(holdout.trial["params"])
+    likeliest = one_class(np.column_stack([(1 - holdout.probability).prod(axis=1), holdout.probability]))
     return {
         "horizon": f"{hours} h",
         "search": search,
         "F1 (95 %)": _interval(f1["value"], f1["low"], f1["high"]),
         "wanted": f"{WANTED[hours]:.2f}" if hours in WANTED else "",
-        "published rule": _told(counts[1]),
+        "published rule": _f1_with_interval(counts[1]),
         "better by": _interval(gain, *differing(*counts), sign="+"),
-        "one class of the pipeline's probabilities": _told(counted(held.machine, held.label, likeliest)),
-        "failures seen": f"{held.metrics.loc[('hours_ahead', 'seen_share'), 'value']:.1%}",
-        "F1 out of fold": f"{held.trial['f1']:.3f}",
+        "one class of the pipeline's probabilities": _f1_with_interval(
+            counted(holdout.machine, holdout.label, likeliest)
+        ),
+        "failures seen": f"{holdout.metrics.loc[('hours_ahead', 'seen_share'), 'value']:.1%}",
+        "F1 out of fold": f"{holdout.trial['f1']:.3f}",
         "trial": f"{params['max_iter']} trees, depth {params['max_depth'] or 'any'}",
     }
 
 
-def _other(hours: int, name: str, held: Held, decision: np.ndarray) -> dict[str, str]:
-    return {"shape": name, "horizon": f"{hours} h", "F1 (95 %)": _told(counted(held.machine, held.label, decision))}
+def _other(hours: int, name: str, holdout: Holdout, decision: np.ndarray) -> dict[str, str]:
+    return {
+        "shape": name,
+        "horizon": f"{hours} h",
+        "F1 (95 %)": _f1_with_interval(counted(holdout.machine, holdout.label, decision)),
+    }
 
 
-def shapes(known: pd.DataFrame, held: Held, n_rows: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Decisions of other shapes of model about the held-out rows, fitted on so many machines and times at most."""
-    wide = known.pivot(index=KEY, columns="component", values="label").sort_index()
-    x = known[known["component"] == wide.columns[0]].set_index(KEY).sort_index()
+def shapes(labelled: pd.DataFrame, holdout: Holdout, n_rows: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Decisions of other models about the held-out rows; each is fitted on at most `n_rows` machines and times."""
+    wide = labelled.pivot(index=KEY, columns="component", values="label").sort_index()
+    x = labelled[labelled["component"] == wide.columns[0]].set_index(KEY).sort_index()
     part = x["part"].to_numpy()
     numbers = x.drop(columns=["component", "label", "part"]).assign(model=x["model"].astype("category").cat.codes)
     numbers, y = numbers.astype("float64"), wide.to_numpy()
     judged = part == "holdout"
-    if not (wide.index[judged] == pd.MultiIndex.from_frame(held.rows)).all() or (y[judged] != held.label).any():
+    if not (wide.index[judged] == pd.MultiIndex.from_frame(holdout.rows)).all() or (y[judged] != holdout.label).any():
         raise ValueError("The rows that the pipeline was judged on aren't the held-out rows of its model input.")
     train = np.random.default_rng(SEED).permutation(np.flatnonzero(part == "train"))[:n_rows]
     fits = {
@@ -204,8 +212,8 @@ def shapes(known: pd.DataFrame, held: Held, n_rows: int) -> Iterator[tuple[str, 
 
 def probabilities(model: Any, x: pd.DataFrame) -> Floats:
     """Of each component, shape (n_rows, n_components), of a model of classes or of outputs."""
-    given = model.predict_proba(x)
-    return np.column_stack([each[:, 1] for each in given]) if isinstance(given, list) else given[:, 1:]
+    predicted = model.predict_proba(x)
+    return np.column_stack([each[:, 1] for each in predicted]) if isinstance(predicted, list) else predicted[:, 1:]
 
 
 def boosting(l2: float = 1.0) -> Any:
@@ -231,15 +239,18 @@ def one_class(probability: Floats) -> np.ndarray:
     return best[:, None] == np.arange(1, probability.shape[1])
 
 
-def parts(known: pd.DataFrame) -> Iterator[dict[str, str]]:
+def parts(labelled: pd.DataFrame) -> Iterator[dict[str, str]]:
     """From when to when the rows of each part go, how many (row, component) they are, and how many positive."""
     for name in ("train", "calibration", "holdout"):
-        rows = known[known["part"] == name]
+        rows = labelled[labelled["part"] == name]
         first, last = (f"{at:%Y-%m-%d %H:%M}" for at in (rows["predicted_at"].min(), rows["predicted_at"].max()))
         yield {
-            "part": name, "first": first, "last": last, "(row, component)": f"{len(rows):,}",
+            "part": name,
+            "first": first,
+            "last": last,
+            "(row, component)": f"{len(rows):,}",
             "positive": f"{int(rows['label'].sum()):,}",
-        }  # fmt: skip
+        }
 
 
 # --- 20 machines with telemetry
@@ -247,36 +258,42 @@ def parts(known: pd.DataFrame) -> Iterator[dict[str, str]]:
 
 def telemetry(landing: Path) -> None:
     """Print the table of both models."""
-    found, dates = {}, []
+    holdouts, dates = {}, []
     for on in (True, False):
         features = {"telemetry": on, "step_hours": 3, "horizon_hours": 24, "known_until": TELEMETRY_UNTIL}
         with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
             lake = lived(landing, Path(folder), features, {"split": TELEMETRY_SPLIT})
-            found["with" if on else "without"] = held_out(lake)
-            dates += [{"telemetry": "with" if on else "without", **row}
-                      for row in parts(table(lake, f"05_model_input/{NAME}/model_input_machines"))]  # fmt: skip
-    ours, theirs = found.values()
+            holdouts["with" if on else "without"] = read_holdout(lake)
+            dates += [
+                {"telemetry": "with" if on else "without", **row}
+                for row in parts(table(lake, f"05_model_input/{NAME}/model_input_machines"))
+            ]
+    ours, theirs = holdouts.values()
     if not ours.rows.equals(theirs.rows) or (ours.label != theirs.label).any():
         raise ValueError("The two models were judged on different rows.")
     happened = ours.label.any(axis=1)
-    counts = {name: counted(held.machine, happened, held.decision.any(axis=1)) for name, held in found.items()}
-    print(markdown([_with(name, held, counts[name]) for name, held in found.items()]), end="\n\n")
+    counts = {
+        name: counted(holdout.machine, happened, holdout.decision.any(axis=1)) for name, holdout in holdouts.items()
+    }
+    print(markdown([_with(name, holdout, counts[name]) for name, holdout in holdouts.items()]), end="\n\n")
     gain = counts_f1(counts["with"].sum(axis=0)) - counts_f1(counts["without"].sum(axis=0))
     low = resampled(counts["with"], counts["without"])[0]
-    told = f"{'reaches' if np.quantile(low, 0.025) >= WANTED_LOW else 'does NOT reach'} the {WANTED_LOW} wanted"
-    print(f"Telemetry adds {_interval(gain, *differing(*counts.values()), sign='+')}; the lower bound with it {told}. "
-          f"{happened.sum()} of {len(happened):,} rows are positive.\n")  # fmt: skip
+    verdict = f"{'reaches' if np.quantile(low, 0.025) >= WANTED_LOW else 'does NOT reach'} the {WANTED_LOW} wanted"
+    print(
+        f"Telemetry adds {_interval(gain, *differing(*counts.values()), sign='+')}; the lower bound with it {verdict}. "
+        f"{happened.sum()} of {len(happened):,} rows are positive.\n"
+    )
     print(markdown(dates))
 
 
-def _with(name: str, held: Held, counts: np.ndarray) -> dict[str, str]:
-    failures = held.metrics.loc[("hours_ahead", "seen_share")]
+def _with(name: str, holdout: Holdout, counts: np.ndarray) -> dict[str, str]:
+    failures = holdout.metrics.loc[("hours_ahead", "seen_share")]
     return {
         "telemetry": name,
-        "any failure F1 (95 %)": _told(counts),
-        "F1 by component (95 %)": _interval(*held.metrics.loc[("all", "f1"), ["value", "low", "high"]]),
+        "any failure F1 (95 %)": _f1_with_interval(counts),
+        "F1 by component (95 %)": _interval(*holdout.metrics.loc[("all", "f1"), ["value", "low", "high"]]),
         "failures seen": f"{failures['value']:.0%} of {failures['n_positives']:.0f}",
-        "threshold": f"{held.threshold:.2f}",
+        "threshold": f"{holdout.threshold:.2f}",
     }
 
 
@@ -299,8 +316,8 @@ def lived(landing: Path, folder: Path, features: Mapping[str, Any], training: Ma
     return lake
 
 
-def held_out(lake: Path) -> Held:
-    """Read what the run left, and make sure that it is told alike here and there."""
+def read_holdout(lake: Path) -> Holdout:
+    """Read the hold-out of a run, and check that both of its tables give the same F1."""
     rows = table(lake, f"06_models/{NAME}/outcome_holdout")
     label, probability = (
         rows.pivot(index=KEY, columns="component", values=name).sort_index()
@@ -310,17 +327,23 @@ def held_out(lake: Path) -> Held:
     metrics = metrics[metrics["model"] == "candidate"].set_index(["segment", "metric"]).sort_index()
     model = catalog(str(lake)).load(f"{NAME}.candidate_model")
     trials = table(lake, f"06_models/{NAME}/metrics_trials")
-    held = Held(label.index.to_frame(index=False), label.to_numpy(), probability.to_numpy(), model.card.threshold,
-                metrics, trials[trials["chosen"]].iloc[0])  # fmt: skip
+    holdout = Holdout(
+        label.index.to_frame(index=False),
+        label.to_numpy(),
+        probability.to_numpy(),
+        model.card.threshold,
+        metrics,
+        trials[trials["chosen"]].iloc[0],
+    )
     again = {
-        "all": counted(held.machine, held.label, held.decision),
-        "any": counted(held.machine, held.label.any(axis=1), held.decision.any(axis=1)),
+        "all": counted(holdout.machine, holdout.label, holdout.decision),
+        "any": counted(holdout.machine, holdout.label.any(axis=1), holdout.decision.any(axis=1)),
     }
     for segment, counts in again.items():
         there, here = metrics.loc[(segment, "f1"), "value"], counts_f1(counts.sum(axis=0))
         if not np.isclose(there, here):
             raise ValueError(f"F1 of {segment} is {there} in metrics_holdout and {here} by outcome_holdout.")
-    return held
+    return holdout
 
 
 def table(lake: Path, name: str) -> pd.DataFrame:
@@ -332,7 +355,7 @@ def table(lake: Path, name: str) -> pd.DataFrame:
 
 
 def counted(machine: np.ndarray, label: np.ndarray, decision: np.ndarray) -> np.ndarray:
-    """What F1 is made of, machine by machine.
+    """Counts from which F1 follows, machine by machine.
 
     Args:
         machine: Of each row, shape (n_rows,).
@@ -361,13 +384,13 @@ def resampled(*models: np.ndarray) -> list[Floats]:
 
 
 def differing(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """What holds 95 % of the differences in F1 on the same samples of machines."""
+    """The interval with 95 % of the differences in F1 on the same samples of machines."""
     first, second = resampled(ours, theirs)
     low, high = np.quantile(first - second, [0.025, 0.975])
     return float(low), float(high)
 
 
-def _told(counts: np.ndarray) -> str:
+def _f1_with_interval(counts: np.ndarray) -> str:
     return _interval(counts_f1(counts.sum(axis=0)), *np.quantile(resampled(counts)[0], [0.025, 0.975]))
 
 

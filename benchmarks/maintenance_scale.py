@@ -57,22 +57,24 @@ def main() -> None:
     parser.add_argument("--step", type=int, help="hours between predictions; conf's by default")
     parser.add_argument("--windows", type=int, nargs="+", help="hours of the windows; conf's by default")
     parser.add_argument("--landing", type=Path, help="where the simulated files are kept for another time")
-    given = parser.parse_args()
-    sizes = given.machines
-    grid = {"step_hours": given.step} if given.step else {}
-    grid |= {"window_hours": given.windows} if given.windows else {}
-    found = {size: dict(_stages(size, grid, given.landing)) for size in sizes}
+    arguments = parser.parse_args()
+    sizes = arguments.machines
+    grid = {"step_hours": arguments.step} if arguments.step else {}
+    grid |= {"window_hours": arguments.windows} if arguments.windows else {}
+    usages = {size: dict(_stages(size, grid, arguments.landing)) for size in sizes}
     rows = [
-        _row(stage, size, found[size][stage], found[sizes[number - 1]][stage] if number else None)
+        _row(stage, size, usages[size][stage], usages[sizes[number - 1]][stage] if number else None)
         for stage in STAGES
         for number, size in enumerate(sizes)
     ]
     print(markdown(rows))
-    print(f"\nSimulated machines, a year of hourly telemetry; {grid or 'the grid of conf'}. Seconds of each "
-          f"process, the part of them in nodes, and the highest memory of the whole process tree; the ratios are those "
-          f"of the seconds to those at the smaller size.\n")  # fmt: skip
+    print(
+        f"\nSimulated machines, a year of hourly telemetry; {grid or 'the grid of conf'}. Seconds of each "
+        f"process, the part of them in nodes, and the highest memory of the whole process tree; the ratios are those "
+        f"of the seconds to those at the smaller size.\n"
+    )
     for size in sizes:
-        print(_sum(size, found[size]))
+        print(_sum(size, usages[size]))
 
 
 def _stages(machines: int, grid: dict[str, Any], kept: Path | None) -> Iterator[tuple[str, Measured]]:
@@ -81,15 +83,18 @@ def _stages(machines: int, grid: dict[str, Any], kept: Path | None) -> Iterator[
         landing, lake = (kept or folder) / f"machines_{machines}", folder / "lake"
         _simulate(landing, machines)
         for stage, table in STAGES.items():
-            # In a file: a list, such as that of the windows, can't be given by `--params`.
+            # In a file: `--params` takes no list, such as that of the windows.
             conf = {"features": grid} | ({"batch_scoring": SCORED} if stage == "batch_scoring" else {})
             params = {"landing": str(landing), "lake": str(lake), "predictive_maintenance": conf}
             (folder / "run.yml").write_text(json.dumps({"run": {"params": params}}))
             run = ("run", "--config", str(folder / "run.yml"), "--namespaces", "predictive_maintenance")
             usage = measure(kedro(*run, "--pipelines", stage), folder)
             measured = Measured(usage, seconds_in_nodes(stage, usage), _count(lake / table))
-            print(f"{machines:,} machines: {stage} {usage.seconds:.1f} s, {gib(usage.peak_bytes)} GiB, "
-                  f"{measured.rows:,} rows", file=sys.stderr)  # fmt: skip
+            print(
+                f"{machines:,} machines: {stage} {usage.seconds:.1f} s, {gib(usage.peak_bytes)} GiB, "
+                f"{measured.rows:,} rows",
+                file=sys.stderr,
+            )
             yield stage, measured
 
 

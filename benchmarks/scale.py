@@ -30,18 +30,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="customers, rising")
     sizes = parser.parse_args().rows
-    found = {size: dict(_stages(size)) for size in sizes}
+    usages = {size: dict(_stages(size)) for size in sizes}
     rows = [
-        _row(stage, size, found[size][stage], found[sizes[number - 1]][stage] if number else None)
+        _row(stage, size, usages[size][stage], usages[sizes[number - 1]][stage] if number else None)
         for stage in STAGES
         for number, size in enumerate(sizes)
     ]
     print(markdown(rows))
-    highest = max(usage.peak_bytes for stages in found.values() for usage in stages.values())
+    highest = max(usage.peak_bytes for stages in usages.values() for usage in stages.values())
     limit = f"{'below' if highest < MOST_BYTES else 'NOT below'} the 4 GiB that they may hold"
-    print(f"\nSeconds and highest memory of the whole process tree, for {' and '.join(f'{size:,}' for size in sizes)} "
-          f"simulated customers beside the {TRAINED_ON:,} that the champion was trained on; the ratio is that of the "
-          f"seconds in nodes to those at the smaller size. The highest is {gib(highest)} GiB, {limit}.")  # fmt: skip
+    print(
+        f"\nSeconds and highest memory of the whole process tree, for {' and '.join(f'{size:,}' for size in sizes)} "
+        f"simulated customers beside the {TRAINED_ON:,} that the champion was trained on; the ratio is that of the "
+        f"seconds in nodes to those at the smaller size. The highest is {gib(highest)} GiB, {limit}."
+    )
 
 
 def _stages(rows: int) -> Iterator[tuple[str, Usage]]:

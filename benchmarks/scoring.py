@@ -42,33 +42,38 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="rising")
     parser.add_argument("--way", choices=["engine", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.way:
-        print(f"{by_engine(given.folder) if given.way == 'engine' else in_memory(given.folder):.3f}")
+    arguments = parser.parse_args()
+    if arguments.way:
+        print(f"{by_engine(arguments.folder) if arguments.way == 'engine' else in_memory(arguments.folder):.3f}")
         return
     rows = []
     highest = {}
-    for size in given.rows:
+    for size in arguments.rows:
         with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
             folder = Path(temporary)
             write(folder / "features", size)
-            found = {way: _process(way, folder) for way in ("memory", "engine")}
-        seconds = {way: float(usage.output.split()[-1]) for way, usage in found.items()}
+            usages = {way: _process(way, folder) for way in ("memory", "engine")}
+        seconds = {way: float(usage.output.split()[-1]) for way, usage in usages.items()}
         ratio = seconds["memory"] / seconds["engine"]
-        highest[size] = found["engine"].peak_bytes
+        highest[size] = usages["engine"].peak_bytes
         rows += [
             {
                 "scored": {"memory": "one call in memory", "engine": "by the engine, from table to table"}[way],
-                "rows": f"{size:,}", "seconds": f"{seconds[way]:.1f}", "rows a second": f"{size / seconds[way]:,.0f}",
-                "x one call": f"{ratio if way == 'engine' else 1:.2f}", "peak GiB": gib(usage.peak_bytes),
+                "rows": f"{size:,}",
+                "seconds": f"{seconds[way]:.1f}",
+                "rows a second": f"{size / seconds[way]:,.0f}",
+                "x one call": f"{ratio if way == 'engine' else 1:.2f}",
+                "peak GiB": gib(usage.peak_bytes),
             }
-            for way, usage in found.items()
-        ]  # fmt: skip
+            for way, usage in usages.items()
+        ]
         print(f"{size:,} rows: {ratio:.2f} of one call's throughput", file=sys.stderr)
     print(markdown(rows))
-    few, many = highest[given.rows[0]], highest[given.rows[-1]]
-    print(f"\nWanted of the engine: at least {WANTED} of the throughput of one call. Its memory with "
-          f"{given.rows[-1]:,} rows is {many / few:.2f} times that with {given.rows[0]:,}.")  # fmt: skip
+    few, many = highest[arguments.rows[0]], highest[arguments.rows[-1]]
+    print(
+        f"\nWanted of the engine: at least {WANTED} of the throughput of one call. Its memory with "
+        f"{arguments.rows[-1]:,} rows is {many / few:.2f} times that with {arguments.rows[0]:,}."
+    )
 
 
 def _process(way: str, folder: Path) -> Usage:
@@ -99,9 +104,18 @@ def champion() -> Model:
         spec, predictors(rows, (), COLUMNS), label.to_numpy(), categorical=(), numeric=COLUMNS, seed=0
     )
     card = ModelCard(
-        "sklearn", spec.estimator, spec.params, (), COLUMNS, 0.5, dict.fromkeys(COLUMNS, 0.0), {},
-        {"kind": "hash", "salt": 0, "holdout_share": 0.2}, {}, {},
-    )  # fmt: skip
+        "sklearn",
+        spec.estimator,
+        spec.params,
+        (),
+        COLUMNS,
+        0.5,
+        dict.fromkeys(COLUMNS, 0.0),
+        {},
+        {"kind": "hash", "salt": 0, "holdout_share": 0.2},
+        {},
+        {},
+    )
     return Model("champion", "1", model, card)
 
 

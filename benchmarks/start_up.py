@@ -45,10 +45,12 @@ def main() -> None:
         imports = {name: _imports(each[-1], folder) for name, each in commands.items() if "fresh" not in name}
     least = used["`kedro --version`"]
     print(markdown([_row(name, usages, least, imports.get(name, "")) for name, usages in used.items()]))
-    print(f"\nWall seconds, median (least to greatest) of {repeat} runs each on 5,000 simulated customers, and their "
-          f"ratio to an empty Kedro command line on the same machine in the same minutes; imports are the "
-          f"seconds that each package's own modules take, from one more run under `-X importtime`, which slows "
-          f"them.")  # fmt: skip
+    print(
+        f"\nWall seconds, median (least to greatest) of {repeat} runs each on 5,000 simulated customers, and their "
+        f"ratio to an empty Kedro command line on the same machine in the same minutes; imports are the "
+        f"seconds that each package's own modules take, from one more run under `-X importtime`, which slows "
+        f"them."
+    )
 
 
 def _life(folder: Path, lake: Path) -> list[str]:

@@ -43,18 +43,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--salts", type=int, default=20, help="splits, of salt 0, 1, ...")
     parser.add_argument("--folds", type=int, default=None, help="of the cross-validation, instead of conf's")
-    given = parser.parse_args()
-    n_salts = given.salts
+    arguments = parser.parse_args()
+    n_salts = arguments.salts
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
-        rows = customers(Path(folder), {"folds": given.folds} if given.folds else {})
-        found: dict[str, list[Mapping[str, float]]] = {}
+        rows = customers(Path(folder), {"folds": arguments.folds} if arguments.folds else {})
+        by_model: dict[str, list[Mapping[str, float]]] = {}
         for salt in range(n_salts):
             print(f"salt {salt}", file=sys.stderr)
             for name, metrics in _one_salt(rows, salt):
-                found.setdefault(name, []).append(metrics)
-        print(markdown([_row(name, metrics) for name, metrics in found.items()]))
-        print(f"\nHold-out metrics on {rows.told}, mean ± standard deviation (least to greatest) over the hash salts "
-              f"0-{n_salts - 1}, {rows.spec.folds} folds; {_judged(found[CHOSEN])}")  # fmt: skip
+                by_model.setdefault(name, []).append(metrics)
+        print(markdown([_row(name, metrics) for name, metrics in by_model.items()]))
+        print(
+            f"\nHold-out metrics on {rows.description}, mean ± standard deviation (least to greatest) over the hash "
+            f"salts 0-{n_salts - 1}, {rows.spec.folds} folds; {_judged(by_model[CHOSEN])}"
+        )
 
 
 def _one_salt(rows: Customers, salt: int) -> Iterator[tuple[str, Mapping[str, float]]]:
@@ -65,10 +67,10 @@ def _one_salt(rows: Customers, salt: int) -> Iterator[tuple[str, Mapping[str, fl
     best = _hold_out(model_input, candidate.model, candidate.card.threshold)
     yield CHOSEN, {**best, "chosen": 1.0, "cv_f1": candidate.card.metrics["f1"]}
     train = model_input.where("part = 'train'").toPandas().sort_values(CHURN.key[0], ignore_index=True)
-    for trial, told in zip(spec.trials, trials.to_dict("records"), strict=True):
-        metrics = best if told["chosen"] else _hold_out(model_input, _fit(trial, train, spec.seed), told["threshold"])
+    for trial, row in zip(spec.trials, trials.to_dict("records"), strict=True):
+        metrics = best if row["chosen"] else _hold_out(model_input, _fit(trial, train, spec.seed), row["threshold"])
         name = f"{trial.estimator} {json.dumps(trial.params)}"
-        yield name, {**metrics, "chosen": float(told["chosen"]), "cv_f1": told["f1"]}
+        yield name, {**metrics, "chosen": float(row["chosen"]), "cv_f1": row["f1"]}
 
 
 def _hold_out(model_input: DataFrame, model: object, threshold: float) -> dict[str, float]:
@@ -83,12 +85,12 @@ def _fit(trial: EstimatorSpec, train: pd.DataFrame, seed: int) -> object:
     return estimators.fit(trial, rows, train["label"].to_numpy(), categorical=categorical, numeric=numeric, seed=seed)
 
 
-def _row(name: str, found: list[Mapping[str, float]]) -> dict[str, str]:
-    shown = {title: _spread([metrics[metric] for metrics in found]) for metric, title in SHOWN.items()}
-    means = {metric: statistics.fmean(metrics[metric] for metrics in found) for metric in MEANS}
-    times = sum(int(metrics["chosen"]) for metrics in found)
+def _row(name: str, by_salt: list[Mapping[str, float]]) -> dict[str, str]:
+    shown = {title: _spread([metrics[metric] for metrics in by_salt]) for metric, title in SHOWN.items()}
+    means = {metric: statistics.fmean(metrics[metric] for metrics in by_salt) for metric in MEANS}
+    times = sum(int(metrics["chosen"]) for metrics in by_salt)
     beside = {title: f"{means[metric]:.3f}" for metric, title in MEANS.items()}
-    return {"model": name, **shown, **beside, "chosen": f"{times} of {len(found)}"}
+    return {"model": name, **shown, **beside, "chosen": f"{times} of {len(by_salt)}"}
 
 
 def _spread(values: list[float]) -> str:
@@ -96,8 +98,8 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.4f} ± {deviation:.4f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def _judged(found: list[Mapping[str, float]]) -> str:
-    means = {metric: statistics.fmean(metrics[metric] for metrics in found) for metric in LEAST}
+def _judged(by_salt: list[Mapping[str, float]]) -> str:
+    means = {metric: statistics.fmean(metrics[metric] for metrics in by_salt) for metric in LEAST}
     wanted = ", ".join(f"{SHOWN[metric]} {LEAST[metric]:.2f} to {LEAK[metric]:.2f}" for metric in LEAST)
     short = [SHOWN[metric] for metric in LEAST if means[metric] < LEAST[metric]]
     above = [SHOWN[metric] for metric in LEAST if means[metric] > LEAK[metric]]

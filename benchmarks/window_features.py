@@ -49,13 +49,17 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=100)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--on-spark", nargs=2, type=Path, metavar=("TABLES", "INTO"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.on_spark:
-        print(json.dumps(timed(partial(by_engine, on_spark(), given.on_spark[0]), given.on_spark[1], given.runs)))
+    arguments = parser.parse_args()
+    if arguments.on_spark:
+        print(
+            json.dumps(
+                timed(partial(by_engine, on_spark(), arguments.on_spark[0]), arguments.on_spark[1], arguments.runs)
+            )
+        )
         return
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:
         folder = Path(temporary)
-        sensors = write_tables(folder, given.machines)
+        sensors = write_tables(folder, arguments.machines)
         from lakehouse_ml.engine.sessions import ENGINE
         from lakehouse_ml.engine.spec import EngineSpec
 
@@ -67,22 +71,24 @@ def main() -> None:
             ways["polars"] = lambda into: by_polars(folder, into)
         else:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
-        found = {name: timed(way, folder / name, given.runs) for name, way in ways.items()}
+        seconds = {name: timed(way, folder / name, arguments.runs) for name, way in ways.items()}
         try:
             for fault in jars.missing():
                 raise EngineError(fault)
-            found["Apache Spark"] = in_its_own_process(folder, given.runs)
+            seconds["Apache Spark"] = in_its_own_process(folder, arguments.runs)
         except EngineError as error:
             print(f"Apache Spark isn't measured: {error}", file=sys.stderr)
-        worst = {name: largest_difference(pd.read_parquet(folder / name), sensors) for name in found}
+        worst = {name: largest_difference(pd.read_parquet(folder / name), sensors) for name in seconds}
         rows = [
-            {"features by": name, **told(times, found), "largest difference": f"{worst[name]:.1e}"}
-            for name, times in found.items()
+            {"features by": name, **_row(times, seconds), "largest difference": f"{worst[name]:.1e}"}
+            for name, times in seconds.items()
         ]
         print(markdown(rows))
-        print(f"\n{given.machines * HOURS:,} rows of telemetry to windows of {' and '.join(map(str, WINDOWS))} h every "
-              f"{STEP_HOURS} h; the difference is to NumPy's windows, relative: "
-              f"{'within' if max(worst.values()) <= WITHIN else 'NOT within'} {WITHIN:.0e}.")  # fmt: skip
+        print(
+            f"\n{arguments.machines * HOURS:,} rows of telemetry to windows of {' and '.join(map(str, WINDOWS))} h "
+            f"every {STEP_HOURS} h; the difference is to NumPy's windows, relative: "
+            f"{'within' if max(worst.values()) <= WITHIN else 'NOT within'} {WITHIN:.0e}."
+        )
 
 
 def write_tables(folder: Path, machines: int) -> np.ndarray:
@@ -100,11 +106,13 @@ def write_tables(folder: Path, machines: int) -> np.ndarray:
         ("maintenance", "replaced_at", "component", SPEC.components, 33),
     ):
         n = machines * each
-        events = pd.DataFrame({
-            time_: hours[draw.integers(0, HOURS, n)],
-            "machine_id": draw.integers(1, machines + 1, n).astype(np.int32),
-            kind: draw.choice(kinds, n),
-        })  # fmt: skip
+        events = pd.DataFrame(
+            {
+                time_: hours[draw.integers(0, HOURS, n)],
+                "machine_id": draw.integers(1, machines + 1, n).astype(np.int32),
+                kind: draw.choice(kinds, n),
+            }
+        )
         _write(folder, name, events.drop_duplicates())
     age = draw.integers(0, 21, machines).astype(np.int32)
     ids = np.arange(1, machines + 1, dtype=np.int32)
@@ -131,7 +139,7 @@ def on_spark() -> Any:
 
 
 def in_its_own_process(folder: Path, runs: int) -> list[tuple[float, float]]:
-    """What `timed` gives of Apache Spark; its CPU seconds lack those of the JVM, and aren't given."""
+    """What `timed` returns for Apache Spark, without CPU seconds: those of the JVM are not measured."""
     call = [sys.executable, __file__, "--runs", str(runs), "--on-spark", str(folder), str(folder / "Apache Spark")]
     done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
     return [(seconds, float("nan")) for seconds, _ in json.loads(done.stdout.splitlines()[-1])]
@@ -148,11 +156,11 @@ def timed(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[floa
     return seconds
 
 
-def told(times: list[tuple[float, float]], found: dict[str, list[tuple[float, float]]]) -> dict[str, str]:
+def _row(times: list[tuple[float, float]], seconds: dict[str, list[tuple[float, float]]]) -> dict[str, str]:
     """A way's seconds, and how many times those of others they are."""
     wall, used = (statistics.median(column) for column in zip(*times, strict=True))
     ratios = {
-        f"x {other}": f"{wall / statistics.median(run[0] for run in found[other]):.1f}" if other in found else ""
+        f"x {other}": f"{wall / statistics.median(run[0] for run in seconds[other]):.1f}" if other in seconds else ""
         for other in ("Sail", "polars")
     }
     cpu = "" if math.isnan(used) else f"{used:.2f}"
@@ -173,13 +181,16 @@ def largest_difference(features: pd.DataFrame, sensors: np.ndarray) -> float:
         raise ValueError(f"{len(kept)} rows where {len(on_grid) * len(sensors)} were expected")
     worst = 0.0
     for width in WINDOWS:
-        seen = np.lib.stride_tricks.sliding_window_view(sensors, width, axis=1)[:, on_grid - width + 1]
+        windows = np.lib.stride_tricks.sliding_window_view(sensors, width, axis=1)[:, on_grid - width + 1]
         for name, expected in (
-            ("mean", seen.mean(-1)), ("sd", seen.std(-1, ddof=1)), ("min", seen.min(-1)), ("max", seen.max(-1)),
-        ):  # fmt: skip
-            found = kept[[f"{sensor}_{name}_{width}h" for sensor in SENSORS]].to_numpy()
+            ("mean", windows.mean(-1)),
+            ("sd", windows.std(-1, ddof=1)),
+            ("min", windows.min(-1)),
+            ("max", windows.max(-1)),
+        ):
+            computed = kept[[f"{sensor}_{name}_{width}h" for sensor in SENSORS]].to_numpy()
             wanted = expected.reshape(-1, len(SENSORS))
-            worst = max(worst, float(np.max(np.abs(found - wanted) / np.maximum(np.abs(wanted), 1.0))))
+            worst = max(worst, float(np.max(np.abs(computed - wanted) / np.maximum(np.abs(wanted), 1.0))))
     return worst
 
 

@@ -28,13 +28,13 @@ class Customers:
     """Features and labels of churn, and the training that conf asks for.
 
     Attributes:
-        told: Which rows these are, in a few words.
+        description: Which rows these are, in a few words.
         features: One row per customer.
         labels: One row per customer.
         spec: Split and search of `conf/base`.
     """
 
-    told: str
+    description: str
     features: DataFrame
     labels: DataFrame
     spec: TrainingSpec
@@ -65,7 +65,7 @@ def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(PROJECT)
-    files, told = landing(folder / "landing")
+    files, description = landing(folder / "landing")
     params = {"landing": str(files), "lake": str(folder / "lake")}
     # The run's summary is no part of the benchmark's table.
     with (
@@ -76,7 +76,7 @@ def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
         context = session.load_context()
     tables = [context.catalog.load(f"{CHURN.name}.{layer}_{CHURN.entity_plural}") for layer in ("feature", "label")]
     conf = context.params[CHURN.name]["training"]
-    return Customers(told, *tables, TrainingSpec.model_validate(conf | changed))
+    return Customers(description, *tables, TrainingSpec.model_validate(conf | changed))
 
 
 def salted(spec: TrainingSpec, salt: int) -> TrainingSpec:

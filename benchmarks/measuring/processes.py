@@ -22,7 +22,7 @@ class Usage:
     Attributes:
         seconds: From its start to its end.
         cpu_seconds: Of all its processes together, in user and kernel; hardly moved by what else the machine does.
-        peak_bytes: Upper bound of the memory that the processes held at once: the greatest sum of their resident sets
+        peak_bytes: Upper bound of the memory of all processes at one time: the greatest sum of their resident sets
             that was seen, or the greatest resident set that one of them ever had (`VmHWM`) where that is more. Pages
             that several processes share count for each.
         output: What it printed to stdout.
@@ -51,10 +51,10 @@ def measure(command: Sequence[str], folder: Path) -> Usage:
         process = subprocess.Popen(command, cwd=_project(), stdout=output, stderr=errors, env=_environment())
         peak, usage = _watch(process)
         seconds = time.perf_counter() - started
-        told = [stream.seek(0) or stream.read() for stream in (output, errors)]
+        written = [stream.seek(0) or stream.read() for stream in (output, errors)]
     if process.returncode:
-        raise CommandError(f"{' '.join(command)} ended with exit code {process.returncode}:\n{told[1][-2000:]}")
-    return Usage(seconds, usage, peak, *told)
+        raise CommandError(f"{' '.join(command)} ended with exit code {process.returncode}:\n{written[1][-2000:]}")
+    return Usage(seconds, usage, peak, *written)
 
 
 def kedro(*arguments: str, python: str = sys.executable) -> list[str]:
@@ -68,10 +68,10 @@ def seconds_in_nodes(stage: str, usage: Usage) -> float:
     Raises:
         ValueError: It tells none.
     """
-    told = re.search(rf"{stage} ([\d.]+) s", usage.output)
-    if not told:
-        raise ValueError(f"The run told no seconds for {stage}: {usage.output[-500:]}")
-    return float(told.group(1))
+    match = re.search(rf"{stage} ([\d.]+) s", usage.output)
+    if not match:
+        raise ValueError(f"The run printed no seconds for {stage}: {usage.output[-500:]}")
+    return float(match.group(1))
 
 
 def gib(size: int) -> str:
@@ -103,16 +103,16 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 def _family(pid: int) -> list[int]:
     """A process and all its descendants; those that end meanwhile are left out."""
-    found, open_ = [], [pid]
+    family, open_ = [], [pid]
     while open_:
         parent = open_.pop()
-        found.append(parent)
+        family.append(parent)
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
                 open_ += map(int, children.read_text().split())
             except OSError:
                 continue
-    return found
+    return family
 
 
 def _memory(pid: int) -> tuple[int, int]:
@@ -121,6 +121,6 @@ def _memory(pid: int) -> tuple[int, int]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0, 0
-    told = dict(line.split(":", 1) for line in lines)
-    now, highest = (int(told[name].split()[0]) * _KIB if name in told else 0 for name in ("VmRSS", "VmHWM"))
+    status = dict(line.split(":", 1) for line in lines)
+    now, highest = (int(status[name].split()[0]) * _KIB if name in status else 0 for name in ("VmRSS", "VmHWM"))
     return now, highest
