@@ -44,7 +44,7 @@ def one(spark: Any, spec: ChurnFeatures = SPEC, **change: Any) -> dict[str, Any]
     return row
 
 
-def test_features_have_the_columns_of_their_contract_and_keep_what_they_are_made_of(spark: Any) -> None:
+def test_features_have_the_columns_of_their_contract_and_keep_their_inputs(spark: Any) -> None:
     frame = build_features(clean(spark, {}), SPEC)
     feature_customers.validate(frame)
     kept = {column.name for column in feature_customers.columns} & set(CUSTOMER)
@@ -54,8 +54,8 @@ def test_features_have_the_columns_of_their_contract_and_keep_what_they_are_made
 
 
 def test_neither_the_outcome_nor_where_the_row_came_from_is_a_feature() -> None:
-    told = {"churn", "source_file", "file_sha256", "line_number", "ingested_at"}
-    assert not told & {column.name for column in feature_customers.columns}
+    others = {"churn", "source_file", "file_sha256", "line_number", "ingested_at"}
+    assert not others & {column.name for column in feature_customers.columns}
     assert not {"label"} & {column.name for column in feature_customers.columns}
 
 
@@ -86,8 +86,8 @@ def test_in_the_first_month_nothing_was_charged_and_the_average_is_the_current_c
     spark: Any, total: float | None
 ) -> None:
     row = one(spark, tenure_months=0, total_charges=total, monthly_charges=60.0)
-    told = {name: row[name] for name in ("total_charges", "avg_monthly_charges", "tenure_group")}
-    assert told == {"total_charges": 0.0, "avg_monthly_charges": 60.0, "tenure_group": "short"}
+    features = {name: row[name] for name in ("total_charges", "avg_monthly_charges", "tenure_group")}
+    assert features == {"total_charges": 0.0, "avg_monthly_charges": 60.0, "tenure_group": "short"}
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,11 @@ def test_each_customer_and_snapshot_has_one_row(spark: Any) -> None:
 
 def test_yes_is_one_and_no_is_zero_and_an_unknown_outcome_has_no_label(spark: Any) -> None:
     outcomes = ["Yes", "No", None, "yes?"]
-    frame = build_labels(clean(spark, *({"customer_id": str(n), "churn": told} for n, told in enumerate(outcomes))))
+    frame = build_labels(clean(spark, *({"customer_id": str(n), "churn": churn} for n, churn in enumerate(outcomes))))
     assert [tuple(row) for row in frame.orderBy("customer_id").collect()] == [("0", MARCH, 1), ("1", MARCH, 0)]
 
 
-def test_the_labels_of_outcomes_that_came_later_are_made_by_the_same_function(spark: Any) -> None:
+def test_labels_of_later_outcomes_come_from_the_same_function(spark: Any) -> None:
     audit = (MARCH, "outcomes/o.csv", "1", 2, datetime(2024, 5, 1, tzinfo=UTC))
     outcomes = spark.createDataFrame([("A", "Yes", *audit), ("B", "No", *audit)], raw_outcomes.ddl)
     labels = CHURN.outcome_labels(outcomes)

@@ -116,10 +116,10 @@ def stored(table: DeltaTable) -> list[Row]:
     return sorted(rows, key=lambda row: [(value is not None, value) for value in row])
 
 
-def refused(act: Callable[..., object], *given: Any) -> str:
+def refused(act: Callable[..., object], *arguments: Any) -> str:
     """The sentence in which an attempt ends."""
     with pytest.raises((DatasetError, TableError)) as caught:
-        act(*given)
+        act(*arguments)
     sentence = find(caught.value)
     assert isinstance(sentence, TableError)
     return str(sentence)
@@ -293,15 +293,15 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path, format: str, grou
     before = pa.total_allocated_bytes()
 
     written = 0
-    held = []
+    allocated = []
     for batch in stream_batches(rows, rows.schema):
         written += batch.num_rows
         time.sleep(0.005)
-        held.append(pa.total_allocated_bytes() - before)
+        allocated.append(pa.total_allocated_bytes() - before)
 
     assert written == 100 * values.num_rows
     # Of the hundred groups the one that is written, and what Parquet decodes it from.
-    assert max(held) < groups * values.nbytes
+    assert max(allocated) < groups * values.nbytes
 
 
 # --- other columns than the table's
@@ -428,7 +428,7 @@ def test_the_token_changes_with_each_commit_and_with_nothing_else(lake: Lake) ->
     assert table.token() != first
 
 
-def test_a_table_that_was_deleted_and_made_anew_has_another_token(lake: Lake) -> None:
+def test_a_table_that_was_deleted_and_created_again_has_another_token(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.frame(("a", 1, 1.0)))
     before = table.token()
@@ -479,7 +479,7 @@ def test_a_file_in_the_place_of_a_table_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "feature", "configuration", "told"),
+    ("version", "feature", "configuration", "reason"),
     [
         pytest.param(2, None, {"delta.columnMapping.mode": "name"}, "column mapping", id="by version"),
         pytest.param(3, "columnMapping", {"delta.columnMapping.mode": "name"}, "columnMapping", id="by feature"),
@@ -487,14 +487,14 @@ def test_a_file_in_the_place_of_a_table_is_a_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_table_that_would_be_misread_is_refused(
-    numbers: DeltaTable, version: int, feature: str | None, configuration: dict[str, str], told: str
+    numbers: DeltaTable, version: int, feature: str | None, configuration: dict[str, str], reason: str
 ) -> None:
     features = {"readerFeatures": [feature], "writerFeatures": [feature]} if feature else {}
     written_otherwise(
         numbers, {"minReaderVersion": version, "minWriterVersion": version + 4, **features}, configuration
     )
 
-    assert refused(numbers.load) == f"The table at {numbers.address} uses {told}, which this engine would misread."
+    assert refused(numbers.load) == f"The table at {numbers.address} uses {reason}, which this engine would misread."
 
 
 def written_otherwise(
@@ -518,9 +518,9 @@ def written_otherwise(
 
 
 def test_a_commit_says_which_node_made_it_of_what(lake: Lake) -> None:
-    made = Provenance("churn.scoring.score", {"churn.features": "v3", "params:x": "{}"}, "f00d")
+    provenance = Provenance("churn.scoring.score", {"churn.features": "v3", "params:x": "{}"}, "f00d")
     table = lake.table()
-    with attach_provenance(made):
+    with attach_provenance(provenance):
         table.save(lake.batch(("a", 1, 1.0), values=("a",)))
 
     commit = json.loads(opened(table).history(1)[0]["userMetadata"])
@@ -596,7 +596,7 @@ def test_a_batch_of_nothing_is_held_like_any_other(lake: Lake) -> None:
     assert table.has_fingerprint("nothing came")
 
 
-def test_rows_name_the_versions_that_they_were_made_of(tmp_path: Path) -> None:
+def test_rows_name_the_versions_of_their_inputs(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "verdicts"), frame="pandas", made_of="made_of")
     with attach_provenance(Provenance("judge", {"churn.model_input": "v4"}, "f00d")):
         table.save(pd.DataFrame({"version": ["1"]}))
@@ -644,7 +644,7 @@ def late(table: DeltaTable, mode: Any, rows: Interrupted, part: str = "") -> Non
     DeltaRsWriter(table.address).write(rows, write)
 
 
-def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_second_commit_of_a_batch_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
     table.save(part("a", 0))
     second = interrupted("a", 2, lambda: table.save(part("a", 1)))
@@ -655,7 +655,7 @@ def test_who_commits_the_same_batch_second_is_told_so_and_writes_nothing(tmp_pat
     assert stored(table) == [("a", 1)]
 
 
-def test_who_overwrites_a_table_second_is_told_so_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_second_overwrite_of_a_table_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas")
     table.save(part("a", 0))
     second = interrupted("z", 2, lambda: table.save(pd.DataFrame({"part": ["b"], "id": [1]})))
@@ -718,15 +718,15 @@ def meanwhile(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
 
     def race(save: Callable[[Any], None], row: Row, other: Callable[[], None]) -> list[str]:
         late = lake.frame(row).coalesce(1).mapInArrow(waits, DDL)
-        said: list[str] = []
-        second = threading.Thread(target=lambda: said.extend(_sentence(save, late)))
+        messages: list[str] = []
+        second = threading.Thread(target=lambda: messages.extend(_sentence(save, late)))
         second.start()
         while not Path(begun).exists() and second.is_alive():
             time.sleep(0.05)
         other()
         Path(go).touch()
         second.join()
-        return said
+        return messages
 
     return race
 
@@ -740,16 +740,16 @@ def _sentence(save: Callable[[Any], None], rows: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["replace", "overwrite"])
-def test_on_spark_who_comes_second_is_told_so_and_writes_nothing(
+def test_on_spark_the_second_writer_is_refused_and_writes_nothing(
     lake: Lake, meanwhile: Callable[..., list[str]], mode: str
 ) -> None:
     table, other = lake.table(), lake.table()
     table.save(lake.batch(("a", 0, 0.0), values=("a",)))
     save = table.save if mode == "overwrite" else lambda rows: table.save(ReplaceBatch(rows, "part", ("a",)))
 
-    said = meanwhile(save, ("a", 2, 2.0), lambda: other.save(lake.batch(("a", 1, 1.0), values=("a",))))
+    messages = meanwhile(save, ("a", 2, 2.0), lambda: other.save(lake.batch(("a", 1, 1.0), values=("a",))))
 
-    assert [one.partition(" (")[0] for one in said] == [
+    assert [one.partition(" (")[0] for one in messages] == [
         f"Another run wrote to {table.address} at the same time and was first; nothing of this one was written. "
         f"Run again."
     ]
@@ -765,12 +765,12 @@ def test_on_spark_two_who_append_at_once_are_both_in(lake: Lake, meanwhile: Call
     assert stored(table) == [("a", 0, 0.0), ("a", 1, 1.0), ("a", 2, 2.0)]
 
 
-def test_on_spark_who_makes_a_table_second_is_told_so(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
+def test_on_spark_the_second_creator_of_a_table_is_refused(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
     table, other = lake.table(), lake.table()
 
-    said = meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0))))
+    messages = meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0))))
 
-    assert "was first; nothing of this one was written. Run again." in said[0]
+    assert "was first; nothing of this one was written. Run again." in messages[0]
     assert stored(table) == [("a", 1, 1.0)]
 
 
@@ -849,7 +849,7 @@ def made_by(fingerprint: str) -> Any:
     return attach_provenance(Provenance("some.node", {}, fingerprint))
 
 
-def test_the_same_rows_made_again_are_no_new_state_and_the_node_is_done(lake: Lake) -> None:
+def test_the_same_rows_again_are_no_new_state_and_the_node_is_done(lake: Lake) -> None:
     table, other = lake.table(keep_unchanged=True), lake.table("other")
     rows = [("a", 1, 1.5), ("b", 2, None), (None, 3, 0.0)]
     if lake.kind == "pandas":
@@ -1035,7 +1035,7 @@ def test_what_a_contract_says_stands_with_the_table_for_whoever_reads_sql(lake: 
 
 
 @pytest.mark.parametrize("mode", ["overwrite", "replace"])
-def test_a_table_that_said_nothing_says_it_from_its_next_overwriting_on(lake: Lake, mode: str) -> None:
+def test_a_table_without_comments_gets_them_when_it_is_next_overwritten(lake: Lake, mode: str) -> None:
     table = lake.table()
     table.save(lake.frame(("a", 1, 1.0)))
     table.document(GRAIN)
@@ -1043,21 +1043,21 @@ def test_a_table_that_said_nothing_says_it_from_its_next_overwriting_on(lake: La
     table.save(ReplaceBatch(rows, "part", ("b",)) if mode == "replace" else rows)
 
     here = opened(table)
-    said = {field.metadata.get("comment") for field in here.schema().fields}
-    assert (here.metadata().description, said) == (
+    comments = {field.metadata.get("comment") for field in here.schema().fields}
+    assert (here.metadata().description, comments) == (
         (GRAIN.grain, {"Where it's from.", None, "In euros."}) if mode == "overwrite" else (None, {None})
     )
 
 
-def test_a_table_that_says_other_words_gets_columns_and_keeps_its_words(lake: Lake) -> None:
+def test_a_table_with_other_comments_gets_columns_and_keeps_its_comments(lake: Lake) -> None:
     table = lake.table(mode="append", new_columns=True)
     table.document(OTHER_WORDS)
     table.save(lake.frame(("a", 1, 1.0)))
     table.document(GRAIN)
     table.save(with_extra(lake.frame(("b", 2, 2.0))))
 
-    said = {field.name: field.metadata.get("comment") for field in opened(table).schema().fields}
-    assert said == {"part": "Other words.", "id": None, "value": "Other words.", "extra": None}
+    comments = {field.name: field.metadata.get("comment") for field in opened(table).schema().fields}
+    assert comments == {"part": "Other words.", "id": None, "value": "Other words.", "extra": None}
     assert stored(table) == [("a", 1, 1.0, None), ("b", 2, 2.0, "new")]
 
 
@@ -1094,7 +1094,7 @@ def test_a_restored_version_is_the_newest_and_another_one_than_those_after_it(la
     assert "can't be read" in refused(table.restore, 99)
 
 
-def test_upkeep_leaves_the_rows_and_what_is_known_of_them(lake: Lake) -> None:
+def test_maintenance_keeps_the_rows_and_their_provenance(lake: Lake) -> None:
     table = lake.table(mode="append")
     for number in range(3):
         made_with("one", table, lake.frame(("a", number, 1.0)))
@@ -1109,7 +1109,7 @@ def test_upkeep_leaves_the_rows_and_what_is_known_of_them(lake: Lake) -> None:
     assert stored(lake.table(at_version=0)) == [("a", 0, 1.0)]
 
 
-def test_who_made_a_table_is_known_after_others_compacted_it_and_removed_old_commits(lake: Lake) -> None:
+def test_the_provenance_of_a_table_survives_compaction_and_removed_commits(lake: Lake) -> None:
     table = lake.table()
     made_with("one", table, lake.frame(("a", 1, 1.0)))
     made_with("two", table, lake.frame(("b", 2, 2.0)))
@@ -1130,7 +1130,7 @@ def test_who_made_a_table_is_known_after_others_compacted_it_and_removed_old_com
     assert stored(table) == [("b", 2, 2.0)]
 
 
-def test_a_table_without_rows_stays_the_same_for_its_readers_whatever_is_said_of_it(lake: Lake) -> None:
+def test_an_empty_table_stays_the_same_for_its_readers_whatever_its_comments_say(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.batch(values=()))
     before = table.token()
@@ -1143,7 +1143,7 @@ def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake)
     table = lake.table()
     table.save(lake.frame(("a", 1, 1.0)))
     table.save(lake.frame(("b", 2, 2.0)))
-    held = len(opened(table, 0).file_uris())
+    n_files = len(opened(table, 0).file_uris())
 
     sentence = refused(lambda: table.vacuum(hours=0))
     assert sentence.endswith("If no run does, remove them by vacuum(0, even_young=True).")
@@ -1151,7 +1151,7 @@ def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake)
 
     table.vacuum(hours=0, even_young=True)
     assert stored(table) == [("b", 2, 2.0)]
-    assert held
+    assert n_files
     assert not any(Path(uri.removeprefix("file://")).exists() for uri in opened(table, 0).file_uris())
 
 
@@ -1194,11 +1194,11 @@ def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
 
 def test_a_name_in_a_catalog_is_refused_where_the_engine_has_none(spark: Any) -> None:
     table = DeltaTable(filepath="main.churn.scores", kind="schema")
-    told = "Table main.churn.scores is a name in a catalog, and this engine has no catalog"
+    message = "Table main.churn.scores is a name in a catalog, and this engine has no catalog"
     if ENGINE.writes_delta:
-        told = "Table main.churn.scores: this engine has no catalog main"
+        message = "Table main.churn.scores: this engine has no catalog main"
     for act in (table.exists, table.load, table.token, lambda: table.save(spark.range(1))):
-        assert told in refused(act)
+        assert message in refused(act)
 
 
 @pytest.mark.parametrize("name", ["scores", "a.b.c.d", "folder/scores.delta", "a.`b`"])

@@ -51,14 +51,14 @@ def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch:
 
     monkeypatch.setattr(jars, "FOLDER", Path("/nowhere"))
     whole = (Path(pyspark.__file__).parent / "jars").is_dir()
-    told = (
+    message = (
         r"delta-spark_4\.1_2\.13-4\.4\.0\.jar .+ in /nowhere: make jars"
         if whole
         else r"only its client is installed here\. "
     )
     engine = Engine()
     engine.choose(EngineSpec(engine="spark"))
-    with pytest.raises(EngineError, match=told):
+    with pytest.raises(EngineError, match=message):
         engine.session()
 
 
@@ -120,7 +120,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_session_that_was_there_is_used_and_left_to_whoever_made_it() -> None:
+def test_an_existing_session_is_used_and_left_to_its_owner() -> None:
     done = _python("""
 from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
@@ -149,7 +149,7 @@ def test_times_are_in_utc(spark: Any) -> None:
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
 
 
-def test_no_thread_tells_the_server_what_it_may_forget(spark: Any) -> None:
+def test_no_thread_releases_results_on_the_server(spark: Any) -> None:
     done = _python("assert counted() == 1000\nprint([t.name for t in threading.enumerate() if 'Executor' in t.name])")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
 

@@ -62,31 +62,31 @@ def test_a_value_of_a_query_is_never_taken_for_sql(spark: Any, catalog: DataCata
     assert asked["trial"].tolist() == [1]
 
 
-def test_a_node_that_is_not_there_is_told_with_where_they_all_are(catalog: DataCatalog) -> None:
+def test_an_unknown_node_is_refused_with_where_all_nodes_are_listed(catalog: DataCatalog) -> None:
     with pytest.raises(LakehouseError, match=r"There is no node churn\.train: docs/flow\.md has them all"):
         node(catalog, "churn.train")
 
 
 def test_without_workers_a_mapped_function_runs_in_this_process_and_afterwards_in_theirs_again(spark: Any) -> None:
-    seen = []
+    batch_sizes = []
 
     def doubled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            seen.append(batch.num_rows)
+            batch_sizes.append(batch.num_rows)
             yield pa.RecordBatch.from_pydict({"n": [2 * n for n in batch["n"].to_pylist()]})
 
     rows = spark.createDataFrame([(1,), (2,)], "n int")
     with without_workers():
         here = rows.mapInArrow(doubled, "n int")
         none = rows.where("n > 5").mapInArrow(doubled, "n int")
-    assert (sum(seen), none.count(), none.columns) == (2, 0, ["n"])
+    assert (sum(batch_sizes), none.count(), none.columns) == (2, 0, ["n"])
     assert sorted(row.n for row in here.collect()) == [2, 4]
     with pytest.raises(RuntimeError), without_workers():
         raise RuntimeError
     assert rows.mapInArrow.__name__ == "mapInArrow"
 
 
-def test_an_empty_lake_is_told_in_a_sentence(spark: Any, catalog: DataCatalog) -> None:
+def test_an_empty_lake_is_reported_in_a_sentence(spark: Any, catalog: DataCatalog) -> None:
     with pytest.raises(LakehouseError, match="There are no tables in this lake yet: make run writes them"):
         register_views(catalog, spark)
 
@@ -97,7 +97,7 @@ def test_a_course_of_time_has_a_line_per_target_and_names_what_happened_at_once_
     events = pd.DataFrame({"at": at[[0, 0, 1]], "target": ["comp1", "comp2", "comp2"]})
     svg = course(scores, events, 0.68)._repr_svg_()
     counts = {">comp1<": 1, ">comp2<": 2, ">comp1, comp2<": 1, ">threshold 0.68<": 1}
-    assert {told: svg.count(told) for told in counts} == counts
+    assert {text: svg.count(text) for text in counts} == counts
     assert ">comp1, comp2<" not in course(scores, events.head(0), 0.68).svg
     with pytest.raises(LakehouseError, match="no row is scored"):
         course(scores.head(0), events, 0.68)

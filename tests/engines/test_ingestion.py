@@ -71,8 +71,8 @@ class Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def listed(self, **given: Any) -> LandingFiles:
-        settings = {"files": "*", "format": self.format} | given
+    def listed(self, **changes: Any) -> LandingFiles:
+        settings = {"files": "*", "format": self.format} | changes
         return LandingFiles(filepath=str(self.folder), manifest=str(self.lake / "manifest"), **settings)
 
     def parse(self, clock: datetime = FIRST) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def problems(row: dict[str, Any]) -> list[tuple[str | None, str, str]]:
     return [(problem["column"], problem["text"], problem["reason"]) for problem in row["problems"]]
 
 
-def told(act: Callable[[], object]) -> str:
+def message_of(act: Callable[[], object]) -> str:
     """The sentence in which an act is refused, however deep it was wrapped."""
     with pytest.raises(Exception, match=r".") as refused:
         act()
@@ -231,7 +231,7 @@ def test_columns_in_another_order_are_no_error(place: Place) -> None:
 def test_a_column_that_is_not_as_declared_is_named_with_the_file(place: Place, header: str, fault: str) -> None:
     place.put("good.csv", HEADER)
     place.put("odd.csv", f"{header}\n1,2,3\n")
-    sentence = told(place.parse)
+    sentence = message_of(place.parse)
     assert sentence == (
         f"odd.csv in {place.folder}: {fault}. Declared are 5 columns: thingID, items, price, soldOn, colour."
     )
@@ -248,13 +248,13 @@ def test_a_missing_column_is_named_for_the_other_kinds_of_source_as_well(place: 
             source.put("t", json.dumps(without.slice(0, 1).to_pylist()[0], default=str))
         case _:
             deltalake.write_deltalake(place.folder, without)
-    assert f"in {place.folder}: column price is missing." in told(source.parse)
+    assert f"in {place.folder}: column price is missing." in message_of(source.parse)
 
 
 # Values
 
 
-def test_a_value_that_does_not_parse_is_told_with_its_text_column_and_reason_and_is_no_silent_null(
+def test_a_value_that_does_not_parse_is_reported_with_text_column_and_reason_and_is_no_silent_null(
     place: Place,
 ) -> None:
     place.put("t.csv", HEADER + "A,one,1.5,2024-02-30,red\n")
@@ -286,9 +286,9 @@ def test_a_time_without_its_day_is_no_moment(spark: Any) -> None:
     rows = [(text, None, None, date(2024, 1, 31), "t.csv", "1", line) for line, text in enumerate(texts, 2)]
     records = spark.createDataFrame(rows, names + "file_sha256 string, line_number bigint")
     contract = Table("landing_told", "one row per moment", ("told_at",), (Column("told_at", "timestamp"),))
-    told = type_records(records, contract, FIRST, ()).orderBy("line_number").collect()
-    assert [row.told_at is None for row in told] == [True, True, True, False, False]
-    assert [len(row.problems) for row in told] == [1, 1, 1, 0, 0]
+    typed = type_records(records, contract, FIRST, ()).orderBy("line_number").collect()
+    assert [row.told_at is None for row in typed] == [True, True, True, False, False]
+    assert [len(row.problems) for row in typed] == [1, 1, 1, 0, 0]
 
 
 def test_a_count_that_is_not_a_whole_number_is_a_problem(place: Place) -> None:
@@ -429,7 +429,7 @@ def test_a_day_is_read_as_its_columns_format_says(spark: Any, order: Any, texts:
 @pytest.mark.parametrize(
     "wrong", [{"decimal": ",", "grouping": ","}, {"unit": "'"}, {"unit": "]"}, {"unit": "5"}, {"unit": "\\"}]
 )
-def test_a_format_that_cannot_be_told_apart_is_refused(wrong: Any) -> None:
+def test_an_ambiguous_format_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"another mark|can be one"):
         NumberFormat(**wrong)
 
@@ -493,7 +493,7 @@ def test_a_line_break_inside_quotes_belongs_to_the_value(place: Place) -> None:
 def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(place: Place, sound_lines: int) -> None:
     place.put("good.csv", HEADER + "B,1,1.5,,red\n")
     place.put("odd.csv", (HEADER + "A,1,1.5,,red\n" * sound_lines + "A,1,1.5,,rosé\n").encode("latin-1"))
-    sentence = told(place.parse)
+    sentence = message_of(place.parse)
     assert sentence.startswith("odd.csv is not in UTF-8: ")
     assert "\n" not in sentence
 
@@ -501,7 +501,7 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(place: Place,
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_an_empty_file_is_one_sentence_that_names_the_file(place: Place, content: str) -> None:
     place.put("empty.csv", content)
-    assert told(place.parse) == f"empty.csv in {place.folder} is empty: it has no header line."
+    assert message_of(place.parse) == f"empty.csv in {place.folder} is empty: it has no header line."
 
 
 def test_a_file_with_nothing_but_a_header_has_no_rows_and_is_in_the_books(place: Place) -> None:
@@ -557,17 +557,17 @@ def test_only_the_tables_own_files_are_listed_and_hidden_ones_are_not(place: Pla
 
 def test_a_folder_without_the_tables_files_is_refused_unless_they_are_optional(place: Place) -> None:
     place.put("notes.txt", "x")
-    assert told(place.listed(files="*.csv").load).startswith(f"No file named *.csv in {place.folder}.")
+    assert message_of(place.listed(files="*.csv").load).startswith(f"No file named *.csv in {place.folder}.")
     assert place.listed(files="*.csv", optional=True).load().files == ()
     assert place.listed(files="outcomes/*.csv", optional=True).load().files == ()
 
 
 def test_a_missing_folder_and_a_file_in_its_place_are_refused(place: Place, tmp_path: Path) -> None:
     missing = LandingFiles(filepath=str(tmp_path / "nowhere"), manifest=str(tmp_path / "manifest"))
-    assert "nowhere" in told(missing.load)
+    assert "nowhere" in message_of(missing.load)
     place.put("t.csv", HEADER)
     file = LandingFiles(filepath=str(place.folder / "t.csv"), manifest=str(tmp_path / "manifest"))
-    assert told(file.load) == f"{place.folder / 't.csv'} is a file. Set LANDING to its folder."
+    assert message_of(file.load) == f"{place.folder / 't.csv'} is a file. Set LANDING to its folder."
 
 
 # Over time
@@ -627,7 +627,7 @@ def test_a_file_that_was_read_under_another_name_is_refused_and_nothing_is_writt
     place.put("1.csv", HEADER + "A,1,,,\n")
     place.ingest(FIRST)
     place.put("copy.csv", HEADER + "A,1,,,\n")
-    assert "copy.csv" in told(place.ingest)
+    assert "copy.csv" in message_of(place.ingest)
     assert place.raw() == [("A", "1.csv", 1)]
 
 
@@ -636,7 +636,7 @@ def test_another_landing_folder_is_refused_by_a_lake_that_holds_rows(place: Plac
     place.ingest(FIRST)
     other = Place(tmp_path / "other", place.lake)
     other.put("2.csv", HEADER + "B,2,,,\n")
-    sentence = told(other.parse)
+    sentence = message_of(other.parse)
     assert str(place.folder) in sentence
     assert f"make run LANDING={other.folder} LAKE=" in sentence
 
@@ -758,7 +758,7 @@ def test_a_file_of_an_unfinished_run_that_was_renamed_is_stored_once(ingestion: 
     assert ingestion.run() == []
 
 
-def test_rows_of_an_unfinished_run_whose_file_is_gone_are_taken_back_and_it_is_said(
+def test_rows_of_an_unfinished_run_whose_file_is_gone_are_withdrawn_and_reported(
     ingestion: Ingestion, caplog: pytest.LogCaptureFixture
 ) -> None:
     ingestion.put("a.csv", "X")
@@ -776,7 +776,7 @@ def test_rows_of_an_unfinished_run_whose_file_is_gone_are_taken_back_and_it_is_s
     assert ingestion.run() == []
 
 
-def test_refused_lines_alone_are_taken_back_as_well(ingestion: Ingestion) -> None:
+def test_refused_lines_alone_are_withdrawn_as_well(ingestion: Ingestion) -> None:
     gone = ingestion.put("a.csv", "X")
     ingestion.run("parse_things", "refuse_things")
     gone.unlink()
@@ -833,7 +833,7 @@ def ingest_tolerating(place: Place, share: float) -> None:
 def test_a_file_of_which_more_than_the_tolerated_share_is_refused_stops_the_run_with_the_cause(place: Place) -> None:
     place.put("good.csv", HEADER + "A,1,,,\n" * 9)
     place.put("bad.csv", HEADER + "A,1.5,,,\nB,2.5,,,\nC,,,,\n\nD,,,soon,\n" + "E,1,,,\n" * 6)
-    assert told(lambda: ingest_tolerating(place, 0.2)) == (
+    assert message_of(lambda: ingest_tolerating(place, 0.2)) == (
         f"More than the tolerated 20% of rows can't be read: bad.csv (3 of 10), in {place.folder}. Most frequent "
         f"problem in bad.csv: items is not of type int (2 rows, first in line 2). Nothing of such a file is used. "
         f"Correct it and run again, or raise tolerated_refused_share (data_ingestion in parameters.yml). All refused "
@@ -845,7 +845,7 @@ def test_a_file_of_which_more_than_the_tolerated_share_is_refused_stops_the_run_
 def test_of_many_refused_files_three_are_named(place: Place) -> None:
     for number in range(5):
         place.put(f"{number}.csv", HEADER + f"ragged {number}\n")
-    sentence = told(lambda: ingest_tolerating(place, 0.2))
+    sentence = message_of(lambda: ingest_tolerating(place, 0.2))
     assert "0.csv (1 of 1), 1.csv (1 of 1), 2.csv (1 of 1) and 2 more files, in" in sentence
     assert "Most frequent problem in 0.csv: " in sentence
 
@@ -858,7 +858,7 @@ def test_a_file_without_rows_is_not_too_much_refused(place: Place) -> None:
 @pytest.mark.parametrize(
     "header", ["Customer's age", "age\\", "x'||version()||'y", "{reason}", "a`b", "größe", "\u2028"]
 )
-def test_a_header_is_told_as_it_stands_and_is_never_evaluated(place: Place, header: str) -> None:
+def test_a_header_is_quoted_verbatim_and_is_never_evaluated(place: Place, header: str) -> None:
     contract = Table(
         "landing_things",
         "one row per thing",

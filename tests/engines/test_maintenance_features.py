@@ -31,9 +31,9 @@ def build(history: Mapping[str, Any], conf: MaintenanceSpec) -> Any:
 def features(history: Mapping[str, Any], conf: MaintenanceSpec) -> dict[tuple[int, float], Row]:
     """Rows by machine and hours since the start."""
     rows = [row.asDict() for row in build(history, conf).collect()]
-    found = {(row["machine_id"], hours(row["predicted_at"])): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_key = {(row["machine_id"], hours(row["predicted_at"])): row for row in rows}
+    assert len(by_key) == len(rows)
+    return by_key
 
 
 def test_features_have_the_columns_of_their_contract_and_those_that_the_spec_announces(spark: Any) -> None:
@@ -55,8 +55,8 @@ def test_a_column_of_no_family_breaks_the_contract(spark: Any) -> None:
 
 
 def test_a_clean_table_is_the_landing_table_and_where_its_rows_came_from() -> None:
-    told = {"snapshot_on", "source_file", "file_sha256", "line_number", "ingested_at"}
-    assert set(clean_telemetry.names) == {"observed_at", "machine_id", *SENSORS} | told
+    audit = {"snapshot_on", "source_file", "file_sha256", "line_number", "ingested_at"}
+    assert set(clean_telemetry.names) == {"observed_at", "machine_id", *SENSORS} | audit
 
 
 # --- windows over telemetry
@@ -73,8 +73,8 @@ def test_an_event_a_microsecond_inside_or_outside_a_window_is_in_or_out(spark: A
     tick = timedelta(microseconds=1)
     rows = [(at(0), 1), (at(0) + tick, 2), (at(24), 4), (at(24) + tick, 8), (at(36), 16)]
     history = tables(spark, telemetry=[(moment, 1, *[float(value)] * 4) for moment, value in rows])
-    found = features(history, spec(window_hours=(24,)))
-    assert {key[1]: row["volt_mean_24h"] for key, row in found.items()} == {0: 1.0, 12: 1.5, 24: 3.0, 36: 28 / 3}
+    by_key = features(history, spec(window_hours=(24,)))
+    assert {key[1]: row["volt_mean_24h"] for key, row in by_key.items()} == {0: 1.0, 12: 1.5, 24: 3.0, 36: 28 / 3}
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_windows_of_any_width_on_any_grid_are_those_of_a_second_way(
     ]
     conf = spec(step_hours=step, phase_hours=phase, window_hours=windows)
     machines = [(1, "model1", 7), (2, "model2", 8)]
-    found = features(tables(spark, telemetry=telemetry, machines=machines), conf)
-    assert len(found) > 2
-    for (machine, hour), row in found.items():
+    rows = features(tables(spark, telemetry=telemetry, machines=machines), conf)
+    assert len(rows) > 2
+    for (machine, hour), row in rows.items():
         assert (hour - phase) % step == 0
         for name, expected in second_way(telemetry, machine, hour, windows):
             assert row[name] == (None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-9)), (
@@ -117,9 +117,9 @@ def test_windows_of_any_width_on_any_grid_are_those_of_a_second_way(
 
 def second_way(telemetry: list[Any], machine: int, hour: float, windows: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
     for width in windows:
-        seen = [row[2:] for row in telemetry if row[1] == machine and at(hour - width) < row[0] <= at(hour)]
+        in_window = [row[2:] for row in telemetry if row[1] == machine and at(hour - width) < row[0] <= at(hour)]
         for number, name in enumerate(SENSORS):
-            values = [row[number] for row in seen if row[number] is not None]
+            values = [row[number] for row in in_window if row[number] is not None]
             yield f"{name}_mean_{width}h", statistics.fmean(values) if values else None
             yield f"{name}_sd_{width}h", statistics.stdev(values) if len(values) > 1 else None
             yield f"{name}_min_{width}h", min(values, default=None)
@@ -145,8 +145,8 @@ def test_the_deviation_of_a_sensor_that_hardly_moves_far_from_zero_is_kept(spark
 def test_a_sensor_without_values_gives_null_and_leaves_the_others_alone(spark: Any, missing: float | None) -> None:
     telemetry = [(at(n), 1, missing, 5.0, missing if n > 2 else 7.0, 1.0) for n in range(1, 25)]
     row = features(tables(spark, telemetry=telemetry), spec())[1, 24]
-    told = {name: row[f"{name}_mean_24h"] for name in SENSORS}
-    assert told == {"volt": None, "rotate": 5.0, "pressure": 7.0, "vibration": 1.0}
+    means = {name: row[f"{name}_mean_24h"] for name in SENSORS}
+    assert means == {"volt": None, "rotate": 5.0, "pressure": 7.0, "vibration": 1.0}
     assert [row[f"volt_{name}_24h"] for name in ("sd", "min", "max")] == [None, None, None]
     assert [row[f"pressure_{name}_3h"] for name in ("mean", "sd", "min", "max")] == [None] * 4
 
@@ -170,9 +170,7 @@ def test_telemetry_is_switched_off_by_one_line_and_then_not_looked_at(spark: Any
 
 
 @pytest.mark.parametrize("telemetry", ["none", "empty"])
-def test_telemetry_that_is_on_and_missing_is_told_with_the_line_that_switches_it_off(
-    spark: Any, telemetry: str
-) -> None:
+def test_missing_telemetry_is_reported_with_the_line_of_conf_that_switches_it_off(spark: Any, telemetry: str) -> None:
     history = tables(spark, errors=[(at(1), 1, "error1")])
     with pytest.raises(TableError, match=r"telemetry.*missing or empty.*`telemetry: false`"):
         build(history | ({"telemetry": None} if telemetry == "none" else {}), spec())
@@ -183,24 +181,24 @@ def test_telemetry_that_is_on_and_missing_is_told_with_the_line_that_switches_it
 
 def test_an_error_counts_from_the_prediction_time_on_which_it_falls_until_its_window_is_over(spark: Any) -> None:
     errors = [(at(12), 1, "error1"), (at(12), 1, "error2"), (at(13), 1, "error1"), (at(60), 1, "error2")]
-    found = features(tables(spark, errors=errors), QUIET)
-    counts = {hour: (row["error1_count_24h"], row["error2_count_24h"]) for (_, hour), row in found.items()}
+    rows = features(tables(spark, errors=errors), QUIET)
+    counts = {hour: (row["error1_count_24h"], row["error2_count_24h"]) for (_, hour), row in rows.items()}
     # At 36 the two of hour 12 lie exactly 24 hours back: out. That of hour 13 is in until 36, and 60 counts itself.
     assert counts == {12: (1, 1), 24: (2, 1), 36: (1, 0), 48: (0, 0), 60: (0, 1)}
 
 
 def test_an_error_between_prediction_times_that_are_wider_apart_than_its_window_counts_nowhere(spark: Any) -> None:
     errors = [(at(0), 1, "error1"), (at(10), 1, "error1"), (at(23), 1, "error1"), (at(48), 1, "error2")]
-    found = features(tables(spark, errors=errors), spec(telemetry=False, step_hours=24, error_window_hours=2))
-    assert {hour: row["error1_count_2h"] for (_, hour), row in found.items()} == {0: 1, 24: 1, 48: 0}
+    rows = features(tables(spark, errors=errors), spec(telemetry=False, step_hours=24, error_window_hours=2))
+    assert {hour: row["error1_count_2h"] for (_, hour), row in rows.items()} == {0: 1, 24: 1, 48: 0}
 
 
 def test_days_since_a_replacement_are_those_since_the_last_one_however_long_before_the_range(spark: Any) -> None:
     replaced = [(at(-2400), 1, "comp1"), (at(-240), 1, "comp1"), (at(18), 1, "comp1"), (at(24), 1, "comp2")]
     history = tables(spark, maintenance=replaced, errors=[(at(1), 1, "error1"), (at(48), 1, "error1")])
     for conf in (QUIET, spec(telemetry=False, starts_at=at(24))):
-        found = features(history, conf)
-        days = {hour: (row["days_since_comp1"], row["days_since_comp2"]) for (_, hour), row in found.items()}
+        rows = features(history, conf)
+        days = {hour: (row["days_since_comp1"], row["days_since_comp2"]) for (_, hour), row in rows.items()}
         assert days == {
             hour: pair
             for hour, pair in {12: (10.5, None), 24: (0.25, 0.0), 36: (0.75, 0.5), 48: (1.25, 1.0)}.items()
@@ -213,12 +211,12 @@ def test_a_machine_without_any_event_has_rows_that_say_so_and_machines_do_not_mi
         spark, machines=[(1, "model1", 7), (2, None, None)], telemetry=hourly([1.0] * 24),
         errors=[(at(12), 1, "error1")], maintenance=[(at(0), 1, "comp1")],
     )  # fmt: skip
-    found = features(history, spec())
-    assert sorted(found) == [(1, 12), (1, 24), (2, 12), (2, 24)]
-    known = {name: value for name, value in found[2, 24].items() if value is not None}
-    known.pop("predicted_at")
-    assert known == {"machine_id": 2, "error1_count_24h": 0, "error2_count_24h": 0}
-    assert (found[1, 24]["model"], found[1, 24]["age_years"], found[1, 24]["days_since_comp1"]) == ("model1", 7, 1.0)
+    rows = features(history, spec())
+    assert sorted(rows) == [(1, 12), (1, 24), (2, 12), (2, 24)]
+    filled = {name: value for name, value in rows[2, 24].items() if value is not None}
+    filled.pop("predicted_at")
+    assert filled == {"machine_id": 2, "error1_count_24h": 0, "error2_count_24h": 0}
+    assert (rows[1, 24]["model"], rows[1, 24]["age_years"], rows[1, 24]["days_since_comp1"]) == ("model1", 7, 1.0)
 
 
 def test_rows_come_in_the_order_of_time_so_that_those_of_a_day_lie_together(spark: Any) -> None:
@@ -234,16 +232,16 @@ def test_events_of_a_machine_that_the_table_of_machines_does_not_name_are_left_o
 
 
 @pytest.mark.parametrize(
-    ("table", "row", "told"),
+    ("table", "row", "message"),
     [
         ("errors", (at(1), 1, "error9"), r"errors holds 'error9' in error_id.*errors are error1, error2\. Add it"),
         ("maintenance", (at(1), 1, "comp9"), r"maintenance holds 'comp9' in component.*components are comp1, comp2"),
     ],
 )
 def test_a_name_that_conf_does_not_know_is_refused_with_those_it_knows(
-    spark: Any, table: str, row: tuple[Any, ...], told: str
+    spark: Any, table: str, row: tuple[Any, ...], message: str
 ) -> None:
-    with pytest.raises(ContractError, match=told):
+    with pytest.raises(ContractError, match=message):
         build(tables(spark, **{table: [row]}), QUIET)
 
 
@@ -277,10 +275,8 @@ def test_the_grid_starts_at_its_phase_after_midnight_in_utc_whatever_the_session
 
 def test_times_in_conf_are_instants_and_without_an_offset_they_are_utc() -> None:
     summer = timezone(timedelta(hours=2))
-    given = spec(
-        starts_at="2024-03-31T12:00", ends_at=datetime(2024, 4, 1, 14, tzinfo=summer), known_until="2024-05-01"
-    )
-    assert (given.starts_at, given.ends_at, given.known_until) == (
+    conf = spec(starts_at="2024-03-31T12:00", ends_at=datetime(2024, 4, 1, 14, tzinfo=summer), known_until="2024-05-01")
+    assert (conf.starts_at, conf.ends_at, conf.known_until) == (
         datetime(2024, 3, 31, 12, tzinfo=UTC), datetime(2024, 4, 1, 12, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC),
     )  # fmt: skip
 
@@ -305,9 +301,11 @@ def test_deleting_everything_after_a_prediction_time_leaves_its_features_as_they
 ) -> None:
     conf, end = spec(step_hours=step, window_hours=(3, 24, 7)), at(3 * cut)
     history = random_history(seed)
-    known = {name: rows if name == "machines" else [r for r in rows if r[0] <= end] for name, rows in history.items()}
+    until_then = {
+        name: rows if name == "machines" else [r for r in rows if r[0] <= end] for name, rows in history.items()
+    }
     before = {key: row for key, row in features(tables(spark, **history), conf).items() if at(key[1]) <= end}
-    assert features(tables(spark, **known), conf) == before
+    assert features(tables(spark, **until_then), conf) == before
     assert len(before) == 2 * len({hour for _, hour in before}) > 0
 
 
@@ -346,7 +344,7 @@ def test_no_events_at_all_give_no_rows(spark: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         ({"step_hours": 5}, "5 hours don't divide a day.*take one of 1, 2, 3, 4, 6, 8, 12, 24"),
         ({"step_hours": 0}, "0 hours don't divide a day"),
@@ -367,6 +365,6 @@ def test_no_events_at_all_give_no_rows(spark: Any) -> None:
         ({"horizont_hours": 24}, "Extra inputs are not permitted"),
     ],
 )
-def test_conf_that_makes_no_sense_is_refused_with_a_reason(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=f"(?s){told}"):
+def test_meaningless_conf_is_refused_with_a_reason(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){reason}"):
         MaintenanceSpec(**(CONF | change))

@@ -23,13 +23,13 @@ ERRORS = [(at(0), 1, "error1"), (at(96), 1, "error1")]
 
 def labels(history: Mapping[str, Any], conf: MaintenanceSpec = QUIET) -> dict[tuple[int, float, str], int]:
     rows = build_labels(**history, spec=conf).collect()
-    found = {(row.machine_id, hours(row.predicted_at), row.component): row.label for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_key = {(row.machine_id, hours(row.predicted_at), row.component): row.label for row in rows}
+    assert len(by_key) == len(rows)
+    return by_key
 
 
-def positive(found: Mapping[tuple[int, float, str], int]) -> list[tuple[int, float, str]]:
-    return sorted(key for key, label in found.items() if label == 1)
+def positive(labels: Mapping[tuple[int, float, str], int]) -> list[tuple[int, float, str]]:
+    return sorted(key for key, label in labels.items() if label == 1)
 
 
 def test_labels_have_the_columns_of_their_contract_and_a_row_per_component(spark: Any) -> None:
@@ -74,8 +74,8 @@ def test_a_row_whose_horizon_is_not_over_has_no_label_even_if_a_failure_is_known
 def test_conf_says_until_when_failures_are_known_where_they_are_reported_late(spark: Any) -> None:
     history = tables(spark, errors=ERRORS, failures=[(at(10), 1, "comp1")])
     for until, last in ((59, 24), (60, 36), (200, 168)):
-        found = labels(history, spec(telemetry=False, known_until=at(until)))
-        assert max(hour for _, hour, _ in found) == last
+        by_key = labels(history, spec(telemetry=False, known_until=at(until)))
+        assert max(hour for _, hour, _ in by_key) == last
 
 
 def test_a_failure_is_knowledge_too(spark: Any) -> None:
@@ -85,8 +85,8 @@ def test_a_failure_is_knowledge_too(spark: Any) -> None:
 def test_labels_and_features_have_the_same_times_as_far_as_there_are_labels(spark: Any) -> None:
     for conf in (QUIET, spec(telemetry=False, step_hours=8, phase_hours=3, starts_at=at(20), ends_at=at(60))):
         history = tables(spark, errors=ERRORS, failures=[(at(48), 1, "comp1")], maintenance=[(at(-500), 1, "comp1")])
-        made = build_features(**{name: table for name, table in history.items() if name != "failures"}, spec=conf)
-        times = {hours(row.predicted_at) for row in made.collect()}
+        features = build_features(**{name: table for name, table in history.items() if name != "failures"}, spec=conf)
+        times = {hours(row.predicted_at) for row in features.collect()}
         labelled = {hour for _, hour, _ in labels(history, conf)}
         assert labelled == {hour for hour in times if hour <= 72}
         assert labelled
@@ -104,11 +104,11 @@ def test_labels_are_those_of_a_second_way(spark: Any, horizon: int) -> None:
         for _ in range(30)
     ]
     machines = [(1, "model1", 7), (2, "model1", 7)]
-    found = labels(
+    by_key = labels(
         tables(spark, failures=failures, machines=machines, errors=[(at(0), 1, "error1"), (at(300), 1, "error1")]),
         spec(telemetry=False, horizon_hours=horizon),
     )
-    assert found == {
+    assert by_key == {
         (machine, hour, component): int(any(
             (m, c) == (machine, component) and at(hour) < moment <= at(hour + horizon) for moment, m, c in failures
         ))
@@ -116,14 +116,14 @@ def test_labels_are_those_of_a_second_way(spark: Any, horizon: int) -> None:
         for hour in range(0, 300 - horizon + 1, 12)
         for component in ("comp1", "comp2")
     }  # fmt: skip
-    assert 0 < sum(found.values()) < len(found)
+    assert 0 < sum(by_key.values()) < len(by_key)
 
 
 def test_a_machine_that_never_fails_is_labelled_and_an_unknown_machine_is_not(spark: Any) -> None:
     history = tables(spark, errors=ERRORS, failures=[(at(40), 9, "comp1")])
-    found = labels(history)
-    assert {machine for machine, _, _ in found} == {1}
-    assert not any(found.values())
+    by_key = labels(history)
+    assert {machine for machine, _, _ in by_key} == {1}
+    assert not any(by_key.values())
 
 
 def test_a_failed_component_that_conf_does_not_name_is_refused_not_lost(spark: Any) -> None:

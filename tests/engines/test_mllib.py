@@ -80,13 +80,13 @@ def boosting(spark: Any, learned: pd.DataFrame) -> Any:
     return fitted("gradient_boosting", learned)
 
 
-def card(**given: Any) -> ModelCard:
-    told = {
+def card(**changes: Any) -> ModelCard:
+    fields = {
         "library": "mllib", "estimator": "gradient_boosting", "params": {}, "categorical": CATEGORICAL,
         "numeric": NUMERIC, "threshold": 0.4, "baseline": BASELINE, "reference": {}, "importance": {"age": 0.1},
         "metrics": {}, "unseen": {"kind": "hash", "salt": 0, "holdout_share": 0.2},
     }  # fmt: skip
-    return ModelCard(**{**told, **given})
+    return ModelCard(**{**fields, **changes})
 
 
 # As good
@@ -101,29 +101,29 @@ def test_both_libraries_agree_on_metrics_within_the_interval_that_is_reported(
     one, other = (by.score(fitted(name, learned, by), asked(unseen)) for by in (mllib, sklearn))
     threshold = best_threshold(label, other)
     bands = bootstrap_intervals(label, other, threshold, resamples=300, seed=0)
-    found = classification_metrics(label, one, best_threshold(label, one))
+    metrics = classification_metrics(label, one, best_threshold(label, one))
     for metric in ("f1", "average_precision", "roc_auc"):
         low, high = bands[metric]
-        assert low < found[metric] < high, metric
+        assert low < metrics[metric] < high, metric
         assert high - low < 0.06, metric
     assert np.corrcoef(one, other)[0, 1] > 0.95
 
 
-def test_a_search_by_either_library_tells_the_same_of_its_trials(spark: Any, learned: pd.DataFrame) -> None:
+def test_a_search_by_either_library_reports_the_same_of_its_trials(spark: Any, learned: pd.DataFrame) -> None:
     split = {"holdout_share": 0.2, "salt": 0, "min_per_class": 5, "max_share_gap": 0.5}
     trials = [{"estimator": name, "params": SPECS[name]} for name in ("logistic_regression", "gradient_boosting")]
     rows = spark.createDataFrame(learned.assign(part=np.where(learned["machine_id"] % 5 == 0, "holdout", "train")))
-    found = {}
+    results = {}
     for name in ("sklearn", "mllib"):
         spec = TrainingSpec.model_validate(
             {"library": name, "split": split, "folds": 3, "seed": 0, "max_rows": 10_000, "trials": trials}
         )
-        found[name] = search(rows, spec, ("machine_id", "at"), ("model",), "component")
-    (one, told), (other, also_told) = found["sklearn"], found["mllib"]
+        results[name] = search(rows, spec, ("machine_id", "at"), ("model",), "component")
+    (one, one_trials), (other, other_trials) = results["sklearn"], results["mllib"]
     assert (one.card.library, other.card.library) == ("sklearn", "mllib")
-    assert told.columns.tolist() == also_told.columns.tolist()
-    assert told[["trial", "estimator", "params"]].equals(also_told[["trial", "estimator", "params"]])
-    assert (told["f1"] - also_told["f1"]).abs().max() < 0.02
+    assert one_trials.columns.tolist() == other_trials.columns.tolist()
+    assert one_trials[["trial", "estimator", "params"]].equals(other_trials[["trial", "estimator", "params"]])
+    assert (one_trials["f1"] - other_trials["f1"]).abs().max() < 0.02
     assert set(one.card.importance) == set(other.card.importance)
     assert (one.card.target, one.card.targets) == (other.card.target, other.card.targets)
 
@@ -142,14 +142,14 @@ def test_an_unknown_category_counts_as_none_and_a_missing_number_as_the_median(e
     assert missing == pytest.approx(mllib.score(each_model, asked(rows.assign(age=median)))[2], abs=0.02)
 
 
-def test_predictors_that_have_no_value_at_all_are_not_looked_at(spark: Any) -> None:
+def test_predictors_without_any_value_are_ignored(spark: Any) -> None:
     rows = machines(300)
-    label, given = rows["label"].to_numpy(), asked(rows.assign(load=np.nan, model=None))
+    label, inputs = rows["label"].to_numpy(), asked(rows.assign(load=np.nan, model=None))
     spec = EstimatorSpec(estimator="random_forest", params={"n_estimators": 3, "max_depth": 3})
-    model = mllib.fit(spec, given, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
-    seen = mllib.score(model, asked(rows))
-    assert seen.tolist() == mllib.score(model, given).tolist()
-    assert len(set(seen)) > 1
+    model = mllib.fit(spec, inputs, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+    probability = mllib.score(model, asked(rows))
+    assert probability.tolist() == mllib.score(model, inputs).tolist()
+    assert len(set(probability)) > 1
 
 
 def test_the_model_itself_decides_at_its_threshold(each_model: Any) -> None:
@@ -170,12 +170,12 @@ def test_an_effect_is_what_the_probability_loses_with_a_typical_value(each_model
     assert np.abs(effects).max() > 0.05
 
 
-def test_calibration_bends_scores_as_scikit_learn_does_and_keeps_their_order(spark: Any, learned: pd.DataFrame) -> None:
+def test_calibration_equals_scikit_learns_and_keeps_the_order_of_scores(spark: Any, learned: pd.DataFrame) -> None:
     model = fitted("gradient_boosting", learned)
     rows = machines(1_000, seed=4)
-    given, label = asked(rows), rows["label"].to_numpy()
-    raw = mllib.score(model, given)
-    calibrated = mllib.score(mllib.calibrate(model, given, label), given)
+    inputs, label = asked(rows), rows["label"].to_numpy()
+    raw = mllib.score(model, inputs)
+    calibrated = mllib.score(mllib.calibrate(model, inputs, label), inputs)
     from sklearn.calibration import _sigmoid_calibration
 
     # Spark's boosting has p = 1 / (1 + exp(-2 margin)).
@@ -186,24 +186,24 @@ def test_calibration_bends_scores_as_scikit_learn_does_and_keeps_their_order(spa
     assert calibrated.mean() == pytest.approx(label.mean(), abs=0.005)
 
 
-def test_a_calibrated_model_is_asked_and_explained_like_any_other(spark: Any, learned: pd.DataFrame) -> None:
+def test_a_calibrated_model_scores_and_is_explained_like_any_other(spark: Any, learned: pd.DataFrame) -> None:
     rows = machines(400, seed=5)
     model = mllib.calibrate(fitted("random_forest", learned), asked(rows), rows["label"].to_numpy())
-    given = asked(rows.head(20))
-    score = mllib.score(model, given)
-    effects = mllib.explain(model, given, BASELINE)
-    assert effects[:, 2] == pytest.approx(score - mllib.score(model, given.assign(age=10.0)), abs=1e-12)
-    assert mllib.decide(mllib.with_threshold(model, 0.6), given).tolist() == (score > 0.6).astype(float).tolist()
+    inputs = asked(rows.head(20))
+    score = mllib.score(model, inputs)
+    effects = mllib.explain(model, inputs, BASELINE)
+    assert effects[:, 2] == pytest.approx(score - mllib.score(model, inputs.assign(age=10.0)), abs=1e-12)
+    assert mllib.decide(mllib.with_threshold(model, 0.6), inputs).tolist() == (score > 0.6).astype(float).tolist()
 
 
 # A scored table
 
 
-def scored(spark: Any, model: Any, told: ModelCard, rows: pd.DataFrame, **given: Any) -> pd.DataFrame:
+def scored(spark: Any, model: Any, model_card: ModelCard, rows: pd.DataFrame, **params: Any) -> pd.DataFrame:
     features = spark.createDataFrame(rows)
     labels = features.select("machine_id", "at", F.lit("belt").alias("component"), F.lit(0).alias("label"))
-    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
-    champion = Model("machines", "3", model, told)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
+    champion = Model("machines", "3", model, model_card)
     (batch,) = score_rows(
         features,
         labels,
@@ -213,7 +213,7 @@ def scored(spark: Any, model: Any, told: ModelCard, rows: pd.DataFrame, **given:
         pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
         None,
         ("machine_id", "at"),
-        label_dimension=told.target,
+        label_dimension=model_card.target,
     )
     return batch.rows.toPandas().sort_values("machine_id", ignore_index=True)
 
@@ -222,8 +222,8 @@ def test_a_table_scored_with_targets_has_the_same_columns_and_the_models_own_num
     spark: Any, learned: pd.DataFrame, boosting: Any
 ) -> None:
     rows = machines(60, seed=6).drop(columns=["component", "label"])
-    told = card(target="component", targets=PARTS, categorical=("model", "component"))
-    table = scored(spark, boosting, told, rows)
+    model_card = card(target="component", targets=PARTS, categorical=("model", "component"))
+    table = scored(spark, boosting, model_card, rows)
     by_sklearn = card(library="sklearn", target="component", targets=PARTS)
     other = scored(spark, fitted("gradient_boosting", learned, sklearn), by_sklearn, rows)
     assert table.columns.tolist() == other.columns.tolist()
@@ -316,9 +316,9 @@ def test_a_changed_byte_of_a_stored_model_is_refused(store: Path, spark: Any, le
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(bytes(content))
-    with pytest.raises(DatasetError) as told:
+    with pytest.raises(DatasetError) as caught:
         role.load()
-    assert "is not what was registered" in str(find(told.value))
+    assert "is not what was registered" in str(find(caught.value))
 
 
 def sql_inside(spark: Any, learned: pd.DataFrame) -> Any:
@@ -346,8 +346,8 @@ def test_a_stage_outside_of_the_reviewed_list_is_refused_before_it_is_read(
     model.write().overwrite().save(str(folder / "sparkml"))
     if kind != "sql":
         (described,) = folder.glob("sparkml/stages/*Imputer*/metadata/part-*")
-        told = json.loads(described.read_text())
-        changed = json.dumps(told | {"class": "os.path.Whatever"}) if kind == "python" else "{"
+        description = json.loads(described.read_text())
+        changed = json.dumps(description | {"class": "os.path.Whatever"}) if kind == "python" else "{"
         described.write_text(changed)
     (why,) = mllib.find_faults(folder, {"model_data": "sparkml"})
     assert why.startswith("it has stages that aren't on the allow-list: ")

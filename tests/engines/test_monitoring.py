@@ -64,8 +64,8 @@ def columns(draw: st.DrawFn) -> tuple[list[tuple[float | None, str | None]], lis
     rows = draw(
         st.lists(st.tuples(st.none() | st.just(nan) | numbers, st.sampled_from(["a", "b", " ", None])), max_size=30)
     )
-    seen = draw(st.lists(numbers, max_size=20))
-    return rows, seen, draw(st.lists(st.sampled_from(["a", "c", None]), max_size=5))
+    learned = draw(st.lists(numbers, max_size=20))
+    return rows, learned, draw(st.lists(st.sampled_from(["a", "c", None]), max_size=5))
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -73,9 +73,9 @@ def columns(draw: st.DrawFn) -> tuple[list[tuple[float | None, str | None]], lis
 def test_the_profile_of_a_batch_is_that_of_the_same_values_in_memory(
     spark: Any, drawn: tuple[list[tuple[float | None, str | None]], list[float], list[str | None]]
 ) -> None:
-    rows, seen, categories = drawn
-    edges = quantile_edges(np.array(seen, dtype=float), bins=4)
-    reference = {"size": profile_numeric(np.array(seen), edges), "colour": profile_categorical(categories)}
+    rows, learned, categories = drawn
+    edges = quantile_edges(np.array(learned, dtype=float), bins=4)
+    reference = {"size": profile_numeric(np.array(learned), edges), "colour": profile_categorical(categories)}
     profiles = profile_batch(spark.createDataFrame(rows, "size double, colour string"), reference)
     in_memory = profile_numeric(np.array([nan if size is None else size for size, _ in rows], dtype=float), edges)
     filled = {name: n for name, n in in_memory.counts.items() if n}
@@ -118,9 +118,19 @@ def card(**reference: ColumnProfile) -> ModelCard:
            for name, values in (("size", rows["size"]), ("score", rows.probability))},
         **reference,
     }  # fmt: skip
-    told = {name: profile.to_dict() for name, profile in profiles.items()}
+    stored_profiles = {name: profile.to_dict() for name, profile in profiles.items()}
     return ModelCard(
-        "sklearn", "logistic_regression", {}, ("colour",), ("size",), 0.3, {}, told, seen_by(SALT, SHARE), {}, {}
+        "sklearn",
+        "logistic_regression",
+        {},
+        ("colour",),
+        ("size",),
+        0.3,
+        {},
+        stored_profiles,
+        seen_by(SALT, SHARE),
+        {},
+        {},
     )
 
 
@@ -157,21 +167,21 @@ def drift(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows of the drift table by column, and the verdict."""
     columns, _, about = measure_drift(*stored(spark, rows), champion, monitoring(**limits), NEWEST, KEY, states=True)
-    told = about.content
-    return columns.rows.set_index("column"), told
+    verdict = about.content
+    return columns.rows.set_index("column"), verdict
 
 
-def held(rows: pd.DataFrame) -> pd.Series:
+def is_unseen(rows: pd.DataFrame) -> pd.Series:
     return rows.thing_id.map(lambda thing: is_held_out(thing, SALT, SHARE))
 
 
 def test_a_batch_like_the_training_rows_is_stable(spark: Any) -> None:
-    columns, told = drift(spark, things())
+    columns, verdict = drift(spark, things())
     assert columns.status.to_dict() == {"colour": "stable", "size": "stable", "score": "stable"}
     assert (columns.psi < 0.01).loc[["colour", "size"]].all()
-    assert told == {
+    assert verdict == {
         "batch": "2024-03-31", "model_version": "7", "status": "stable", "drifted": [], "warned": [],
-        "score_status": "stable", "reason": told["reason"],
+        "score_status": "stable", "reason": verdict["reason"],
     }  # fmt: skip
 
 
@@ -191,33 +201,33 @@ def shifted(**changed: Any) -> pd.DataFrame:
     ids=["larger", "nulls among numbers", "other shares", "a new category", "nulls among categories"],
 )
 def test_a_shifted_batch_alarms_by_the_column_that_shifted(spark: Any, change: dict[str, Any], column: str) -> None:
-    columns, told = drift(spark, shifted(**change))
-    assert (told["status"], told["drifted"], told["score_status"]) == ("drift", [column], "stable")
+    columns, verdict = drift(spark, shifted(**change))
+    assert (verdict["status"], verdict["drifted"], verdict["score_status"]) == ("drift", [column], "stable")
     assert columns.status.drop(column).unique().tolist() == ["stable"]
     assert columns.psi[column] >= 0.2
 
 
 def test_what_the_drift_table_says_of_a_column(spark: Any) -> None:
     colours = ["red", "blue", "pink", None, None, "green"] * (N // 6)
-    columns, told = drift(spark, shifted(colour=colours))
+    columns, verdict = drift(spark, shifted(colour=colours))
     colour = columns.loc["colour"]
     assert [colour.n_reference, colour.n_batch, colour.null_share_reference] == [N, N, 0.0]
     assert (colour.null_share_batch, colour.new_category_share) == pytest.approx((1 / 3, 1 / 3))
     assert json.loads(colour.new_categories) == ["green", "pink"]
     assert set(columns.batch) == {"2024-03-31"}
     assert set(columns.model_version) == {"7"}
-    assert f"colour (PSI {colour.psi:.3f})" in told["reason"]
+    assert f"colour (PSI {colour.psi:.3f})" in verdict["reason"]
 
 
 def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
     rows = things()
-    unseen = held(rows)
+    unseen = is_unseen(rows)
     moved = rows.probability + 0.35
-    columns, told = drift(spark, rows.assign(probability=rows.probability.where(unseen, moved)))
-    assert (told["status"], told["score_status"]) == ("stable", "stable")
+    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(unseen, moved)))
+    assert (verdict["status"], verdict["score_status"]) == ("stable", "stable")
     assert columns.n_batch["score"] == unseen.sum()
-    columns, told = drift(spark, rows.assign(probability=rows.probability.where(~unseen, moved)))
-    assert (told["status"], told["drifted"], told["score_status"]) == ("drift", [], "drift")
+    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(~unseen, moved)))
+    assert (verdict["status"], verdict["drifted"], verdict["score_status"]) == ("drift", [], "drift")
     assert columns.n_batch[["colour", "size"]].tolist() == [N, N]
 
 
@@ -238,44 +248,44 @@ def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_mom
 def test_scores_of_the_champion_before_say_nothing_against_the_reference_of_this_one(spark: Any) -> None:
     scores, features, labels = stored(spark, things(), version="6")
     columns, verdicts, about = measure_drift(scores, features, labels, CHAMPION, monitoring(), NEWEST, KEY, states=True)
-    told = about.content
-    assert (told["status"], told["model_version"]) == ("not_assessable", "7")
-    assert "was scored by version 6, and version 7 is champion now" in told["reason"]
+    verdict = about.content
+    assert (verdict["status"], verdict["model_version"]) == ("not_assessable", "7")
+    assert "was scored by version 6, and version 7 is champion now" in verdict["reason"]
     assert len(columns.rows) == 0
     assert verdicts.rows["status"].tolist() == ["not_assessable"]
 
 
-def test_a_column_that_the_clock_drives_is_told_and_never_alarms(spark: Any) -> None:
-    columns, told = drift(spark, shifted(size=np.linspace(5, 6, N)), clock_columns=["size"])
+def test_a_column_that_changes_with_time_by_itself_is_reported_and_never_alarms(spark: Any) -> None:
+    columns, verdict = drift(spark, shifted(size=np.linspace(5, 6, N)), clock_columns=["size"])
     assert columns.status["size"] == "clock"
     assert columns.psi["size"] > 1
-    assert (told["status"], told["drifted"]) == ("stable", [])
+    assert (verdict["status"], verdict["drifted"]) == ("stable", [])
 
 
 def test_too_few_rows_are_not_assessed_and_not_called_stable(spark: Any) -> None:
-    columns, told = drift(spark, shifted(size=9.0).head(50))
+    columns, verdict = drift(spark, shifted(size=9.0).head(50))
     assert set(columns.status) == {"too_few_rows"}
-    assert told["status"] == "not_assessable"
+    assert verdict["status"] == "not_assessable"
     assert isnan(columns.psi["size"])
 
 
 def test_a_batch_of_training_rows_says_little_and_one_of_other_rows_is_stable(spark: Any) -> None:
     rows = things()
     scores, features, _ = stored(spark, rows)
-    known = spark.createDataFrame([(thing, MARCH, 0, MARCH) for thing in rows.thing_id.head(580)], LABELS)
-    unknown = known.limit(0)
+    labelled = spark.createDataFrame([(thing, MARCH, 0, MARCH) for thing in rows.thing_id.head(580)], LABELS)
+    unlabelled = labelled.limit(0)
     few = replace(card(), unseen=seen_by(SALT, 0.2))
     for labels, unseen, expected in (
-        (known, few.unseen | {"learned_until": str(MARCH)}, "not_assessable"),
-        (known, few.unseen | {"learned_until": "2024-02-29"}, "stable"),
-        (unknown, few.unseen | {"learned_until": str(MARCH)}, "stable"),
+        (labelled, few.unseen | {"learned_until": str(MARCH)}, "not_assessable"),
+        (labelled, few.unseen | {"learned_until": "2024-02-29"}, "stable"),
+        (unlabelled, few.unseen | {"learned_until": str(MARCH)}, "stable"),
     ):
         champion = Model("things", "7", None, replace(few, unseen=unseen))
-        told = measure_drift(scores, features, labels, champion, monitoring(), NEWEST, KEY, states=True)[2].content
-        assert told["status"] == expected
+        verdict = measure_drift(scores, features, labels, champion, monitoring(), NEWEST, KEY, states=True)[2].content
+        assert verdict["status"] == expected
         if expected == "not_assessable":
             n = sum(not is_held_out(thing, SALT, 0.2) for thing in rows.thing_id.head(580))
-            assert f"{n:,} of 600 scored rows were training rows" in told["reason"]
+            assert f"{n:,} of 600 scored rows were training rows" in verdict["reason"]
 
 
 def every_three_hours(spark: Any, rows: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -293,22 +303,22 @@ def test_a_thing_with_several_rows_a_day_counts_once_for_columns_and_for_scores(
     for n, expected, status in ((60, "too_few_rows", "not_assessable"), (200, "drift", "drift")):
         frames = every_three_hours(spark, things().head(n).assign(size=9.0, probability=0.9))
         columns, _, about = measure_drift(*frames, champion, monitoring(), NEWEST, KEY)
-        told = about.content
-        found = columns.rows.set_index("column")
-        assert (found.status["size"], found.status["score"], told["status"]) == (expected, expected, status)
-        assert found.n_batch["score"] == 8 * n
-    assert f"1600 batch rows that count as {n} (an entity once a day)" in found.reason["size"]
+        verdict = about.content
+        by_column = columns.rows.set_index("column")
+        assert (by_column.status["size"], by_column.status["score"], verdict["status"]) == (expected, expected, status)
+        assert by_column.n_batch["score"] == 8 * n
+    assert f"1600 batch rows that count as {n} (an entity once a day)" in by_column.reason["size"]
 
 
 def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any) -> None:
     march, april = things(), things().assign(seen_on=APRIL, size=np.linspace(5, 6, N))
     frames = (stored(spark, march), stored(spark, april, batch="2024-04-30"))
     scores, features, labels = (one.union(other) for one, other in zip(*frames, strict=True))
-    told = {
+    verdicts = {
         day: measure_drift(scores, features, labels, CHAMPION, monitoring(day), NEWEST, KEY, states=True)[2].content
         for day in (None, MARCH, APRIL)
     }
-    assert {day: (verdict["batch"], verdict["status"]) for day, verdict in told.items()} == {
+    assert {day: (verdict["batch"], verdict["status"]) for day, verdict in verdicts.items()} == {
         None: ("2024-04-30", "drift"), MARCH: ("2024-03-31", "stable"), APRIL: ("2024-04-30", "drift"),
     }  # fmt: skip
 
@@ -319,11 +329,11 @@ def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
         columns, verdict, about = measure_drift(
             scored, features, labels, champion, monitoring(day), NEWEST, KEY, states=True
         )
-        told = about.content
-        # What was said of that batch before goes.
+        content = about.content
+        # What the batch's verdict was before goes.
         batch = (str(day or MARCH),)
         assert (len(columns.rows), columns.values, len(verdict.rows), verdict.values) == (0, batch, 0, batch)
-        assert told == {"status": "not_assessable", "reason": "No scores yet."}
+        assert content == {"status": "not_assessable", "reason": "No scores yet."}
 
 
 def test_a_batch_of_nothing_leaves_tables_that_later_batches_fit_into(spark: Any, tmp_path: Path) -> None:
@@ -344,19 +354,19 @@ def test_a_column_that_the_features_no_longer_have_is_missing_and_no_error(spark
     columns, _, about = measure_drift(
         scores, features.drop("colour"), labels, CHAMPION, monitoring(), NEWEST, KEY, states=True
     )
-    told = about.content
+    verdict = about.content
     assert dict(zip(columns.rows["column"], columns.rows["status"], strict=True))["colour"] == "missing_column"
-    assert told["status"] == "not_assessable"
+    assert verdict["status"] == "not_assessable"
 
 
 def test_the_verdict_row_and_the_verdict_for_machines_say_the_same(spark: Any) -> None:
     _, verdict, about = measure_drift(
         *stored(spark, shifted(size=9.0)), CHAMPION, monitoring(), NEWEST, KEY, states=True
     )
-    told = about.content
+    content = about.content
     (row,) = verdict.rows.to_dict("records")
-    assert row | {name: json.loads(row[name]) for name in ("drifted", "warned")} == told
-    assert json.loads(json.dumps(told)) == told
+    assert row | {name: json.loads(row[name]) for name in ("drifted", "warned")} == content
+    assert json.loads(json.dumps(content)) == content
 
 
 def test_a_batch_that_is_measured_twice_is_there_once_and_the_others_stay(spark: Any, tmp_path: Path) -> None:
@@ -390,23 +400,25 @@ def scored(spark: Any, rows: Sequence[Scored], learned: date | None = None) -> A
     )
 
 
-def known(spark: Any, told: Mapping[tuple[str, date], str], days: int = 30) -> Any:
-    """Labels that became known so many days after their day."""
-    rows = [(c, day, int(said == "Yes"), day + timedelta(days=days)) for (c, day), said in told.items()]
+def label_rows(spark: Any, outcomes: Mapping[tuple[str, date], str], days: int = 30) -> Any:
+    """Labels that became known `days` after their day."""
+    rows = [(c, day, int(churn == "Yes"), day + timedelta(days=days)) for (c, day), churn in outcomes.items()]
     return spark.createDataFrame(rows, label_customers.ddl)
 
 
 def joined(
-    spark: Any, scores: Sequence[Scored], told: Mapping[tuple[str, date], str], days: int = 30,
+    spark: Any, scores: Sequence[Scored], outcomes: Mapping[tuple[str, date], str], days: int = 30,
     learned: date | None = None,
 ) -> Any:  # fmt: skip
-    return join_outcomes(scored(spark, scores, learned), known(spark, told, days), CUSTOMERS, states=True, later=True)
+    return join_outcomes(
+        scored(spark, scores, learned), label_rows(spark, outcomes, days), CUSTOMERS, states=True, later=True
+    )
 
 
 M, A = "2024-03-31", "2024-04-30"
 
 
-def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: Any) -> None:
+def test_scores_are_joined_with_the_outcomes_that_are_known(spark: Any) -> None:
     scores = [
         ("A", MARCH, 0.9, M, "1"),
         ("A", APRIL, 0.8, A, "2"),
@@ -423,13 +435,13 @@ def test_scores_stand_beside_what_happened_for_those_of_whom_it_is_known(spark: 
 def test_a_batch_meets_the_outcomes_of_its_own_day_and_of_no_other(spark: Any) -> None:
     # After snapshots of changes, April's batch scores B by the state of March.
     scores = [("B", MARCH, 0.2, M, "1"), ("B", MARCH, 0.3, A, "2")]
-    found = joined(spark, scores, {("B", MARCH): "No", ("B", APRIL): "Yes"}).collect()
-    assert sorted((row.batch, row.probability, row.label) for row in found) == [(M, 0.2, 0), (A, 0.3, 1)]
+    rows = joined(spark, scores, {("B", MARCH): "No", ("B", APRIL): "Yes"}).collect()
+    assert sorted((row.batch, row.probability, row.label) for row in rows) == [(M, 0.2, 0), (A, 0.3, 1)]
 
 
-def test_what_was_known_on_the_day_itself_is_no_outcome_of_a_score(spark: Any) -> None:
-    scores, told = [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "No"}
-    assert [joined(spark, scores, told, days).count() for days in (0, 1)] == [0, 1]
+def test_an_outcome_known_on_the_day_itself_is_no_outcome_of_a_score(spark: Any) -> None:
+    scores, outcomes = [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "No"}
+    assert [joined(spark, scores, outcomes, days).count() for days in (0, 1)] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -447,8 +459,10 @@ def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
     april = {"F": (0.3, "No"), "G": (0.4, "No")}
     scores = [(c, MARCH, p, "2024-03-31", "1") for c, (p, _) in march.items()]
     scores += [(c, APRIL, p, "2024-04-30", "2") for c, (p, _) in april.items()]
-    told = {(c, MARCH): said for c, (_, said) in march.items()} | {(c, APRIL): said for c, (_, said) in april.items()}
-    first, second = measure_live(joined(spark, scores, told), monitoring()).to_dict("records")
+    outcomes = {(c, MARCH): churn for c, (_, churn) in march.items()} | {
+        (c, APRIL): churn for c, (_, churn) in april.items()
+    }
+    first, second = measure_live(joined(spark, scores, outcomes), monitoring()).to_dict("records")
     # Of A, B and C, who were predicted to leave, A and C left, and D as well. A outranks both who stayed, C one of
     # them, D one. By rank, those who left come first, third and fourth.
     assert first == pytest.approx(
@@ -481,7 +495,7 @@ def test_a_day_without_a_case_has_nulls_in_the_stored_table_beside_the_numbers_o
     assert [row["accuracy"] for row in stored] == [1.0, 0.5]
 
 
-def test_two_versions_that_scored_one_batch_are_told_apart(spark: Any) -> None:
+def test_two_versions_that_scored_one_batch_are_measured_separately(spark: Any) -> None:
     scores = [("A", MARCH, 0.9, M, "1"), ("B", MARCH, 0.1, M, "2")]
     live = measure_live(joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "Yes"}), monitoring())
     assert live[["batch", "model_version", "n_rows", "recall"]].to_numpy().tolist() == [
@@ -490,13 +504,13 @@ def test_two_versions_that_scored_one_batch_are_told_apart(spark: Any) -> None:
     ]
 
 
-def test_while_no_outcome_is_known_the_table_is_empty_with_its_columns(spark: Any, tmp_path: Path) -> None:
+def test_without_outcomes_the_table_is_empty_with_its_columns(spark: Any, tmp_path: Path) -> None:
     nothing = measure_live(joined(spark, [("A", MARCH, 0.9, M, "1")], {}), monitoring())
-    known = measure_live(joined(spark, [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "Yes"}), monitoring())
+    one = measure_live(joined(spark, [("A", MARCH, 0.9, M, "1")], {("A", MARCH): "Yes"}), monitoring())
     assert len(nothing) == 0
-    assert list(nothing.columns) == list(known.columns)
+    assert list(nothing.columns) == list(one.columns)
     table = DeltaTable(filepath=str(tmp_path / "live"), frame="pandas")
-    for metrics in (nothing, known):
+    for metrics in (nothing, one):
         table.save(metrics)
         pd.testing.assert_frame_equal(table.load(), metrics, check_dtype=False)
 
@@ -507,10 +521,10 @@ def test_monitoring_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         MonitoringSpec.model_validate({"drift": {}, "max_rows": 1000} | wrong)
 
 
-def test_beyond_what_is_taken_into_memory_rows_are_counted_all_and_measured_evenly_and_alike(spark: Any) -> None:
+def test_beyond_the_memory_limit_all_rows_are_counted_and_an_even_sample_is_measured(spark: Any) -> None:
     scores = [(f"C{n}", MARCH, 0.9, M, "1") for n in range(300)]
-    told = {(f"C{n}", MARCH): "Yes" if n % 3 == 0 else "No" for n in range(300)}
-    outcomes = joined(spark, scores, told)
+    churned = {(f"C{n}", MARCH): "Yes" if n % 3 == 0 else "No" for n in range(300)}
+    outcomes = joined(spark, scores, churned)
     few = monitoring().model_copy(update={"max_rows": 120})
     first, again = (measure_live(rows, few) for rows in (outcomes, outcomes.orderBy("customer_id")))
     assert first[["n_rows", "n_positives"]].to_numpy().tolist() == [[300, 100]]

@@ -28,19 +28,19 @@ def snapshots(spark: Any, rows: Sequence[Said]) -> Any:
     """Clean customers of whom only id, day and outcome matter."""
     names = [column.name for column in clean_customers.columns]
     values = {"source_file": "c.csv", "file_sha256": "1", "line_number": 2, "ingested_at": AUDIT[2]}
-    told = [
-        tuple({**values, "customer_id": c, "snapshot_on": day, "churn": said}.get(name) for name in names)
-        for c, day, said in rows
+    cells = [
+        tuple({**values, "customer_id": c, "snapshot_on": day, "churn": churn}.get(name) for name in names)
+        for c, day, churn in rows
     ]
-    return spark.createDataFrame(told, clean_customers.ddl)
+    return spark.createDataFrame(cells, clean_customers.ddl)
 
 
 def outcomes(spark: Any, rows: Sequence[Said], reasons: Sequence[str] | None = None) -> Any:
-    told = [(c, said, day, "outcomes/o.csv", *AUDIT) for c, day, said in rows]
+    cells = [(c, churn, day, "outcomes/o.csv", *AUDIT) for c, day, churn in rows]
     if reasons is None:
-        return spark.createDataFrame(told, clean_outcomes.ddl)
+        return spark.createDataFrame(cells, clean_outcomes.ddl)
     return spark.createDataFrame(
-        [(*row, list(reasons)) for row in told], f"{clean_outcomes.ddl}, quarantine_reasons array<string>"
+        [(*row, list(reasons)) for row in cells], f"{clean_outcomes.ddl}, quarantine_reasons array<string>"
     )
 
 
@@ -89,7 +89,7 @@ def test_files_that_say_different_things_are_a_contradiction_and_a_repetition_is
     assert counts["n_contradicted"].tolist() == [0]
 
 
-def test_an_outcome_of_nobody_known_is_counted_and_not_used(spark: Any) -> None:
+def test_an_outcome_of_an_unknown_customer_is_counted_and_not_used(spark: Any) -> None:
     own = [("A", JAN, None), ("A", MARCH, None)]
     later = [("A", FEB, "Yes"), ("X", JAN, "Yes"), ("A", JAN, "No")]
     labels, counts = gathered(spark, own, later)
@@ -152,14 +152,14 @@ def test_the_state_of_a_day_is_its_own_or_after_changes_the_newest_by_then(spark
         [(c, day) for c in "AB" for day in (JAN, FEB, MARCH)] * 2, "customer_id string, snapshot_on date"
     )
 
-    def found(spec: PopulationSpec) -> list[tuple[Any, ...]]:
+    def labels_by(spec: PopulationSpec) -> list[tuple[Any, ...]]:
         return sorted(tuple(row) for row in states_as_of(states, wanted, spec, CHURN.key).collect())
 
-    assert found(FULL) == [("A", JAN, 1), ("A", MARCH, 3), ("B", FEB, 2)]
-    assert found(CHANGES) == [("A", JAN, 1), ("A", FEB, 1), ("A", MARCH, 3), ("B", FEB, 2), ("B", MARCH, 2)]
+    assert labels_by(FULL) == [("A", JAN, 1), ("A", MARCH, 3), ("B", FEB, 2)]
+    assert labels_by(CHANGES) == [("A", JAN, 1), ("A", FEB, 1), ("A", MARCH, 3), ("B", FEB, 2), ("B", MARCH, 2)]
 
 
-def test_the_days_of_states_are_known_and_of_none_there_is_no_newest(spark: Any) -> None:
+def test_the_days_of_states_are_listed_and_an_empty_table_has_no_newest_day(spark: Any) -> None:
     states = spark.createDataFrame([("A", MARCH), ("B", JAN), ("A", JAN)], "customer_id string, snapshot_on date")
     assert (days_of(states, "snapshot_on"), newest_day(states, "snapshot_on")) == ([JAN, MARCH], MARCH)
     assert (days_of(states.limit(0), "snapshot_on"), newest_day(states.limit(0), "snapshot_on")) == ([], None)
@@ -179,7 +179,7 @@ histories = st.fixed_dictionaries(
 def there(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
     """Who is there on a day, in plain Python: (customer, day of the state)."""
     states, day = history["states"], history["day"]
-    found = set()
+    present = set()
     for customer in {c for c, _ in states}:
         days = [d for c, d in states if c == customer and (d == day if kind == "full" else d <= day)]
         if not days:
@@ -191,11 +191,11 @@ def there(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
             own, later = history["own"].get((customer, at)), history["later"].get((customer, at))
             own = own if (customer, at) in states else None
             left, known_on_the_day = (own, True) if later is None else (later, False)
-            known = at < day or (at == day and known_on_the_day)
-            gone = gone or bool(has_state and left and known and state <= at)
+            is_known = at < day or (at == day and known_on_the_day)
+            gone = gone or bool(has_state and left and is_known and state <= at)
         if not gone:
-            found.add((customer, state))
-    return found
+            present.add((customer, state))
+    return present
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
@@ -210,9 +210,9 @@ def test_who_is_there_is_what_plain_python_finds(spark: Any, history: dict[str, 
             customers, spec, outcomes(spark, later), outcomes(spark, [], (DUPLICATE,)),
             key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
         )  # fmt: skip
-        found = population(customers, labels, history["day"], spec, CHURN.key).collect()
-        assert {(row.customer_id, row.snapshot_on) for row in found} == there(history, spec.snapshots)
-        assert len(found) == len({row.customer_id for row in found})
+        present = population(customers, labels, history["day"], spec, CHURN.key).collect()
+        assert {(row.customer_id, row.snapshot_on) for row in present} == there(history, spec.snapshots)
+        assert len(present) == len({row.customer_id for row in present})
 
 
 @pytest.mark.parametrize("wrong", [{"snapshots": "delta"}, {"horizon_days": 0}, {"horizon": 30}])

@@ -39,8 +39,8 @@ DAY = date(2024, 3, 31)
 FIRST, SECOND = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 4, 2, tzinfo=UTC)
 
 
-def spec(*rules: dict[str, Any], **given: Any) -> QualitySpec:
-    return QualitySpec.model_validate({"tables": {"things": {"rules": rules}}, **given})
+def spec(*rules: dict[str, Any], **params: Any) -> QualitySpec:
+    return QualitySpec.model_validate({"tables": {"things": {"rules": rules}}, **params})
 
 
 SIZE = {"name": "size_is_positive", "predicate": "size > 0"}
@@ -75,7 +75,7 @@ def reasons(checked: Any) -> dict[int, tuple[list[str], list[str]]]:
     return {row.line_number: (row.quarantine_reasons, row.warnings) for row in checked.collect()}
 
 
-def test_each_row_is_told_every_rule_that_it_breaks_and_null_breaks_a_rule(spark: Any) -> None:
+def test_each_row_lists_every_rule_that_it_breaks_and_null_breaks_a_rule(spark: Any) -> None:
     rules = spec(SIZE | {"action": "drop"}, COLOUR | {"action": "fail"}, CHEAP | {"action": "warn"})
     rows = [{}, {"size": 0}, {"size": None, "colour": "pink"}, {"price": 99.0}, {"price": None, "colour": None}]
     assert reasons(check(raw(spark, *rows), rules)) == {
@@ -126,12 +126,14 @@ def test_clean_rows_are_raw_rows_as_they_were_and_quarantined_ones_say_why(spark
     ],
     ids=["read later", "read together, named later", "one file, further down"],
 )
-def test_of_duplicates_the_newest_files_row_stays(spark: Any, older: dict[str, Any], newer: dict[str, Any]) -> None:
+def test_the_row_of_the_newest_file_stays_of_duplicates(
+    spark: Any, older: dict[str, Any], newer: dict[str, Any]
+) -> None:
     pair = [older | {"thing_id": "T", "colour": "red"}, newer | {"thing_id": "T", "colour": "blue"}]
     for rows in (pair, pair[::-1]):
         checked = check(raw(spark, *rows), spec())
-        told = {row.colour: row.quarantine_reasons for row in checked.collect()}
-        assert told == {"red": [DUPLICATE], "blue": []}
+        reasons = {row.colour: row.quarantine_reasons for row in checked.collect()}
+        assert reasons == {"red": [DUPLICATE], "blue": []}
 
 
 def test_the_same_thing_on_another_day_is_a_newer_state_and_no_duplicate(spark: Any) -> None:
@@ -142,9 +144,9 @@ def test_the_same_thing_on_another_day_is_a_newer_state_and_no_duplicate(spark: 
 def test_all_duplicates_but_one_are_counted_and_none_stops_the_run(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail"})
     checked = check(raw(spark, *[{"thing_id": "T"}] * 3, {}), rules)
-    told = judge(checked, rules)
-    assert told.loc[DUPLICATE, ["action", "n_failed", "outcome"]].tolist() == ["drop", 2, "dropped"]
-    assert lines(release_rows(checked, told, "things")) == [4, 5]
+    summary = judge(checked, rules)
+    assert summary.loc[DUPLICATE, ["action", "n_failed", "outcome"]].tolist() == ["drop", 2, "dropped"]
+    assert lines(release_rows(checked, summary, "things")) == [4, 5]
 
 
 # What each rule found
@@ -157,18 +159,18 @@ def test_the_summary_of_the_rules_by_hand(spark: Any) -> None:
         {"name": "known", "predicate": "thing_id is not null", "action": "fail"}, examples=1,
     )  # fmt: skip
     rows = [{}, {"size": 0}, {"colour": "pink", "size": 0}, {"price": 10.0, "colour": None}]
-    told = judge(check(raw(spark, *rows), rules), rules)
+    summary = judge(check(raw(spark, *rows), rules), rules)
     columns = ["action", "tolerate", "n_rows", "n_failed", "failed_share", "outcome", "n_clean", "n_quarantined"]
-    assert {rule: told.loc[rule, columns].tolist() for rule in told.index} == {
+    assert {rule: summary.loc[rule, columns].tolist() for rule in summary.index} == {
         "size_is_positive": ["warn", 0.5, 4, 2, 0.5, "ok", 2, 2],
         "colour_is_known": ["drop", 1.0, 4, 2, 0.5, "dropped", 2, 2],
         "cheap": ["warn", 0.0, 4, 1, 0.25, "warned", 2, 2],
         "known": ["fail", 0.0, 4, 0, 0.0, "ok", 2, 2],
         DUPLICATE: ["drop", 1.0, 4, 0, 0.0, "ok", 2, 2],
     }
-    assert told.predicate["size_is_positive"] == "size > 0"
-    assert json.loads(told.examples["known"]) == []
-    (example,) = json.loads(told.examples["colour_is_known"])
+    assert summary.predicate["size_is_positive"] == "size > 0"
+    assert json.loads(summary.examples["known"]) == []
+    (example,) = json.loads(summary.examples["colour_is_known"])
     assert example == {
         "thing_id": "T4", "size": 0, "price": 1.0, "colour": "pink", "snapshot_on": "2024-03-31",
         "source_file": "a.csv", "line_number": 4,
@@ -178,10 +180,10 @@ def test_the_summary_of_the_rules_by_hand(spark: Any) -> None:
 def test_a_table_without_rows_breaks_no_rule(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail"})
     checked = check(raw(spark, {}).limit(0), rules)
-    told = judge(checked, rules)
-    assert told[["n_rows", "n_failed", "failed_share", "n_clean", "n_quarantined"]].to_numpy().sum() == 0
-    assert set(told.outcome) == {"ok"}
-    assert lines(release_rows(checked, told, "things")) == []
+    summary = judge(checked, rules)
+    assert summary[["n_rows", "n_failed", "failed_share", "n_clean", "n_quarantined"]].to_numpy().sum() == 0
+    assert set(summary.outcome) == {"ok"}
+    assert lines(release_rows(checked, summary, "things")) == []
 
 
 # Stopping
@@ -192,15 +194,15 @@ def test_a_broken_promise_says_which_rule_how_many_rows_and_three_examples(spark
     checked = check(raw(spark, {}, *[{"size": -n, "source_file": "b.csv"} for n in (7, 8, 9, 10)]), rules)
     with pytest.raises(QualityError) as stopped:
         release_rows(checked, judge(checked, rules), "things")
-    told = str(stopped.value)
-    assert "things: rule size_is_positive (size > 0) is broken by 4 of 5 rows (80.0%, tolerated: 10.0%)" in told
-    assert "for example b.csv line 3 (size -7); b.csv line 4 (size -8); b.csv line 5 (size -9)." in told
-    assert [f"(size {size})" in told for size in (-7, -8, -9, -10)] == [True, True, True, False]
-    assert "No later step has used this data; the refused rows are in quarantine_things." in told
-    assert "colour_is_known" not in told
+    message = str(stopped.value)
+    assert "things: rule size_is_positive (size > 0) is broken by 4 of 5 rows (80.0%, tolerated: 10.0%)" in message
+    assert "for example b.csv line 3 (size -7); b.csv line 4 (size -8); b.csv line 5 (size -9)." in message
+    assert [f"(size {size})" in message for size in (-7, -8, -9, -10)] == [True, True, True, False]
+    assert "No later step has used this data; the refused rows are in quarantine_things." in message
+    assert "colour_is_known" not in message
 
 
-def test_every_rule_that_stops_is_told(spark: Any) -> None:
+def test_every_rule_that_stops_is_reported(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail"}, COLOUR | {"action": "drop", "tolerate": 0.4})
     checked = check(raw(spark, {"size": 0}, {"colour": "pink"}), rules)
     with pytest.raises(
@@ -212,20 +214,20 @@ def test_every_rule_that_stops_is_told(spark: Any) -> None:
 def test_what_is_tolerated_does_not_stop_the_run_and_is_kept_out_all_the_same(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail", "tolerate": 0.5})
     checked = check(raw(spark, {}, {"size": None}), rules)
-    told = judge(checked, rules)
-    assert told.outcome["size_is_positive"] == "dropped"
-    assert lines(release_rows(checked, told, "things")) == [2]
+    summary = judge(checked, rules)
+    assert summary.outcome["size_is_positive"] == "dropped"
+    assert lines(release_rows(checked, summary, "things")) == [2]
 
 
 def test_the_refused_rows_and_the_summary_are_there_before_the_run_stops(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail"})
     checked = check(raw(spark, {}, {"size": -1}), rules)
     quarantined = quarantine_rows(checked)
-    told = summarise_rules(checked, quarantined, rules, table="things")
+    summary = summarise_rules(checked, quarantined, rules, table="things")
     assert lines(quarantined) == [3]
-    assert told.outcome.tolist() == ["stopped", "ok"]
+    assert summary.outcome.tolist() == ["stopped", "ok"]
     with pytest.raises(QualityError):
-        release_rows(checked, told, "things")
+        release_rows(checked, summary, "things")
 
 
 def test_in_the_pipeline_judging_waits_for_the_quarantine_and_release_waits_for_the_judgement() -> None:
@@ -266,8 +268,8 @@ def expected_reasons(rows: list[dict[str, Any]], acting: dict[str, str]) -> dict
     newest: dict[str, int] = {}
     for line, row in enumerate(rows, 2):
         rank = (row["ingested_at"], row["source_file"], line)
-        held = newest.get(row["thing_id"])
-        if held is None or rank > (rows[held - 2]["ingested_at"], rows[held - 2]["source_file"], held):
+        kept = newest.get(row["thing_id"])
+        if kept is None or rank > (rows[kept - 2]["ingested_at"], rows[kept - 2]["source_file"], kept):
             newest[row["thing_id"]] = line
     return {
         line: [f"rule_{n}" for n, (predicate, holds) in enumerate(PREDICATES.items())
@@ -289,13 +291,15 @@ def test_clean_and_quarantine_are_together_the_input_and_each_row_is_where_it_be
     checked = check(raw(spark, *rows), rules)
     quarantined = {row.line_number: row.quarantine_reasons for row in quarantine_rows(checked).collect()}
     assert quarantined == {line: why for line, why in expected.items() if why}
-    told = judge(checked, rules)
-    clean = lines(release_rows(checked, told, "things"))
+    summary = judge(checked, rules)
+    clean = lines(release_rows(checked, summary, "things"))
     assert sorted([*clean, *quarantined]) == list(expected)
-    assert (told.n_clean[DUPLICATE], told.n_quarantined[DUPLICATE]) == (len(clean), len(quarantined))
+    assert (summary.n_clean[DUPLICATE], summary.n_quarantined[DUPLICATE]) == (len(clean), len(quarantined))
     counted = Counter(name for why in expected.values() for name in why)
     stopping = [rule.name for rule in rules.tables["things"].rules if rule.stops]
-    assert told.n_failed[[*stopping, DUPLICATE]].to_dict() == {name: counted[name] for name in [*stopping, DUPLICATE]}
+    assert summary.n_failed[[*stopping, DUPLICATE]].to_dict() == {
+        name: counted[name] for name in [*stopping, DUPLICATE]
+    }
 
 
 # The profile of the columns
@@ -309,66 +313,66 @@ def test_the_profile_of_each_column_by_hand(spark: Any) -> None:
             ("E", 4, None, "blue"), ("F", None, 1.0, "red"), ("G", None, None, "green"), ("H", None, None, None),
         ]
     ]  # fmt: skip
-    told = describe_columns(check(raw(spark, *rows), spec()), spec(top_values=2), LANDING).set_index("column")
-    assert list(told.index) == list(LANDING.names)
-    assert told[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().tolist() == [
+    profile = describe_columns(check(raw(spark, *rows), spec()), spec(top_values=2), LANDING).set_index("column")
+    assert list(profile.index) == list(LANDING.names)
+    assert profile[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().tolist() == [
         [8, 0, 0.0, 8], [8, 3, 0.375, 5], [8, 5, 0.625, 3], [8, 2, 0.25, 3],
     ]  # fmt: skip
-    statistics = told[["min", "p50", "max", "mean"]]
+    statistics = profile[["min", "p50", "max", "mean"]]
     assert statistics.loc[["size", "price"]].to_numpy().tolist() == [[1, 3, 5, 3], [0.5, 1.0, 1.5, 1.0]]
-    assert told.loc[["thing_id", "colour"], ["min", "p25", "p50", "p75", "max", "mean"]].isna().all(axis=None)
-    assert [json.loads(values) for values in told.top_values] == [[], [], [], [["red", 3], [None, 2]]]
+    assert profile.loc[["thing_id", "colour"], ["min", "p25", "p50", "p75", "max", "mean"]].isna().all(axis=None)
+    assert [json.loads(values) for values in profile.top_values] == [[], [], [], [["red", 3], [None, 2]]]
 
 
 def test_quartiles_are_those_of_the_values_to_a_hundredth_of_their_range(spark: Any) -> None:
     frame = spark.range(1001).selectExpr("'T' as thing_id", "cast(1000 - id as int) as size")
-    told = describe_columns(frame, spec(), LANDING).set_index("column")
-    assert told.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=10)
+    profile = describe_columns(frame, spec(), LANDING).set_index("column")
+    assert profile.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=10)
 
 
 def test_of_many_rows_the_quantiles_are_those_of_an_even_sample(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "_SAMPLE", 2_000)
     frame = raw(spark, *({"size": n % 1_000, "colour": f"c{n % 4_000}"} for n in range(20_000)))
-    told = describe_columns(check(frame, spec()), spec(), contract=LANDING).set_index("column")
-    assert told.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=40)
-    assert told.loc["size", "p50"] != 499.5
-    assert told.loc[["thing_id", "colour", "size"], "n_distinct"].tolist() == pytest.approx(
+    profile = describe_columns(check(frame, spec()), spec(), contract=LANDING).set_index("column")
+    assert profile.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=40)
+    assert profile.loc["size", "p50"] != 499.5
+    assert profile.loc[["thing_id", "colour", "size"], "n_distinct"].tolist() == pytest.approx(
         [20_000, 4_000, 1_000], rel=0.01
     )
 
 
 def test_equally_frequent_values_are_listed_by_the_alphabet_and_null_is_one_of_them(spark: Any) -> None:
     rows = [{"colour": colour} for colour in ("red", "blue", None, "blue", "red", None, "green")]
-    told = describe_columns(check(raw(spark, *rows), spec()), spec(top_values=3), LANDING).set_index("column")
-    assert json.loads(told.top_values["colour"]) == [[None, 2], ["blue", 2], ["red", 2]]
+    profile = describe_columns(check(raw(spark, *rows), spec()), spec(top_values=3), LANDING).set_index("column")
+    assert json.loads(profile.top_values["colour"]) == [[None, 2], ["blue", 2], ["red", 2]]
 
 
 def test_rows_that_are_kept_out_are_described_as_well(spark: Any) -> None:
     rules = spec(SIZE | {"action": "drop"})
-    told = describe_columns(check(raw(spark, {"size": -5}, {}), rules), rules, LANDING).set_index("column")
-    assert told.loc["size", ["n_rows", "min", "max"]].tolist() == [2, -5, 1]
+    profile = describe_columns(check(raw(spark, {"size": -5}, {}), rules), rules, LANDING).set_index("column")
+    assert profile.loc["size", ["n_rows", "min", "max"]].tolist() == [2, -5, 1]
 
 
 def test_a_table_without_rows_is_described_without_numbers(spark: Any) -> None:
-    told = describe_columns(check(raw(spark, {}).limit(0), spec()), spec(), LANDING).set_index("column")
-    assert told[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().sum() == 0
-    assert all(isnan(told.loc["size", name]) for name in ("min", "max", "mean", "p25", "p50", "p75"))
+    profile = describe_columns(check(raw(spark, {}).limit(0), spec()), spec(), LANDING).set_index("column")
+    assert profile[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().sum() == 0
+    assert all(isnan(profile.loc["size", name]) for name in ("min", "max", "mean", "p25", "p50", "p75"))
 
 
 @pytest.mark.parametrize(
-    ("predicate", "told"),
+    ("predicate", "message"),
     [
         ("no_such_column > 1", "no_such_column"),
         ("no_function(amount)", "can't be evaluated"),
         ("amount + 1", "not true or false"),
     ],
 )
-def test_a_predicate_that_means_nothing_is_refused_by_the_rules_name(spark: Any, predicate: str, told: str) -> None:
+def test_a_predicate_that_means_nothing_is_refused_by_the_rules_name(spark: Any, predicate: str, message: str) -> None:
     frame = spark.createDataFrame([(1, 2.0)], "id int, amount double")
     spec = QualitySpec.model_validate(
         {"tables": {"t": {"rules": [{"name": "odd", "predicate": predicate, "action": "drop"}]}}}
     )
     with pytest.raises(QualityError, match="odd of t") as caught:
         check_rows(frame, spec, "t", ("id",))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -70,7 +70,7 @@ def breakers(checked: Any, rule: str) -> list[int]:
 # Another table
 
 
-def test_a_row_whose_machine_is_nowhere_told_of_is_kept_out_and_null_is_no_machine(spark: Any) -> None:
+def test_a_row_of_an_unknown_machine_is_kept_out_and_null_is_no_machine(spark: Any) -> None:
     machines = spark.createDataFrame([(1, "a"), (2, "b"), (2, "b"), (None, "c")], MACHINES)
     checked = check(raw(spark, (1, 0, 1.0), (3, 0, 1.0), (2, 0, 1.0), (None, 0, 1.0)), spec(KNOWN), machines=machines)
     assert sorted((row.line_number, row.quarantine_reasons) for row in checked.collect()) == [
@@ -94,7 +94,7 @@ def test_two_rules_may_refer_to_two_tables(spark: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         (KNOWN | {"refers_to": "plants"}, "refers to plants; tables that it may refer to: machines"),
         (KNOWN | {"by": ["machineID"]}, "names machineID, which telemetry doesn't have"),
@@ -104,9 +104,11 @@ def test_two_rules_may_refer_to_two_tables(spark: Any) -> None:
         (MOVES | {"moves": "current"}, "names current, which telemetry doesn't have"),
     ],
 )
-def test_a_rule_about_what_is_not_there_is_refused_in_one_sentence(spark: Any, rule: dict[str, Any], told: str) -> None:
+def test_a_rule_about_what_is_not_there_is_refused_in_one_sentence(
+    spark: Any, rule: dict[str, Any], message: str
+) -> None:
     machines = spark.createDataFrame([(1, "a")], MACHINES)
-    with pytest.raises(QualityError, match=f"Rule {rule['name']} .*{told}"):
+    with pytest.raises(QualityError, match=f"Rule {rule['name']} .*{message}"):
         check(raw(spark, (1, 0, 1.0)), spec(rule), machines=machines)
 
 
@@ -116,7 +118,7 @@ def test_each_check_gets_the_tables_that_a_use_case_shares_but_its_own(monkeypat
         return {node.short_name: sorted(node.inputs) for node in nodes}
 
     alone = {name: ["params:data_quality", f"raw_{name}"] for name in ("customers", "outcomes")}
-    assert inputs() == {f"check_{name}": given for name, given in alone.items()}
+    assert inputs() == {f"check_{name}": tables for name, tables in alone.items()}
     monkeypatch.setitem(CHURN.__dict__, "references", ("customers",))
     assert inputs() == {
         "check_customers": alone["customers"],
@@ -156,11 +158,11 @@ def test_the_row_after_a_gap_breaks_the_rule_and_neither_a_first_row_nor_a_dupli
     assert breakers(checked, DUPLICATE) == [4]
 
 
-def test_an_example_of_a_gap_tells_machine_and_both_ends_and_so_does_the_sentence_that_stops(spark: Any) -> None:
+def test_an_example_of_a_gap_names_machine_and_both_ends_and_so_does_the_message_that_stops(spark: Any) -> None:
     rules = spec(GAP | {"action": "fail"})
     checked = check(raw(spark, (7, 0, 1.0), (7, 5, 1.0), (8, 4, 1.0), (7, -9, 1.0)), rules)
-    told = judge(checked, rules)
-    (after, first) = json.loads(told.examples["no_gaps"])
+    summary = judge(checked, rules)
+    (after, first) = json.loads(summary.examples["no_gaps"])
     assert (after["machine_id"], after["observed_at"], after["previous observed_at"]) == (
         7, "2024-03-01 00:00:00", "2024-02-29 15:00:00",
     )  # fmt: skip
@@ -168,7 +170,7 @@ def test_an_example_of_a_gap_tells_machine_and_both_ends_and_so_does_the_sentenc
         7, "2024-03-01 05:00:00", "2024-03-01 00:00:00",
     )  # fmt: skip
     with pytest.raises(QualityError) as stopped:
-        release_rows(checked, told, "telemetry")
+        release_rows(checked, summary, "telemetry")
     assert (
         "rule no_gaps (observed_at is at most 1 h after the previous observed_at of its machine_id) is broken by 2 of 4"
     ) in str(stopped.value)
@@ -192,9 +194,7 @@ def test_an_example_of_a_gap_tells_machine_and_both_ends_and_so_does_the_sentenc
     ],
     ids=["constant", "from the start", "never a value", "blank, then as before", "moves with blanks", "two values"],
 )
-def test_a_sensor_without_a_new_value_for_hours_is_told_until_it_moves(
-    spark: Any, volts: list[float | None], stuck: list[int]
-) -> None:
+def test_a_stuck_sensor_is_reported_until_it_moves(spark: Any, volts: list[float | None], stuck: list[int]) -> None:
     readings = [(machine, hours, volt) for hours, volt in enumerate(volts) for machine in (1, 2)]
     checked = check(raw(spark, *readings), spec(MOVES))
     # Machines 1 and 2 take turns, hour by hour, from line 2 on.
@@ -214,12 +214,12 @@ def test_rules_of_every_kind_are_judged_together_and_no_row_is_lost(spark: Any) 
     frame = raw(spark, *[(1, hours, 5.0) for hours in (0, 1, 2, 3, 30)], (2, 15, 1.0), (1, 3, 5.0))
     checked = check(frame, rules, machines=machines)
     assert checked.columns == [*RAW.names, "quarantine_reasons", "warnings"]
-    told = judge(checked, rules)
-    assert told.n_failed.to_dict() == {
+    summary = judge(checked, rules)
+    assert summary.n_failed.to_dict() == {
         "machine_is_known": 1, "is_past": 0, "no_gaps": 1, "volt_moves": 2, "volt_moves_in_a_day": 1,
         "no_gaps_at_all": 2, DUPLICATE: 1,
     }  # fmt: skip
-    clean = release_rows(checked, told, "telemetry")
+    clean = release_rows(checked, summary, "telemetry")
     RAW.validate(clean)
     assert (clean.count(), quarantine_rows(checked).count(), checked.count()) == (5, 2, 7)
 

@@ -66,17 +66,17 @@ Keys = Sequence[tuple[str, date]]
 def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = (), days: int = 0) -> tuple[Any, Any]:
     """Features of states, and the labels of those keys that left or stayed, known so many days later."""
     features = spark.createDataFrame([(*state, "x") for state in states], FEATURES)
-    told = [(*key, 1) for key in left] + [(*key, 0) for key in stayed]
-    labels = [(thing, day, label, day + timedelta(days=days)) for thing, day, label in told]
+    labelled = [(*key, 1) for key in left] + [(*key, 0) for key in stayed]
+    labels = [(thing, day, label, day + timedelta(days=days)) for thing, day, label in labelled]
     return features, spark.createDataFrame(labels, LABELS)
 
 
 def score(
     spark: Any, champion: Model, states: Sequence[State], left: Keys = (), days: int = 0,
-    population: PopulationSpec = FULL, **given: Any,
+    population: PopulationSpec = FULL, **params: Any,
 ) -> list[Any]:  # fmt: skip
     """The rows of the batch, by thing."""
-    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
     tables = frames(spark, states, left, days=days)
     (batch,) = score_rows(*tables, STANDING, champion, spec, CLOCK, population, KEY)
     return batch.rows.orderBy("thing_id").collect()
@@ -158,8 +158,8 @@ def test_a_day_without_rows_is_refused_with_the_days_that_there_are(
     spark: Any, champion: Model, population: PopulationSpec, day: date
 ) -> None:
     states = [plain("A", MARCH), plain("B", APRIL)]
-    told = f"no rows to score on {day}: the days with rows are 2024-03-31, 2024-04-30\\. Name one of them"
-    with pytest.raises(LakehouseError, match=told):
+    message = f"no rows to score on {day}: the days with rows are 2024-03-31, 2024-04-30\\. Name one of them"
+    with pytest.raises(LakehouseError, match=message):
         score(spark, champion, states, population=population, batch=day)
 
 
@@ -200,16 +200,16 @@ STATES: list[State] = [
 ]  # fmt: skip
 
 
-def given() -> pd.DataFrame:
+def model_inputs() -> pd.DataFrame:
     rows = pd.DataFrame([state[2:] for state in STATES], columns=["colour", "size", "weight"])
     return predictors(rows, CATEGORICAL, NUMERIC)
 
 
 def test_probability_decision_and_threshold_are_the_models_own(spark: Any, champion: Model) -> None:
     rows = score(spark, champion, STATES)
-    expected = list(estimators.score(champion.model, given()))
+    expected = list(estimators.score(champion.model, model_inputs()))
     assert [row.probability for row in rows] == pytest.approx(expected, abs=1e-12)
-    assert [row.decision for row in rows] == champion.model.predict(given()).tolist()
+    assert [row.decision for row in rows] == champion.model.predict(model_inputs()).tolist()
     assert [row.decision for row in rows] == [int(row.probability >= row.threshold) for row in rows]
     assert {row.threshold for row in rows} == {0.3}
     assert [row.decision for row in rows] != [int(row.probability >= 0.5) for row in rows]
@@ -217,14 +217,14 @@ def test_probability_decision_and_threshold_are_the_models_own(spark: Any, champ
 
 def test_reasons_are_signed_effects_against_a_typical_row_strongest_first(spark: Any, champion: Model) -> None:
     rows = score(spark, champion, STATES, reasons=3)
-    for row, told in zip(given().to_dict("records"), rows, strict=True):
+    for row, scored in zip(model_inputs().to_dict("records"), rows, strict=True):
         effects = {}
         for name, typical in BASELINE.items():
             pair = predictors(pd.DataFrame([row, row | {name: typical}]), CATEGORICAL, NUMERIC)
             own, other = estimators.score(champion.model, pair)
             effects[name] = own - other
-        assert {reason.feature: reason.effect for reason in told.reasons} == pytest.approx(effects, abs=1e-12)
-        strengths = [abs(reason.effect) for reason in told.reasons]
+        assert {reason.feature: reason.effect for reason in scored.reasons} == pytest.approx(effects, abs=1e-12)
+        strengths = [abs(reason.effect) for reason in scored.reasons]
         assert strengths == sorted(strengths, reverse=True)
     first = {row.thing_id: (row.reasons[0].feature, row.reasons[0].effect > 0) for row in rows[:2]}
     assert first == {"a": ("size", True), "b": ("size", False)}
@@ -236,22 +236,22 @@ def test_a_reason_shows_the_value_as_it_stands_and_nothing_where_there_is_none(s
     assert shown == [{"colour": "red", "size": "1.5", "weight": "9"}, {"colour": None, "size": None, "weight": None}]
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 2), (20, 3)])
+@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (20, 3)])
 def test_a_row_has_as_many_reasons_as_asked_for_if_there_are_so_many(
-    spark: Any, champion: Model, asked: int, given: int
+    spark: Any, champion: Model, asked: int, expected: int
 ) -> None:
-    assert {len(row.reasons) for row in score(spark, champion, STATES, reasons=asked)} == {given}
+    assert {len(row.reasons) for row in score(spark, champion, STATES, reasons=asked)} == {expected}
 
 
 def test_a_score_says_by_which_model_for_which_batch_and_when(spark: Any, champion: Model) -> None:
     (batch,) = score_rows(*frames(spark, STATES), STANDING, champion, SPEC, CLOCK, FULL, KEY)
     SCORES.validate(batch)
     assert (batch.column, batch.values) == ("batch", ("2024-05-31",))
-    told = {
+    origins = {
         (row.model_name, row.model_version, row.batch, row.scored_at.replace(tzinfo=UTC))
         for row in batch.rows.collect()
     }
-    assert told == {("things", "7", "2024-05-31", CLOCK)}
+    assert origins == {("things", "7", "2024-05-31", CLOCK)}
 
 
 def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spark: Any, champion: Model) -> None:
@@ -270,7 +270,7 @@ def test_many_rows_in_several_tasks_have_the_scores_that_they_have_together(spar
 # Without a champion
 
 
-def test_without_a_champion_the_reason_is_told_and_what_to_do(spark: Any) -> None:
+def test_without_a_champion_the_message_gives_the_reason_and_what_to_do(spark: Any) -> None:
     refused = RegistryStatus(None, "3", "reject", "F1 0.41 lies below the floor 0.50.")
     with pytest.raises(
         RegistryError, match=r"no champion to score with: F1 0\.41 lies below the floor 0\.50\. Look at"
@@ -328,12 +328,12 @@ def test_a_stored_batch_stays_once_its_outcomes_have_come_unless_its_day_is_name
         return {row.thing_id: row.model_version for row in table.load().collect()}
 
     table.save(*score_rows(*frames(spark, states), STANDING, champion, SPEC, CLOCK, FULL, KEY))
-    told = frames(spark, states, [("A", APRIL)], [("B", APRIL)], days=days)
-    table.save(*score_rows(*told, STANDING, newer, SPEC, LATER, FULL, KEY))
+    tables = frames(spark, states, [("A", APRIL)], [("B", APRIL)], days=days)
+    table.save(*score_rows(*tables, STANDING, newer, SPEC, LATER, FULL, KEY))
     # What the day's own file says was known on the day: who left is no longer scored, and the new champion scores.
     assert stored() == ({"A": "7", "B": "7"} if days else {"B": "8"})
     named = ScoringSpec(reasons=2, actions=10, batch=APRIL)
-    table.save(*score_rows(*told, STANDING, newer, named, LATER, FULL, KEY))
+    table.save(*score_rows(*tables, STANDING, newer, named, LATER, FULL, KEY))
     assert stored() == ({"A": "8", "B": "8"} if days else {"B": "8"})
 
 
@@ -341,8 +341,8 @@ def test_a_batch_whose_outcomes_are_known_already_is_scored_if_it_never_was(
     spark: Any, champion: Model, tmp_path: Path
 ) -> None:
     table = DeltaTable(filepath=str(tmp_path / "scores"))
-    told = frames(spark, [plain("A", APRIL)], [("A", APRIL)], days=30)
-    table.save(*score_rows(*told, STANDING, champion, SPEC, CLOCK, FULL, KEY))
+    tables = frames(spark, [plain("A", APRIL)], [("A", APRIL)], days=30)
+    table.save(*score_rows(*tables, STANDING, champion, SPEC, CLOCK, FULL, KEY))
     assert [(row.thing_id, row.learned_until) for row in table.load().collect()] == [("A", date(2024, 2, 29))]
 
 
@@ -369,8 +369,8 @@ def days(rows: Any, newest: date = MAY) -> Any:
     return rows.sparkSession.createDataFrame([(*plain("A", day), "x") for day in (MARCH, newest)], FEATURES)
 
 
-def ranked(rows: Any, **given: Any) -> pd.DataFrame:
-    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+def ranked(rows: Any, **params: Any) -> pd.DataFrame:
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
     return rank_actions(rows, days(rows), spec, ECONOMICS, KEY, states=True)[1].content
 
 
@@ -380,14 +380,14 @@ def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None
         spark, ("worth least", 0.22, raising), ("best", 0.9, [("colour", None, 0.5)]),
         ("second", 0.5, [("size", "1", -0.1)]), ("not worth it", 0.2, raising), ("lossy", 0.1, raising),
     )  # fmt: skip
-    told = ranked(table)
-    ACTIONS.validate(told)
-    assert told.drop(columns=["expected_gain"]).to_numpy().tolist() == [
+    offers = ranked(table)
+    ACTIONS.validate(offers)
+    assert offers.drop(columns=["expected_gain"]).to_numpy().tolist() == [
         ["best", MAY, 1, 0.9, "colour = (missing)", "7", "2024-05-31"],
         ["second", MAY, 2, 0.5, None, "7", "2024-05-31"],
         ["worth least", MAY, 3, 0.22, "size = 2", "7", "2024-05-31"],
     ]
-    assert told.expected_gain.tolist() == pytest.approx([35.0, 15.0, 1.0], abs=1e-9)
+    assert offers.expected_gain.tolist() == pytest.approx([35.0, 15.0, 1.0], abs=1e-9)
 
 
 def test_the_list_holds_as_many_as_conf_allows_and_the_best_of_them(spark: Any) -> None:
@@ -431,9 +431,9 @@ def test_the_list_takes_the_place_of_its_batchs_earlier_one(spark: Any, tmp_path
 
 def test_without_scores_or_worthwhile_offers_the_list_is_empty_with_its_columns(spark: Any) -> None:
     for table in (scores(spark).limit(0), scores(spark, ("a", 0.1, []))):
-        told = ranked(table)
-        ACTIONS.validate(told)
-        assert len(told) == 0
+        offers = ranked(table)
+        ACTIONS.validate(offers)
+        assert len(offers) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"reasons": -1}, {"actions": 0}, {"batch": "spring"}, {"ofers": 1}])

@@ -42,7 +42,7 @@ HOURS = (0, 12)
 THRESHOLD = 0.4
 
 
-def made(parts: Sequence[str]) -> Model:
+def fit_model(parts: Sequence[str]) -> Model:
     """A logistic regression over rows of three machines' wear, of which a screw suffers most."""
     rng = np.random.default_rng(0)
     n = 600
@@ -68,7 +68,7 @@ def made(parts: Sequence[str]) -> Model:
 
 @pytest.fixture(scope="module")
 def champion() -> Model:
-    return made(PARTS)
+    return fit_model(PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +94,16 @@ class Lake:
     labels: Any
     champion: Model
 
-    def batches(self, clock: datetime = CLOCK, **given: Any) -> Iterator[ReplaceBatch]:
-        spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+    def batches(self, clock: datetime = CLOCK, **params: Any) -> Iterator[ReplaceBatch]:
+        spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
         return score_rows(
             self.features, self.labels, STANDING, self.champion, spec, clock, None, KEY, label_dimension="component"
         )
 
-    def run(self, fingerprint: str, clock: datetime = CLOCK, *, stops_at: int | None = None, **given: Any) -> None:
+    def run(self, fingerprint: str, clock: datetime = CLOCK, *, stops_at: int | None = None, **params: Any) -> None:
         """Store the batches as a node's runner does, with its provenance; or only those before the day it dies at."""
         with attach_provenance(Provenance("score_rows", {}, fingerprint)):
-            for batch in self.batches(clock, **given):
+            for batch in self.batches(clock, **params):
                 if batch.number == stops_at:
                     raise KeyboardInterrupt
                 self.table.save(batch)
@@ -121,9 +121,9 @@ class Lake:
 
     def scored_at(self) -> dict[str, datetime]:
         """When each batch was scored: all of its rows at once."""
-        told = self.stored().groupby("batch")["scored_at"].agg(["min", "max"])
-        assert (told["min"] == told["max"]).all()
-        return {str(day): moment.tz_localize(UTC).to_pydatetime() for day, moment in told["min"].items()}
+        span = self.stored().groupby("batch")["scored_at"].agg(["min", "max"])
+        assert (span["min"] == span["max"]).all()
+        return {str(day): moment.tz_localize(UTC).to_pydatetime() for day, moment in span["min"].items()}
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def lake(spark: Any, rows: pd.DataFrame, champion: Model, tmp_path: Path) -> Lak
     return Lake(table, spark.createDataFrame(rows, FEATURES), labels, champion)
 
 
-def killed(lake: Lake, fingerprint: str, at: int, **given: Any) -> None:
+def killed(lake: Lake, fingerprint: str, at: int, **params: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        lake.run(fingerprint, stops_at=at, **given)
+        lake.run(fingerprint, stops_at=at, **params)
 
 
 ALL = {"from_day": DAYS[0]}
@@ -198,7 +198,7 @@ def test_days_before_and_behind_a_range_stay_as_they_are(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("days", "message"),
     [
         ({"batch": "2024-05-01", "from_day": "2024-05-01"}, "one or the other"),
         ({"batch": "2024-05-01", "to_day": "2024-05-01"}, "one or the other"),
@@ -207,13 +207,13 @@ def test_days_before_and_behind_a_range_stay_as_they_are(lake: Lake) -> None:
     ],
     ids=["a day and a range", "a day and an end", "an end alone", "an end before the beginning"],
 )
-def test_days_that_cannot_be_are_refused_before_anything_runs(given: dict[str, str], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
-        ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+def test_impossible_days_are_refused_before_anything_runs(days: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ScoringSpec.model_validate({"reasons": 2, "actions": 10} | days)
 
 
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    ("days", "asked"),
     [
         ({"from_day": "2023-01-01", "to_day": "2023-02-01"}, "from 2023-01-01 to 2023-02-01"),
         ({"from_day": "2025-01-01", "to_day": "2025-02-01"}, "from 2025-01-01 to 2025-02-01"),
@@ -222,11 +222,11 @@ def test_days_that_cannot_be_are_refused_before_anything_runs(given: dict[str, s
     ],
     ids=["before", "behind", "beginning behind", "a day"],
 )
-def test_days_outside_of_the_data_are_told_beside_those_that_there_are(
-    lake: Lake, given: dict[str, str], asked: str
+def test_days_outside_of_the_data_are_refused_with_the_days_of_the_data(
+    lake: Lake, days: dict[str, str], asked: str
 ) -> None:
     with pytest.raises(LakehouseError) as caught:
-        lake.run("a", **given)
+        lake.run("a", **days)
     assert str(caught.value) == (
         f"There are no rows to score {asked}: features go from 2024-05-01 to 2024-05-04. Name days that lie in the "
         f"data."
@@ -309,7 +309,7 @@ def test_batches_outside_of_a_range_say_nothing_about_it(lake: Lake) -> None:
     assert lake.table.has_fingerprint("b")
 
 
-def test_without_anybody_who_says_what_made_them_days_are_written_each_time(lake: Lake) -> None:
+def test_without_provenance_days_are_written_each_time(lake: Lake) -> None:
     for _ in range(2):
         for batch in lake.batches(from_day=DAYS[2]):
             lake.table.save(batch)
@@ -351,31 +351,29 @@ def of_day(rows: pd.DataFrame, day: date = DAYS[0]) -> pd.DataFrame:
     return rows[rows["predicted_at"].dt.date == day].sort_values(list(KEY), ignore_index=True)
 
 
-def test_a_score_tells_the_probability_of_each_target_of_the_likeliest_and_of_any(
-    lake: Lake, rows: pd.DataFrame
-) -> None:
-    told, each = scored(lake), expected(lake.champion, of_day(rows))
+def test_a_score_has_the_probability_of_each_target_of_the_likeliest_and_of_any(lake: Lake, rows: pd.DataFrame) -> None:
+    scores, each = scored(lake), expected(lake.champion, of_day(rows))
     for part in PARTS:
-        assert told[f"probability_{part}"].to_numpy() == pytest.approx(each[part].to_numpy(), abs=1e-12)
+        assert scores[f"probability_{part}"].to_numpy() == pytest.approx(each[part].to_numpy(), abs=1e-12)
     nothing_fails = (1 - each["bolt"]) * (1 - each["nut"]) * (1 - each["screw"])
-    assert told["probability"].to_numpy() == pytest.approx((1 - nothing_fails).to_numpy(), abs=1e-12)
-    assert told["component"].tolist() == each.idxmax(axis=1).tolist()
+    assert scores["probability"].to_numpy() == pytest.approx((1 - nothing_fails).to_numpy(), abs=1e-12)
+    assert scores["component"].tolist() == each.idxmax(axis=1).tolist()
 
 
 def test_a_decision_is_about_the_likeliest_target_and_not_about_any(lake: Lake) -> None:
-    told = pd.concat([scored(lake, day) for day in DAYS])
-    likeliest = told[[f"probability_{part}" for part in PARTS]].max(axis=1)
-    assert told["decision"].tolist() == (likeliest >= THRESHOLD).astype(int).tolist()
-    assert set(told["decision"]) == {0, 1}
-    assert told["decision"].tolist() != (told["probability"] >= THRESHOLD).astype(int).tolist()
+    scores = pd.concat([scored(lake, day) for day in DAYS])
+    likeliest = scores[[f"probability_{part}" for part in PARTS]].max(axis=1)
+    assert scores["decision"].tolist() == (likeliest >= THRESHOLD).astype(int).tolist()
+    assert set(scores["decision"]) == {0, 1}
+    assert scores["decision"].tolist() != (scores["probability"] >= THRESHOLD).astype(int).tolist()
 
 
 def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: Lake, rows: pd.DataFrame) -> None:
-    told, given = scored(lake), of_day(rows)
+    scores, inputs = scored(lake), of_day(rows)
     card = lake.champion.card
-    asked = predictors(given.assign(component=told["component"]), card.categorical, card.numeric)
+    asked = predictors(inputs.assign(component=scores["component"]), card.categorical, card.numeric)
     effects = estimators.explain(lake.champion.model, asked, card.baseline)
-    for row, effect in zip(told["reasons"], effects, strict=True):
+    for row, effect in zip(scores["reasons"], effects, strict=True):
         by_strength = np.argsort(-np.abs(effect), kind="stable")
         strongest = [i for i in by_strength if card.predictors[i] != "component"][:2]
         assert [reason["feature"] for reason in row] == [card.predictors[i] for i in strongest]
@@ -383,7 +381,7 @@ def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: La
 
 
 def test_a_single_target_is_decided_by_its_own_probability(spark: Any, lake: Lake, rows: pd.DataFrame) -> None:
-    bolt = made(["bolt"])
+    bolt = fit_model(["bolt"])
     asked = []
     for row in rows.itertuples():
         day = row.predicted_at.date()
@@ -428,25 +426,25 @@ def test_while_approval_is_awaited_the_table_has_the_columns_that_scores_fit_int
 # --- who is visited
 
 
-def ranked(lake: Lake, **given: Any) -> tuple[ReplaceBatch, pd.DataFrame]:
-    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | given)
+def ranked(lake: Lake, **params: Any) -> tuple[ReplaceBatch, pd.DataFrame]:
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
     rows, listed = rank_actions(lake.table.load(), lake.features, spec, ECONOMICS, KEY, "component")
     return rows, listed.content
 
 
 def test_each_machine_is_listed_once_by_its_newest_row_with_its_likeliest_target(lake: Lake) -> None:
     lake.run("a", **ALL)
-    batch, told = ranked(lake)
+    batch, visits = ranked(lake)
     score_actions.validate(batch)
-    score_actions.validate(told)
+    score_actions.validate(visits)
     stored = lake.stored()
     newest = stored[stored["predicted_at"] == stored["predicted_at"].max()].set_index("machine_id")
     worth = newest[newest["probability"] * 50 - 10 > 0].sort_values("probability", ascending=False)
     assert len(worth) > 1
-    assert told["machine_id"].tolist() == worth.index.tolist()
-    assert told["component"].tolist() == worth["component"].tolist()
-    assert told["expected_gain"].tolist() == pytest.approx((worth["probability"] * 50 - 10).tolist())
-    assert told["rank"].tolist() == list(range(1, len(worth) + 1))
+    assert visits["machine_id"].tolist() == worth.index.tolist()
+    assert visits["component"].tolist() == worth["component"].tolist()
+    assert visits["expected_gain"].tolist() == pytest.approx((worth["probability"] * 50 - 10).tolist())
+    assert visits["rank"].tolist() == list(range(1, len(worth) + 1))
     assert batch.values == (FOURTH,)
 
 
@@ -455,14 +453,14 @@ def test_a_machine_whose_newest_row_is_not_worth_it_is_not_listed_for_an_older_o
     rows = lake.stored().query(f"batch == '{FOURTH}' and machine_id < 3").sort_values(list(KEY))
     rows["probability"] = [0.9, 0.1, 0.1, 0.9]
     changed = spark.createDataFrame(rows, lake.table.load().schema)
-    told = rank_actions(changed, lake.features, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[
+    visits = rank_actions(changed, lake.features, ScoringSpec(reasons=2, actions=10), ECONOMICS, KEY, "component")[
         1
     ].content
-    assert told["machine_id"].tolist() == [2]
+    assert visits["machine_id"].tolist() == [2]
 
 
 @pytest.mark.parametrize(
-    ("given", "batch"),
+    ("days", "batch"),
     [
         ({"batch": SECOND}, SECOND),
         ({"from_day": FIRST, "to_day": THIRD}, THIRD),
@@ -471,8 +469,8 @@ def test_a_machine_whose_newest_row_is_not_worth_it_is_not_listed_for_an_older_o
     ],
     ids=["a day", "the last of a range", "the last of all", "the last that there is"],
 )
-def test_the_list_is_of_the_day_or_of_the_last_day_of_a_range(lake: Lake, given: dict[str, Any], batch: str) -> None:
+def test_the_list_is_of_the_day_or_of_the_last_day_of_a_range(lake: Lake, days: dict[str, Any], batch: str) -> None:
     lake.run("a", **ALL)
-    stored, told = ranked(lake, **given)
+    stored, actions = ranked(lake, **days)
     assert stored.values == (batch,)
-    assert set(told["batch"]) == {batch}
+    assert set(actions["batch"]) == {batch}

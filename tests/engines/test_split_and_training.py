@@ -36,9 +36,9 @@ BOOSTING = {"estimator": "gradient_boosting", "params": {"max_iter": 5, "max_dep
 MARCH, APRIL, MAY = date(2024, 3, 31), date(2024, 4, 30), date(2024, 5, 31)
 
 
-def training(*trials: dict[str, Any], **given: Any) -> TrainingSpec:
+def training(*trials: dict[str, Any], **params: Any) -> TrainingSpec:
     return TrainingSpec.model_validate(
-        {"split": SPLIT, "folds": 3, "seed": 0, "max_rows": 1000, "trials": trials or (LOGISTIC,)} | given
+        {"split": SPLIT, "folds": 3, "seed": 0, "max_rows": 1000, "trials": trials or (LOGISTIC,)} | params
     )
 
 
@@ -61,7 +61,7 @@ def test_numbers_as_entities_are_decided_by_their_text(spark: Any) -> None:
     assert {row.id: row.held for row in frame.collect()} == {n: is_held_out(str(n), 3, 0.3) for n in range(200)}
 
 
-def test_the_decision_is_the_one_that_was_taken_when_the_first_models_were_trained() -> None:
+def test_the_split_is_still_the_one_of_the_first_models() -> None:
     # The first eight hexadecimal digits of md5("0:7590-VHVEG") and of md5("1:7590-VHVEG").
     for salt, digits in ((0, "f4f521c2"), (1, "f4f36a84")):
         assert hashlib.md5(f"{salt}:7590-VHVEG".encode(), usedforsecurity=False).hexdigest()[:8] == digits
@@ -73,10 +73,10 @@ def test_the_decision_is_the_one_that_was_taken_when_the_first_models_were_train
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
 def test_the_share_that_is_held_out_is_about_right_for_every_salt(share: float) -> None:
     n = 3000
-    found = [sum(is_held_out(str(entity), salt, share) for entity in range(n)) / n for salt in range(20)]
+    shares = [sum(is_held_out(str(entity), salt, share) for entity in range(n)) / n for salt in range(20)]
     error = np.sqrt(share * (1 - share) / n)
-    assert max(abs(value - share) for value in found) < 4 * error
-    assert abs(np.mean(found) - share) < 4 * error / np.sqrt(20)
+    assert max(abs(value - share) for value in shares) < 4 * error
+    assert abs(np.mean(shares) - share) < 4 * error / np.sqrt(20)
 
 
 def test_another_salt_is_another_split() -> None:
@@ -106,16 +106,16 @@ def frames(spark: Any, states: dict[tuple[str, date], int | None]) -> tuple[Any,
     features = spark.createDataFrame(
         [(thing, day, float(n)) for n, (thing, day) in enumerate(states)], "thing_id string, seen_on date, size double"
     )
-    known = [(thing, day, label) for (thing, day), label in states.items() if label is not None]
-    rows = [(*row, row[1]) for row in known]
+    labelled = [(thing, day, label) for (thing, day), label in states.items() if label is not None]
+    rows = [(*row, row[1]) for row in labelled]
     return features, spark.createDataFrame(rows, "thing_id string, seen_on date, label int, known_at date")
 
 
 def assembled(spark: Any, states: dict[tuple[str, date], int | None]) -> dict[tuple[str, date], tuple[float, int, str]]:
     rows = assemble_rows(*frames(spark, states), training(), FULL, KEY).collect()
-    found = {(row.thing_id, row.seen_on): (row["size"], row.label, row.part) for row in rows}
-    assert len(rows) == len(found)
-    return found
+    by_key = {(row.thing_id, row.seen_on): (row["size"], row.label, row.part) for row in rows}
+    assert len(rows) == len(by_key)
+    return by_key
 
 
 def test_every_state_with_a_known_outcome_is_a_row(spark: Any) -> None:
@@ -134,9 +134,9 @@ def test_every_state_with_a_known_outcome_is_a_row(spark: Any) -> None:
 
 def test_after_a_snapshot_of_changes_an_outcome_goes_with_the_newest_state_by_its_day(spark: Any) -> None:
     features, _ = frames(spark, {("A", MARCH): None, ("A", MAY): None, ("B", APRIL): None})
-    told = [("A", MARCH, 0), ("A", APRIL, 1), ("A", MAY, 0), ("B", MARCH, 1), ("B", MAY, 0)]
+    outcomes = [("A", MARCH, 0), ("A", APRIL, 1), ("A", MAY, 0), ("B", MARCH, 1), ("B", MAY, 0)]
     labels = spark.createDataFrame(
-        [(*row, row[1]) for row in told], "thing_id string, seen_on date, label int, known_at date"
+        [(*row, row[1]) for row in outcomes], "thing_id string, seen_on date, label int, known_at date"
     )
     changes = PopulationSpec(snapshots="changes", horizon_days=30)
     rows = assemble_rows(features, labels, training(), changes, KEY).collect()
@@ -183,12 +183,12 @@ def test_old_entities_keep_their_part_when_new_ones_and_new_states_arrive(
 
 def counts(train: tuple[int, int], holdout: tuple[int, int]) -> Mapping[tuple[str, int], int]:
     """Rows by part and label, from (stayed, left) of each part; a combination without rows isn't there at all."""
-    told = {("train", 0): train[0], ("train", 1): train[1], ("holdout", 0): holdout[0], ("holdout", 1): holdout[1]}
-    return {place: n for place, n in told.items() if n}
+    by_part = {("train", 0): train[0], ("train", 1): train[1], ("holdout", 0): holdout[0], ("holdout", 1): holdout[1]}
+    return {place: n for place, n in by_part.items() if n}
 
 
 @pytest.mark.parametrize(
-    ("train", "holdout", "told"),
+    ("train", "holdout", "message"),
     [
         ((40, 4), (40, 40), "The train part has 4 rows with label 1; at least 5 are needed."),
         ((40, 40), (0, 40), "The holdout part has 0 rows with label 0; at least 5 are needed."),
@@ -198,15 +198,15 @@ def counts(train: tuple[int, int], holdout: tuple[int, int]) -> Mapping[tuple[st
     ],
 )
 def test_a_split_that_nothing_can_be_learned_from_or_judged_on_is_refused_with_its_numbers(
-    train: tuple[int, int], holdout: tuple[int, int], told: str
+    train: tuple[int, int], holdout: tuple[int, int], message: str
 ) -> None:
     with pytest.raises(TrainingError) as refused:
         check_parts(counts(train, holdout), HashSplit.model_validate(SPLIT))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert str(refused.value).endswith(("lower min_per_class in conf.", "or land more rows."))
 
 
-def test_parts_at_the_bounds_are_taken() -> None:
+def test_parts_at_the_bounds_are_accepted() -> None:
     check_parts(counts((5, 5), (5, 5)), HashSplit.model_validate(SPLIT))
     check_parts(counts((75, 25), (63, 37)), HashSplit.model_validate(SPLIT | {"max_share_gap": 0.125}))
 
@@ -249,7 +249,7 @@ def searched(spark: Any, rows: pd.DataFrame, spec: TrainingSpec) -> tuple[Candid
 
 
 @pytest.fixture(scope="module")
-def found(spark: Any) -> tuple[Candidate, pd.DataFrame]:
+def result(spark: Any) -> tuple[Candidate, pd.DataFrame]:
     """What the search makes of the things with all three estimators."""
     return searched(spark, things(), THREE)
 
@@ -281,17 +281,17 @@ def without_time(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.drop(columns="fit_seconds")
 
 
-def test_every_trial_is_told_with_its_parameters_metrics_and_time(found: tuple[Candidate, pd.DataFrame]) -> None:
-    trials = found[1]
+def test_every_trial_is_reported_with_its_parameters_metrics_and_time(result: tuple[Candidate, pd.DataFrame]) -> None:
+    trials = result[1]
     assert trials.trial.tolist() == [1, 2, 3]
-    told = [{"estimator": e, "params": json.loads(p)} for e, p in zip(trials.estimator, trials.params, strict=True)]
-    assert told == [FOREST, LOGISTIC, BOOSTING]
+    specs = [{"estimator": e, "params": json.loads(p)} for e, p in zip(trials.estimator, trials.params, strict=True)]
+    assert specs == [FOREST, LOGISTIC, BOOSTING]
     assert (trials.fit_seconds > 0).all()
     assert trials[[*METRICS, "threshold"]].apply(lambda column: column.between(0, 1)).all(axis=None)
 
 
-def test_the_winner_has_the_best_f1_and_is_marked_alone(found: tuple[Candidate, pd.DataFrame]) -> None:
-    candidate, trials = found
+def test_the_winner_has_the_best_f1_and_is_marked_alone(result: tuple[Candidate, pd.DataFrame]) -> None:
+    candidate, trials = result
     assert trials.f1.nunique() == 3
     winner = trials.loc[trials.f1.idxmax()]
     assert trials.chosen.tolist() == [number == winner.trial for number in trials.trial]
@@ -308,9 +308,9 @@ def test_the_best_by_f1_wins_whatever_the_other_metrics_say(
     spark: Any, trees: int, depths: tuple[int, int], loses_by: list[str]
 ) -> None:
     forests = [{**FOREST, "params": {"n_estimators": trees, "max_depth": depth}} for depth in depths]
-    candidate, told = searched(spark, things(), training(*forests))
-    assert told.chosen.tolist() == [False, True]
-    other, chosen = told.iloc[0], told.iloc[1]
+    candidate, trials = searched(spark, things(), training(*forests))
+    assert trials.chosen.tolist() == [False, True]
+    other, chosen = trials.iloc[0], trials.iloc[1]
     assert chosen.f1 > other.f1
     assert [name for name in loses_by if chosen[name] < other[name]] == loses_by
     assert candidate.card.params == forests[1]["params"]
@@ -328,32 +328,32 @@ def out_of_fold(rows: pd.DataFrame, trial: Mapping[str, Any]) -> np.ndarray:
     return probability
 
 
-def test_the_metrics_of_a_trial_are_those_of_predictions_by_models_that_had_not_seen_the_row(
-    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+def test_the_metrics_of_a_trial_are_those_of_out_of_fold_predictions(
+    result: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
 ) -> None:
     label = learned().label.to_numpy()
     for number, trial in enumerate((FOREST, LOGISTIC)):
         probability = out_of_fold(rows, trial)
-        told, threshold = found[1].iloc[number], best_threshold(label, probability)
-        assert told.threshold == pytest.approx(threshold, abs=1e-12)
-        assert told[list(METRICS)].to_dict() == pytest.approx(classification_metrics(label, probability, threshold))
+        row, threshold = result[1].iloc[number], best_threshold(label, probability)
+        assert row.threshold == pytest.approx(threshold, abs=1e-12)
+        assert row[list(METRICS)].to_dict() == pytest.approx(classification_metrics(label, probability, threshold))
 
 
 def test_the_same_seed_gives_the_same_result_in_whatever_order_the_rows_come(
-    spark: Any, found: tuple[Candidate, pd.DataFrame]
+    spark: Any, result: tuple[Candidate, pd.DataFrame]
 ) -> None:
     again = searched(spark, things().sample(frac=1, random_state=5), THREE)
-    assert same_model(again[0], found[0])
-    pd.testing.assert_frame_equal(without_time(again[1]), without_time(found[1]))
+    assert same_model(again[0], result[0])
+    pd.testing.assert_frame_equal(without_time(again[1]), without_time(result[1]))
 
 
 def test_rows_that_are_held_out_never_influence_the_model(spark: Any, plain: tuple[Candidate, pd.DataFrame]) -> None:
     table = things()
-    held = table.part == "holdout"
+    in_holdout = table.part == "holdout"
     changed = table.copy()
-    changed.loc[held, "label"] = 1 - table.label[held]
-    changed.loc[held, ["size", "weight"]] = -99.0
-    changed.loc[held, ["colour", "shape"]] = "never seen"
+    changed.loc[in_holdout, "label"] = 1 - table.label[in_holdout]
+    changed.loc[in_holdout, ["size", "weight"]] = -99.0
+    changed.loc[in_holdout, ["colour", "shape"]] = "never seen"
     other = searched(spark, changed, training(LOGISTIC, split=SPLIT | {"max_share_gap": 1.0}))
     assert same_model(plain[0], other[0])
     pd.testing.assert_frame_equal(without_time(plain[1]), without_time(other[1]))
@@ -372,9 +372,9 @@ def test_of_equally_good_trials_the_first_is_chosen(spark: Any) -> None:
 
 
 def test_the_threshold_is_inside_the_model_and_decides(
-    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+    result: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
 ) -> None:
-    candidate = found[0]
+    candidate = result[0]
     probability = candidate.model.predict_proba(rows)[:, 1]
     decided = candidate.model.predict(rows)
     assert decided.tolist() == (probability >= candidate.card.threshold).astype(int).tolist()
@@ -391,26 +391,26 @@ def test_a_probability_at_the_threshold_is_a_yes(rows: pd.DataFrame) -> None:
 
 
 def test_the_winner_is_fitted_on_the_whole_training_part(
-    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+    result: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
 ) -> None:
-    card = found[0].card
+    card = result[0].card
     spec = EstimatorSpec(estimator=card.estimator, params=dict(card.params))
     label = learned().label.to_numpy()
     again = estimators.fit(spec, rows, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
-    assert estimators.score(found[0].model, rows).tolist() == estimators.score(again, rows).tolist()
+    assert estimators.score(result[0].model, rows).tolist() == estimators.score(again, rows).tolist()
 
 
 def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_saw(
-    found: tuple[Candidate, pd.DataFrame],
+    result: tuple[Candidate, pd.DataFrame],
 ) -> None:
     odd = pd.DataFrame({"colour": ["pink", None], "shape": [None, "round"], "size": [np.nan, 1.0], "weight": [9, None]})
-    probability = estimators.score(found[0].model, predictors(odd, CATEGORICAL, NUMERIC))
+    probability = estimators.score(result[0].model, predictors(odd, CATEGORICAL, NUMERIC))
     assert np.isfinite(probability).all()
     assert ((probability > 0) & (probability < 1)).all()
 
 
-def test_the_card_tells_what_was_learned_of_what(found: tuple[Candidate, pd.DataFrame]) -> None:
-    card, table = found[0].card, learned()
+def test_the_card_describes_the_training(result: tuple[Candidate, pd.DataFrame]) -> None:
+    card, table = result[0].card, learned()
     assert (card.categorical, card.numeric, card.target, card.targets) == (CATEGORICAL, NUMERIC, None, ())
     assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-03-31"}
     assert card.baseline == {
@@ -424,10 +424,10 @@ def test_the_card_tells_what_was_learned_of_what(found: tuple[Candidate, pd.Data
 
 
 def test_the_reference_for_drift_holds_the_training_rows_of_those_who_stayed_with_out_of_fold_scores(
-    found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
+    result: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame
 ) -> None:
-    card, stayed = found[0].card, learned().query("label == 0")
-    reference = {name: ColumnProfile.from_dict(told) for name, told in card.reference.items()}
+    card, stayed = result[0].card, learned().query("label == 0")
+    reference = {name: ColumnProfile.from_dict(profile) for name, profile in card.reference.items()}
     assert set(reference) == {*CATEGORICAL, *NUMERIC, "score"}
     assert reference["colour"].counts == stayed.colour.value_counts().to_dict()
     assert (reference["shape"].counts, reference["shape"].nulls) == (
@@ -446,27 +446,27 @@ def test_more_rows_than_fit_are_sampled_evenly_and_always_alike(
     few = training(LOGISTIC, max_rows=100)
     one, other = (searched(spark, table, few)[0] for table in (things(), things().iloc[::-1]))
     assert same_model(one, other)
-    taken = ColumnProfile.from_dict(one.card.reference["colour"]).rows
-    assert 100 * 0.5 < taken < 100
+    n_sampled = ColumnProfile.from_dict(one.card.reference["colour"]).rows
+    assert 100 * 0.5 < n_sampled < 100
     assert not same_model(one, plain[0])
 
 
-def test_the_example_shows_a_few_rows_of_input(found: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(found[0].example, rows.head(5))
+def test_the_example_shows_a_few_rows_of_input(result: tuple[Candidate, pd.DataFrame], rows: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(result[0].example, rows.head(5))
 
 
 # What conf may say
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"estimator": "xgboost"}, "xgboost|random_forest"),
         ({"estimator": "random_forest", "params": {"C": 1.0}}, "random_forest has no parameter C; it has max_depth"),
     ],
 )
-def test_an_estimator_or_parameter_outside_the_table_is_refused(wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_an_estimator_or_parameter_outside_the_table_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         EstimatorSpec.model_validate(wrong)
 
 

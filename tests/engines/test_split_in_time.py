@@ -44,9 +44,9 @@ BOOSTING = {"estimator": "gradient_boosting", "params": {"max_iter": 10, "max_de
 FOREST = {"estimator": "random_forest", "params": {"n_estimators": 10, "max_depth": 4}}
 
 
-def training(*trials: dict[str, Any], **given: Any) -> TrainingSpec:
+def training(*trials: dict[str, Any], **params: Any) -> TrainingSpec:
     return TrainingSpec.model_validate(
-        {"split": IN_TIME, "folds": 3, "seed": 0, "max_rows": 10_000, "trials": trials or (LOGISTIC,)} | given
+        {"split": IN_TIME, "folds": 3, "seed": 0, "max_rows": 10_000, "trials": trials or (LOGISTIC,)} | params
     )
 
 
@@ -69,7 +69,7 @@ def test_a_split_in_time_leaves_its_days_to_the_rows_unless_they_are_named() -> 
 
 
 @pytest.mark.parametrize(
-    ("split", "told"),
+    ("split", "message"),
     [
         (BY_HASH | {"kind": "weather"}, "its kind is hash or time, not weather"),
         (BY_HASH | {"test_share": 0.1}, r"split\.test_share\n  Extra inputs"),
@@ -78,8 +78,8 @@ def test_a_split_in_time_leaves_its_days_to_the_rows_unless_they_are_named() -> 
         (IN_TIME | {"calibration_share": 0.5, "test_share": 0.5}, "leave nothing to train on"),
     ],
 )
-def test_a_wrong_split_is_refused_under_the_key_that_conf_gives_it(split: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_wrong_split_is_refused_under_the_key_that_conf_gives_it(split: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         training(split=split)
 
 
@@ -98,7 +98,7 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
 
 
 @pytest.mark.parametrize(
-    ("days", "told"),
+    ("days", "message"),
     [
         ((date(2024, 1, 1), date(2024, 2, 1)), "The calibration part can't begin on 2024-01-01: labelled rows go from "
                                                "2024-01-01 00:00 to 2024-03-01 00:00 UTC. Set calibrate_from"),
@@ -107,14 +107,14 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
                                                "begins on 2024-02-01, and comes after it"),
     ],
 )  # fmt: skip
-def test_days_out_of_order_or_outside_of_the_rows_are_refused_by_name(days: tuple[date, date], told: str) -> None:
+def test_days_out_of_order_or_outside_of_the_rows_are_refused_by_name(days: tuple[date, date], message: str) -> None:
     split = TimeSplit(kind="time", calibrate_from=days[0], test_from=days[1], min_per_class=2)
     with pytest.raises(TrainingError) as refused:
         cut(split, at(1), at(1, month=3))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_days_at_the_bounds_of_the_rows_are_taken() -> None:
+def test_days_at_the_bounds_of_the_rows_are_accepted() -> None:
     split = TimeSplit(kind="time", calibrate_from=date(2024, 1, 2), test_from=date(2024, 3, 1), min_per_class=2)
     assert cut(split, at(1), at(1, month=3)) == Cuts(date(2024, 1, 2), date(2024, 3, 1))
 
@@ -128,8 +128,8 @@ def test_a_part_begins_at_its_midnight_by_which_the_labels_before_were_known_to_
     }  # fmt: skip
     rows = [(n, moment, moment + timedelta(hours=36)) for n, moment in enumerate(parts)]
     frame = spark.createDataFrame(rows, "n int, moment timestamp, known timestamp")
-    found = frame.select("n", part_in_time("moment", "known", cuts).alias("part")).collect()
-    assert [row.part for row in sorted(found, key=lambda row: row.n)] == list(parts.values())
+    parted = frame.select("n", part_in_time("moment", "known", cuts).alias("part")).collect()
+    assert [row.part for row in sorted(parted, key=lambda row: row.n)] == list(parts.values())
 
 
 def test_where_labels_are_known_at_once_each_row_belongs_to_a_part(spark: Any) -> None:
@@ -148,16 +148,18 @@ def test_a_model_never_saw_what_came_from_the_first_moment_of_its_holdout_on(spa
     rows = spark.createDataFrame([(1, value) for value in values], f"machine_id int, predicted_at {kind}")
     unseen = unseen_from(int(moments[1].timestamp()) * 1_000_000)
     assert unseen == {"kind": "time", "from": "2024-01-10T00:00:00+00:00"}
-    found = rows.where(never_seen(unseen, KEY)).select(F.dayofmonth("predicted_at").alias("day")).collect()
-    assert sorted(row.day for row in found) == [10, 11]
+    unseen_rows = rows.where(never_seen(unseen, KEY)).select(F.dayofmonth("predicted_at").alias("day")).collect()
+    assert sorted(row.day for row in unseen_rows) == [10, 11]
 
 
 def test_a_model_never_saw_the_entities_that_its_hash_holds_out_whenever_their_rows_came(spark: Any) -> None:
     rows = spark.createDataFrame(
         [(n, at(day)) for n in range(50) for day in (1, 2)], "machine_id int, predicted_at timestamp"
     )
-    found = rows.where(never_seen({"kind": "hash", "salt": 3, "holdout_share": 0.3}, KEY)).collect()
-    assert sorted(row.machine_id for row in found) == sorted(2 * [n for n in range(50) if is_held_out(str(n), 3, 0.3)])
+    unseen_rows = rows.where(never_seen({"kind": "hash", "salt": 3, "holdout_share": 0.3}, KEY)).collect()
+    assert sorted(row.machine_id for row in unseen_rows) == sorted(
+        2 * [n for n in range(50) if is_held_out(str(n), 3, 0.3)]
+    )
 
 
 # Assembling
@@ -192,24 +194,24 @@ def tables(spark: Any, rows: pd.DataFrame, horizon_hours: int) -> tuple[Any, Any
     )
 
 
-def assembled(spark: Any, rows: pd.DataFrame, horizon_hours: int = 24, **given: Any) -> pd.DataFrame:
+def assembled(spark: Any, rows: pd.DataFrame, horizon_hours: int = 24, **params: Any) -> pd.DataFrame:
     table: pd.DataFrame = assemble_rows(
-        *tables(spark, rows, horizon_hours), training(**given), None, KEY, "component"
+        *tables(spark, rows, horizon_hours), training(**params), None, KEY, "component"
     ).toPandas()
     return table.assign(predicted_at=table.predicted_at.dt.tz_localize("UTC"))
 
 
 def test_where_states_recur_each_label_is_a_row_with_its_target_after_the_features(spark: Any) -> None:
     rows = long_rows()
-    found = assembled(spark, rows)
-    assert list(found.columns) == [*KEY, "model", "heat", "noise", "component", "label", "part"]
+    table = assembled(spark, rows)
+    assert list(table.columns) == [*KEY, "model", "heat", "noise", "component", "label", "part"]
     first, last = rows.predicted_at <= at(31), rows.predicted_at >= at(16, month=2)
     middle = (rows.predicted_at >= at(1, month=2)) & (rows.predicted_at <= at(15, month=2))
     expected = rows.assign(part=np.select([first, middle, last], ["train", "calibration", "holdout"], "gap"))
     by = [*KEY, "component"]
     pd.testing.assert_frame_equal(
-        found.sort_values(by, ignore_index=True),
-        expected[expected.part != "gap"].sort_values(by, ignore_index=True)[list(found.columns)],
+        table.sort_values(by, ignore_index=True),
+        expected[expected.part != "gap"].sort_values(by, ignore_index=True)[list(table.columns)],
         check_dtype=False,
     )
 
@@ -225,14 +227,14 @@ def test_states_over_time_are_split_by_the_day_from_which_their_outcome_is_known
     features, labels = tables(spark, rows, 24 * 5)
     labels = labels.drop("component").withColumn("known_at", F.col("known_at").cast("date"))
     spec = training(split=IN_TIME | {"min_per_class": 2})
-    found = assemble_rows(features, labels, spec, PopulationSpec(horizon_days=5), KEY).collect()
-    known = {(row.machine_id, row.predicted_at): row.part for row in found}
-    last = {part: max(at for (_, at), own in known.items() if own == part) for part in ("train", "calibration")}
+    assembled_rows = assemble_rows(features, labels, spec, PopulationSpec(horizon_days=5), KEY).collect()
+    parts = {(row.machine_id, row.predicted_at): row.part for row in assembled_rows}
+    last = {part: max(at for (_, at), own in parts.items() if own == part) for part in ("train", "calibration")}
     # The last row of a part is one horizon older than the first of the next: its outcome was known by then.
-    first = {part: min(at for (_, at), own in known.items() if own == part) for part in ("calibration", "holdout")}
+    first = {part: min(at for (_, at), own in parts.items() if own == part) for part in ("calibration", "holdout")}
     assert first["calibration"] - last["train"] >= timedelta(days=5)
     assert first["holdout"] - last["calibration"] >= timedelta(days=5)
-    assert len(known) == len(found)
+    assert len(parts) == len(assembled_rows)
 
 
 def test_a_part_without_enough_rows_of_a_label_is_refused_with_its_dates_and_counts(spark: Any) -> None:
@@ -278,7 +280,7 @@ def rows(spark: Any) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def found(spark: Any, rows: pd.DataFrame) -> tuple[Candidate, pd.DataFrame]:
+def result(spark: Any, rows: pd.DataFrame) -> tuple[Candidate, pd.DataFrame]:
     return searched(spark, rows, training(LOGISTIC, FOREST, BOOSTING))
 
 
@@ -290,22 +292,22 @@ def part(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, np.ndarray]:
     return predictors(chosen, CATEGORICAL, NUMERIC), chosen.label.to_numpy()
 
 
-def test_the_card_tells_target_targets_and_from_when_on_rows_are_unseen(found: tuple[Candidate, pd.DataFrame]) -> None:
-    card = found[0].card
+def test_the_card_names_target_targets_and_the_first_unseen_moment(result: tuple[Candidate, pd.DataFrame]) -> None:
+    card = result[0].card
     assert (card.categorical, card.numeric) == (CATEGORICAL, NUMERIC)
     assert (card.target, card.targets) == ("component", ("comp1", "comp2"))
     assert card.unseen == {"kind": "time", "from": "2024-02-16T00:00:00+00:00"}
     assert ModelCard.from_json(card.to_json()) == card
 
 
-def test_a_card_that_other_code_wrote_is_refused_with_what_differs(found: tuple[Candidate, pd.DataFrame]) -> None:
-    told = json.loads(found[0].card.to_json())
-    older = {name: value for name, value in told.items() if name not in ("unseen", "target")} | {"salt": 0}
+def test_a_card_that_other_code_wrote_is_refused_with_what_differs(result: tuple[Candidate, pd.DataFrame]) -> None:
+    fields = json.loads(result[0].card.to_json())
+    older = {name: value for name, value in fields.items() if name not in ("unseen", "target")} | {"salt": 0}
     with pytest.raises(RegistryError, match=r"differs in salt, target, unseen\): go back to that, or start a new lake"):
         ModelCard.from_json(json.dumps(older))
 
 
-def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]) -> None:
+def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]) -> None:
     from sklearn.model_selection import StratifiedGroupKFold
 
     chosen, label = part(rows, "train")
@@ -317,9 +319,9 @@ def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, found: tuple[Candid
             categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
         )  # fmt: skip
         probability[test] = estimators.score(model, chosen.iloc[test])
-    told = found[1].iloc[0]
+    trial = result[1].iloc[0]
     expected = classification_metrics(label, probability, best_threshold(label, probability))
-    assert {name: told[name] for name in expected} == pytest.approx(expected)
+    assert {name: trial[name] for name in expected} == pytest.approx(expected)
 
 
 def test_too_few_entities_for_the_folds_are_refused_with_their_number(spark: Any, rows: pd.DataFrame) -> None:
@@ -329,37 +331,37 @@ def test_too_few_entities_for_the_folds_are_refused_with_their_number(spark: Any
 
 
 def test_the_winner_is_fitted_on_train_calibrated_on_calibration_and_decides_by_the_best_f1_there(
-    rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]
+    rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]
 ) -> None:
-    card, (chosen, label) = found[0].card, part(rows, "calibration")
+    card, (chosen, label) = result[0].card, part(rows, "calibration")
     spec = EstimatorSpec(estimator=card.estimator, params=dict(card.params))
     fitted = estimators.fit(spec, *part(rows, "train"), categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
     score = estimators.score(estimators.calibrate(fitted, chosen, label), chosen)
-    assert estimators.score(found[0].model, chosen) == pytest.approx(score, abs=1e-12)
+    assert estimators.score(result[0].model, chosen) == pytest.approx(score, abs=1e-12)
     assert card.threshold == pytest.approx(best_threshold(label, score), abs=1e-12)
-    assert found[0].model.predict(chosen).tolist() == (score >= card.threshold).astype(int).tolist()
+    assert result[0].model.predict(chosen).tolist() == (score >= card.threshold).astype(int).tolist()
     assert score.mean() == pytest.approx(label.mean(), abs=0.01)
 
 
 def test_the_reference_for_drift_has_everybodys_training_rows_and_calibrated_scores(
-    rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]
+    rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]
 ) -> None:
-    reference = {name: ColumnProfile.from_dict(told) for name, told in found[0].card.reference.items()}
+    reference = {name: ColumnProfile.from_dict(profile) for name, profile in result[0].card.reference.items()}
     train, calibration = part(rows, "train")[0], part(rows, "calibration")[0]
     assert reference["component"].counts == {"comp1": len(train) // 2, "comp2": len(train) // 2}
     assert (reference["heat"].rows, reference["score"].rows) == (len(train), len(calibration))
     assert reference["score"].edges == pytest.approx(
-        score_edges(estimators.score(found[0].model, calibration)), abs=1e-9
+        score_edges(estimators.score(result[0].model, calibration)), abs=1e-9
     )
 
 
 def test_a_machine_with_several_predictions_a_day_counts_once_in_the_reference(
-    rows: pd.DataFrame, found: tuple[Candidate, pd.DataFrame]
+    rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]
 ) -> None:
     for name, kind in (("heat", "train"), ("score", "calibration")):
         of_part = rows[rows.part == kind]
         once_a_day = of_part.assign(day=of_part.predicted_at.dt.date)[["machine_id", "day"]].drop_duplicates()
-        profile = ColumnProfile.from_dict(found[0].card.reference[name])
+        profile = ColumnProfile.from_dict(result[0].card.reference[name])
         assert (profile.rows, profile.entities) == (len(of_part), len(once_a_day))
         assert len(once_a_day) < len(of_part)
 
@@ -371,10 +373,10 @@ def test_the_holdout_influences_nothing_and_calibration_neither_trials_nor_order
     turned = [
         rows.assign(label=rows.label.where(rows.part != name, 1 - rows.label)) for name in ("holdout", "calibration")
     ]
-    held, calibrated = (searched(spark, table, training()) for table in turned)
-    assert held[0].card == plain[0].card
-    assert calibrated[0].card.threshold != plain[0].card.threshold
-    for other in (held, calibrated):
+    other_holdout, other_calibration = (searched(spark, table, training()) for table in turned)
+    assert other_holdout[0].card == plain[0].card
+    assert other_calibration[0].card.threshold != plain[0].card.threshold
+    for other in (other_holdout, other_calibration):
         assert other[1].drop(columns="fit_seconds").equals(plain[1].drop(columns="fit_seconds"))
 
 
@@ -403,13 +405,13 @@ def test_of_too_many_rows_those_are_assembled_that_the_search_takes_and_the_whol
     assert all(counts[part, 0] + counts[part, 1] > n for part, n in most.items())
     columns = nodes.Columns.of(full.columns, KEY, ("model",), "component")
     for part in most:
-        taken = nodes._rows(frame(spark, full), part, counts, training(max_rows=100), columns)
+        sample = nodes._rows(frame(spark, full), part, counts, training(max_rows=100), columns)
         kept = few[few.part == part].sort_values(key, ignore_index=True)
-        assert kept.label.tolist() == taken.label.tolist()
-        assert kept[["machine_id"]].to_numpy().ravel().tolist() == taken.entity.tolist()
-        assert kept.heat.tolist() == taken.predictors.heat.tolist()
-    held = [table[table.part == "holdout"].sort_values(key, ignore_index=True) for table in (full, few)]
-    pd.testing.assert_frame_equal(*held)
+        assert kept.label.tolist() == sample.label.tolist()
+        assert kept[["machine_id"]].to_numpy().ravel().tolist() == sample.entity.tolist()
+        assert kept.heat.tolist() == sample.predictors.heat.tolist()
+    holdouts = [table[table.part == "holdout"].sort_values(key, ignore_index=True) for table in (full, few)]
+    pd.testing.assert_frame_equal(*holdouts)
 
 
 # The calibrated model

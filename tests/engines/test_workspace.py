@@ -55,9 +55,9 @@ def engine(**spec: str) -> Engine:
 
 
 def python(code: str, program: str = sys.executable, **variables: str) -> str:
-    given = {**os.environ, **variables, "PYTHONPATH": str(PROJECT / "src")}
+    environment = {**os.environ, **variables, "PYTHONPATH": str(PROJECT / "src")}
     done = subprocess.run(
-        [program, "-c", code], capture_output=True, text=True, timeout=180, check=False, env=given, cwd="/"
+        [program, "-c", code], capture_output=True, text=True, timeout=180, check=False, env=environment, cwd="/"
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -87,15 +87,15 @@ def test_a_job_computes_with_the_session_that_is_there_and_leaves_it_to_its_owne
 
 
 @pytest.mark.parametrize(
-    ("conf", "platform", "told"),
+    ("conf", "platform", "message"),
     [
         ("serverless", {"DATABRICKS_RUNTIME_VERSION": "18.0"}, "serverless, and this job runs on classic compute"),
         ("classic", {"DATABRICKS_RUNTIME_VERSION": "client.5.1"}, "classic, and this job runs on serverless compute"),
     ],
 )  # fmt: skip
-def test_a_job_on_other_compute_than_conf_says_is_refused(conf: str, platform: dict[str, str], told: str) -> None:
+def test_a_job_on_other_compute_than_conf_says_is_refused(conf: str, platform: dict[str, str], message: str) -> None:
     code = _THERE.format(compute=conf) + "try: job.session()\nexcept EngineError as error: print(error)\n"
-    assert told in python(code, **platform)
+    assert message in python(code, **platform)
 
 
 def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +107,8 @@ def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch)
         "try: job.session()\nexcept Exception as error: print(error)\n"
         "from pyspark.sql import SparkSession\nprint(SparkSession.getActiveSession())\n"
     )
-    told, left = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
-    assert told.startswith("This Databricks job has no Spark session, and none is made in its place")
+    message, left = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
+    assert message.startswith("This Databricks job has no Spark session, and none is made in its place")
     assert left == "None"
 
 
@@ -158,8 +158,8 @@ for given in (rows, rows.head(0)):
     with SparkWriter("main.lake.books", "books", None).prepare(given) as prepared:
         print(prepared.frame.count(), prepared.schema.names)
 """
-    told = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines()
-    assert told == [f"{n} ['file', 'n', 'share', 'nothing']" for n in (2, 0)]
+    printed = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines()
+    assert printed == [f"{n} ['file', 'n', 'share', 'nothing']" for n in (2, 0)]
 
 
 @pytest.mark.slow
@@ -173,9 +173,9 @@ engine.choose(EngineSpec(engine="connect", compute="sc://127.0.0.1:9/;use_ssl=fa
 try: engine.session()
 except Exception as error: print(type(error).__name__, str(error)[:60], engine._session)
 """
-    told = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1")
-    assert told.startswith("EngineError Databricks Connect doesn't reach sc://127.0.0.1:9")
-    assert told.endswith("None")
+    printed = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1")
+    assert printed.startswith("EngineError Databricks Connect doesn't reach sc://127.0.0.1:9")
+    assert printed.endswith("None")
 
 
 # --- what is missing, told without starting anything
@@ -186,7 +186,7 @@ def checked(env: str) -> Result:
     return CliRunner().invoke(cli, ["engine", "check", "--env", env])
 
 
-def test_a_complete_environment_is_told_line_by_line() -> None:
+def test_a_complete_environment_is_described_line_by_line() -> None:
     done = checked("local")
     assert done.exit_code == 0
     lines = dict(line.split(maxsplit=1) for line in done.output.splitlines())
@@ -196,11 +196,11 @@ def test_a_complete_environment_is_told_line_by_line() -> None:
     assert "missing" not in lines
 
 
-def test_what_connect_lacks_is_told_at_once_and_no_token_is(
+def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:  # fmt: skip
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\ntoken = dapi-of-somebody\n")
-    for profile, told in {
+    for profile, parts in {
         "": ["Which workspace is meant? Set DATABRICKS_CONFIG_PROFILE"],
         "play": ["has no profile play", "databricks auth login --profile play"],
         "work": ["profile work of ", "(https://x.example, personal token)"],
@@ -208,12 +208,12 @@ def test_what_connect_lacks_is_told_at_once_and_no_token_is(
         monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", profile)
         done = checked("connect")
         assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
-        for part in [*told, "make connect sets up an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
+        for part in [*parts, "make connect sets up an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
             assert part in done.output
         assert "dapi-of-somebody" not in done.output
 
 
-def test_a_token_beside_a_profile_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_token_beside_a_profile_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\nauth_type = databricks-cli\n")
     monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-somebody")
