@@ -41,10 +41,10 @@ VARIABLES = {
 
 def find_plants(folder: Path) -> list[str]:
     """Files below a folder in which a plant is, by their path and, in a packed one, the member's."""
-    found = []
+    plants = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found += [f"{path}{inside}" for inside, text in _texts(path.read_bytes(), path) if _PLANT in text]
-    return found
+        plants += [f"{path}{inside}" for inside, text in _texts(path.read_bytes(), path) if _PLANT in text]
+    return plants
 
 
 def is_planted(text: str) -> bool:

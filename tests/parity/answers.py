@@ -78,9 +78,9 @@ def answered(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]
         asked = variants(use_case.name)
         for name, node in nodes(use_case.name).items():
             started = time.perf_counter()
-            told = {variant: world.ask(node, variant) for variant in asked.get(name, ("many",))}
+            answer = {variant: world.ask(node, variant) for variant in asked.get(name, ("many",))}
             if name in asked:
-                answers[name], seconds[name] = told, time.perf_counter() - started
+                answers[name], seconds[name] = answer, time.perf_counter() - started
     return answers, seconds
 
 
@@ -103,32 +103,32 @@ class _World:
         self._use_case, self._folders = use_case, folders
         loader = CONFIG_LOADER_CLASS(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
         self._conf = _merged(loader["parameters"][use_case], CONF[use_case])
-        self._made: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
 
     def ask(self, node: Node, variant: str) -> Any:
         """What a node answers; its outputs are there for the nodes after it."""
         hints = _hints(node)
-        given = {}
+        arguments = {}
         for argument, dataset in _wired(node).items():
             # Whatever else a node takes, it takes under one name for all.
-            given[argument] = self._given(dataset, hints.get(argument) or hints[_others(node)], variant)
+            arguments[argument] = self._input(dataset, hints.get(argument) or hints[_others(node)], variant)
         try:
-            returned = node.func(**given)
+            returned = node.func(**arguments)
             if inspect.isgenerator(returned):
                 returned = list(returned)
             several = len(node.outputs) > 1
             outputs = dict(zip(node.outputs, returned if several else (returned,), strict=True))
-            told = {dataset.split(".")[1]: _told(output) for dataset, output in outputs.items()}
+            answer = {dataset.split(".")[1]: _as_json(output) for dataset, output in outputs.items()}
         except Exception as error:
             if variant == "many":
                 raise
             refused = find(error)
             return {"refused": str(refused)} if refused else {"error": type(error).__name__}
         if variant == "many":
-            self._made |= {dataset: _kept(output) for dataset, output in outputs.items()}
-        return told
+            self._outputs |= {dataset: _kept(output) for dataset, output in outputs.items()}
+        return answer
 
-    def _given(self, dataset: str, hint: Any, variant: str) -> Any:
+    def _input(self, dataset: str, hint: Any, variant: str) -> Any:
         if dataset.startswith("params:"):
             spec = spec_within(hint)
             assert spec is not None, dataset
@@ -139,13 +139,13 @@ class _World:
         if name.startswith("landing_"):
             return self._landing(name.removeprefix("landing_"), variant)
         if name in ("candidate_model", "champion_model", "incumbent_model"):
-            candidate = self._made[f"{self._use_case}.candidate_model"]
+            candidate = self._outputs[f"{self._use_case}.candidate_model"]
             return Model(self._use_case, "0" if name == "incumbent_model" else "1", candidate.model, candidate.card)
-        found = self._made[dataset]
-        if isinstance(found, Promotion):
-            return RegistryStatus(found.version, found.version, found.decision, found.reason)
-        is_frame = _is_frame(hint) or isinstance(found, pa.Table)
-        return _frame(found, variant) if is_frame else found
+        output = self._outputs[dataset]
+        if isinstance(output, Promotion):
+            return RegistryStatus(output.version, output.version, output.decision, output.reason)
+        is_frame = _is_frame(hint) or isinstance(output, pa.Table)
+        return _frame(output, variant) if is_frame else output
 
     def _landing(self, table: str, variant: str) -> Landing:
         folder = self._folders[self._use_case, table, variant]
@@ -263,19 +263,19 @@ def _rows(table: pa.Table) -> list[list[Any]]:
     for number, field in enumerate(table.schema):
         if pa.types.is_temporal(field.type):
             since = table.column(number).cast(pa.int32() if pa.types.is_date(field.type) else pa.int64())
-            told = [None if n is None else f"{field.type} {n}" for n in since.to_pylist()]
-            table = table.set_column(number, field.name, pa.array(told, pa.string()))
+            texts = [None if n is None else f"{field.type} {n}" for n in since.to_pylist()]
+            table = table.set_column(number, field.name, pa.array(texts, pa.string()))
     return [_plain(list(row.values())) for row in table.to_pylist()]
 
 
-def _told(output: Any) -> Any:
+def _as_json(output: Any) -> Any:
     """An output as JSON: types by Spark's names, and rows sorted where their order means nothing."""
     output = output.content if isinstance(output, Edition) else output
     if isinstance(output, ReplaceBatch):
-        told = {"column": output.column, "values": output.values, "number": output.number, "of": output.of}
-        return told | {"rows": _told(output.rows)}
+        scope = {"column": output.column, "values": output.values, "number": output.number, "of": output.of}
+        return scope | {"rows": _as_json(output.rows)}
     if isinstance(output, list):
-        return [_told(one) for one in output]
+        return [_as_json(one) for one in output]
     if _is_spark(output):
         return {"types": [list(pair) for pair in output.dtypes], "rows": sorted(_rows(output.toArrow()), key=_order)}
     if isinstance(output, pd.DataFrame):
@@ -285,12 +285,12 @@ def _told(output: Any) -> Any:
             "rows": [_plain(row) for row in table.itertuples(index=False, name=None)],
         }
     if isinstance(output, Candidate):
-        return {"card": _plain(json.loads(output.card.to_json())), "example": _told(output.example)}
+        return {"card": _plain(json.loads(output.card.to_json())), "example": _as_json(output.example)}
     return _plain(output)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; what JSON has no word for is told with its kind."""
+    """A value as JSON has it; what JSON has no word for carries its kind."""
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -322,8 +322,8 @@ def main(spec: str, folder: Path) -> None:
     client = version("databricks-connect") if ENGINE.kind == "connect" else pyspark.__version__
     facts = ENGINE.describe() | {"client": client, "python": platform.python_version()}
     facts |= {"start": ready - started, "seconds": time.perf_counter() - ready}
-    told = {"facts": facts, "answers": answers, "seconds": seconds}
-    (folder / "answers.json").write_text(json.dumps(told), encoding="utf-8")
+    everything = {"facts": facts, "answers": answers, "seconds": seconds}
+    (folder / "answers.json").write_text(json.dumps(everything), encoding="utf-8")
     ENGINE.stop()
 
 

@@ -148,13 +148,13 @@ def _odd(contract: Table) -> list[list[str]]:
 
 def _typed(contract: Table) -> pa.Table:
     """A row as other programs type it: numbers as decimals, moments as instants of another zone."""
-    made = {
+    values = {
         "int": pa.array([Decimal("12.00")], pa.decimal128(12, 2)),
         "double": pa.array([Decimal("-98765.4321")], pa.decimal128(38, 10)),
         "timestamp": pa.array([datetime(2024, 12, 31, 6, tzinfo=UTC)], pa.timestamp("ns", tz="Asia/Kathmandu")),
         "string": pa.array(["comp1"]),
     }
-    return pa.table({column.source or column.name: made[column.type] for column in contract.columns})
+    return pa.table({column.source or column.name: values[column.type] for column in contract.columns})
 
 
 def _customers(place: Path, name: str) -> None:
@@ -165,8 +165,8 @@ def _customers(place: Path, name: str) -> None:
     (place / "drawn.csv").unlink()
     if name == "outcomes":
         answers = ["Yes", "No", "No", "", "Maybe"] * 40
-        known = [[row[0], answer] for row, answer in zip(rows[:200], answers, strict=True)]
-        _csv(place / "known_2025-01-31.csv", ["customerID", "Churn"], known)
+        outcomes = [[row[0], answer] for row, answer in zip(rows[:200], answers, strict=True)]
+        _csv(place / "known_2025-01-31.csv", ["customerID", "Churn"], outcomes)
         return
     rows[7][5] = "long"
     still = [[*row[:-1], ""] for row in rows if row[-1] == "No"]
@@ -180,25 +180,25 @@ def _customers(place: Path, name: str) -> None:
 def _plant() -> dict[str, list[list[object]]]:
     """A few machines; one of them has most rows, for it tells of itself every quarter of an hour."""
     dice = random.Random(5)
-    told: dict[str, list[list[object]]] = {"telemetry": [], "errors": [], "maintenance": [], "failures": []}
+    tables: dict[str, list[list[object]]] = {"telemetry": [], "errors": [], "maintenance": [], "failures": []}
     for machine in range(1, _MACHINES + 1):
         step = 15 if machine == 1 else 180
         for minutes in range(0, _DAYS * 24 * 60, step):
             row = [round(dice.lognormvariate(3, 0.5) * 64 + machine) / 64 for _ in range(4)]  # sums are exact
-            told["telemetry"].append([_time(minutes / 60), machine, *row])
+            tables["telemetry"].append([_time(minutes / 60), machine, *row])
         for number, hour in enumerate(range(20 + 5 * machine, _DAYS * 24, 60 if machine % 2 else 90)):
             component = f"comp{1 + (number + machine) % 4}"
-            told["failures"].append([_time(hour), machine, component])
-            told["maintenance"].append([_time(hour + 1), machine, component])
-            told["errors"] += [[_time(hour - ahead), machine, f"error{1 + number % 5}"] for ahead in (3, 9, 9.5)]
-    told["machines"] = [[machine, f"model{machine % 2}", machine * 3] for machine in range(1, _MACHINES + 1)]
+            tables["failures"].append([_time(hour), machine, component])
+            tables["maintenance"].append([_time(hour + 1), machine, component])
+            tables["errors"] += [[_time(hour - ahead), machine, f"error{1 + number % 5}"] for ahead in (3, 9, 9.5)]
+    tables["machines"] = [[machine, f"model{machine % 2}", machine * 3] for machine in range(1, _MACHINES + 1)]
     # Of a machine that nobody knows, a second time, of an unheard-of kind or age, in time to come, and in no time.
-    told["errors"] += [[_time(5), 99, "error1"], told["errors"][0], ["2999-01-01 00:00:00", 1, "error2"]]
-    told["telemetry"] += [[_time(5), 99, 1, 2, 3, 4], [_time(6.1), 2, "", "", "", ""]]
-    told["maintenance"] += [[_time(5), 1, "comp9"]]
-    told["failures"] += [[_time(5), 99, "comp1"]]
-    told["machines"] += [[77, "model1", 777]]
-    return {name: [*rows, ["yesterday"] * len(rows[0])] for name, rows in told.items()}
+    tables["errors"] += [[_time(5), 99, "error1"], tables["errors"][0], ["2999-01-01 00:00:00", 1, "error2"]]
+    tables["telemetry"] += [[_time(5), 99, 1, 2, 3, 4], [_time(6.1), 2, "", "", "", ""]]
+    tables["maintenance"] += [[_time(5), 1, "comp9"]]
+    tables["failures"] += [[_time(5), 99, "comp1"]]
+    tables["machines"] += [[77, "model1", 777]]
+    return {name: [*rows, ["yesterday"] * len(rows[0])] for name, rows in tables.items()}
 
 
 def _time(hours: float) -> str:

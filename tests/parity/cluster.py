@@ -101,9 +101,9 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
            "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TZ": ELSEWHERE}  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     with (
-        log.open("w") as told,
+        log.open("w") as output,
         subprocess.Popen(
-            [home / "bin" / command[0], *command[1:]], stdout=told, stderr=told, env=kept | own, cwd=log.parent
+            [home / "bin" / command[0], *command[1:]], stdout=output, stderr=output, env=kept | own, cwd=log.parent
         ) as started,
     ):
         try:

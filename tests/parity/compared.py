@@ -12,30 +12,30 @@ RELATIVE = 1e-9
 ABSOLUTE = 1e-12
 
 
-def differences(expected: Any, found: Any, most: int = 5) -> list[str]:
+def differences(expected: Any, actual: Any, most: int = 5) -> list[str]:
     """The first few places where answers differ: kinds, names, types, nulls, numbers beyond the bounds, text."""
-    return list(islice(_differences(expected, found, ""), most))
+    return list(islice(_differences(expected, actual, ""), most))
 
 
-def _differences(expected: Any, found: Any, place: str) -> Iterator[str]:
-    if type(expected) is not type(found):
-        yield f"{place}: {_short(expected)} here, {_short(found)} there"
+def _differences(expected: Any, actual: Any, place: str) -> Iterator[str]:
+    if type(expected) is not type(actual):
+        yield f"{place}: {_short(expected)} here, {_short(actual)} there"
     elif isinstance(expected, dict):
-        if expected.keys() != found.keys():
-            yield f"{place}: {sorted(expected)} here, {sorted(found)} there"
+        if expected.keys() != actual.keys():
+            yield f"{place}: {sorted(expected)} here, {sorted(actual)} there"
         else:
             for name in expected:
-                yield from _differences(expected[name], found[name], f"{place}.{name}")
+                yield from _differences(expected[name], actual[name], f"{place}.{name}")
     elif isinstance(expected, list):
-        if len(expected) != len(found):
-            yield f"{place}: {len(expected)} here, {len(found)} there"
-        for number, pair in enumerate(zip(expected, found, strict=False)):
+        if len(expected) != len(actual):
+            yield f"{place}: {len(expected)} here, {len(actual)} there"
+        for number, pair in enumerate(zip(expected, actual, strict=False)):
             yield from _differences(*pair, f"{place}[{number}]")
     elif isinstance(expected, float):
-        if not _same(expected, found):
-            yield f"{place}: {expected!r} here, {found!r} there"
-    elif expected != found:
-        yield f"{place}: {_short(expected, found)} here, {_short(found, expected)} there"
+        if not _same(expected, actual):
+            yield f"{place}: {expected!r} here, {actual!r} there"
+    elif expected != actual:
+        yield f"{place}: {_short(expected, actual)} here, {_short(actual, expected)} there"
 
 
 def _same(one: float, other: float) -> bool:

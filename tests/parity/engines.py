@@ -48,8 +48,8 @@ def ask(engine: str, folder: Path) -> dict[str, Any]:
             call, capture_output=True, text=True, timeout=900, check=False, env=os.environ | own, cwd=PROJECT
         )
     assert done.returncode == 0, done.stderr[-5000:]
-    told: dict[str, Any] = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    return told
+    results: dict[str, Any] = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    return results
 
 
 @contextmanager

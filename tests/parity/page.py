@@ -51,13 +51,13 @@ def main(target: Path) -> int:
             print(f"{engine}: {lacks}", file=sys.stderr)
             return 1
     with tempfile.TemporaryDirectory() as folder:
-        told = {engine: ask(engine, Path(folder) / engine) for engine in ENGINES}
-    target.write_text(page(told), encoding="utf-8")
+        results = {engine: ask(engine, Path(folder) / engine) for engine in ENGINES}
+    target.write_text(page(results), encoding="utf-8")
     return any("differ" in line for line in target.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
 
 
 def page(answered: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page of what each engine told."""
+    """The page with the answers of each engine."""
     expected = answered["sail"]["answers"]
     others = [engine for engine in ENGINES if engine != "sail"]
     equal = {
@@ -65,7 +65,9 @@ def page(answered: Mapping[str, Mapping[str, Any]]) -> str:
         for engine in others
     }
     cases = sum(map(len, expected.values()))
-    rows = [_row(node, len(told), [equal[engine][node] for engine in others]) for node, told in expected.items()]
+    rows = [
+        _row(node, len(by_variant), [equal[engine][node] for engine in others]) for node, by_variant in expected.items()
+    ]
     lines = []
     for engine, name in ENGINES.items():
         facts, n = answered[engine]["facts"], sum(equal[engine].values()) if engine in equal else cases
@@ -85,13 +87,13 @@ def page(answered: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _equal(expected: Mapping[str, Any], found: Mapping[str, Any]) -> int:
-    return sum(not differences(expected[variant], found[variant]) for variant in expected)
+def _equal(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> int:
+    return sum(not differences(expected[variant], actual[variant]) for variant in expected)
 
 
 def _row(node: str, cases: int, equal: list[int]) -> str:
-    told = " | ".join(str(n) if n == cases else f"{cases - n} differ" for n in equal)
-    return f"| `{node}` | {told} |"
+    cells = " | ".join(str(n) if n == cases else f"{cases - n} differ" for n in equal)
+    return f"| `{node}` | {cells} |"
 
 
 def _computes(engine: str, facts: Mapping[str, str]) -> str:

@@ -33,28 +33,30 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     return of
 
 
-def rows(told: Any) -> int:
+def rows(answer: Any) -> int:
     """How much an answer holds: rows of its tables, letters of its texts."""
-    if isinstance(told, dict):
-        return 0 if "refused" in told or "error" in told else sum(map(rows, told.values()))
-    return len(told) if isinstance(told, list | str) else 0
+    if isinstance(answer, dict):
+        return 0 if "refused" in answer or "error" in answer else sum(map(rows, answer.values()))
+    return len(answer) if isinstance(answer, list | str) else 0
 
 
 @pytest.mark.slow
 def test_every_node_has_an_answer_with_something_in_it_and_all_of_its_variants(asked: Answers) -> None:
     answers = asked("sail")["answers"]
-    assert {name: tuple(told) for name, told in answers.items()} == CASES
+    assert {name: tuple(by_variant) for name, by_variant in answers.items()} == CASES
     assert set().union(*CASES.values()) == set(VARIANTS)
-    assert {name for name, told in answers.items() if not any(map(rows, told["many"].values()))} == set()
-    assert {name for name, told in answers.items() for variant in told.values() if "error" in variant} == set()
+    assert {name for name, by_variant in answers.items() if not any(map(rows, by_variant["many"].values()))} == set()
+    assert {
+        name for name, by_variant in answers.items() for variant in by_variant.values() if "error" in variant
+    } == set()
 
 
 @pytest.mark.parametrize("node", CASES)
 @pytest.mark.parametrize("engine", OTHERS)
 def test_a_node_answers_as_on_sail(asked: Answers, engine: str, node: str) -> None:
-    expected, found = (asked(each)["answers"][node] for each in ("sail", engine))
-    differing = {variant: differences(expected[variant], found[variant]) for variant in CASES[node]}
-    assert {variant: told for variant, told in differing.items() if told} == {}
+    expected, actual = (asked(each)["answers"][node] for each in ("sail", engine))
+    differing = {variant: differences(expected[variant], actual[variant]) for variant in CASES[node]}
+    assert {variant: places for variant, places in differing.items() if places} == {}
 
 
 def test_differences_are_seen() -> None:

@@ -6,7 +6,7 @@ Every object that is put has to ask for encryption by KMS (in the bucket `aes256
 with 403, as a bucket's policy would do.
 What goes wrong is told by a PUT of JSON to `/-/faults`, `{"share": 0.1, "seed": 1}`: of so many requests one in two is
 throttled (503 SlowDown), the others lose their connection: before anything is done, after all is done, or in the midst
-of the answer. A GET of `/-/seen` tells how many requests there were of each fate.
+of the answer. A GET of `/-/seen` counts the requests by what became of them.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class Strict:
         self._lock = threading.Lock()
         self._share = 0.0
         self._random = random.Random(0)
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path.startswith("/-/"):
-            return self._told(path, environ, start)
+            return self._answer_control(path, environ, start)
         wanted = "AES256" if path.startswith("/aes256/") else "aws:kms"
         if _puts_an_object(environ) and environ.get(_ENCRYPTION) != wanted:
-            self._seen["unencrypted " + path] += 1
+            self._counts["unencrypted " + path] += 1
             return _refused(start, HTTPStatus.FORBIDDEN, "AccessDenied")
         if _puts_an_object(environ):
-            self._seen["encrypted"] += 1
+            self._counts["encrypted"] += 1
         fault = self._fault()
-        self._seen[fault or "served"] += 1
+        self._counts[fault or "served"] += 1
         if fault == "slow down":
             return _refused(start, HTTPStatus.SERVICE_UNAVAILABLE, "SlowDown")
         if fault == "dropped before":
@@ -65,13 +65,13 @@ class Strict:
         with self._lock:
             return self._random.choice(_KINDS) if self._random.random() < self._share else None
 
-    def _told(self, path: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    def _answer_control(self, path: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         if path == "/-/faults":
-            told = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            faults = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
             with self._lock:
-                self._share, self._random = told["share"], random.Random(told["seed"])
+                self._share, self._random = faults["share"], random.Random(faults["seed"])
         start("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(self._seen).encode()]
+        return [json.dumps(self._counts).encode()]
 
 
 def _puts_an_object(environ: dict[str, Any]) -> bool:

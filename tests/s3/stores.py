@@ -33,7 +33,7 @@ class Store:
         """Throttle or drop so many of the requests from now on."""
         self.put("/-/faults", json.dumps({"share": share, "seed": seed}).encode())
 
-    def seen(self) -> Counter[str]:
-        """How many requests there were of each fate."""
+    def request_counts(self) -> Counter[str]:
+        """How many requests were served, throttled, dropped and so on."""
         with urllib.request.urlopen(f"{self.url}/-/seen", timeout=30) as answer:
             return Counter(json.load(answer))

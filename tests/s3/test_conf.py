@@ -36,16 +36,16 @@ def refused(conf: Path = PROJECT / "conf", env: str | None = "s3", **params: str
 
 
 def test_a_lake_at_an_address_without_a_tracking_server_is_refused_with_the_way_out() -> None:
-    told = refused(env=None, lake="s3://bucket/lake")
-    assert "the tracking store of a lake at an address is a server" in told
-    assert "MLFLOW_TRACKING_URI=http" in told
-    assert "--env s3" in told
+    message = refused(env=None, lake="s3://bucket/lake")
+    assert "the tracking store of a lake at an address is a server" in message
+    assert "MLFLOW_TRACKING_URI=http" in message
+    assert "--env s3" in message
 
 
 def test_the_environment_asks_for_the_tracking_server_by_its_variable() -> None:
-    told = refused()
-    assert "mlflow.yml, line 2" in told
-    assert "MLFLOW_TRACKING_URI" in told
+    message = refused()
+    assert "mlflow.yml, line 2" in message
+    assert "MLFLOW_TRACKING_URI" in message
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_credentials_and_other_wrong_keys_in_conf_are_refused_and_not_shown(
     changed = (conf / "s3" / file).read_text(encoding="utf-8")
     changed = changed.replace("s3_encryption: aws:kms\n", "") if line.startswith("s3_encryption") else changed
     (conf / "s3" / file).write_text(f"{changed}{line}\n", encoding="utf-8")
-    told = refused(conf)
-    assert where in told
-    assert "hush" not in told
+    message = refused(conf)
+    assert where in message
+    assert "hush" not in message
 
 
-def test_conf_is_told_to_every_reader_and_what_it_leaves_open_stays_the_environments() -> None:
+def test_every_reader_gets_conf_and_open_settings_stay_those_of_the_environment() -> None:
     os.environ.update({"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "hush", "AWS_SECRET_ACCESS_KEY": "hush"})
     s3.export_s3_environment(
         {"s3_endpoint": "http://127.0.0.1:9", "s3_encryption": "aws:kms", "s3_kms_key": "alias/lake"}
@@ -86,9 +86,9 @@ def test_conf_is_told_to_every_reader_and_what_it_leaves_open_stays_the_environm
         "AWS_SSE_KMS_KEY_ID": "alias/lake",
         "AWS_CONDITIONAL_PUT": "etag",
     }
-    told = s3.spark_settings()
-    assert told["spark.hadoop.fs.s3a.endpoint"] == "http://127.0.0.1:9"
-    assert told["spark.hadoop.fs.s3a.encryption.algorithm"] == "SSE-KMS"
-    assert told["spark.hadoop.fs.s3a.encryption.key"] == "alias/lake"
-    assert told["spark.executorEnv.AWS_ENDPOINT_URL"] == "http://127.0.0.1:9"
-    assert "hush" not in told.values()
+    spark_settings = s3.spark_settings()
+    assert spark_settings["spark.hadoop.fs.s3a.endpoint"] == "http://127.0.0.1:9"
+    assert spark_settings["spark.hadoop.fs.s3a.encryption.algorithm"] == "SSE-KMS"
+    assert spark_settings["spark.hadoop.fs.s3a.encryption.key"] == "alias/lake"
+    assert spark_settings["spark.executorEnv.AWS_ENDPOINT_URL"] == "http://127.0.0.1:9"
+    assert "hush" not in spark_settings.values()

@@ -123,13 +123,13 @@ def test_files_for_people_are_whole_and_what_was_there_stays_until_they_are(addr
     assert page.exists()
     assert not HtmlPage(filepath=f"{address}/other.html").exists()
     rows = pd.DataFrame({"rank": [1, 2], "who": ["a", "=b"]})
-    handed, told = HandedList(filepath=f"{address}/actions.csv"), JsonFile(filepath=f"{address}/drift.json")
-    handed.save(rows)
-    told.save({"status": "stable"})
-    assert handed.load()["who"].tolist() == ["a", "'=b"]
-    assert told.load() == {"status": "stable"}
-    assert handed.exists()
-    assert told.exists()
+    actions, verdict = HandedList(filepath=f"{address}/actions.csv"), JsonFile(filepath=f"{address}/drift.json")
+    actions.save(rows)
+    verdict.save({"status": "stable"})
+    assert actions.load()["who"].tolist() == ["a", "'=b"]
+    assert verdict.load() == {"status": "stable"}
+    assert actions.exists()
+    assert verdict.exists()
 
 
 def test_of_two_who_append_at_once_both_are_in(address: str) -> None:
@@ -144,7 +144,7 @@ def test_of_two_who_append_at_once_both_are_in(address: str) -> None:
     assert sorted(zip(stored["who"], stored["n"], strict=True)) == [(who, n) for who in range(3) for n in range(6)]
 
 
-def test_of_two_who_replace_a_batch_at_once_one_is_told_to_run_again(address: str) -> None:
+def test_of_two_writers_that_replace_a_batch_at_once_one_is_asked_to_run_again(address: str) -> None:
     def replace(who: int) -> str:
         rows = pd.DataFrame({"day": ["a"], "who": [who]})
         try:
@@ -156,13 +156,13 @@ def test_of_two_who_replace_a_batch_at_once_one_is_told_to_run_again(address: st
     replace(0)
     for _ in range(10):
         with ThreadPoolExecutor(2) as pool:
-            said = sorted(pool.map(replace, (1, 2)))
-        if said != ["written", "written"]:
+            outcomes = sorted(pool.map(replace, (1, 2)))
+        if outcomes != ["written", "written"]:
             break
-    told, done = said
+    message, done = outcomes
     assert done == "written"
-    assert f"{address}/days" in told
-    assert "Run again" in told
+    assert f"{address}/days" in message
+    assert "Run again" in message
     assert len(DeltaTable(filepath=f"{address}/days", frame="pandas").load()) == 1
 
 
@@ -182,16 +182,16 @@ def test_objects_are_encrypted_by_the_stores_own_keys_if_conf_says_so(
     DeltaTable(filepath="s3://aes256/numbers").save(pd.DataFrame({"n": [1, 2]}))
     HtmlPage(filepath="s3://aes256/page.html").save("<p>Here</p>")
     assert DeltaTable(filepath="s3://aes256/numbers", frame="pandas").load()["n"].tolist() == [1, 2]
-    assert [path for path in store.seen() if path.startswith("unencrypted /aes256")] == []
+    assert [path for path in store.request_counts() if path.startswith("unencrypted /aes256")] == []
 
 
-def test_what_a_policy_refuses_is_told_with_the_way_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_by_policy_is_reported_with_the_way_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SERVER_SIDE_ENCRYPTION")
     with pytest.raises(Exception, match=r"AccessDenied") as caught:
         DeltaTable(filepath=f"{address}/numbers").save(pd.DataFrame({"n": [1]}))
-    told = str(explain(caught.value, address))
-    assert told.startswith("The store refuses ")
-    assert "AWS_ACCESS_KEY_ID" in told
+    message = str(explain(caught.value, address))
+    assert message.startswith("The store refuses ")
+    assert "AWS_ACCESS_KEY_ID" in message
 
 
 def test_work_is_done_again_where_the_store_broke_off_and_not_where_it_refused() -> None:

@@ -65,20 +65,22 @@ class Place:
             "--namespaces", self.use_case, "--params", f"landing={self.landing},lake={self.lake}", *arguments,
         ]  # fmt: skip
         # Endpoint and encryption stand in conf.
-        told = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        told |= {**self.store.variables(), "MLFLOW_TRACKING_URI": self.tracking}
-        told |= {"LAKEHOUSE_BUCKET": self.store.bucket, "LAKEHOUSE_ENGINE": self.engine}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment |= {**self.store.variables(), "MLFLOW_TRACKING_URI": self.tracking}
+        environment |= {"LAKEHOUSE_BUCKET": self.store.bucket, "LAKEHOUSE_ENGINE": self.engine}
         # A JVM's client is imported in place of the one that is imported beforehand.
         start = warm(call) if self.engine == "sail" else call
-        done = subprocess.run(start, cwd=PROJECT, env=told, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            start, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
     def tables(self) -> dict[str, deltalake.DeltaTable]:
         bucket = from_url(self.lake)
         paths = (entry["path"] for batch in obstore.list(bucket) for entry in batch)
-        found = sorted({path.split("/_delta_log/")[0] for path in paths if "/_delta_log/" in path})
-        return {path.rsplit("/", 1)[-1]: deltalake.DeltaTable(f"{self.lake}/{path}") for path in found}
+        folders = sorted({path.split("/_delta_log/")[0] for path in paths if "/_delta_log/" in path})
+        return {path.rsplit("/", 1)[-1]: deltalake.DeltaTable(f"{self.lake}/{path}") for path in folders}
 
     def versions(self) -> dict[str, int]:
         return {name: table.version() for name, table in self.tables().items()}
@@ -137,8 +139,10 @@ def lived(
 
 
 def test_the_store_was_bad_and_nothing_was_lost_or_doubled(lived: Place) -> None:
-    seen = lived.store.seen()
-    assert min(seen[kind] for kind in ("slow down", "dropped before", "dropped after", "dropped halfway")) > 3, seen
+    requests = lived.store.request_counts()
+    assert min(requests[kind] for kind in ("slow down", "dropped before", "dropped after", "dropped halfway")) > 3, (
+        requests
+    )
     for name, table in lived.tables().items():
         if name.startswith("manifest_"):
             books = table.to_pandas()
@@ -152,9 +156,9 @@ def test_the_store_was_bad_and_nothing_was_lost_or_doubled(lived: Place) -> None
 
 
 def test_every_object_was_put_encrypted(lived: Place) -> None:
-    seen = lived.store.seen()
-    assert [kind for kind in seen if kind.startswith("unencrypted")] == []
-    assert seen["encrypted"] > 50
+    requests = lived.store.request_counts()
+    assert [kind for kind in requests if kind.startswith("unencrypted")] == []
+    assert requests["encrypted"] > 50
 
 
 def test_a_second_run_does_nothing(lived: Place) -> None:

@@ -41,7 +41,7 @@ def holder(lake: str) -> Iterator[subprocess.Popen[str]]:
     process.wait(10)
 
 
-def held(lake: str, **how: float) -> object:
+def lock_lake(lake: str, **how: float) -> object:
     from lakehouse_ml.storage import object_store
 
     return object_store.lake_lock(lake, **{"interval": 0.3, "expiry": 2, **how})
@@ -56,7 +56,7 @@ def there(lake: str) -> bool:
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(lake: str, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(BusyError, match=rf"at work on the lake {lake} \(process {holder.pid} of "), held(lake):
+    with pytest.raises(BusyError, match=rf"at work on the lake {lake} \(process {holder.pid} of "), lock_lake(lake):
         pass
     assert there(lake)
 
@@ -64,7 +64,7 @@ def test_a_second_run_is_refused_while_the_first_one_lives(lake: str, holder: su
 def test_the_lock_of_a_dead_run_is_taken_over(lake: str, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     started = time.monotonic()
-    with held(lake):
+    with lock_lake(lake):
         assert time.monotonic() - started >= 2
         assert there(lake)
     assert not there(lake)
@@ -74,9 +74,9 @@ def test_a_run_that_slept_until_another_took_its_lake_stops_and_says_so(
     lake: str, holder: subprocess.Popen[str]
 ) -> None:
     obstore.put(obstore.store.from_url(lake), ".lock", b"process 1 of another machine, now")
-    told = holder.communicate(timeout=20)[1]
-    assert "BusyError" in told
-    assert "was lost" in told
+    errors = holder.communicate(timeout=20)[1]
+    assert "BusyError" in errors
+    assert "was lost" in errors
     assert there(lake)
 
 
@@ -87,8 +87,8 @@ def test_ctrl_c_is_still_the_users_and_leaves_no_lock(lake: str, holder: subproc
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_lock_is_had_and_given_back_on_a_bad_day_of_the_store(lake: str, store: Store, seed: int) -> None:
+def test_a_lock_is_acquired_and_released_on_a_bad_day_of_the_store(lake: str, store: Store, seed: int) -> None:
     store.fail(0.3, seed)
-    with held(lake, expiry=20):
+    with lock_lake(lake, expiry=20):
         time.sleep(1)
     store.fail(0)
