@@ -41,27 +41,27 @@ def resolver(env: str, **runtime: Any) -> CatalogConfigResolver:
     return CatalogConfigResolver(config=loader(env, **runtime)["catalog"])
 
 
-def places(known: CatalogConfigResolver) -> dict[str, str]:
+def places(catalog: CatalogConfigResolver) -> dict[str, str]:
     """Where each dataset lies that has a place of its own, from the lake."""
-    names = [name for name in whole().datasets() if matching(name, known)]
-    entries = {name: known.config.get(name) or known.resolve_pattern(name) for name in names}
+    names = [name for name in whole().datasets() if matching(name, catalog)]
+    entries = {name: catalog.config.get(name) or catalog.resolve_pattern(name) for name in names}
     kept = {name: str(entry["filepath"]) for name, entry in entries.items() if "filepath" in entry}
     # Landing tables share their folder.
     return {name: path.removeprefix("/lake/") for name, path in kept.items() if ".landing_" not in name}
 
 
-def matching(name: str, known: CatalogConfigResolver) -> list[str]:
+def matching(name: str, catalog: CatalogConfigResolver) -> list[str]:
     """The entry that gives a dataset: its own, or the pattern that wins."""
-    if name in known.config:
+    if name in catalog.config:
         return [name]
-    found = known.match_dataset_pattern(name)
-    return [found] if found else []
+    pattern = catalog.match_dataset_pattern(name)
+    return [pattern] if pattern else []
 
 
-def off_the_map(pipeline: Pipeline, known: CatalogConfigResolver) -> list[str]:
+def off_the_map(pipeline: Pipeline, catalog: CatalogConfigResolver) -> list[str]:
     """Datasets of a pipeline that no entry gives: Kedro would keep them in memory and lose them."""
     names = [name for name in pipeline.datasets() if not name.startswith("params:") and name != "parameters"]
-    return sorted(name for name in names if not matching(name, known))
+    return sorted(name for name in names if not matching(name, catalog))
 
 
 def wrongly_named(names: list[str]) -> list[str]:
@@ -97,10 +97,10 @@ def test_a_dataset_without_a_layer_is_found() -> None:
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_no_pattern_catches_a_parameter(env: str) -> None:
-    known = resolver(env)
+    catalog = resolver(env)
     params = [name for name in whole().datasets() if name.startswith("params:")]
     assert params
-    assert [name for name in params if known.match_dataset_pattern(name)] == []
+    assert [name for name in params if catalog.match_dataset_pattern(name)] == []
 
 
 def test_a_pattern_without_a_prefix_would_catch_a_parameter() -> None:
@@ -139,26 +139,26 @@ def test_an_environment_that_changes_one_parameter_keeps_its_siblings(tmp_path: 
     }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "parameters.yml").write_text(text, encoding="utf-8")
-    given = dict(settings.CONFIG_LOADER_ARGS)
-    merged = OmegaConfigLoader(conf_source=str(tmp_path), env="prod", **given)["parameters"]
+    arguments = dict(settings.CONFIG_LOADER_ARGS)
+    merged = OmegaConfigLoader(conf_source=str(tmp_path), env="prod", **arguments)["parameters"]
     assert merged == {"churn": {"training": {"folds": 5, "seed": 0}}}
 
 
 @pytest.mark.parametrize("table", ["score_{table}", "trial", "metrics_drift", "churn", "checked"])
 def test_no_two_datasets_lie_in_the_same_place_whatever_the_table_of_results_is_called(table: str) -> None:
-    found = list(places(resolver("local", lake="/lake", results_table=table)).values())
-    assert len(found) > 50
-    assert sorted({path for path in found if found.count(path) > 1}) == []
-    assert [path for path in found for other in found if path.startswith(f"{other}/")] == []
+    paths = list(places(resolver("local", lake="/lake", results_table=table)).values())
+    assert len(paths) > 50
+    assert sorted({path for path in paths if paths.count(path) > 1}) == []
+    assert [path for path in paths for other in paths if path.startswith(f"{other}/")] == []
 
 
-def test_what_is_made_of_scores_lies_where_it_always_did_and_another_table_has_its_own() -> None:
+def test_data_derived_from_scores_keeps_its_place_and_another_results_table_has_its_own() -> None:
     usual, trial = (
         places(resolver("local", lake="/lake")),
         places(resolver("local", lake="/lake", results_table="trial")),
     )
-    made = {name: (usual[name], trial[name]) for name in usual if usual[name] != trial[name]}
-    assert {name.partition(".")[2]: paths for name, paths in made.items() if name.startswith("churn.")} == {
+    moved = {name: (usual[name], trial[name]) for name in usual if usual[name] != trial[name]}
+    assert {name.partition(".")[2]: paths for name, paths in moved.items() if name.startswith("churn.")} == {
         "score_customers": ("07_model_output/churn/score_customers", "07_model_output/churn/trial"),
         "score_actions": ("07_model_output/churn/score_actions", "07_model_output/churn/trial_actions"),
         "report_actions": ("07_model_output/churn/actions.csv", "07_model_output/churn/trial_actions.csv"),
@@ -172,14 +172,14 @@ def test_what_is_made_of_scores_lies_where_it_always_did_and_another_table_has_i
         },
     }  # fmt: skip
     stages = [pipelines[stage] for stage in ("batch_scoring", "monitoring")]
-    assert set(made) == {name for stage in stages for name in stage.all_outputs()}
+    assert set(moved) == {name for stage in stages for name in stage.all_outputs()}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_every_entry_of_the_catalog_is_used(env: str) -> None:
-    known = resolver(env)
-    used = {found for name in whole().datasets() for found in matching(name, known)}
-    entries = [*known.config, *(pattern for pattern in known.list_patterns() if pattern != "{default}")]
+    catalog = resolver(env)
+    used = {entry for name in whole().datasets() for entry in matching(name, catalog)}
+    entries = [*catalog.config, *(pattern for pattern in catalog.list_patterns() if pattern != "{default}")]
     assert sorted(set(entries) - used) == []
 
 
@@ -187,12 +187,12 @@ def test_every_validator_of_the_catalog_is_a_contract_that_exists() -> None:
     from kedro.validation.core import ValidatorSpec, resolve_validator
 
     conf = loader("local")["catalog"]
-    known = CatalogConfigResolver(config=conf)
+    catalog = CatalogConfigResolver(config=conf)
     checked = 0
     for name in whole().datasets():
-        if name.startswith("params:") or not matching(name, known):
+        if name.startswith("params:") or not matching(name, catalog):
             continue
-        entry = known.resolve_pattern(name)
+        entry = catalog.resolve_pattern(name)
         if "validator" in entry:
             contract: Any = resolve_validator(ValidatorSpec.from_dataset_config(name, entry["validator"]))
             assert contract.name == name.partition(".")[2]

@@ -116,10 +116,10 @@ class Cellar(Spec):
     casks: tuple[str, ...] = ()
 
 
-def test_each_parameter_is_told_with_its_value_in_base() -> None:
-    told = reference.parameters("wine", {"cellar": Cellar}, {"cellar": {"degrees": 12}})
-    assert "| `degrees` | `12` | How cold it is. |" in told
-    assert "| `casks` |  | What lies there. |" in told
+def test_each_parameter_is_listed_with_its_value_in_base() -> None:
+    table = reference.parameters("wine", {"cellar": Cellar}, {"cellar": {"degrees": 12}})
+    assert "| `degrees` | `12` | How cold it is. |" in table
+    assert "| `casks` |  | What lies there. |" in table
 
 
 def test_a_parameter_without_a_word_has_no_place_in_the_reference() -> None:
@@ -135,8 +135,8 @@ def test_a_notebook_is_stored_without_results_and_defines_nothing(notebook: Path
     assert [cell for cell in code if cell["outputs"] or cell["execution_count"] is not None] == []
     assert re.findall(r"/(?:home|Users|work|tmp|root)/|[A-Z]:\\\\", text) == []
     tree = ast.parse("\n".join("".join(cell["source"]) for cell in code))
-    made = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    assert [node for node in ast.walk(tree) if isinstance(node, made)] == []
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    assert [node for node in ast.walk(tree) if isinstance(node, definitions)] == []
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {str(module).split(".")[0] for module in imported} == {"lakehouse_ml"}
     assert [node for node in ast.walk(tree) if isinstance(node, ast.Import)] == []
@@ -221,14 +221,14 @@ def test_the_page_on_the_search_names_every_estimator_and_parameter() -> None:
     from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 
     page = (DOCS / "how-to/search.md").read_text(encoding="utf-8")
-    listed = {name: set(re.findall(r"`(\w+)`", told)) for name, told in re.findall(r"`(\w+)`\s\(([^)]*)\)", page)}
+    listed = {name: set(re.findall(r"`(\w+)`", listing)) for name, listing in re.findall(r"`(\w+)`\s\(([^)]*)\)", page)}
     assert set(listed) == set(get_args(EstimatorSpec.model_fields["estimator"].annotation))
     for name, params in listed.items():
         EstimatorSpec.model_validate({"estimator": name, "params": dict.fromkeys(params, 2)})
         with pytest.raises(ValidationError) as refused:
             EstimatorSpec.model_validate({"estimator": name, "params": {"unknown": 2}})
-        (known,) = re.findall(r"it has ([\w, ]+)", str(refused.value))
-        assert set(known.strip().split(", ")) == params
+        (names,) = re.findall(r"it has ([\w, ]+)", str(refused.value))
+        assert set(names.strip().split(", ")) == params
 
 
 def test_a_table_of_a_page_is_read_as_it_stands(tmp_path: Path) -> None:

@@ -91,14 +91,14 @@ def test_the_shipped_environments_are_all_of_them() -> None:
     ("staging", ["LAKEHOUSE_CATALOG", "LAKEHOUSE_LANDING", "LAKEHOUSE_EXPERIMENTS"]),
     ("prod", ["LAKEHOUSE_CATALOG", "LAKEHOUSE_LANDING", "LAKEHOUSE_EXPERIMENTS"]),
 ])  # fmt: skip
-def test_what_nobody_has_filled_in_is_told_with_file_line_and_variable(
+def test_an_unset_variable_is_reported_with_file_line_and_name(
     conf: Path, monkeypatch: pytest.MonkeyPatch, env: str, wanted: list[str]
 ) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name)
-    told = faults(conf, env)
-    assert [text.split(" is not set")[0].rpartition(" ")[2] for text in told] == wanted
-    assert all(text.startswith(f"{conf / env}/") and ", line " in text for text in told)
+    messages = faults(conf, env)
+    assert [text.split(" is not set")[0].rpartition(" ")[2] for text in messages] == wanted
+    assert all(text.startswith(f"{conf / env}/") and ", line " in text for text in messages)
 
 
 @pytest.mark.parametrize("env", [env for env in SHIPPED if env != "local"])
@@ -122,11 +122,11 @@ def test_a_table_s_name_stays_one_though_kedro_takes_it_for_a_file_s() -> None:
 @pytest.mark.parametrize("env", OF_UNITY_CATALOG)
 def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume(env: str) -> None:
     read = loader(PROJECT / "conf")(env)
-    known = CatalogConfigResolver(
+    catalog = CatalogConfigResolver(
         config=read["catalog"], default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
     )
     lake = f"a-catalog.{'somebody' if env == 'connect' else f'lakehouse_ml_{env}'}"
-    entries = {name: known.resolve_pattern(name) for name in pipelines["__default__"].all_outputs()}
+    entries = {name: catalog.resolve_pattern(name) for name in pipelines["__default__"].all_outputs()}
     tables = {name: entry["filepath"] for name, entry in entries.items() if entry.get("kind") == "schema"}
     assert len(tables) > 40
     assert tables["churn.raw_customers"] == f"{lake}.churn_raw_customers"
@@ -134,7 +134,7 @@ def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume
     assert {path for path in tables.values() if not is_table_name(path)} == set()
     files = [entry["filepath"] for name, entry in entries.items() if name not in tables and "filepath" in entry]
     assert {path.rsplit("/0", 1)[0] for path in files} == {f"/Volumes/{lake.replace('.', '/')}/files"}
-    model = known.resolve_pattern("churn.champion_model")
+    model = catalog.resolve_pattern("churn.champion_model")
     assert (model["name"], model["digests"]) == (f"{lake}.churn", f"{lake}.churn_digests")
     assert read["mlflow"]["tracking"]["experiment"]["name"] == f"/Users/somebody@example.org/lakehouse-ml-{env}"
     assert read["mlflow"]["tracking"]["experiment"]["create_experiment_kwargs"]["artifact_location"] is None
@@ -151,7 +151,7 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("env", "file", "text", "old", "told"),
+    ("env", "file", "text", "old", "message"),
     [
         ("prod", "prod/catalog.yml", "churn.clean_customers: {type: MemoryDataset}", None,
          "churn.clean_customers, which feature_engineering reads in a task of its own, is kept in memory"),
@@ -221,11 +221,11 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
     ],
     ids=lambda value: value.replace("\n", " ")[:40] if isinstance(value, str) else None,
 )  # fmt: skip
-def test_a_planted_mistake_is_found(conf: Path, env: str, file: str, text: str, old: str | None, told: str) -> None:
+def test_a_planted_mistake_is_found(conf: Path, env: str, file: str, text: str, old: str | None, message: str) -> None:
     plant(conf, file, text, old)
-    found = faults(conf, env)
-    assert any(told in fault for fault in found), found
-    assert not any("hunter2" in fault or "dapi" in fault or "secret@" in fault for fault in found)
+    messages = faults(conf, env)
+    assert any(message in fault for fault in messages), messages
+    assert not any("hunter2" in fault or "dapi" in fault or "secret@" in fault for fault in messages)
 
 
 def test_where_a_secret_is_may_stand_in_conf(conf: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_spark_connect_server_is_no_workspace_and_asks_for_none(conf: Path) ->
     for name, text in at_a_server.items():
         (conf / "connect" / name).write_text(text, encoding="utf-8")
     assert faults(conf, "connect") == []
-    found = environment.describe(Conf((conf / "connect", conf / "base")), loader(conf)("connect"))
-    assert found.lines["identity"].endswith(", on this machine")
+    description = environment.describe(Conf((conf / "connect", conf / "base")), loader(conf)("connect"))
+    assert description.lines["identity"].endswith(", on this machine")
 
 
 def test_the_check_needs_neither_engine_nor_network(conf: Path) -> None:
@@ -272,22 +272,24 @@ print(faults, [name for name in ("pysail", "deltalake") if name in sys.modules])
 # --- a run is refused as the check would refuse it
 
 
-def told(env: str, **given: str) -> list[str]:
+def refusals(env: str, **params: str) -> list[str]:
     """What a run with `--params` would be refused for."""
     conf = PROJECT / "conf"
     args = settings.CONFIG_LOADER_ARGS
-    read = settings.CONFIG_LOADER_CLASS(conf_source=str(conf), env=env, runtime_params=given, **args)
+    read = settings.CONFIG_LOADER_CLASS(conf_source=str(conf), env=env, runtime_params=params, **args)
     return list(Conf((conf / env, conf / "base")).faults(read))
 
 
 def test_in_a_schema_the_results_of_one_run_begin_with_score() -> None:
-    assert told("dev", results_table="score_trial") == told("local", results_table="metrics_drift") == []
-    assert ["name begins with score_" in text for text in told("dev", results_table="metrics_drift")] == [True]
+    assert refusals("dev", results_table="score_trial") == refusals("local", results_table="metrics_drift") == []
+    assert ["name begins with score_" in text for text in refusals("dev", results_table="metrics_drift")] == [True]
 
 
 def test_the_lake_of_one_run_has_to_be_of_the_environment_s_kind() -> None:
-    assert told("dev", lake="a-catalog.another") == []
-    assert ["'data/mine' can't be that in Unity Catalog" in text for text in told("dev", lake="data/mine")] == [True]
+    assert refusals("dev", lake="a-catalog.another") == []
+    assert ["'data/mine' can't be that in Unity Catalog" in text for text in refusals("dev", lake="data/mine")] == [
+        True
+    ]
 
 
 def test_a_run_without_its_variables_is_refused_and_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ GRAPH = grimp.build_graph("lakehouse_ml", exclude_type_checking_imports=True)
 
 def imported(start: str, parts: tuple[str, ...]) -> Iterator[str]:
     """Modules that a module imports, and those imports in turn as far as these parts cover them."""
-    todo, seen = [start], {start}
+    todo, visited = [start], {start}
     while todo:
-        for name in sorted(GRAPH.find_modules_directly_imported_by(todo.pop()) - seen):
-            seen.add(name)
+        for name in sorted(GRAPH.find_modules_directly_imported_by(todo.pop()) - visited):
+            visited.add(name)
             if covers(parts, name):
                 todo.append(name)
             yield name
@@ -35,22 +35,22 @@ def covers(parts: tuple[str, ...], module: str) -> bool:
 def test_a_fingerprint_covers_all_that_the_nodes_of_a_stage_import(stage: str) -> None:
     parts = list_sources(f"churn.{stage}.node") + list_sources(f"predictive_maintenance.{stage}.node")
 
-    seen = set(imported(f"lakehouse_ml.pipelines.{stage}.nodes", parts))
+    modules = set(imported(f"lakehouse_ml.pipelines.{stage}.nodes", parts))
 
-    assert {name for name in seen if not covers(parts, name)} <= MAKES_NO_RESULT
+    assert {name for name in modules if not covers(parts, name)} <= MAKES_NO_RESULT
 
 
 def test_the_fingerprint_of_the_search_covers_all_but_what_reaches_it_through_its_rows() -> None:
     parts = list_sources("churn.training.search")
 
-    seen = set(imported("lakehouse_ml.pipelines.training.nodes", parts))
+    modules = set(imported("lakehouse_ml.pipelines.training.nodes", parts))
 
-    assert {name for name in seen if not covers(parts, name)} <= {*MAKES_NO_RESULT, "lakehouse_ml.storage.writes"}
+    assert {name for name in modules if not covers(parts, name)} <= {*MAKES_NO_RESULT, "lakehouse_ml.storage.writes"}
 
 
 def test_an_import_that_is_not_covered_is_found() -> None:
-    seen = set(imported("lakehouse_ml.pipelines.training.nodes", ("pipelines/training",)))
+    modules = set(imported("lakehouse_ml.pipelines.training.nodes", ("pipelines/training",)))
 
-    assert "lakehouse_ml.modelling.card" in seen
+    assert "lakehouse_ml.modelling.card" in modules
     assert not covers(("pipelines/training",), "lakehouse_ml.modelling.card")
     assert not covers(("pipelines/training",), "lakehouse_ml.pipelines.training_more")

@@ -37,28 +37,28 @@ def _renamed(use_case: UseCase) -> Pipeline:
     return Pipeline(shape(use_case), outputs={"metrics_trials": "metrics_attempts"})
 
 
-def _retold(use_case: UseCase) -> Pipeline:
+def _with_another_search(use_case: UseCase) -> Pipeline:
     def search(model_input: object, spec: object) -> tuple[object, object]:
         """Something else than before."""
         return model_input, spec
 
     before = {node.name: node for node in shape(use_case).nodes}
-    told = before.pop("search")
-    return Pipeline([*before.values(), Node(search, inputs=told.inputs, outputs=told.outputs, name="search")])
+    replaced = before.pop("search")
+    return Pipeline([*before.values(), Node(search, inputs=replaced.inputs, outputs=replaced.outputs, name="search")])
 
 
 def test_the_page_is_what_the_pipelines_are() -> None:
     assert PAGE.read_text(encoding="utf-8") == flow.text(flow.registered()), "docs/flow.md stayed behind: make docs"
 
 
-@pytest.mark.parametrize("changed", [_added, _renamed, _retold])
+@pytest.mark.parametrize("changed", [_added, _renamed, _with_another_search])
 def test_the_page_stays_behind_as_soon_as_a_node_changes(changed: Callable[[UseCase], Pipeline]) -> None:
     stages = flow.registered()
     assert flow.text({**stages, "training": fill_stage("training", shape)}) == PAGE.read_text(encoding="utf-8")
     assert flow.text({**stages, "training": fill_stage("training", changed)}) != PAGE.read_text(encoding="utf-8")
 
 
-def test_a_small_graph_is_told_whole() -> None:
+def test_the_page_of_a_small_graph_is_complete() -> None:
     stages = {
         "pressing": _cell("pressing", Node(_halve, inputs="grapes", outputs="must", name="press")),
         "ageing": _cell("ageing", Node(_halve, inputs={"rows": "must"}, outputs=["wine", "lees"], name="age")),
@@ -106,7 +106,7 @@ def test_a_node_without_a_docstring_has_no_place_on_the_page() -> None:
         flow.text({"pressing": silent})
 
 
-def test_the_page_is_written_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_written_to_the_path_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flow.main([str(tmp_path / "flow.md")])
     flow.main([])
     assert (tmp_path / "flow.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")

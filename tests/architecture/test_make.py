@@ -15,8 +15,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 def make(*words: str) -> subprocess.CompletedProcess[str]:
     """What make would do, in words; nothing is done."""
     ours = ("MAKE", "MFLAGS", "LANDING", "LAKE", "USE_CASE", "ENV", "QUIET")
-    told = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return subprocess.run(["make", "-n", *words], cwd=PROJECT, env=told, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        ["make", "-n", *words], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_what_a_target_takes_passes(words: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_list_of_targets_tells_the_variables_of_each() -> None:
+def test_the_list_of_targets_names_the_variables_of_each() -> None:
     text = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    taken = {name: set(names.split()) for name, names in re.findall(r"^TAKES_(\w+) := (.+)$", text, re.MULTILINE)}
+    expected = {name: set(names.split()) for name, names in re.findall(r"^TAKES_(\w+) := (.+)$", text, re.MULTILINE)}
     listed = re.findall(r"^([a-z-]+):.*?## (.+)$", text, re.MULTILINE)
-    told = {name: set(re.findall(r"\b([A-Z_]+)=", line)) for name, line in listed}
-    assert {name: told.pop(name) for name in taken} == taken
-    assert {name: names - {"ENV"} for name, names in told.items() if names - {"ENV"}} == {}
+    printed = {name: set(re.findall(r"\b([A-Z_]+)=", line)) for name, line in listed}
+    assert {name: printed.pop(name) for name in expected} == expected
+    assert {name: names - {"ENV"} for name, names in printed.items() if names - {"ENV"}} == {}
     assert set(re.findall(r"^TARGETS := (.+)$", text, re.MULTILINE)[0].split()) == {name for name, _ in listed}

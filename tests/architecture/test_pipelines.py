@@ -34,8 +34,8 @@ def test_the_registry_has_the_seven_stages_and_all_of_them_as_default() -> None:
 def test_every_node_is_named_by_use_case_and_stage(stage: str) -> None:
     names = {use_case.name for use_case in use_cases.USE_CASES}
     for node in pipelines[stage].nodes:
-        use_case, found, _ = node.name.split(".")
-        assert (use_case in names, found) == (True, stage)
+        use_case, own_stage, _ = node.name.split(".")
+        assert (use_case in names, own_stage) == (True, stage)
 
 
 def test_a_second_use_case_fills_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +63,13 @@ def test_inputs_of_every_node_are_in_the_order_of_its_arguments() -> None:
     import inspect
 
     for node in pipelines["__default__"].nodes:
-        given = list(node._inputs)
-        told = inspect.signature(node.func).parameters
-        named = [name for name in told if name in given]
-        assert given[: len(named)] == named, node.name
+        inputs = list(node._inputs)
+        parameters = inspect.signature(node.func).parameters
+        named = [name for name in parameters if name in inputs]
+        assert inputs[: len(named)] == named, node.name
         # What a node takes by any name (its ** argument) comes after what it takes by name.
-        open_ended = any(argument.kind is argument.VAR_KEYWORD for argument in told.values())
-        assert open_ended or len(given) == len(named), node.name
+        open_ended = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
+        assert open_ended or len(inputs) == len(named), node.name
 
 
 def test_the_verdict_comes_before_scoring_in_the_graph() -> None:

@@ -32,8 +32,8 @@ def test_a_plant_is_seen_in_every_kind_of_file(tmp_path: Path) -> None:
         store.execute("create table t (v)")
         store.execute("insert into t values (?)", [SECRET])
     (tmp_path / "clean.txt").write_text("nothing")
-    seen = {Path(found.split("!")[0]).name for found in planted.find_plants(tmp_path)}
-    assert seen == {"plain.log", "packed.gz", "rows.parquet", "model.zip", "store.db"}
+    files = {Path(plant.split("!")[0]).name for plant in planted.find_plants(tmp_path)}
+    assert files == {"plain.log", "packed.gz", "rows.parquet", "model.zip", "store.db"}
 
 
 @pytest.mark.parametrize("key", ["landing", "lake", "churn.note"])

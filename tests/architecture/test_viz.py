@@ -11,7 +11,7 @@ EARLY = ["landing", "raw", "intermediate", "primary", "feature"]
 LAYERS = [*EARLY, "model_input", "models", "judgement", "model_output", "reporting"]
 
 
-def test_no_dataset_tells_viz_in_which_folder_of_this_machine_it_lies() -> None:
+def test_no_dataset_shows_viz_a_folder_of_this_machine() -> None:
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
 
@@ -19,8 +19,8 @@ def test_no_dataset_tells_viz_in_which_folder_of_this_machine_it_lies() -> None:
     with KedroSession.create(PROJECT) as session:
         catalog = session.load_context().catalog
     names = {name for node in pipelines["__default__"].nodes for name in [*node.inputs, *node.outputs]}
-    told = {name: str(catalog.get(name)._describe()) for name in names if not name.startswith("params:")}
-    assert {name: text for name, text in told.items() if str(PROJECT) in text} == {}
+    descriptions = {name: str(catalog.get(name)._describe()) for name in names if not name.startswith("params:")}
+    assert {name: text for name, text in descriptions.items() if str(PROJECT) in text} == {}
 
 
 def test_viz_shows_every_layer_in_the_order_of_the_flow_and_every_stage_as_a_group() -> None:
