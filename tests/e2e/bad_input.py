@@ -29,12 +29,12 @@ run completes as soon as the cause is removed. `…` stands for text that differ
 
 @dataclass(frozen=True)
 class Case:
-    """Something bad and what is told of it.
+    """Bad input, what happens, and the message about it.
 
     Attributes:
         name: What comes in, in words; names the test.
         happens: What happens, in words.
-        sentence: What is told, with `<landing>` and `<lake>` for the folders and `…` for any text; empty where the
+        sentence: The message, with `<landing>` and `<lake>` for the folders and `…` for any text; empty where the
             run ends well.
     """
 
@@ -42,8 +42,8 @@ class Case:
     happens: str
     sentence: str = field(default="", kw_only=True)
 
-    def is_told_by(self, message: str, places: Mapping[str, Path]) -> bool:
-        """Whether a message is the sentence, all of it."""
+    def matches(self, message: str, places: Mapping[str, Path]) -> bool:
+        """Whether a message is the whole sentence."""
         for placeholder, path in places.items():
             message = message.replace(str(path), placeholder)
         pattern = ".*".join(re.escape(part) for part in self.sentence.split("…"))
@@ -57,10 +57,10 @@ def groups() -> dict[str, Sequence[Case]]:
     return {module.TITLE: module.CASES for module in modules if hasattr(module, "CASES")}
 
 
-def text(told: Mapping[str, Sequence[Case]]) -> str:
+def text(cases_by_title: Mapping[str, Sequence[Case]]) -> str:
     """The page: a table for each group."""
     head = ["| what comes in | what happens | the sentence |", "|---|---|---|"]
-    sections = ["\n".join([f"## {title}", "", *head, *_rows(cases), ""]) for title, cases in told.items()]
+    sections = ["\n".join([f"## {title}", "", *head, *_rows(cases), ""]) for title, cases in cases_by_title.items()]
     return "\n".join([_HEAD, *sections])
 
 
@@ -73,10 +73,10 @@ def _rows(cases: Sequence[Case]) -> list[str]:
     ]
 
 
-def _cell(told: str) -> str:
+def _cell(content: str) -> str:
     for character, written in (("|", "\\|"), ("<", "&lt;")):
-        told = told.replace(character, written)
-    return told
+        content = content.replace(character, written)
+    return content
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ class Place:
         try:
             UpToDateRunner().run(type(chosen)(ours), catalog)
         except Exception as error:
-            told = errors.find(error)
-            if told is None:
+            cause = errors.find(error)
+            if cause is None:
                 raise
-            return str(told)
+            return str(cause)
         return ""
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -141,10 +141,10 @@ class Place:
         """The version of each table; all of them are read."""
         from deltalake import DeltaTable
 
-        found = {log.parent.name: DeltaTable(log.parent) for log in self.lake.glob(f"*/{self.use_case}/*/_delta_log")}
-        for table in found.values():
+        tables = {log.parent.name: DeltaTable(log.parent) for log in self.lake.glob(f"*/{self.use_case}/*/_delta_log")}
+        for table in tables.values():
             table.to_pyarrow_table()
-        return {name: table.version() for name, table in found.items()}
+        return {name: table.version() for name, table in tables.items()}
 
     def counts(self, table: str = "customers") -> tuple[int, int, int, int]:
         """Lines, refused lines, clean rows, quarantined rows; that they balance is asserted here."""
@@ -163,9 +163,9 @@ class Place:
         from kedro.framework.startup import bootstrap_project
 
         project = bootstrap_project(PROJECT)
-        given = {"landing": str(self.landing), "lake": str(self.lake), self.use_case: dict(params)}
+        runtime_params = {"landing": str(self.landing), "lake": str(self.lake), self.use_case: dict(params)}
         conf, args = str(PROJECT / "conf"), settings.CONFIG_LOADER_ARGS
-        loader = settings.CONFIG_LOADER_CLASS(conf, runtime_params=given, **args)
+        loader = settings.CONFIG_LOADER_CLASS(conf, runtime_params=runtime_params, **args)
         # Kedro's own context with no plugin in it: a tracking store costs seconds and has no part in this.
         context = KedroContext(
             project_path=project.project_path, config_loader=loader, env=None, package_name=project.package_name,

@@ -99,8 +99,8 @@ def _environment(copy: Path, installed: Path) -> None:
 def _variables() -> dict[str, str]:
     # Nor does `make`, which may have started these tests, tell the one that is started here what it was told itself.
     ours = ("PYTEST_", "PYTHON", "MLFLOW_", "KEDRO_", "MAKE", "MFLAGS")
-    told = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**told, "BROWSER": "true", "PYTEST_ADDOPTS": A_FEW_TESTS}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**variables, "BROWSER": "true", "PYTEST_ADDOPTS": A_FEW_TESTS}
 
 
 def _call(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -146,9 +146,9 @@ def first_page(command: str, checkout: Path) -> str:
 def _pages(server: subprocess.Popen[bytes], log: Path) -> Iterator[str]:
     deadline = time.monotonic() + 300
     while server.poll() is None and time.monotonic() < deadline:
-        told = re.findall(r"http://(?:127\.0\.0\.1|localhost):(\d+)", log.read_text(encoding="utf-8"))
+        ports = re.findall(r"http://(?:127\.0\.0\.1|localhost):(\d+)", log.read_text(encoding="utf-8"))
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{told[-1]}/", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[-1]}/", timeout=10) as answer:
                 assert answer.status == 200
                 yield answer.read().decode()
         except (IndexError, OSError):

@@ -57,8 +57,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
     bootstrap_project(PROJECT)
 
     def run(lake: Path, *stages: str, conf: Path = PROJECT / "conf", files: Path = landing, **options: Any) -> Any:
-        given = {"lake": str(lake), "landing": str(files)}
-        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(conf)) as session:
+        params = {"lake": str(lake), "landing": str(files)}
+        with settings.SESSION_CLASS.create(PROJECT, runtime_params=params, conf_source=str(conf)) as session:
             return session.run(**{"pipeline_names": list(stages), "namespaces": ["churn"], **options})
 
     yield run

@@ -97,8 +97,8 @@ def content(folder: Path) -> dict[str, str]:
 def test_arguments_that_cannot_be_run_are_refused_before_anything_is_opened(
     start: Callable[..., Any], tmp_path: Path, case: Stops
 ) -> None:
-    told = sentence(start, tmp_path / "lake", "data_quality", **case.options())
-    assert case.is_told_by(told, {}), told
+    message = sentence(start, tmp_path / "lake", "data_quality", **case.options())
+    assert case.matches(message, {}), message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,9 +117,9 @@ def test_a_run_copes_and_says_so(
 
     start(lake, "data_ingestion", "data_quality")
 
-    told = [record.getMessage() for record in caplog.records]
-    assert any(case.is_told_by(line, {"<lake>": first, "<new>": lake}) for line in told) or not case.sentence, told
+    messages = [record.getMessage() for record in caplog.records]
+    assert any(case.matches(line, {"<lake>": first, "<new>": lake}) for line in messages) or not case.sentence, messages
     assert lake == first or content(first) == before
     assert first.exists() == (case.prepare is not moved)
     assert set(statuses(lake)) == {"FINISHED"}
-    assert [line for line in told if line.startswith("[")] == [] or case.prepare is half_begun
+    assert [line for line in messages if line.startswith("[")] == [] or case.prepare is half_begun

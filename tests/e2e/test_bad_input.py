@@ -124,17 +124,17 @@ def holds(**values: Any) -> Callable[[Rest], None]:
     return check
 
 
-def refused_for(column: str | None, reason: str, given: str | None = None) -> Callable[[Rest], None]:
+def refused_for(column: str | None, reason: str, value: str | None = None) -> Callable[[Rest], None]:
     """A check that a refused line says what is wrong with it, and keeps its text, or its fields as JSON."""
 
     def check(rest: Rest) -> None:
         lines = rest.rows("quarantine_lines_customers")
         problems = [problem for row in lines for problem in row["problems"]]
         assert any((p["column"], p["reason"]) == (column, reason) for p in problems), problems
-        assert given is None or any(p["text"] == given for p in problems), problems
+        assert value is None or any(p["text"] == value for p in problems), problems
         assert all(row["line_text"] for row in lines)
-        if column and given is not None:
-            assert any(given in json.loads(row["line_text"]).values() for row in lines)
+        if column and value is not None:
+            assert any(value in json.loads(row["line_text"]).values() for row in lines)
 
     return check
 
@@ -455,8 +455,8 @@ def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, set
     lying = {path: path.read_bytes() for path in settled.landing.glob("*.csv")}
     case.put(settled.landing)
     with case.meanwhile(settled.landing):
-        told = settled.run(*case.stages)
-    assert case.is_told_by(told, settled.names), told
+        message = settled.run(*case.stages)
+    assert case.matches(message, settled.names), message
     after = settled.versions()
     assert {name for name in after if before.get(name) != after[name]} == set(case.changed)
     if case.changed:
@@ -478,8 +478,8 @@ def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, set
 def test_a_first_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, tmp_path: Path, spark: Any) -> None:
     place = Place(tmp_path / "landing", tmp_path / "lake")
     case.put(place.landing)
-    told = place.run(*case.stages)
-    assert case.is_told_by(told, place.names), told
+    message = place.run(*case.stages)
+    assert case.matches(message, place.names), message
     assert {name for name in place.versions() if name.startswith("metrics_trials")} == set()
     if place.landing.is_file():
         place.landing.unlink()
@@ -550,9 +550,9 @@ def test_the_page_is_what_the_cases_are() -> None:
 
 
 def test_the_page_stays_behind_as_soon_as_a_case_changes() -> None:
-    told = {title: list(cases) for title, cases in groups().items()}
-    told[TITLE].append(Case("a file of clay", "Nothing is read.", sentence="It is of clay | and <heavy>."))
-    page = text(told)
+    cases_by_title = {title: list(cases) for title, cases in groups().items()}
+    cases_by_title[TITLE].append(Case("a file of clay", "Nothing is read.", sentence="It is of clay | and <heavy>."))
+    page = text(cases_by_title)
     assert page != PAGE.read_text(encoding="utf-8")
     assert "| a file of clay | Nothing is read. | It is of clay \\| and &lt;heavy>. |" in page
 
@@ -568,9 +568,9 @@ def test_neighbours_that_differ_in_their_names_only_share_a_row() -> None:
 
 def test_a_message_that_is_not_the_whole_sentence_is_another_one(tmp_path: Path) -> None:
     case = Case("", "", sentence="<landing> has … rows.")
-    assert case.is_told_by(f"{tmp_path} has 3 rows.", {"<landing>": tmp_path})
-    assert not case.is_told_by(f"{tmp_path} has 3 rows. And more.", {"<landing>": tmp_path})
-    assert not case.is_told_by("elsewhere has 3 rows.", {"<landing>": tmp_path})
+    assert case.matches(f"{tmp_path} has 3 rows.", {"<landing>": tmp_path})
+    assert not case.matches(f"{tmp_path} has 3 rows. And more.", {"<landing>": tmp_path})
+    assert not case.matches("elsewhere has 3 rows.", {"<landing>": tmp_path})
 
 
 def _put_back(landing: Path, files: dict[Path, bytes]) -> None:

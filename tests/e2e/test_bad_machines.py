@@ -87,9 +87,9 @@ def warned(rule: str) -> Callable[[Place, int], None]:
     """A check that a rule has counted rows and let them pass."""
 
     def check(place: Place, _: int) -> None:
-        (told,) = [row for row in place.rows("metrics_rules_telemetry") if row["rule"] == rule]
-        assert told["n_failed"] > 0
-        assert told["outcome"] == "warned"
+        (rule_row,) = [row for row in place.rows("metrics_rules_telemetry") if row["rule"] == rule]
+        assert rule_row["n_failed"] > 0
+        assert rule_row["outcome"] == "warned"
 
     return check
 
@@ -182,7 +182,7 @@ TIMES = {
         "it; …",
     ),
 }
-SPLITS = [Case(name, "No model is made.", sentence=told) for name, (_, told) in TIMES.items()]
+SPLITS = [Case(name, "No model is made.", sentence=message) for name, (_, message) in TIMES.items()]
 PARAMS = {
     "a horizon of 0 hours": (
         "features.horizon_hours=0", "…features.horizon_hours can't be 0: value error, 0 hours hold no event; take at …"
@@ -210,8 +210,8 @@ NAMES = {
     ),
 }
 CONF = [
-    Case(name, "The run stops before anything is opened; nothing is written.", sentence=told)
-    for name, (_, told) in {**PARAMS, **NAMES}.items()
+    Case(name, "The run stops before anything is opened; nothing is written.", sentence=message)
+    for name, (_, message) in {**PARAMS, **NAMES}.items()
 ]
 CASES: list[Case] = [*ENDS, UNKNOWN, WIDE, UNFIT, NO_TELEMETRY, NO_FAILURE, *SPLITS, *CONF]
 
@@ -270,19 +270,19 @@ def test_a_window_wider_than_the_history_describes_the_rows_there_are(tmp_path: 
 
 def test_an_unknown_component_among_the_failures_stops_the_run(tmp_path: Path, spark: Any) -> None:
     place = plant(tmp_path, failures_more=[f"{hour(40)},1,comp9"])
-    told = place.run()
-    assert UNFIT.is_told_by(told, place.names), told
+    message = place.run()
+    assert UNFIT.matches(message, place.names), message
     assert place.rows("clean_failures") == []
     put(place.landing, failures_more=[f"{hour(40)},1,comp4"])
     assert place.run() == ""
     assert len(place.rows("clean_failures")) == 2
 
 
-def test_missing_telemetry_is_told_with_the_word_that_does_without(tmp_path: Path, spark: Any) -> None:
+def test_missing_telemetry_is_reported_with_the_parameter_that_switches_it_off(tmp_path: Path, spark: Any) -> None:
     place = plant(tmp_path)
     (place.landing / "telemetry_good.csv").unlink()
-    told = place.run(*TO_FEATURES)
-    assert NO_TELEMETRY.is_told_by(told, place.names), told
+    message = place.run(*TO_FEATURES)
+    assert NO_TELEMETRY.matches(message, place.names), message
     assert place.run(*TO_FEATURES, features={"telemetry": False}) == ""
     assert len(place.rows("feature_machines")) > 0
 
@@ -299,28 +299,28 @@ def sound(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
 
 
 def test_a_plant_without_any_failure_has_nothing_to_learn_from(sound: Place) -> None:
-    told = sound.run("training")
-    assert NO_FAILURE.is_told_by(told, sound.names), told
+    message = sound.run("training")
+    assert NO_FAILURE.matches(message, sound.names), message
 
 
 @pytest.mark.parametrize("case", SPLITS, ids=lambda case: case.name)
-def test_days_of_a_split_that_cannot_be_are_told(case: Case, sound: Place) -> None:
-    told = sound.run("training", training={"split": TIMES[case.name][0]})
-    assert case.is_told_by(told, sound.names), told
+def test_impossible_days_of_a_split_are_refused(case: Case, sound: Place) -> None:
+    message = sound.run("training", training={"split": TIMES[case.name][0]})
+    assert case.matches(message, sound.names), message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CONF, ids=lambda case: case.name)
-def test_conf_that_cannot_be_is_told_before_anything_is_opened(case: Case, tmp_path: Path) -> None:
-    given = f"landing={tmp_path},lake={tmp_path / 'lake'}"
+def test_impossible_conf_is_refused_before_anything_is_opened(case: Case, tmp_path: Path) -> None:
+    runtime_params = f"landing={tmp_path},lake={tmp_path / 'lake'}"
     if case.name in NAMES:
-        given += f",{NAMES[case.name][0]}"
+        runtime_params += f",{NAMES[case.name][0]}"
     else:
         above, *more = PARAMS[case.name][0].split(",")
         params = [above, *(f"{above.rpartition('.')[0]}.{each}" for each in more)]
-        given = ",".join([given, *(f"{USE_CASE}.{each}" for each in params)])
-    call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", given]
+        runtime_params = ",".join([runtime_params, *(f"{USE_CASE}.{each}" for each in params)])
+    call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", runtime_params]
     done = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
-    assert case.is_told_by(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
+    assert case.matches(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
     assert not list(tmp_path.glob("lake/0*"))

@@ -150,8 +150,8 @@ def draft(case: Draft, project: Path) -> list[str]:
 
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: case.name)
 def test_a_draft_says_how_it_reads_an_odd_file(case: Draft, project: Path) -> None:
-    told = draft(case, project)
-    assert any(case.is_told_by(line, {}) for line in told), told
+    lines = draft(case, project)
+    assert any(case.matches(line, {}) for line in lines), lines
     assert (project / "data/landing/loans/loans.csv").read_bytes() == case.content
 
 
@@ -160,5 +160,5 @@ def test_a_file_that_cannot_be_drafted_from_is_refused_with_its_cause(case: Draf
     before = sorted(project.rglob("*"))
     with pytest.raises(LakehouseError) as refused:
         draft(case, project)
-    assert case.is_told_by(str(refused.value), {}), refused.value
+    assert case.matches(str(refused.value), {}), refused.value
     assert sorted(project.rglob("*")) == before

@@ -36,7 +36,7 @@ class Case:
     """What comes in, what happens, and the sentence: `{conf}`, `{lake}` and `{…}` of a case stand for what varies."""
 
     name: str
-    given: str
+    cause: str
     happens: str
     says: str | None
 
@@ -64,8 +64,8 @@ RESTORE = "Restore this folder from a copy, or start a new lake from the same fi
 PREDICATE = "churn.data_quality.tables.customers.rules.2.predicate can't be"
 
 
-def conf(name: str, file: str, new: str, told: str, old: str | None = None) -> ConfCase:
-    return ConfCase(f"conf: {name}", f"{file} with `{new.strip()}`", REFUSED, f"{{conf}}/{told}", file, new, old)
+def conf(name: str, file: str, new: str, message: str, old: str | None = None) -> ConfCase:
+    return ConfCase(f"conf: {name}", f"{file} with `{new.strip()}`", REFUSED, f"{{conf}}/{message}", file, new, old)
 
 
 CONF = [
@@ -221,10 +221,10 @@ CONF = [
             f"rule: {predicate}",
             "base/churn/parameters.yml",
             f'predicate: "{predicate}"',
-            f"base/churn/parameters.yml, line 24: {told}",
+            f"base/churn/parameters.yml, line 24: {message}",
             'predicate: "monthly_charges > 0"',
         )
-        for predicate, told in (
+        for predicate, message in (
             ("rand() > 0.5", f"{PREDICATE} 'rand() > 0.5': value error, rand does not depend on the row alone"),
             (
                 "monthly_charges > (select 1)",
@@ -367,13 +367,13 @@ LAKE = [
     *(
         LakeCase(
             f"link: {name}",
-            f"{given} that is a link",
+            f"{cause} that is a link",
             "The run stops; nothing is written, neither in the lake nor where the link leads.",
             f"'{{lake}}/{path}' is a link: a lake is one folder, and a run would write outside of it. Replace the "
             f"link by its target.",
             link(path),
         )
-        for name, given, path in (
+        for name, cause, path in (
             ("a table", "a table's folder", "01_raw/churn/raw_customers"),
             ("a log", "a table's log", "01_raw/churn/raw_customers/_delta_log"),
             ("a layer", "a layer's folder", "03_primary"),
@@ -387,8 +387,8 @@ LAKE = [
 
 
 def only(lake: Path, pattern: str) -> Path:
-    (found,) = lake.rglob(pattern)
-    return found
+    (path,) = lake.rglob(pattern)
+    return path
 
 
 def flip_a_bit(lake: Path) -> None:
@@ -493,9 +493,9 @@ LOGGING = [
         f"conf: logging, {name}",
         f"base/logging.yml with `{mistake}`",
         REFUSED,
-        f"Error: {{conf}}/base/logging.yml{told}",
+        f"Error: {{conf}}/base/logging.yml{message}",
     )
-    for name, mistake, told in (
+    for name, mistake, message in (
         ("yaml", "x: [1", ", line 35: this is not valid YAML (expected ',' or ']', but got '<stream end>')."),
         ("level", "loggers: {kedro: {level: LOUD}}", ": Unable to configure logger 'kedro'; Unknown level: 'LOUD'."),
         ("type", "handlers: 3", ": 'int' object is not iterable."),
@@ -554,16 +554,16 @@ KILLED = Case(
 TITLE = "Conf, lake, tracking store and machine"
 
 
-def _told(case: Case) -> bad_input.Case:
+def _as_bad_input(case: Case) -> bad_input.Case:
     """The case as the page of bad input has it; a sentence whose end differs is cut there."""
     places = {name: f"<{name}>" for name in ("conf", "lake", "folder")}
     says = (case.says or "").format(**places)
     cut = says and not says.endswith(".")
-    return bad_input.Case(" ".join(case.given.split()), case.happens, sentence=f"{says}…" if cut else says)
+    return bad_input.Case(" ".join(case.cause.split()), case.happens, sentence=f"{says}…" if cut else says)
 
 
 CASES = [
-    _told(case)
+    _as_bad_input(case)
     for case in (*CONF, *LOGGING, *LAKE, *MODEL, LOCKED, OUTSIDE, ALIEN, READ_ONLY, FULL, TWO, STOPPED, KILLED)
 ]
 
@@ -571,11 +571,11 @@ CASES = [
 # --- in this process
 
 
-def sentence(start: Callable[..., Any], *given: Any, **more: Any) -> str:
+def sentence(start: Callable[..., Any], *arguments: Any, **more: Any) -> str:
     import mlflow
 
     with pytest.raises(click.ClickException) as caught:
-        start(*given, **more)
+        start(*arguments, **more)
     assert caught.value.exit_code == 1
     assert mlflow.active_run() is None
     return caught.value.format_message()
@@ -591,7 +591,7 @@ def statuses(lake: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CONF, ids=lambda case: case.name)
-def test_a_mistake_in_conf_is_told_with_file_line_and_key_before_anything_is_opened(
+def test_a_mistake_in_conf_is_reported_with_file_line_and_key_before_anything_is_opened(
     start: Callable[..., Any], tmp_path: Path, case: ConfCase
 ) -> None:
     copied = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf"))
@@ -601,18 +601,18 @@ def test_a_mistake_in_conf_is_told_with_file_line_and_key_before_anything_is_ope
     assert (case.old or "") in text
     file.write_text(text.replace(case.old, case.new, 1) if case.old else case.new, encoding="utf-8")
 
-    told = sentence(start, tmp_path / "lake", "data_ingestion", "data_quality", conf=copied)
+    message = sentence(start, tmp_path / "lake", "data_ingestion", "data_quality", conf=copied)
 
-    assert str(case.says).format(conf=copied) in told, told
-    assert "\n" not in told
+    assert str(case.says).format(conf=copied) in message, message
+    assert "\n" not in message
     assert not list((tmp_path / "lake").glob("0*"))
 
 
 @pytest.mark.parametrize("case", LOGGING, ids=lambda case: case.name)
-def test_a_mistake_in_what_is_logged_is_told_before_anything_else(tmp_path: Path, case: Case) -> None:
+def test_a_mistake_in_the_logging_conf_is_reported_before_anything_else(tmp_path: Path, case: Case) -> None:
     copied = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf"))
     with (copied / "base" / "logging.yml").open("a", encoding="utf-8") as file:
-        file.write(case.given.split("`")[1] + "\n")
+        file.write(case.cause.split("`")[1] + "\n")
     # The file is looked for beside the package, whichever conf a run is given.
     code = (
         "from pathlib import Path; from lakehouse_ml import project\n"
@@ -627,28 +627,28 @@ def test_a_mistake_in_what_is_logged_is_told_before_anything_else(tmp_path: Path
 
 
 @pytest.mark.parametrize("case", LAKE, ids=lambda case: case.name)
-def test_a_damaged_lake_is_told_and_a_restored_one_goes_on(
+def test_a_damaged_lake_is_reported_and_a_restored_one_goes_on(
     start: Callable[..., Any], ingested: Path, tmp_path: Path, case: LakeCase
 ) -> None:
     lake = copy(ingested, tmp_path / "bad")
     case.harm(lake)
 
-    told = sentence(start, lake, case.stage)
+    message = sentence(start, lake, case.stage)
 
-    assert told.startswith(str(case.says).format(lake=lake)), told
+    assert message.startswith(str(case.says).format(lake=lake)), message
     restored = copy(ingested, tmp_path / "restored")
     start(restored, case.stage)
     assert "RUNNING" not in statuses(restored)
 
 
-def test_a_locked_store_is_told_and_a_freed_one_goes_on(
+def test_a_locked_store_is_reported_and_a_freed_one_goes_on(
     start: Callable[..., Any], ingested: Path, tmp_path: Path
 ) -> None:
     lake = copy(ingested, tmp_path)
     with closing(sqlite3.connect(lake / "mlflow.db", isolation_level=None)) as other:
         other.execute("begin exclusive")
-        told = sentence(start, lake, "data_quality")
-    assert told.startswith(str(LOCKED.says).format(lake=lake))
+        message = sentence(start, lake, "data_quality")
+    assert message.startswith(str(LOCKED.says).format(lake=lake))
     start(lake, "data_quality")
 
 
@@ -659,9 +659,9 @@ def test_a_lake_whose_path_means_another_one_to_a_library_is_refused(
     lake = tmp_path / f"a{letters}b"
     sign = "{" if letters == "${x}" else letters
 
-    told = sentence(start, lake, "data_quality")
+    message = sentence(start, lake, "data_quality")
 
-    assert told == str(ALIEN.says).format(lake=repr(str(lake))[1:-1]).replace("…", repr(sign)[1:-1])
+    assert message == str(ALIEN.says).format(lake=repr(str(lake))[1:-1]).replace("…", repr(sign)[1:-1])
     assert not lake.exists()
 
 
@@ -721,8 +721,8 @@ def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[sub
 
 def finished(lake: Path, landing: Path, conf: Path, *before: str) -> tuple[int, str]:
     with started(lake, landing, conf, *before) as running:
-        _, said = running.communicate(timeout=MLFLOW_RETRY)
-    return running.returncode, said
+        _, errors = running.communicate(timeout=MLFLOW_RETRY)
+    return running.returncode, errors
 
 
 @pytest.fixture(scope="module")
@@ -758,8 +758,8 @@ def results(lake: Path) -> dict[str, Any]:
 def lived(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake after a whole life."""
     lake = tmp_path_factory.mktemp("undisturbed") / "lake"
-    code, said = finished(lake, *small)
-    assert code == 0, said
+    code, errors = finished(lake, *small)
+    assert code == 0, errors
     return lake
 
 
@@ -783,9 +783,9 @@ def test_a_tampered_model_scores_nothing_and_a_restored_one_goes_on(
     bad, restored = lakes
     case.harm(bad)
 
-    told = sentence(start, bad, "batch_scoring", files=landing, conf=conf)
+    message = sentence(start, bad, "batch_scoring", files=landing, conf=conf)
 
-    assert told.startswith(str(case.says).format(lake=bad)), told
+    assert message.startswith(str(case.says).format(lake=bad)), message
     assert not (bad / scores).exists()
     start(restored, "batch_scoring", files=landing, conf=conf)
     assert results(restored) == undisturbed
@@ -808,13 +808,13 @@ def test_a_life_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_o
             assert running.stderr is not None
             reached = any(f"churn.{node}" in line for line in running.stderr)
             running.send_signal(signal.SIGINT)
-            said = running.stderr.read()
+            errors = running.stderr.read()
         assert reached, node
-        assert running.returncode == 130, said
-        assert "Traceback" not in said, said
-        assert str(STOPPED.says) in said
-    code, said = finished(lake, *small)
-    assert code == 0, said
+        assert running.returncode == 130, errors
+        assert "Traceback" not in errors, errors
+        assert str(STOPPED.says) in errors
+    code, errors = finished(lake, *small)
+    assert code == 0, errors
     assert results(lake) == undisturbed
     assert set(statuses(lake)) <= {"FINISHED", "KILLED"}
     assert statuses(lake).count("KILLED") == len(FIRST_NODES)
@@ -826,9 +826,9 @@ def test_of_two_runs_at_once_one_does_all_and_the_other_is_refused(
 ) -> None:
     lake = tmp_path / "lake"
     with started(lake, *small) as first, started(lake, *small) as second:
-        said = [run.communicate(timeout=MLFLOW_RETRY)[1] for run in (first, second)]
-    assert sorted([first.returncode, second.returncode]) == [0, 1], said
-    refused = said[0] if first.returncode else said[1]
+        errors = [run.communicate(timeout=MLFLOW_RETRY)[1] for run in (first, second)]
+    assert sorted([first.returncode, second.returncode]) == [0, 1], errors
+    refused = errors[0] if first.returncode else errors[1]
     assert str(TWO.says).format(lake=lake) in refused
     assert "Traceback" not in refused
     assert results(lake) == undisturbed
@@ -844,21 +844,21 @@ def in_a_namespace(script: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_read_only_lake_is_told_and_a_writable_one_goes_on(small: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_read_only_lake_is_reported_and_a_writable_one_goes_on(small: tuple[Path, Path], tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     assert finished(lake, *small)[0] == 0
     before = sorted((str(path), path.stat().st_size) for path in lake.rglob("*"))
     read_only = in_a_namespace(f"mount --bind {lake} {lake}; mount -o remount,bind,ro {lake}")
-    code, said = finished(lake, *small, *read_only)
-    assert (code, "Traceback" in said) == (1, False), said
-    assert str(READ_ONLY.says).format(lake=lake) in said
+    code, errors = finished(lake, *small, *read_only)
+    assert (code, "Traceback" in errors) == (1, False), errors
+    assert str(READ_ONLY.says).format(lake=lake) in errors
     assert sorted((str(path), path.stat().st_size) for path in lake.rglob("*")) == before
     assert finished(lake, *small)[0] == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["400k", "1600k"])
-def test_a_full_disk_is_told_and_with_space_the_next_run_goes_on(
+def test_a_full_disk_is_reported_and_with_space_the_next_run_goes_on(
     small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path, size: str
 ) -> None:
     """The full run and, after the disk has grown, the next one, in one namespace; the result is copied out."""
@@ -868,11 +868,11 @@ def test_a_full_disk_is_told_and_with_space_the_next_run_goes_on(
         f'mount -t tmpfs -o size={size} none {lake}; "$@"; echo "exit $?" >&2; mount -o remount,size=1g {lake}; "$@"; '
         f"code=$?; cp -a {lake} {out}; exit $code"
     )
-    code, said = finished(lake, *small, *in_a_namespace(script)[:-2], script, "sh")
-    assert code == 0, said
-    assert "exit 1" in said
-    assert str(FULL.says) in said, said
-    assert "Traceback" not in said, said
+    code, errors = finished(lake, *small, *in_a_namespace(script)[:-2], script, "sh")
+    assert code == 0, errors
+    assert "exit 1" in errors
+    assert str(FULL.says) in errors, errors
+    assert "Traceback" not in errors, errors
     assert results(out) == undisturbed
     assert "RUNNING" not in statuses(out)
 

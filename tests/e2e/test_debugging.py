@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
-def told(call: list[str], checkout: Path, typed: str = "", **variables: str) -> str:
+def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) -> str:
     """What a program of the copy's code prints, that somebody types to."""
     mine = {"PYTHONPATH": str(checkout / "src"), "PYTHONBREAKPOINT": "pdb.set_trace", "no_grpc_proxy": "127.0.0.1"}
     done = subprocess.run(
@@ -55,9 +55,9 @@ def test_a_run_stops_at_a_breakpoint_in_a_node_and_goes_on(checkout: Path) -> No
     assert text.count("    return customers.select(") == 1
     source.write_text(text.replace("    return customers.select(", "    breakpoint()\n    return customers.select("))
     run = [sys.executable, "-m", "kedro", "run", "--namespaces", "churn", "--pipelines", STAGES]
-    said = told(run, checkout, "p 'stopped', spec.short_below, customers.count()\ncontinue\n")
-    assert "('stopped', 12, 40)" in said
-    assert "feature_engineering" in said.partition("time")[2]
+    output = debug(run, checkout, "p 'stopped', spec.short_below, customers.count()\ncontinue\n")
+    assert "('stopped', 12, 40)" in output
+    assert "feature_engineering" in output.partition("time")[2]
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_a_node_is_stopped_in_whose_frames_are_computed_through_databricks_conne
     shutil.rmtree(checkout / "conf" / "connect")
     (checkout / "conf" / "connect").mkdir()
     (checkout / "conf" / "connect" / "spark.yml").write_text(f"engine: connect\ncompute: {server}\n")
-    said = told([str(CONNECT), "-c", CALL], checkout)
-    assert "('node', '2024-12-31')" in said
-    assert "('workers', 'customers.csv')" in said
-    assert "40 pyspark.sql.connect.dataframe timestamp[us, tz=UTC]" in said
+    output = debug([str(CONNECT), "-c", CALL], checkout)
+    assert "('node', '2024-12-31')" in output
+    assert "('workers', 'customers.csv')" in output
+    assert "40 pyspark.sql.connect.dataframe timestamp[us, tz=UTC]" in output

@@ -115,15 +115,15 @@ def test_any_file_ends_in_rows_accounted_for_or_in_one_sentence(drawn: Drawn, sp
         place = Place(Path(folder) / "landing", Path(folder) / "lake", "_customers")
         place.landing.mkdir()
         (place.landing / drawn.name).write_bytes(drawn.content)
-        told = place.run(data_ingestion={"tolerated_refused_share": 1.0})
+        message = place.run(data_ingestion={"tolerated_refused_share": 1.0})
         place.versions()
-        if told:
-            event("told: " + " ".join(told.replace(str(place.landing), "").split()[:7]))
-            assert told.isprintable(), told
-            assert drawn.name in told
-            assert len(told) < 1_500
+        if message:
+            event("told: " + " ".join(message.replace(str(place.landing), "").split()[:7]))
+            assert message.isprintable(), message
+            assert drawn.name in message
+            assert len(message) < 1_500
             # Either nothing of the file is recorded, or all of it is and a rule has stopped the run.
-            assert place.rows("manifest_customers") == [] or told.startswith("customers: rule")
+            assert place.rows("manifest_customers") == [] or message.startswith("customers: rule")
         else:
             lines, refused, _, out = place.counts()
             event(f"ended well, refused {bool(refused)}, quarantined {bool(out)}, rows {bool(lines)}")

@@ -47,8 +47,8 @@ def imported(*command: str, others: Sequence[str] = OF_OTHERS) -> list[str]:
 def test_stages_before_training_import_nothing_of_models_pictures_or_other_places(tmp_path: Path) -> None:
     write_csv(tmp_path / "landing" / "customers.csv", n=40)
     stages = "data_ingestion,data_quality,feature_engineering"
-    given = f"landing={tmp_path / 'landing'},lake={tmp_path / 'lake'}"
-    assert imported("run", "--namespaces", "churn", "--pipelines", stages, "--params", given) == []
+    params = f"landing={tmp_path / 'landing'},lake={tmp_path / 'lake'}"
+    assert imported("run", "--namespaces", "churn", "--pipelines", stages, "--params", params) == []
 
 
 @pytest.mark.slow

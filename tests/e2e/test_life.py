@@ -55,8 +55,10 @@ class Place:
             "--lake",
             str(self.lake),
         ]
-        told = {**os.environ, **planted.VARIABLES}
-        return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=told)
+        environment = {**os.environ, **planted.VARIABLES}
+        return subprocess.run(
+            call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=environment
+        )
 
     def kedro(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         params = ["--params", f"landing={self.landing},lake={self.lake}"] if arguments[0] == "run" else []
@@ -105,7 +107,7 @@ def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
 ) -> None:
     here, done = lived
     assert here.models()[:2] == (1, "1")
-    for told in (
+    for line in (
         "1,500 rows in 1 file",
         "clean",
         "verdict",
@@ -116,7 +118,7 @@ def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
         "time",
         "make ui",
     ):
-        assert told in done.stdout, done.stdout
+        assert line in done.stdout, done.stdout
     assert "<h1>Customer churn" in (here.lake / "08_reporting/churn/report.html").read_text(encoding="utf-8")
     assert len(list(here.lake.glob("mlflow-artifacts/*/artifacts/report.html"))) == 1
     scores = here.table("score_customers").to_pandas()
@@ -131,13 +133,13 @@ def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
     assert re.match(r"[\d,]+ of [\d,]+ scored rows were training rows", drift["reason"])
 
 
-def test_progress_is_plain_and_nothing_is_said_that_nobody_can_act_on(
+def test_progress_is_plain_and_shows_nothing_that_nobody_can_act_on(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
-    said = lived[1].stderr
-    assert re.search(r"^\[ 1/\d+\] churn\.data_ingestion\.parse_customers$", said, re.MULTILINE)
+    progress = lived[1].stderr
+    assert re.search(r"^\[ 1/\d+\] churn\.data_ingestion\.parse_customers$", progress, re.MULTILINE)
     for noise in ("Warning", "WARNING", "Traceback", "deprecated", "\x1b["):
-        assert noise not in said, said
+        assert noise not in progress, progress
 
 
 def test_no_secret_of_its_surroundings_is_in_what_a_run_says_and_leaves(
@@ -184,7 +186,7 @@ def test_what_came_in_is_what_came_out(lived: tuple[Place, subprocess.CompletedP
     assert rows["raw_customers"] == rows["clean_customers"] + rows["quarantine_customers"] == books.n_raw
 
 
-def test_the_verdict_names_what_it_was_made_of(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
+def test_the_verdict_names_its_inputs(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
     here, _ = lived
     verdict = here.table("verdict_model").to_pandas().iloc[0]
     made_of = json.loads(verdict["made_of"])
@@ -251,13 +253,13 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> 
         "is missing": "customerID,gender\n1,Female\n",
         "is empty": "",
     }
-    for number, (told, text) in enumerate(cases.items()):
+    for number, (message, text) in enumerate(cases.items()):
         landing = tmp_path / f"landing {number} ä"
         landing.mkdir()
         (landing / "bad.csv").write_text(text, encoding="utf-8")
         done = Place(landing, tmp_path / f"lake{number}").run()
         assert done.returncode == 1
-        assert told in done.stderr, done.stderr
+        assert message in done.stderr, done.stderr
         assert "bad.csv" in done.stderr
         assert "Traceback" not in done.stderr
         assert not list((tmp_path / f"lake{number}").glob("0*"))
@@ -343,10 +345,10 @@ def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(qui
     old = here.table("outcome_holdout").to_pandas()["customer_id"]
     assert (part[old] == "holdout").all()
     (here.landing / "outcomes").mkdir()
-    known = scores[scores["batch"] == "2025-01-31"].head(200)
+    scored = scores[scores["batch"] == "2025-01-31"].head(200)
     lines = [
         "customerID,Churn",
-        *(f"{row.customer_id},{'Yes' if row.Index % 3 == 0 else 'No'}" for row in known.itertuples()),
+        *(f"{row.customer_id},{'Yes' if row.Index % 3 == 0 else 'No'}" for row in scored.itertuples()),
     ]
     (here.landing / "outcomes" / "outcomes_2025-01-31.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert here.kedro("run", "--conf-source", str(conf)).returncode == 0

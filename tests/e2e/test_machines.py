@@ -39,11 +39,15 @@ class Place:
     conf: Path
 
     def call(self, *arguments: str, **params: Any) -> list[str]:
-        given = {"landing": self.landing, "lake": self.lake, **{key.replace("__", "."): v for key, v in params.items()}}
-        told = ",".join(f"{key}={value}" for key, value in given.items())
+        settings = {
+            "landing": self.landing,
+            "lake": self.lake,
+            **{key.replace("__", "."): v for key, v in params.items()},
+        }
+        runtime_params = ",".join(f"{key}={value}" for key, value in settings.items())
         return [
             sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--namespaces", NAME,
-            "--params", told, *arguments,
+            "--params", runtime_params, *arguments,
         ]  # fmt: skip
 
     def run(self, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
@@ -172,8 +176,8 @@ def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Live
 def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: Lived) -> None:
     here, _ = lived
     days = {f"{NAME}__batch_scoring__from_day": "2015-02-25", f"{NAME}__batch_scoring__to_day": "2015-03-16"}
-    given = {"results_table": "resumed", **days}
-    call = here.call("--pipelines", "batch_scoring", **given)
+    params = {"results_table": "resumed", **days}
+    call = here.call("--pipelines", "batch_scoring", **params)
     with subprocess.Popen(call, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         while len(list(here.lake.glob(f"*/{NAME}/resumed/_delta_log/*.json"))) < 4:
             assert running.poll() is None, "the run ended before it was killed"
@@ -181,14 +185,14 @@ def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: 
         running.send_signal(signal.SIGKILL)
     there = here.commits("resumed")
     assert there[-1]["part"][0] < there[-1]["part"][1] == 20
-    done = here.run("--pipelines", "batch_scoring", **given)
+    done = here.run("--pipelines", "batch_scoring", **params)
     assert done.returncode == 0, done.stderr
     commits = here.commits("resumed")
     assert commits[: len(there)] == there
     assert [commit["part"] for commit in commits] == [[n, 20] for n in range(1, 21)]
     assert here.frame("resumed").groupby("batch").size().tolist() == [MACHINES * 4] * 20
     before = here.versions()
-    assert "every step was skipped" in here.run("--pipelines", "batch_scoring", **given).stdout
+    assert "every step was skipped" in here.run("--pipelines", "batch_scoring", **params).stdout
     assert here.versions() == before
 
 
@@ -212,8 +216,8 @@ def test_of_more_days_only_the_new_files_are_read(later: tuple[Place, dict[str, 
         assert set(here.commits(table)[-1]["scope"]) == files
     assert set(here.frame("parsed_telemetry")["source_file"]) == files
     raw = here.table("raw_telemetry")
-    told = raw.history(1)[0]["operationMetrics"]
-    assert told["num_added_rows"] == (here.frame("raw_telemetry")["source_file"].isin(files)).sum()
+    metrics = raw.history(1)[0]["operationMetrics"]
+    assert metrics["num_added_rows"] == (here.frame("raw_telemetry")["source_file"].isin(files)).sum()
     assert balance(here, "telemetry")[0] > balance(here, "machines")[0]
 
 
@@ -273,12 +277,12 @@ def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path) -> None:
     here = Place(real("pdm_events_1000"), tmp_path / "lake", PROJECT / "conf")
-    given = {
+    params = {
         f"{NAME}__features__telemetry": "false",
         f"{NAME}__features__step_hours": "12",
         f"{NAME}__training__max_rows": "400000",  # one row in 200 is positive
     }
-    done = here.run(**given)
+    done = here.run(**params)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = here.frame("metrics_holdout")
     everything = metrics[metrics["segment"] == "all"].set_index("metric")["value"]

@@ -64,7 +64,7 @@ class Year:
     files: Path
     landing: Path
     lake: Path
-    said: list[str]
+    outputs: list[str]
     versions: list[int]
 
     def table(self, name: str) -> pd.DataFrame:
@@ -87,9 +87,9 @@ def live(folder: Path, steps: list[list[tuple[str, str]]], at: Path) -> tuple[li
     call = [sys.executable, "-c", LIVE, json.dumps(steps), str(folder / "landing"), str(folder / "lake"), str(at)]
     done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout.split("VERSIONS ")
-    versions = [int(part.split("\n", 1)[0]) for part in said[1:]]
-    runs = [said[0], *(part.split("\n", 1)[1] for part in said[1:-1])]
+    pieces = done.stdout.split("VERSIONS ")
+    versions = [int(part.split("\n", 1)[0]) for part in pieces[1:]]
+    runs = [pieces[0], *(part.split("\n", 1)[1] for part in pieces[1:-1])]
     return runs, versions
 
 
@@ -105,37 +105,37 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     folder = tmp_path_factory.mktemp("year")
     files = folder / "files"
     days = [str(day) for day in write_months(files, MONTHS, N, seed=3)]
-    told = {day: files / "outcomes" / f"outcomes_{day}_simulated.csv" for day in days}
+    outcomes = {day: files / "outcomes" / f"outcomes_{day}_simulated.csv" for day in days}
     steps: list[list[tuple[str, str]]] = [
         [(str(files / f"customers_{day}_simulated.csv"), f"customers_{day}.csv")]
-        + ([(str(told[days[n - 1]]), f"outcomes/outcomes_{days[n - 1]}.csv")] if n > 1 else [])
+        + ([(str(outcomes[days[n - 1]]), f"outcomes/outcomes_{days[n - 1]}.csv")] if n > 1 else [])
         for n, day in enumerate(days)
     ]
     # The outcomes of the fifth month come two months late.
     late = steps[5].pop()
     steps[7].append(late)
     # Those of the sixth are corrected under the same name, ten of them.
-    sixth = pd.read_csv(told[days[5]], dtype=str)
+    sixth = pd.read_csv(outcomes[days[5]], dtype=str)
     sixth.loc[:9, "Churn"] = np.where(sixth.loc[:9, "Churn"] == "Yes", "No", "Yes")
     steps[8].append((written(folder / "sixth.csv", sixth), f"outcomes/outcomes_{days[5]}.csv"))
     # Those of the seventh come again under another name, and say something else of six customers.
-    seventh = pd.read_csv(told[days[6]], dtype=str).head(100)
+    seventh = pd.read_csv(outcomes[days[6]], dtype=str).head(100)
     seventh.loc[:5, "Churn"] = np.where(seventh.loc[:5, "Churn"] == "Yes", "No", "Yes")
     steps[9].append((written(folder / "seventh.csv", seventh), f"outcomes/outcomes_{days[6]}_b.csv"))
     # Among those of the eighth are three of customers whom nobody knows.
     eighth = pd.concat(
-        [pd.read_csv(told[days[7]], dtype=str), pd.DataFrame({"customerID": ["X-1", "X-2", "X-3"], "Churn": "Yes"})]
+        [pd.read_csv(outcomes[days[7]], dtype=str), pd.DataFrame({"customerID": ["X-1", "X-2", "X-3"], "Churn": "Yes"})]
     )
     steps[8][1] = (written(folder / "eighth.csv", eighth), steps[8][1][1])
     # Somebody who left in the third month is in the snapshot of the ninth again.
-    third = pd.read_csv(told[days[2]], dtype=str)
+    third = pd.read_csv(outcomes[days[2]], dtype=str)
     back = third[third["Churn"] == "Yes"]["customerID"].iloc[0]
     before = pd.read_csv(files / f"customers_{days[2]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.read_csv(files / f"customers_{days[8]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.concat([ninth, before[before["customerID"] == back]])
     steps[8][0] = (written(folder / "ninth.csv", ninth), steps[8][0][1])
-    said, versions = live(folder, steps, conf(folder / "conf"))
-    return Year(days, files, folder / "landing", folder / "lake", said, versions)
+    outputs, versions = live(folder, steps, conf(folder / "conf"))
+    return Year(days, files, folder / "landing", folder / "lake", outputs, versions)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +144,11 @@ def at_once(year: Year, tmp_path_factory: pytest.TempPathFactory) -> Year:
     folder = tmp_path_factory.mktemp("at_once")
     names = [str(path.relative_to(year.landing)) for path in sorted(year.landing.rglob("*.csv"))]
     steps = [[(str(year.landing / name), name) for name in names]]
-    said, versions = live(folder, steps, conf(folder / "conf"))
-    return Year(year.days, year.files, folder / "landing", folder / "lake", said, versions)
+    outputs, versions = live(folder, steps, conf(folder / "conf"))
+    return Year(year.days, year.files, folder / "landing", folder / "lake", outputs, versions)
 
 
-def known(year: Year) -> dict[tuple[str, str], tuple[int, str]]:
+def expected_labels(year: Year) -> dict[tuple[str, str], tuple[int, str]]:
     """Label and the day from which it was known, by customer and day, as the files say in the end."""
     labels: dict[tuple[str, str], tuple[int, str]] = {}
     people = {day: set(year.snapshot(month)["customerID"]) for month, day in enumerate(year.days)}
@@ -181,38 +181,38 @@ def test_each_batch_holds_whoever_is_in_the_days_file_and_has_not_left_by_it(yea
 @pytest.mark.slow
 def test_labels_are_what_the_files_say_in_the_end(year: Year) -> None:
     stored = year.table("label_customers")
-    found = {
+    labels = {
         (row.customer_id, str(row.snapshot_on)): (row.label, str(row.known_at)) for row in stored.itertuples()
     }  # fmt: skip
-    assert len(found) == len(stored)
-    assert found == known(year)
+    assert len(labels) == len(stored)
+    assert labels == expected_labels(year)
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_outcomes_is_counted_and_told(year: Year) -> None:
+def test_wrong_outcomes_are_counted_and_reported(year: Year) -> None:
     counts = year.table("metrics_labels").set_index("day")
     assert counts["n_contradicted"][counts["n_contradicted"] > 0].to_dict() == {year.days[6]: 6}
     assert counts["n_unknown"][counts["n_unknown"] > 0].to_dict() == {year.days[7]: 3}
     returned = counts["n_returned"]
     assert returned[year.days[2]] >= 1
-    assert "6 outcomes contradict what the snapshot or an earlier file says" in year.said[-1]
-    assert "3 outcomes belong to no customer of that day" in year.said[-1]
+    assert "6 outcomes contradict what the snapshot or an earlier file says" in year.outputs[-1]
+    assert "3 outcomes belong to no customer of that day" in year.outputs[-1]
 
 
 @pytest.mark.slow
 def test_every_known_outcome_is_learned_from_or_judged_on(year: Year) -> None:
     rows = year.table("model_input_customers")
-    found = {(row.customer_id, str(row.snapshot_on)): row.label for row in rows.itertuples()}
-    assert len(found) == len(rows)
-    assert found == {key: label for key, (label, _) in known(year).items()}
+    labels = {(row.customer_id, str(row.snapshot_on)): row.label for row in rows.itertuples()}
+    assert len(labels) == len(rows)
+    assert labels == {key: label for key, (label, _) in expected_labels(year).items()}
     assert (rows.groupby("customer_id")["part"].nunique() == 1).all()
 
 
 @pytest.mark.slow
 def test_a_month_without_a_new_outcome_fits_registers_and_judges_nothing(year: Year) -> None:
     assert year.versions[:2] == [1, 1]
-    assert "nothing new to learn from: no model was fitted" in year.said[1]
-    assert "nothing new to learn from" not in year.said[2]
+    assert "nothing new to learn from: no model was fitted" in year.outputs[1]
+    assert "nothing new to learn from" not in year.outputs[2]
     # In the sixth month outcomes were late: there was none.
     assert year.versions[5] == year.versions[4]
     expected = [n for n in range(MONTHS) if n not in (1, 5)]
@@ -237,8 +237,8 @@ def test_the_list_of_each_month_is_the_best_of_its_scores(year: Year) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_is_on_a_list_of_whom_it_was_known_that_they_have_left(year: Year) -> None:
-    labels, actions = known(year), year.table("score_actions")
+def test_nobody_who_is_known_to_have_left_is_on_an_offer_list(year: Year) -> None:
+    labels, actions = expected_labels(year), year.table("score_actions")
     last_seen = {c: day for month, day in enumerate(year.days) for c in year.snapshot(month)["customerID"]}
     for row in actions.itertuples():
         gone = [day for (c, day), (left, _) in labels.items() if c == row.customer_id and left and day < row.batch]
@@ -247,7 +247,7 @@ def test_nobody_is_on_a_list_of_whom_it_was_known_that_they_have_left(year: Year
 
 @pytest.mark.slow
 def test_live_metrics_of_a_batch_are_of_its_scores_and_of_its_days_outcomes_alone(year: Year) -> None:
-    labels, scores = known(year), year.table("score_customers")
+    labels, scores = expected_labels(year), year.table("score_customers")
     live = year.table("metrics_live").set_index("batch")
     later = {day for (_, day), (_, at) in labels.items() if at > day}
     assert sorted(live.index) == sorted(later)
@@ -255,9 +255,9 @@ def test_live_metrics_of_a_batch_are_of_its_scores_and_of_its_days_outcomes_alon
     assert year.days[-1] not in live.index
     for day, row in live.iterrows():
         batch = scores[scores["batch"] == day].set_index("customer_id")
-        told = {c: label for (c, at), (label, _) in labels.items() if at == day and c in batch.index}
-        batch = batch.loc[list(told)]
-        truth = np.array(list(told.values()))
+        outcomes = {c: label for (c, at), (label, _) in labels.items() if at == day and c in batch.index}
+        batch = batch.loc[list(outcomes)]
+        truth = np.array(list(outcomes.values()))
         assert (row["n_rows"], row["n_positives"]) == (len(truth), truth.sum())
         assert (row["n_named"], row["n_hits"]) == (batch["decision"].sum(), (batch["decision"] * truth).sum())
         assert row["roc_auc"] == pytest.approx(roc_auc_score(truth, batch["probability"]))
@@ -271,14 +271,14 @@ def test_real_performance_is_judged_and_leads(year: Year) -> None:
     judged = year.table("verdict_live").iloc[0]
     assert judged["last_batch"] == year.days[-2]
     assert judged["status"] == "as_expected"
-    assert "Real outcomes agree with the hold-out." in year.said[-1]
+    assert "Real outcomes agree with the hold-out." in year.outputs[-1]
     report = (year.lake / "08_reporting" / "churn" / "report.html").read_text(encoding="utf-8")
     assert report.index("Real outcomes agree with the hold-out.") < report.index("rows of customers were read")
     assert "From batch to batch" in report
 
 
 @pytest.mark.slow
-def test_all_files_at_once_make_what_they_made_month_by_month(year: Year, at_once: Year) -> None:
+def test_all_files_at_once_give_the_same_tables_as_month_by_month(year: Year, at_once: Year) -> None:
     audit = ["ingested_at", "file_sha256"]
     for name, key in (
         ("clean_customers", ["customer_id", "snapshot_on"]), ("feature_customers", ["customer_id", "snapshot_on"]),
@@ -296,9 +296,9 @@ def test_all_files_at_once_make_what_they_made_month_by_month(year: Year, at_onc
 
 
 @pytest.mark.slow
-def test_the_last_run_typed_again_does_nothing(year: Year) -> None:
+def test_the_last_run_again_does_nothing(year: Year) -> None:
     before = {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}
-    said, versions = live(year.landing.parent, [[]], year.landing.parent / "conf")
-    assert "unchanged: every step was skipped" in said[0]
+    outputs, versions = live(year.landing.parent, [[]], year.landing.parent / "conf")
+    assert "unchanged: every step was skipped" in outputs[0]
     assert versions == year.versions[-1:]
     assert before == {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}

@@ -182,7 +182,7 @@ def test_a_lake_that_is_named_by_a_link_or_from_the_project_is_the_same_lake(lak
     assert names(moved, lake.folder) == []
 
 
-def test_whoever_reads_a_moved_lake_without_a_run_finds_its_model_and_its_lineage(lake: Lake, tmp_path: Path) -> None:
+def test_a_moved_lake_shows_its_model_and_lineage_without_a_run(lake: Lake, tmp_path: Path) -> None:
     before = lake.content()
     copy = lake.copied(tmp_path / "copy")
     shutil.rmtree(copy.folder / SCORES)
@@ -190,11 +190,11 @@ def test_whoever_reads_a_moved_lake_without_a_run_finds_its_model_and_its_lineag
     tracked_before = mlflow.get_tracking_uri()
     champion = explore.catalog(str(copy.folder)).load("churn.champion_model")
     mlflow.set_tracking_uri(tracked_before)
-    told = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "--lake", str(copy.folder)])
+    lineage = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "--lake", str(copy.folder)])
 
     assert champion.version == "1"
-    assert told.exit_code == 0, told.output
-    assert f"of file customers.csv of {copy.folder}/landing" in told.output
+    assert lineage.exit_code == 0, lineage.output
+    assert f"of file customers.csv of {copy.folder}/landing" in lineage.output
     assert names(copy, lake.folder) == []
     assert lake.content() == before
 

@@ -27,9 +27,9 @@ def write_wines(path: Path, n: int) -> dict[str, str]:
             quality = draw.choice(list(CLASSES))
             truth[f"W{number:04}"] = CLASSES[quality]
             alcohol = round(draw.gauss(10 + 2 * list(CLASSES).index(quality), 0.5), 2)
-            known = "" if number % 10 == 0 else quality
+            outcome = "" if number % 10 == 0 else quality
             soil = draw.choice(["clay", "it's", 'the "best"', "NA"])
-            writer.writerow([f"W{number:04}", alcohol, draw.choice(["NA", number % 7]), soil, known])
+            writer.writerow([f"W{number:04}", alcohol, draw.choice(["NA", number % 7]), soil, outcome])
     return truth
 
 
@@ -37,8 +37,8 @@ def write_wines(path: Path, n: int) -> dict[str, str]:
 def test_a_drafted_choice_among_classes_lives_from_a_csv_to_scores_and_back(tmp_path: Path) -> None:
     checkout = copied(tmp_path / "project")
     truth = write_wines(tmp_path / "wines.csv", 600)
-    told = shown(".venv/bin/kedro use-case new wines --from ../wines.csv --key Wine --label Quality", checkout)
-    assert "Quality has 3 classes, known of 540 rows" in told
+    output = shown(".venv/bin/kedro use-case new wines --from ../wines.csv --key Wine --label Quality", checkout)
+    assert "Quality has 3 classes, known of 540 rows" in output
     # What the linters have found of the other files is known; from nothing it is most of this test.
     if (PROJECT / ".mypy_cache").is_dir():
         shutil.copytree(PROJECT / ".mypy_cache", checkout / ".mypy_cache")
@@ -50,14 +50,14 @@ def test_a_drafted_choice_among_classes_lives_from_a_csv_to_scores_and_back(tmp_
     assert right.mean() > 0.8
     each = scores[[f"probability_{name}" for name in CLASSES.values()]]
     assert (each.idxmax(axis=1) == "probability_" + scores["outcome"]).all()
-    for edited, said in {
+    for edited, message in {
         "runs/summary.py": "every step was skipped",
         "use_cases/churn/features.py": "every step was skipped",
         "use_cases/wines/features.py": "no model was fitted",
     }.items():
         with (checkout / "src/lakehouse_ml" / edited).open("a", encoding="utf-8") as source:
             source.write("# a comment\n")
-        assert said in shown("make run USE_CASE=wines", checkout), edited
+        assert message in shown("make run USE_CASE=wines", checkout), edited
     outcomes = checkout / "data/landing/wines/outcomes/2024-12-31.csv"
     outcomes.parent.mkdir()
     outcomes.write_text("Wine;Quality\nW0000;2nd\nW0010;O'kay\nW0020;rosé\n", encoding="utf-8")
@@ -82,8 +82,8 @@ def write_visits(path: Path, n: int) -> dict[str, float]:
             odd = {3: "unknown", 5: "?", 7: ""}.get(number)
             if odd is None:
                 spent[f"visits.csv:{number + 2}"] = amount
-            known = "N/A" if number % 10 == 0 else bought
-            writer.writerow([number, text if odd is None else odd, f"{number % 28 + 1:02}.01.2024", known])
+            outcome = "N/A" if number % 10 == 0 else bought
+            writer.writerow([number, text if odd is None else odd, f"{number % 28 + 1:02}.01.2024", outcome])
         writer.writerow(["a line", "too short"])
     return spent
 
@@ -92,7 +92,7 @@ def write_visits(path: Path, n: int) -> dict[str, float]:
 def test_a_strangers_table_without_an_id_lands_as_its_draft_said(tmp_path: Path) -> None:
     checkout = copied(tmp_path / "project")
     spent = write_visits(tmp_path / "visits.csv", 600)
-    told = shown(
+    output = shown(
         ".venv/bin/kedro use-case new visits2 --from ../visits.csv --label Bought --positive '${globals:lake}'",
         checkout,
     )
@@ -103,11 +103,11 @@ def test_a_strangers_table_without_an_id_lands_as_its_draft_said(tmp_path: Path)
         "Spent: 597 of 598 values are numbers; 'unknown' in line 5 is read as missing.",
         "Left out: column_1 numbers the rows of the file.",
     ):
-        assert sentence in told
+        assert sentence in output
     outcomes = checkout / "data/landing/visits2/outcomes/2024-12-31.csv"
     outcomes.parent.mkdir()
-    known = [f"visits.csv:{line};${{globals:lake}}" for line in (2, 22, 32, 42, 52)]
-    outcomes.write_text("\n".join(["row_id;Bought", *known, "visits.csv:12;n/a", ""]), encoding="utf-8")
+    rows = [f"visits.csv:{line};${{globals:lake}}" for line in (2, 22, 32, 42, 52)]
+    outcomes.write_text("\n".join(["row_id;Bought", *rows, "visits.csv:12;n/a", ""]), encoding="utf-8")
     summary = shown("make run USE_CASE=visits2", checkout)
     assert "rows: 601 rows in 1 file, 1 of them refused" in summary
     assert "champion  version 1" in summary
@@ -125,9 +125,9 @@ def test_a_draft_without_files_says_what_to_do(tmp_path: Path) -> None:
     write_wines(tmp_path / "wines.csv", 200)
     shown(".venv/bin/kedro use-case new wines --from ../wines.csv --key Wine --label Quality", checkout)
     (checkout / "data/landing/wines/wines.csv").unlink()
-    said = shown("make run USE_CASE=wines 2>&1 || true", checkout)
-    assert "wines has no generated sample yet. Put files into it" in said
-    assert "Traceback" not in said
+    output = shown("make run USE_CASE=wines 2>&1 || true", checkout)
+    assert "wines has no generated sample yet. Put files into it" in output
+    assert "Traceback" not in output
 
 
 def test_the_list_of_use_cases_is_one_that_the_command_can_add_to() -> None:

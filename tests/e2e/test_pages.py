@@ -113,8 +113,8 @@ class Block:
 
 
 def blocks(markdown: str) -> list[Block]:
-    found = re.findall(r"^```(sh|python|diff)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
-    return [Block(kind, text) for kind, text in found]
+    matches = re.findall(r"^```(sh|python|diff)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+    return [Block(kind, text) for kind, text in matches]
 
 
 def runnable(page: Path) -> list[Block]:
@@ -161,7 +161,7 @@ def _each() -> list[object]:
 
 
 @pytest.mark.parametrize("page", _each())
-def test_what_a_page_tells_people_to_do_works(page: str, lived: Path, request: pytest.FixtureRequest) -> None:
+def test_the_commands_of_a_page_work(page: str, lived: Path, request: pytest.FixtureRequest) -> None:
     if page in OF_MACHINES:
         request.getfixturevalue("plant")
     expected = iter(SHOWS[page])
@@ -170,8 +170,8 @@ def test_what_a_page_tells_people_to_do_works(page: str, lived: Path, request: p
             if block.kind == "diff":
                 apply(block.text, lived)
                 continue
-            told, pattern = run(block, lived), next(expected)
-            assert re.search(pattern, told), f"{page} shows nothing like {pattern}:\n{block.text}\n{told}"
+            output, pattern = run(block, lived), next(expected)
+            assert re.search(pattern, output), f"{page} shows nothing like {pattern}:\n{block.text}\n{output}"
     finally:
         restore(lived)
         for mine in [*(lived / "conf" / "local").glob("*.yml"), lived / "conf" / "spark" / "parameters.yml"]:
@@ -195,7 +195,7 @@ def test_the_site_is_built_and_needs_nothing_from_elsewhere(readers_checkout: Pa
     assert {"index.html", "tutorial.html", "how-to/search.html", "decisions/README.html"} <= set(pages)
     loaded = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]+|url\(['\"]?https?:")
     styles = {path.name: path.read_text(encoding="utf-8") for path in ours if path.suffix == ".css"}
-    assert {name: found for name, text in {**pages, **styles}.items() if (found := loaded.findall(text))} == {}
+    assert {name: addresses for name, text in {**pages, **styles}.items() if (addresses := loaded.findall(text))} == {}
     assert 'src="_images/flow.svg"' in pages["flow.html"]
     for page in ("flow.md", "flow.svg", "reference.md"):
         assert (readers_checkout / "docs" / page).read_bytes() == (DOCS / page).read_bytes()
@@ -204,8 +204,8 @@ def test_the_site_is_built_and_needs_nothing_from_elsewhere(readers_checkout: Pa
 def test_every_runnable_block_of_the_docs_is_run_by_a_test() -> None:
     # A decision is a record: what it shows may well fail, that is why it was taken.
     pages = [page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"]
-    held = {page.relative_to(DOCS).as_posix(): len(runnable(page)) for page in pages if runnable(page)}
-    assert held == {page: len(shows) for page, shows in SHOWS.items()}
+    counts = {page.relative_to(DOCS).as_posix(): len(runnable(page)) for page in pages if runnable(page)}
+    assert counts == {page: len(shows) for page, shows in SHOWS.items()}
 
 
 def test_no_command_hides_in_a_block_that_is_not_run() -> None:

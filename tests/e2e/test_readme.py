@@ -88,13 +88,13 @@ def first_run(checkout: Path) -> str:
 def test_readme_command(command: str, checkout: Path, request: pytest.FixtureRequest) -> None:
     before = request.getfixturevalue("first_run") if command not in QUICK else ""
     if command in SERVERS:
-        told = first_page(command, checkout)
+        output = first_page(command, checkout)
     elif command == "make run":
-        told = before
+        output = before
     else:
         landing = request.getfixturevalue("landing") if "<folder>" in command else ""
-        told = shown(command.replace("<folder>", str(landing)).replace("<project>", str(checkout)), checkout)
-    assert re.search(SHOWS[command], told), f"{command} shows nothing like {SHOWS[command]}:\n{told}"
+        output = shown(command.replace("<folder>", str(landing)).replace("<project>", str(checkout)), checkout)
+    assert re.search(SHOWS[command], output), f"{command} shows nothing like {SHOWS[command]}:\n{output}"
 
 
 def test_every_command_of_readme_is_run_by_a_test() -> None:

@@ -47,7 +47,7 @@ class Lived:
     landing: Path
     lake: Path
     conf: Path
-    said: str = ""
+    output: str = ""
 
     def run(self, *arguments: str, env: str = "spark", params: str = "") -> subprocess.CompletedProcess[str]:
         call = [
@@ -92,7 +92,7 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
-    assert "version 1 promoted" in lived.said
+    assert "version 1 promoted" in lived.output
     (described,) = lived.lake.rglob("MLmodel")
     assert "spark_version: 4.1" in described.read_text(encoding="utf-8")
     (scores,) = lived.lake.glob(f"07_model_output/{lived.use_case}/score_[cm]*s")

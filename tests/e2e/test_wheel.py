@@ -108,9 +108,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed checkout with a quick search, and with what people keep to themselves."""
     copy = copied(tmp_path_factory.mktemp("wheel") / "project")
     parameters = copy / "conf" / "base" / "churn" / "parameters.yml"
-    told = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    told["churn"]["training"]["trials"] = [{"estimator": "logistic_regression", "params": {"C": 1.0}}]
-    parameters.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+    conf = yaml.safe_load(parameters.read_text(encoding="utf-8"))
+    conf["churn"]["training"]["trials"] = [{"estimator": "logistic_regression", "params": {"C": 1.0}}]
+    parameters.write_text(yaml.safe_dump(conf, sort_keys=False), encoding="utf-8")
     somebody = "git -c user.name=Somebody -c user.email=somebody@example.org"
     shown(f"git init -q && git add -A && {somebody} commit -q -m Everything", copy)
     for name in OWN:
@@ -128,29 +128,31 @@ def wheel(checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    (made.folder / "driver").mkdir()
-    (made.folder / "worker.py").write_text(WORKER, encoding="utf-8")
-    write_csv(made.landing / "customers.csv", n=1_500, seed=1)
-    subprocess.run([UV, "venv", "-q", "--python", sys.executable, made.folder / "env"], check=True)
-    made.install("-r", wheel.parent / "requirements.txt")
-    locked = made.installed()
-    made.install(wheel)
-    assert {name.split("==")[0].split(" @")[0] for name in made.installed() - locked} == {"lakehouse-ml"}
+    host = Cluster(tmp_path_factory.mktemp("cluster"))
+    (host.folder / "driver").mkdir()
+    (host.folder / "worker.py").write_text(WORKER, encoding="utf-8")
+    write_csv(host.landing / "customers.csv", n=1_500, seed=1)
+    subprocess.run([UV, "venv", "-q", "--python", sys.executable, host.folder / "env"], check=True)
+    host.install("-r", wheel.parent / "requirements.txt")
+    locked = host.installed()
+    host.install(wheel)
+    assert {name.split("==")[0].split(" @")[0] for name in host.installed() - locked} == {"lakehouse-ml"}
     # The platform's own part: whatever the wheel had brought, this would stand beside it or replace it.
-    made.install("pysail", "pyspark-client", "--no-verify-hashes", "-c", PROJECT / "requirements" / "run.lock")
-    return made
+    host.install("pysail", "pyspark-client", "--no-verify-hashes", "-c", PROJECT / "requirements" / "run.lock")
+    return host
 
 
 @pytest.fixture(scope="module")
 def stages() -> list[str]:
     """The stages in an order in which each comes after those whose data it reads."""
-    known = registered()
+    pipelines = registered()
     return list(
         TopologicalSorter(
             {
-                name: {other for other in known if other != name and stage.inputs() & known[other].all_outputs()}
-                for name, stage in known.items()
+                name: {
+                    other for other in pipelines if other != name and stage.inputs() & pipelines[other].all_outputs()
+                }
+                for name, stage in pipelines.items()
             }
         ).static_order()
     )
@@ -162,7 +164,7 @@ def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.Completed
     done = {}
     for number, stage in enumerate(stages):
         if number < 3:
-            told = (
+            arguments = (
                 "--pipeline",
                 stage,
                 "--namespaces",
@@ -170,7 +172,7 @@ def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.Completed
                 "--params",
                 f"lake=lake,landing={cluster.landing},job_run=4711",
             )
-            done[stage] = cluster.task(*told)
+            done[stage] = cluster.task(*arguments)
         else:
             params = "churn.batch_scoring.actions=7" if stage == "batch_scoring" else ""
             done[stage] = cluster.task(
@@ -188,12 +190,12 @@ def _files(wheel: Path) -> dict[str, bytes]:
 
 def _tables(lake: Path) -> dict[str, pd.DataFrame]:
     """Every table of a lake, sorted, without what tells when, where and by whom it was written."""
-    found = {}
+    tables = {}
     for log in sorted(lake.glob("*/churn/*/_delta_log")):
         rows = DeltaTable(log.parent).to_pandas()
         rows = rows[[name for name in rows if not name.endswith("_at") and name not in AUDIT]]
-        found[log.parent.name] = rows.sort_values([*rows], key=lambda column: column.astype(str), ignore_index=True)
-    return found
+        tables[log.parent.name] = rows.sort_values([*rows], key=lambda column: column.astype(str), ignore_index=True)
+    return tables
 
 
 def test_the_wheel_carries_the_shipped_conf_and_nothing_that_is_ones_own(checkout: Path, wheel: Path) -> None:
@@ -208,12 +210,12 @@ def test_the_wheel_carries_the_shipped_conf_and_nothing_that_is_ones_own(checkou
 
 def test_its_metadata_says_what_it_was_built_of(checkout: Path, wheel: Path) -> None:
     packed = _files(wheel)
-    told = json.loads(packed.pop("lakehouse_ml/build.json"))
+    build = json.loads(packed.pop("lakehouse_ml/build.json"))
     digest = hashlib.sha256()
     for name in sorted(Path(name) for name in packed if name.startswith("lakehouse_ml/")):
         digest.update(f"{name.relative_to('lakehouse_ml').as_posix()}\0".encode())
         digest.update(hashlib.sha256(packed[name.as_posix()]).digest())
-    assert told == {"git_sha": shown("git rev-parse HEAD", checkout).strip(), "sha256": digest.hexdigest()}
+    assert build == {"git_sha": shown("git rev-parse HEAD", checkout).strip(), "sha256": digest.hexdigest()}
     (metadata,) = (content for name, content in packed.items() if name.endswith(".dist-info/METADATA"))
     required = [
         line for line in Parser().parsestr(metadata.decode()).get_all("Requires-Dist") if "extra ==" not in line
@@ -260,11 +262,11 @@ def test_tasks_write_the_tables_that_kedro_run_writes(
     for name in OWN:
         (checkout / name).unlink(missing_ok=True)
     shown(f".venv/bin/kedro run --namespaces churn --params {params}", checkout)
-    expected, found = _tables(tmp_path), _tables(cluster.lake)
-    assert found.keys() == expected.keys()
-    assert len(found) > 15
+    expected, actual = _tables(tmp_path), _tables(cluster.lake)
+    assert actual.keys() == expected.keys()
+    assert len(actual) > 15
     for name in expected:
-        pd.testing.assert_frame_equal(found[name], expected[name], obj=name, rtol=1e-9)
+        pd.testing.assert_frame_equal(actual[name], expected[name], obj=name, rtol=1e-9)
     assert list(cluster.lake.glob("07_model_output/churn/actions.csv"))
 
 
@@ -274,25 +276,25 @@ def test_the_session_that_was_there_is_used_and_still_there(tasks: dict[str, sub
         assert "the session is the given one: True 3" in done.stdout
 
 
-def test_success_returns_nothing_and_is_told_in_plain_lines(tasks: dict[str, subprocess.CompletedProcess[str]]) -> None:
+def test_success_returns_nothing_and_prints_plain_lines(tasks: dict[str, subprocess.CompletedProcess[str]]) -> None:
     for done in tasks.values():
         assert "returned None" in done.stdout
-        said = done.stdout + done.stderr
-        assert re.findall(r"[\x1b\r\u2500-\u259f]|\d%\|", said) == []
+        output = done.stdout + done.stderr
+        assert re.findall(r"[\x1b\r\u2500-\u259f]|\d%\|", output) == []
         assert re.search(r"^\[ ?1/", done.stderr, re.MULTILINE), done.stderr
 
 
 def test_the_run_of_a_task_says_which_wheel_did_it(wheel: Path, cluster: Cluster, tasks: Any) -> None:
     import mlflow
 
-    told = json.loads(_files(wheel)["lakehouse_ml/build.json"])
+    build = json.loads(_files(wheel)["lakehouse_ml/build.json"])
     client = mlflow.MlflowClient(f"sqlite:///{cluster.lake}/mlflow.db")
     experiment = client.get_experiment_by_name("lakehouse-ml")
     assert experiment
     runs = [run.data.tags for run in client.search_runs([experiment.experiment_id]) if "command" in run.data.tags]
     assert len(runs) == len(tasks)
-    assert {tags["git_sha"] for tags in runs} == {told["git_sha"]}
-    assert {tags["wheel_sha256"] for tags in runs} == {told["sha256"]}
+    assert {tags["git_sha"] for tags in runs} == {build["git_sha"]}
+    assert {tags["wheel_sha256"] for tags in runs} == {build["sha256"]}
     assert {tags["environment"] for tags in runs} == {"base"}
 
 
@@ -339,9 +341,9 @@ def test_a_failure_raises_with_its_reason_and_the_node(cluster: Cluster, tmp_pat
         (["--pipelines=trainin"], "There is no pipeline trainin"),
         (["--params=churn.trainin.folds=2"], "churn.trainin is not a known key"),
     ],
-    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+    ids=lambda parameter: " ".join(parameter) if isinstance(parameter, list) else "",
 )
-def test_what_a_task_cannot_be_told_is_refused_before_spark_starts(
+def test_wrong_arguments_of_a_task_are_refused_before_spark_starts(
     cluster: Cluster, parameters: list[str], reason: str
 ) -> None:
     done = cluster.task(*parameters, session=False)

@@ -55,8 +55,10 @@ class Place:
         from kedro.framework.project import settings
 
         runner = UpToDateRunner()
-        given = {"lake": str(self.lake), "landing": str(self.landing), **params}
-        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given, conf_source=str(self.conf)) as session:
+        runtime_params = {"lake": str(self.lake), "landing": str(self.landing), **params}
+        with settings.SESSION_CLASS.create(
+            PROJECT, runtime_params=runtime_params, conf_source=str(self.conf)
+        ) as session:
             session.run(pipeline_names=list(stages), namespaces=[use_case], runner=runner)
         return [name.rpartition(".")[2] for name in runner.seconds]
 
@@ -144,7 +146,7 @@ def catalog(project: None, spark: Any, tmp_path: Path) -> Callable[..., Any]:
     from kedro.framework.project import settings
     from kedro.io import DataCatalog
 
-    def made(**tables: pd.DataFrame) -> Any:
+    def of_tables(**tables: pd.DataFrame) -> Any:
         by_hand(tmp_path / "lake", {name.replace("__", "."): rows for name, rows in tables.items()})
         loader = settings.CONFIG_LOADER_CLASS(
             str(PROJECT / "conf"),
@@ -154,7 +156,7 @@ def catalog(project: None, spark: Any, tmp_path: Path) -> Callable[..., Any]:
         )
         return DataCatalog.from_config(loader["catalog"])
 
-    return made
+    return of_tables
 
 
 def stored(catalog: Any, name: str) -> list[str]:
@@ -179,8 +181,8 @@ def test_rows_that_an_interrupted_run_left_without_an_entry_in_the_manifest_are_
     catalog: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "landing").mkdir()
-    known = manifest("known.csv", landing=str(tmp_path / "landing"))
-    here = catalog(churn__manifest_customers=known, churn__raw_customers=raw("known.csv", "left.csv"))
+    entries = manifest("known.csv", landing=str(tmp_path / "landing"))
+    here = catalog(churn__manifest_customers=entries, churn__raw_customers=raw("known.csv", "left.csv"))
 
     with pytest.raises(LakehouseError, match=r"It has the files known\.csv, left\.csv\."):
         withdrawing.plan_file(here, USE_CASES, "other.csv")
@@ -265,16 +267,18 @@ def test_a_lake_on_which_a_run_is_at_work_is_refused(project: None, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "message"),
     [
         ("--use-case", "Unknown use case x. Known: churn, predictive_maintenance."),
         ("--env", "There is no environment x"),
     ],
 )
-def test_an_unknown_use_case_or_environment_is_refused(project: None, tmp_path: Path, option: str, told: str) -> None:
+def test_an_unknown_use_case_or_environment_is_refused(
+    project: None, tmp_path: Path, option: str, message: str
+) -> None:
     done = Place(tmp_path, tmp_path / "lake", PROJECT / "conf").withdraw("file", RIGHT, option, "x")
     assert (done.exit_code, type(done.exception)) == (1, SystemExit)
-    assert done.output.startswith(f"Error: {told}")
+    assert done.output.startswith(f"Error: {message}")
 
 
 def test_what_is_not_there_is_refused_with_what_is_there_and_so_is_a_file_in_its_folder(
@@ -288,7 +292,7 @@ def test_what_is_not_there_is_refused_with_what_is_there_and_so_is_a_file_in_its
         churn__score_customers=pd.concat([scored("1"), scored("1", day=DAYS[1])]),
     )
     shown = ", ".join(files[-12:])
-    for plan, what, told in (
+    for plan, what, message in (
         (withdrawing.plan_file, "other.csv", f"No file other.csv was read into this lake. It has the files {shown} "
                                              f"and 2 more."),
         (withdrawing.plan_batch, "31.01.2024", f"No batch 31.01.2024 was scored in this lake. It has the batches "
@@ -299,7 +303,7 @@ def test_what_is_not_there_is_refused_with_what_is_there_and_so_is_a_file_in_its
     ):  # fmt: skip
         with pytest.raises(LakehouseError) as refused:
             plan(here, USE_CASES, what)
-        assert str(refused.value) == told
+        assert str(refused.value) == message
 
 
 @pytest.fixture(scope="module")
@@ -371,11 +375,11 @@ def land(here: Place, name: str, called: str | None = None) -> None:
 def copy(lived: Place, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
     """Copies of that lake; the landing folder, whose name a lake keeps, is theirs in turn."""
 
-    def made(name: str) -> Place:
+    def named(name: str) -> Place:
         return Place(lived.landing, Path(shutil.copytree(lived.lake, tmp_path / name)), lived.conf)
 
     before = {path.relative_to(lived.landing) for path in lived.landing.rglob("*.csv")}
-    yield made
+    yield named
     for path in list(lived.landing.rglob("*.csv")):
         if path.relative_to(lived.landing) not in before:
             path.unlink()
@@ -409,7 +413,7 @@ def as_if_never_seen(here: Place, never: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_of_a_wrong_day_is_told_thrice_and_withdrawn_as_if_it_had_never_been(
+def test_a_file_of_a_wrong_day_is_reported_thrice_and_withdrawn_without_a_trace(
     copy: Callable[[str], Place], never: Place, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     here = copy("late")
@@ -517,9 +521,9 @@ def test_without_an_outcomes_file_labels_and_real_performance_follow_and_no_batc
     assert here.frame("metrics_live")["batch"].tolist() == [DAYS[1]]
     (here.landing / OUTCOMES).unlink()
 
-    said = here.removed("file", OUTCOMES)
-    assert f"was trained or judged on {N:,} rows of this file" in said
-    assert "batch" not in said
+    message = here.removed("file", OUTCOMES)
+    assert f"was trained or judged on {N:,} rows of this file" in message
+    assert "batch" not in message
     here.run()
 
     assert here.frame("metrics_live").empty
@@ -543,20 +547,20 @@ def with_outcomes(copy: Callable[[str], Place]) -> Place:
 
 
 def by_batch(here: Place, batches: set[str]) -> dict[str, list[str]]:
-    found = {name: here.frame(name).astype(str) for name in BY_BATCH}
-    chosen = {name: rows[rows["batch"].isin(batches)] for name, rows in found.items()}
+    tables = {name: here.frame(name).astype(str) for name in BY_BATCH}
+    chosen = {name: rows[rows["batch"].isin(batches)] for name, rows in tables.items()}
     return {name: sorted(map(str, rows.to_dict("records"))) for name, rows in chosen.items()}
 
 
 @pytest.mark.slow
-def test_an_older_batch_goes_with_all_that_was_made_of_it_and_others_stay_to_the_byte(with_outcomes: Place) -> None:
+def test_an_older_batch_goes_with_everything_derived_from_it_and_others_stay_to_the_byte(with_outcomes: Place) -> None:
     here, others = with_outcomes, {DAYS[0], DAYS[2]}
     kept, list_, again = by_batch(here, others), here.text(LIST), by_batch(here, {DAYS[1]})
     assert all(again.values())
 
-    said = here.removed("batch", DAYS[1])
+    message = here.removed("batch", DAYS[1])
 
-    assert f"To score {DAYS[1]} again, run with --params churn.batch_scoring.batch={DAYS[1]}" in said
+    assert f"To score {DAYS[1]} again, run with --params churn.batch_scoring.batch={DAYS[1]}" in message
     assert by_batch(here, {DAYS[1]}) == {name: [] for name in BY_BATCH}
     assert by_batch(here, others) == kept
     assert here.text(LIST) == list_
@@ -577,9 +581,9 @@ def test_the_newest_batch_goes_with_its_files_and_the_next_run_makes_it_again(wi
     here = with_outcomes
     before, files = here.content(), {file: here.text(file) for file in (LIST, DRIFT)}
 
-    said = here.removed("batch", DAYS[2])
+    message = here.removed("batch", DAYS[2])
 
-    assert "It is the newest day: the next run scores it again." in said
+    assert "It is the newest day: the next run scores it again." in message
     assert by_batch(here, {DAYS[2]}) == {name: [] for name in BY_BATCH}
     assert not any((here.lake / file).exists() for file in (LIST, DRIFT, REPORT))
     assert "build_features" not in here.run()
@@ -593,8 +597,8 @@ def test_the_newest_batch_goes_with_its_files_and_the_next_run_makes_it_again(wi
 def test_a_batch_that_was_kept_when_its_outcomes_came_is_scored_again_too(with_outcomes: Place) -> None:
     here = with_outcomes
     *_, newest = months(3, N, 1)
-    told = pd.DataFrame({"customerID": newest.customers["customerID"], "Churn": newest.leaves})
-    told.to_csv(here.landing / "outcomes" / f"outcomes_{DAYS[2]}.csv", index=False)
+    outcomes = pd.DataFrame({"customerID": newest.customers["customerID"], "Churn": newest.leaves})
+    outcomes.to_csv(here.landing / "outcomes" / f"outcomes_{DAYS[2]}.csv", index=False)
     here.run()
     assert here.commits("score_customers")[0].get("nothing")
 
@@ -619,8 +623,8 @@ def test_machines_lose_a_day_of_telemetry_and_the_next_run_scores_what_is_left(l
     here.run(use_case=name)
     (here.landing / telemetry).unlink()
 
-    said = here.removed("file", telemetry)
-    assert "predictive_maintenance.score_machines       96 rows of batch 2015-03-17" in said
+    message = here.removed("file", telemetry)
+    assert "predictive_maintenance.score_machines       96 rows of batch 2015-03-17" in message
     here.run(use_case=name)
 
     of_models = {"digests", "metrics_holdout", "outcome_holdout", "verdict_model", "parsed_telemetry"}
