@@ -55,7 +55,7 @@ def main() -> None:
     # Not above: what it imports would be missing from the steps.
     from lakehouse_ml.engine import jars
 
-    there = ["sail"] if jars.missing() else [name for name in ENV if name != "connect" or CONNECT.exists()]
+    there = ["sail"] if jars.find_missing() else [name for name in ENV if name != "connect" or CONNECT.exists()]
     arguments.engines = arguments.engines or there
 
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as temporary:

@@ -73,7 +73,7 @@ def main() -> None:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
         seconds = {name: timed(way, folder / name, arguments.runs) for name, way in ways.items()}
         try:
-            for fault in jars.missing():
+            for fault in jars.find_missing():
                 raise EngineError(fault)
             seconds["Apache Spark"] = in_its_own_process(folder, arguments.runs)
         except EngineError as error:

@@ -209,7 +209,7 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
         ("s3", "s3/mlflow.yml", "sqlite:///mlflow.db", "${variable:MLFLOW_TRACKING_URI}", "of a lake at an address"),
         ("prod", "prod/spark.yml", "compute: fast", "compute: serverless", "prod/spark.yml, line 2: compute can't be"),
         ("connect", "connect/spark.yml", "", "compute: serverless", "compute can't be None: value error, for"),
-        ("local", "local/spark.yml", "compute: serverless", None, "the engine sail computes here"),
+        ("local", "local/spark.yml", "compute: serverless", None, "the engine sail takes no compute"),
         ("local", "local/catalog.yml", "churn.clean_customers:\n  type: lakehouse_ml.datasets.delta_table.DeltaTable\n"
          "  filepath: data/x\n  metadata: {delta.enableDeletionVectors: true}", None, "which sail would misread"),
         ("dev", "dev/catalog.yml", "churn.clean_customers:\n  type: lakehouse_ml.datasets.delta_table.DeltaTable\n"

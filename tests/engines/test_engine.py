@@ -14,7 +14,7 @@ import pytest
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.engine import temporary_files
-from lakehouse_ml.engine.sessions import ENGINE, Engine, _given
+from lakehouse_ml.engine.sessions import ENGINE, Engine, _find_existing_session
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
 
@@ -54,7 +54,7 @@ def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch:
     message = (
         r"delta-spark_4\.1_2\.13-4\.4\.0\.jar .+ in /nowhere: make jars"
         if whole
-        else r"only its client is installed here\. "
+        else r"only its client is installed: make jars"
     )
     engine = Engine()
     engine.choose(EngineSpec(engine="spark"))
@@ -140,9 +140,9 @@ server.stop()
 
 def test_a_session_of_another_kind_is_refused(spark: Any) -> None:
     other = "sail" if ENGINE.kind == "spark" else "spark"
-    assert _given(ENGINE.kind) is spark
+    assert _find_existing_session(ENGINE.kind) is spark
     with pytest.raises(EngineError, match=rf"conf says engine: {other}, and this process has a session of "):
-        _given(other)
+        _find_existing_session(other)
 
 
 def test_times_are_in_utc(spark: Any) -> None:

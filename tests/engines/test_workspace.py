@@ -108,12 +108,12 @@ def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch)
         "from pyspark.sql import SparkSession\nprint(SparkSession.getActiveSession())\n"
     )
     message, left = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
-    assert message.startswith("This Databricks job has no Spark session, and none is made in its place")
+    assert message.startswith("This Databricks job has no Spark session: use compute with Spark")
     assert left == "None"
 
 
 def test_outside_of_a_job_the_engine_of_a_job_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"this process is none: run it there"):
+    with pytest.raises(EngineError, match=r"this process is not one: run it as a job"):
         engine(engine="databricks", compute="classic").session()
 
 
@@ -174,7 +174,7 @@ try: engine.session()
 except Exception as error: print(type(error).__name__, str(error)[:60], engine._session)
 """
     printed = python(code, str(CONNECT), no_grpc_proxy="127.0.0.1")
-    assert printed.startswith("EngineError Databricks Connect doesn't reach sc://127.0.0.1:9")
+    assert printed.startswith("EngineError Databricks Connect can't reach sc://127.0.0.1:9")
     assert printed.endswith("None")
 
 
@@ -201,14 +201,14 @@ def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
 ) -> None:  # fmt: skip
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\ntoken = dapi-of-somebody\n")
     for profile, parts in {
-        "": ["Which workspace is meant? Set DATABRICKS_CONFIG_PROFILE"],
+        "": ["DATABRICKS_CONFIG_PROFILE is not set: set it to a profile of"],
         "play": ["has no profile play", "databricks auth login --profile play"],
         "work": ["profile work of ", "(https://x.example, personal token)"],
     }.items():
         monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", profile)
         done = checked("connect")
         assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
-        for part in [*parts, "make connect sets up an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
+        for part in [*parts, "make connect creates an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
             assert part in done.output
         assert "dapi-of-somebody" not in done.output
 
@@ -218,13 +218,13 @@ def test_a_token_beside_a_profile_is_reported(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-somebody")
     done = checked("connect")
-    assert "Beside DATABRICKS_CONFIG_PROFILE, DATABRICKS_TOKEN is set" in done.output
+    assert "DATABRICKS_CONFIG_PROFILE conflicts with DATABRICKS_TOKEN: unset the latter" in done.output
     assert "(https://x.example, databricks-cli)" in done.output
 
 
 def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     outside = checked("prod")
-    assert "this process is none" in outside.output
+    assert "this process is not one" in outside.output
     assert outside.exit_code == 1
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.5.1")
     monkeypatch.setenv("LAKEHOUSE_CATALOG", "main")

@@ -32,7 +32,7 @@ def missing(engine: str) -> str | None:
         return None if find_spec("pysail") else "sail isn't installed: make run"
     if engine == "connect" and not CONNECT.exists():
         return "databricks-connect isn't installed: make connect"
-    return next(iter(jars.missing()), None)
+    return next(iter(jars.find_missing()), None)
 
 
 def ask(engine: str, folder: Path) -> dict[str, Any]:

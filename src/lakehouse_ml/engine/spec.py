@@ -1,4 +1,4 @@
-"""Which engine an environment computes with, and what keeps it from starting here."""
+"""The engine of an environment, and why it may be unavailable here."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lakehouse_ml.engine import workspace
 
 
 class EngineSpec(Spec):
-    """`conf/<env>/spark.yml`: which engine an environment computes with.
+    """`conf/<env>/spark.yml`: the engine of an environment.
 
     Attributes:
         engine: `sail` is Spark Connect without a JVM; `spark` is Apache Spark with Delta's jars, on a JVM; `connect` is
             remote compute of Databricks; `databricks` is the session of the Databricks job that the run is.
-        master: Where `spark` computes: `local[*]`, a cluster's `spark://host:port`, or `sc://host:port`, the Spark
-            Connect server of a cluster, which has Delta's jars itself.
-        compute: What `databricks` has to find, `classic` or `serverless`; what `connect` asks for, `serverless`, the id
-            of a cluster, or a Spark Connect server (`sc://host:port`).
-        settings: Spark's own, by their names.
+        master: Where `spark` computes: `local[*]`, a cluster (`spark://host:port`), or the Spark Connect server of a
+            cluster (`sc://host:port`), which must have Delta's jars.
+        compute: For `databricks` the compute that the job must have, `classic` or `serverless`. For `connect` the
+            compute to use: `serverless`, the id of a cluster, or a Spark Connect server (`sc://host:port`).
+        settings: Spark settings by name.
     """
 
     engine: Literal["sail", "spark", "connect", "databricks"]
@@ -30,37 +30,41 @@ class EngineSpec(Spec):
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @property
-    def serves(self) -> bool:
-        """Whether `spark` is a server elsewhere, and no JVM of this process."""
+    def is_remote_server(self) -> bool:
+        """Whether `spark` is a Spark Connect server rather than a JVM of this process."""
         return workspace.is_server(self.master)
 
     @property
-    def in_workspace(self) -> bool:
-        """Whether it computes in a workspace of Databricks: folders of this machine are none of its own."""
+    def is_in_workspace(self) -> bool:
+        """Whether the engine computes in a Databricks workspace, where folders of this machine do not exist."""
         return self.engine in ("connect", "databricks") and not workspace.is_server(str(self.compute))
 
     @field_validator("compute")
     @classmethod
-    def _is_of_the_engine(cls, given: str | None, info: ValidationInfo) -> str | None:
+    def _check_compute(cls, compute: str | None, info: ValidationInfo) -> str | None:
         engine = info.data.get("engine")
-        if engine == "databricks" and given not in ("classic", "serverless"):
+        if engine == "databricks" and compute not in ("classic", "serverless"):
             raise ValueError("for the engine databricks it is classic or serverless")
-        if engine == "connect" and not given:
+        if engine == "connect" and not compute:
             raise ValueError("for the engine connect it is serverless, the id of a cluster, or sc://host:port")
-        if engine in ("sail", "spark") and given:
-            raise ValueError(f"the engine {engine} computes here")
-        return given
+        if engine in ("sail", "spark") and compute:
+            raise ValueError(f"the engine {engine} takes no compute")
+        return compute
 
 
-def missing(spec: EngineSpec) -> list[str]:
-    """What keeps an engine from starting here, each with the way to get it; nothing is started or contacted."""
+def find_missing(spec: EngineSpec) -> list[str]:
+    """List what an engine lacks here, each with its remedy; starts and contacts nothing."""
     if spec.engine == "sail":
-        lacks = [name for name in ("pysail", "pyspark") if not find_spec(name)]
-        return [f"engine: sail needs {' and '.join(lacks)}, not installed here: make run sets that up"] if lacks else []
+        packages = [name for name in ("pysail", "pyspark") if not find_spec(name)]
+        return (
+            [f"engine: sail needs {' and '.join(packages)}, not installed here: make run sets that up"]
+            if packages
+            else []
+        )
     if spec.engine == "spark":
         from lakehouse_ml.engine import jars
 
-        return [] if spec.serves else jars.missing()
+        return [] if spec.is_remote_server else jars.find_missing()
     if spec.engine == "connect":
-        return list(workspace.missing_for_connect(str(spec.compute)))
-    return list(workspace.missing_for_job(str(spec.compute)))
+        return list(workspace.find_missing_for_connect(str(spec.compute)))
+    return list(workspace.find_missing_for_job(str(spec.compute)))

@@ -1,4 +1,4 @@
-"""Temporary files of a run: in one folder that goes with it, and what a killed run left is removed by the next one."""
+"""Temporary files of a run, in one folder that is removed with it; the next run removes those of a killed one."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# joblib prefers shared memory over the temporary folder for what its workers share; its semaphores are always there.
+# joblib prefers shared memory to the temporary folder for arrays of its workers; its semaphores are always there.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where joblib and loky write
 _PREFIX = "lakehouse-ml"
 
 
-def new_folder() -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder, not within a run's, that carries the number of this process."""
+def create_folder() -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary folder outside of a run's, with the id of this process in its name."""
     return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-{os.getpid()}-", dir=temporary_folder())
 
 
 def temporary_folder() -> Path:
-    """The system's temporary folder, within a run's too."""
+    """The temporary folder of the system, even inside of a run."""
     folder = Path(tempfile.gettempdir())
     return folder.parent if folder.name.startswith(f"{_PREFIX}-") else folder
 
 
 @contextmanager
-def run_folder() -> Iterator[None]:
-    """Let this process, its libraries included, put temporary files into a folder that is removed afterwards."""
-    before = tempfile.tempdir
-    with new_folder() as folder:
+def use_run_folder() -> Iterator[None]:
+    """Make this process and its libraries put temporary files into one folder, which is removed afterwards."""
+    previous = tempfile.tempdir
+    with create_folder() as folder:
         tempfile.tempdir = folder
         try:
             yield
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = previous
 
 
 def remove_leftovers(process: int) -> None:
-    """Remove what a process that has ended left in shared memory and in the temporary folder; nothing of a live one.
+    """Remove files of an ended process in shared memory and in the temporary folder; keep those of a live one.
 
-    Semaphores and shared arrays of joblib's workers and folders of `new_folder` carry the process's number. What
-    belongs to somebody else stays.
+    Semaphores and shared arrays of joblib's workers and folders of `create_folder` have the process id in their names.
+    Files of other users stay.
     """
     if _is_alive(process):
         return
-    own = re.compile(rf"(sem\.loky-|joblib_memmapping_folder_|{_PREFIX}-){process}[-_].*")
+    pattern = re.compile(rf"(sem\.loky-|joblib_memmapping_folder_|{_PREFIX}-){process}[-_].*")
     for folder in {_SHARED_MEMORY, temporary_folder()}:
         for path in folder.iterdir() if folder.is_dir() else ():
-            if own.fullmatch(path.name):
+            if pattern.fullmatch(path.name):
                 _remove(path)
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process still works; a killed one stays a zombie until its parent, or its last thread, has ended."""
+    """Whether a process is alive. A killed one stays a zombie until its parent or its last thread has ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Sessions of a Databricks workspace: the one that a job has, and one from here through Databricks Connect."""
+"""Sessions in a Databricks workspace: that of a job, and a remote one by Databricks Connect."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _PROFILE = "DATABRICKS_CONFIG_PROFILE"
-# They would be mixed with the profile's, by rules that differ from library to library.
-_BESIDE_PROFILE = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "DATABRICKS_CLUSTER_ID")
+# Libraries mix these with the profile, each by other rules.
+_CONFLICTING = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "DATABRICKS_CLUSTER_ID")
 
-# Spark's own.
+# Spark's default.
 _LARGEST_LOCAL_BYTES = 3 * 2**30
 
 
-def compute() -> str | None:
-    """`classic` or `serverless`, what this process runs on as the platform tells it; None outside of Databricks."""
+def detect_compute() -> str | None:
+    """The compute of this process, `classic` or `serverless`; None outside of Databricks."""
     runtime = os.environ.get("DATABRICKS_RUNTIME_VERSION")
     if os.environ.get("DATABRICKS_ENV_VERSION") or (runtime or "").startswith("client."):
         return "serverless"
     return "classic" if runtime else None
 
 
-def missing_for_job(wanted: str) -> Iterator[str]:
-    """What keeps a run from being the job that conf means, each as a sentence."""
-    found = compute()
-    if found is None:
+def find_missing_for_job(expected: str) -> Iterator[str]:
+    """Why this process is not the job that conf describes, each reason as a message."""
+    actual = detect_compute()
+    if actual is None:
         yield (
-            "engine: databricks computes with the session of a Databricks job, and this process is none: run it there "
-            "(from here, --env connect reaches a workspace)."
+            "engine: databricks needs the session of a Databricks job, and this process is not one: run it as a job, "
+            "or reach a workspace from here by --env connect."
         )
-    elif found != wanted:
+    elif actual != expected:
         yield (
-            f"conf says compute: {wanted}, and this job runs on {found} compute "
+            f"conf says compute: {expected}, and this job runs on {actual} compute "
             f"({os.environ.get('DATABRICKS_RUNTIME_VERSION', 'serverless')}): change spark.yml or the job."
         )
 
 
 def job_session() -> SparkSession:
-    """The session that the job's compute has.
+    """The Spark session of the job.
 
     Raises:
-        EngineError: It has none.
+        EngineError: The job has none.
     """
     from pyspark.sql import SparkSession
 
@@ -57,30 +57,29 @@ def job_session() -> SparkSession:
         return SparkSession.active()
     except Exception as error:
         raise EngineError(
-            "This Databricks job has no Spark session, and none is made in its place: use the compute of a job with "
-            "Spark, and a task of type Python wheel."
+            "This Databricks job has no Spark session: use compute with Spark, and a task of type Python wheel."
         ) from error
 
 
-def missing_for_connect(where: str) -> Iterator[str]:
-    """What keeps Databricks Connect from starting here, each with the way to get it; nothing is contacted."""
+def find_missing_for_connect(compute: str) -> Iterator[str]:
+    """What Databricks Connect lacks here, each with its remedy; contacts nothing."""
     if not (find_spec("databricks") and find_spec("databricks.connect")):
         yield (
-            "engine: connect needs databricks-connect, which goes with no other pyspark: make connect sets up an "
+            "engine: connect needs databricks-connect, which conflicts with pyspark: make connect creates an "
             "environment for it, then .connect/bin/kedro run --env connect"
         )
-    if is_server(where):
+    if is_server(compute):
         return
     profile = os.environ.get(_PROFILE)
     if not profile:
         yield (
-            f"Which workspace is meant? Set {_PROFILE} to a profile of {_config_file()}; databricks auth login "
-            f"--profile <name> makes one."
+            f"{_PROFILE} is not set: set it to a profile of {_config_file()}. databricks auth login --profile <name> "
+            f"creates one."
         )
         return
-    beside = [name for name in _BESIDE_PROFILE if os.environ.get(name)]
-    if beside:
-        yield f"Beside {_PROFILE}, {', '.join(beside)} is set, and it is open which counts: unset it."
+    conflicting = [name for name in _CONFLICTING if os.environ.get(name)]
+    if conflicting:
+        yield f"{_PROFILE} conflicts with {', '.join(conflicting)}: unset the latter."
     if profile not in _profiles():
         yield (
             f"{_config_file()} has no profile {profile}, which {_PROFILE} names: databricks auth login --profile "
@@ -88,50 +87,50 @@ def missing_for_connect(where: str) -> Iterator[str]:
         )
 
 
-def connect_session(where: str) -> SparkSession:
+def connect_session(compute: str) -> SparkSession:
     """A session on remote compute.
 
     Args:
-        where: `serverless`, the id of a cluster, or the address of a Spark Connect server (`sc://host:port`).
+        compute: `serverless`, the id of a cluster, or the address of a Spark Connect server (`sc://host:port`).
 
     Raises:
-        EngineError: What Databricks Connect said.
+        EngineError: Databricks Connect failed; with its message.
     """
     from databricks.connect import DatabricksSession
 
     builder: Any = DatabricksSession.builder
-    if is_server(where):
-        builder = builder.remote(where)
+    if is_server(compute):
+        builder = builder.remote(compute)
     else:
         builder = builder.profile(os.environ[_PROFILE])
-        builder = builder.serverless(enabled=True) if where == "serverless" else builder.clusterId(where)
+        builder = builder.serverless(enabled=True) if compute == "serverless" else builder.clusterId(compute)
     try:
         session: SparkSession = builder.getOrCreate()
         session.range(1).count()
-        if is_server(where):
-            # Apache Spark tells this size with its unit, and Databricks' client reads a number.
+        if is_server(compute):
+            # Apache Spark reports this size with a unit, but the client of Databricks expects a number.
             session.conf.set("spark.sql.session.localRelationSizeLimit", _LARGEST_LOCAL_BYTES)
     except Exception as error:
         raise EngineError(
-            f"Databricks Connect doesn't reach {where} ({first_line(error)}). kedro engine check --env connect tells "
-            f"how it is configured; databricks auth login signs in again."
+            f"Databricks Connect can't reach {compute} ({first_line(error)}). kedro engine check --env connect shows "
+            f"its configuration; databricks auth login signs in again."
         ) from error
     return session
 
 
-def identity(kind: str) -> str:
-    """Who a run is in the workspace, as far as that is known without asking it."""
-    if kind == "databricks":
-        return "whom the job runs as" if compute() else "nobody: this is no job"
+def describe_identity(engine: str) -> str:
+    """The identity of a run in the workspace, as far as it is known without a request."""
+    if engine == "databricks":
+        return "that of the job" if detect_compute() else "none (not inside a Databricks job)"
     profile = os.environ.get(_PROFILE)
     if not profile:
-        return f"nobody: {_PROFILE} isn't set"
+        return f"none ({_PROFILE} is not set)"
     return f"profile {profile} of {_config_file()}{_profiles().get(profile, '')}"
 
 
-def is_server(where: str) -> bool:
-    """Whether it is the address of a Spark Connect server, which may be any, and no compute of a workspace."""
-    return where.startswith("sc://")
+def is_server(address: str) -> bool:
+    """Whether this is the address of a Spark Connect server, and not compute of a workspace."""
+    return address.startswith("sc://")
 
 
 def _config_file() -> Path:
@@ -139,15 +138,15 @@ def _config_file() -> Path:
 
 
 def _profiles() -> dict[str, str]:
-    """Profiles by name, each with its workspace and its way to sign in; never with what it signs in by."""
+    """Profiles by name, each with its workspace and authentication type, without any secret."""
     parser = ConfigParser(default_section="\0", interpolation=None)
     try:
         parser.read(_config_file(), encoding="utf-8")
     except (Error, OSError, UnicodeDecodeError):
         return {}
-    told = {}
+    profiles = {}
     for name in parser.sections():
-        own = parser[name]
-        sign_in = own.get("auth_type") or ("personal token" if "token" in own else "OAuth")
-        told[name] = f" ({own.get('host', 'no host')}, {sign_in})"
-    return told
+        section = parser[name]
+        sign_in = section.get("auth_type") or ("personal token" if "token" in section else "OAuth")
+        profiles[name] = f" ({section.get('host', 'no host')}, {sign_in})"
+    return profiles

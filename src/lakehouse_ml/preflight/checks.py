@@ -112,7 +112,7 @@ class Preflight:
     def _lost_between_tasks(self) -> Iterator[str]:
         """Datasets that one task writes and another reads, kept where only the first sees them."""
         # As it stands: what is wrong with it is told elsewhere.
-        remote = EngineSpec.model_construct(**self._loader["spark"]).in_workspace
+        remote = EngineSpec.model_construct(**self._loader["spark"]).is_in_workspace
         for name in sorted({name for stage in self.stages.values() for name in stage.all_outputs()}):
             entry = self._datasets[name]
             readers = [stage for stage in STAGES if stage in self.stages and name in self.stages[stage].inputs()]

@@ -210,7 +210,7 @@ class Conf:
                 f"{at}: with lake_kind schema, lake is catalog.schema, and {lake.root!r} can't be that in Unity "
                 f"Catalog."
             )
-        if not lake.is_schema and engine.in_workspace and is_local(lake.root):
+        if not lake.is_schema and engine.is_in_workspace and is_local(lake.root):
             yield f"{at}: lake is {lake.root!r}, a folder of one machine: other tasks and the cluster don't see it."
         if not lake.is_schema and not is_local(lake.root) and tracking.startswith("sqlite:"):
             yield (
@@ -218,12 +218,15 @@ class Conf:
                 f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
                 f"an environment that asks for it (--env s3)."
             )
-        if engine.in_workspace and is_local(landing) and not find_unset(landing):
+        if engine.is_in_workspace and is_local(landing) and not find_unset(landing):
             yield (
                 f"{at_landing}: landing is {landing!r}, a folder of one machine: name a "
                 f"Volume's (/Volumes/…) or an address."
             )
-        if engine.in_workspace and (tracking.split(":")[0], registry.split(":")[0]) != ("databricks", "databricks-uc"):
+        if engine.is_in_workspace and (tracking.split(":")[0], registry.split(":")[0]) != (
+            "databricks",
+            "databricks-uc",
+        ):
             yield (
                 f"{self.where('mlflow', ('server',))}: in a workspace mlflow_tracking_uri is databricks and "
                 f"mlflow_registry_uri databricks-uc, and here they are {tracking!r} and {registry!r}."

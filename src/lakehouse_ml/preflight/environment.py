@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_ml.engine import workspace
-from lakehouse_ml.engine.spec import EngineSpec, missing
+from lakehouse_ml.engine.spec import EngineSpec, find_missing
 from lakehouse_ml.errors import first_line
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     if _unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"
     addresses = (lines["files"], lines["landing"])
-    return Environment(lines, (*faults, *missing(spec), *_file_systems(*addresses)))
+    return Environment(lines, (*faults, *find_missing(spec), *_file_systems(*addresses)))
 
 
 def _version(engine: str) -> str:
@@ -74,13 +74,13 @@ def _version(engine: str) -> str:
     try:
         found = f"{_PACKAGE[engine]} {version(_PACKAGE[engine])}"
     except PackageNotFoundError:
-        found = f"{_PACKAGE[engine]} as the platform has it" if workspace.compute() else "not installed"
+        found = f"{_PACKAGE[engine]} as the platform has it" if workspace.detect_compute() else "not installed"
     return f"Databricks Runtime {runtime}, {found}" if engine == "databricks" and runtime else found
 
 
 def _identity(spec: EngineSpec, lake: str) -> str:
-    if spec.in_workspace:
-        return workspace.identity(spec.engine)
+    if spec.is_in_workspace:
+        return workspace.describe_identity(spec.engine)
     if not lake.startswith("s3"):
         return f"{getpass.getuser()}, on this machine"
     if os.environ.get("AWS_PROFILE"):

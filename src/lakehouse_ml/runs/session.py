@@ -174,7 +174,7 @@ class ProjectSession(KedroSession):
         In a catalog the tables' own commits decide.
         """
         lock = nullcontext() if lake.is_schema else lake_lock(lake.root)
-        with lock, temporary_files.run_folder():
+        with lock, temporary_files.use_run_folder():
             store, experiment = _tracking(loader)
             tracking_store.create(store)
             tracking_store.relocate(store, experiment)

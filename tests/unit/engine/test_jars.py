@@ -39,12 +39,12 @@ def _maven(folder: Path, script: str) -> None:
 
 
 def test_what_is_missing_is_fetched_and_nothing_is_fetched_twice(folder: Path) -> None:
-    jars.fetch()
+    jars.fetch_jars()
     fetched = sorted(path.name for path in (folder / "jars").iterdir())
     assert {*NAMES, "hadoop-aws-3.4.2.jar", "s3-2.29.52.jar"} < set(fetched)
     (folder / "seen").unlink()
     (folder / "jars" / NAMES[1]).unlink()
-    jars.fetch()
+    jars.fetch_jars()
     assert sorted(path.name for path in (folder / "jars").iterdir()) == fetched
     assert (folder / "seen").read_text().split() == ["delta-storage-4.4.0"]
 
@@ -54,31 +54,31 @@ def test_a_jar_that_can_not_be_fetched_is_told_with_mavens_last_words(folder: Pa
     with pytest.raises(
         EngineError, match=r"io\.delta:delta-spark_4\.1_2\.13:4\.4\.0, .+ could not be fetched by mvn: no such"
     ):
-        jars.fetch()
+        jars.fetch_jars()
     assert list((folder / "jars").iterdir()) == []
 
 
 def test_a_missing_jar_is_named_with_the_way_to_get_it(folder: Path) -> None:
-    jars.fetch()
-    jars.check()
+    jars.fetch_jars()
+    jars.check_jars()
     (folder / "jars" / NAMES[0]).unlink()
     with pytest.raises(EngineError, match=rf"{NAMES[0]} in .+: make jars"):
-        jars.check()
+        jars.check_jars()
 
 
 def test_of_many_missing_jars_one_is_named_and_the_others_are_counted(folder: Path) -> None:
-    jars.fetch()
+    jars.fetch_jars()
     for name in ("hadoop-aws-3.4.2.jar", "s3-2.29.52.jar", "sts-2.29.52.jar"):
         (folder / "jars" / name).unlink()
     with pytest.raises(EngineError, match=r"engine: spark needs hadoop-aws-3\.4\.2\.jar and 2 more in .+: make jars"):
-        jars.check()
+        jars.check_jars()
 
 
 def test_jars_of_another_spark_are_refused_with_both_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jars.fetch()
+    jars.fetch_jars()
     monkeypatch.setattr("pyspark.__version__", "4.2.0")
     with pytest.raises(EngineError, match=r"Delta's jars are for Spark 4\.1, and pyspark is 4\.2\.0"):
-        jars.check()
+        jars.check_jars()
 
 
 def test_spark_and_its_client_are_locked_in_the_same_version() -> None:

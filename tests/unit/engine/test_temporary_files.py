@@ -85,11 +85,11 @@ def test_a_link_is_removed_and_not_what_it_leads_to(temporary: Path, tmp_path: P
 
 
 def test_temporary_files_of_a_run_lie_in_a_folder_that_goes_with_it(temporary: Path) -> None:
-    with temporary_files.run_folder():
+    with temporary_files.use_run_folder():
         (Path(tempfile.mkdtemp()) / "file").touch()
         (folder,) = temporary.iterdir()
         assert folder.name.startswith(f"lakehouse-ml-{os.getpid()}-")
-        with temporary_files.new_folder() as own:
+        with temporary_files.create_folder() as own:
             assert Path(own).parent == temporary
     assert list(temporary.iterdir()) == []
     assert tempfile.gettempdir() == str(temporary)
@@ -101,7 +101,7 @@ def test_the_next_run_on_a_lake_removes_what_a_killed_one_left(temporary: Path, 
         "import os, signal, tempfile\n"
         "from lakehouse_ml.storage.lock import lake_lock; from lakehouse_ml.engine import temporary_files\n"
         f"tempfile.tempdir = {str(temporary)!r}\n"
-        f"with lake_lock({str(lake)!r}), temporary_files.run_folder():\n"
+        f"with lake_lock({str(lake)!r}), temporary_files.use_run_folder():\n"
         "    tempfile.mkdtemp()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
