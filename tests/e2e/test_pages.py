@@ -197,6 +197,10 @@ def test_the_site_is_built_and_needs_nothing_from_elsewhere(readers_checkout: Pa
     styles = {path.name: path.read_text(encoding="utf-8") for path in ours if path.suffix == ".css"}
     assert {name: addresses for name, text in {**pages, **styles}.items() if (addresses := loaded.findall(text))} == {}
     assert 'src="_images/flow.svg"' in pages["flow.html"]
+    # A way home, back and on, and a menu that a phone opens by a button.
+    assert {name for name, text in pages.items() if 'class="home"' not in text or 'id="menu"' not in text} == set()
+    assert 'href="install.html"' in pages["tutorial.html"].partition('class="turn"')[2]
+    assert "prefers-color-scheme: dark" in styles["site.css"]
     for page in ("flow.md", "flow.svg", "reference.md"):
         assert (readers_checkout / "docs" / page).read_bytes() == (DOCS / page).read_bytes()
 
