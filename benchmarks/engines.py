@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/engines.py [--use-case churn] [--repeat 3] [--engines sail spark cluster connect]
 
-Every engine lives the whole life of a use case on the same generated files, in one process and on a lake of its own;
+Every engine runs a use case end to end on the same generated files, in one process and on a lake of its own;
 the engines take turns. Where Java and `make jars` are, Apache Spark is among them: in one process (`local[*]`), and as
 a standalone cluster of two workers behind its Spark Connect server; where `make connect` is too, the client of
 Databricks Connect computes on such a server of this machine (`local[*]`). Servers run all the while. Start-up is taken
@@ -135,7 +135,7 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
 
 @contextmanager
 def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
-    """The conf of each engine: the shipped one, or one that names a server, which is there meanwhile."""
+    """The conf of each engine: the shipped one, or one that names a server, which runs inside the block."""
     sys.path.insert(0, str(PROJECT / "tests"))
     from parity.cluster import conf_of_a_client, connect_server, standalone
 

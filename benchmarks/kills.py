@@ -54,7 +54,7 @@ _LONGEST_SECONDS = 300
 
 @dataclass(frozen=True)
 class Remains:
-    """What a life leaves that may not depend on how often it was killed.
+    """Results of a life that must not depend on how often it was killed.
 
     Attributes:
         tables: Rows of each table as sorted texts, by its path in the lake, without clocks and drawn ids.
@@ -72,7 +72,7 @@ class Remains:
     failed: int
 
     def differences(self, other: Remains) -> list[str]:
-        """Names of what is another here than there."""
+        """Names of the results that differ."""
         names = sorted({*self.tables, *other.tables})
         tables = [f"table {name}" for name in names if self.tables.get(name) != other.tables.get(name)]
         files = [f"file {name}" for name in sorted({*self.files} ^ {*other.files})]
@@ -158,7 +158,7 @@ class Lives:
         return time.monotonic() - started
 
     def stderr(self, lake: Path) -> str:
-        """What the newest run of a lake wrote to stderr."""
+        """The stderr of the newest run of a lake."""
         return self._stderr_file(lake).read_text()
 
     def _stderr_file(self, lake: Path) -> Path:
@@ -228,7 +228,7 @@ def campaigns(lives: Lives, first: int, second: int, seed: int) -> list[Campaign
 
 
 def remains(lake: Path) -> Remains:
-    """What a life has left in its lake."""
+    """Results of a life, read from its lake."""
     folders = sorted(log.parent for log in lake.glob("*/*/*/_delta_log"))
     others = [path for path in lake.rglob("*") if path.is_file() and not any(map(path.is_relative_to, folders))]
     with closing(sqlite3.connect(lake / "mlflow.db")) as store:
@@ -272,7 +272,7 @@ def _name(path: Path) -> str:
 
 
 def _owner(lake: Path) -> set[str]:
-    """The number of the process that had the lake last, if any got so far."""
+    """The id of the process that locked the lake last, if any did."""
     lock = lake / ".lock"
     return set(re.findall(r"process (\d+)", lock.read_text())) if lock.exists() else set()
 

@@ -72,7 +72,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 # Every held-out row is judged, not a sample of machines.
 EVALUATION = {"max_rows": 1_000_000}
 EVENTS_SPLIT = {"calibrate_from": "2015-10-30", "test_from": "2015-11-30"}
-# The calibration part is what conf's share makes of it: from 2015-02-15 on.
+# With conf's share, the calibration part starts on 2015-02-15.
 TELEMETRY_SPLIT = {"test_from": "2015-03-01"}
 # Without it, files without telemetry would end with their last event, and fewer rows be judged.
 TELEMETRY_UNTIL = "2015-04-01 05:00:00"

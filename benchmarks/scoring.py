@@ -81,7 +81,7 @@ def _process(way: str, folder: Path) -> Usage:
 
 
 def table(n: int, seed: int) -> pd.DataFrame:
-    """Rows of 20 numbers, a few of which tell of the label."""
+    """Rows of 20 numbers, a few of which predict the label."""
     draw = np.random.default_rng(seed)
     return pd.DataFrame(draw.normal(size=(n, len(COLUMNS))), columns=list(COLUMNS))
 

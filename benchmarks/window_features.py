@@ -157,7 +157,7 @@ def timed(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[floa
 
 
 def _row(times: list[tuple[float, float]], seconds: dict[str, list[tuple[float, float]]]) -> dict[str, str]:
-    """A way's seconds, and how many times those of others they are."""
+    """A row of the table: the seconds of one implementation, and their ratio to those of the others."""
     wall, used = (statistics.median(column) for column in zip(*times, strict=True))
     ratios = {
         f"x {other}": f"{wall / statistics.median(run[0] for run in seconds[other]):.1f}" if other in seconds else ""

@@ -17,7 +17,7 @@ _KIB = 1024
 
 @dataclass(frozen=True)
 class Usage:
-    """What one command took.
+    """Time, memory and output of one command.
 
     Attributes:
         seconds: From its start to its end.
@@ -63,10 +63,10 @@ def kedro(*arguments: str, python: str = sys.executable) -> list[str]:
 
 
 def seconds_in_nodes(stage: str, usage: Usage) -> float:
-    """Seconds that the summary of a `kedro run` tells of a stage.
+    """Seconds of a stage, as the summary of a `kedro run` prints them.
 
     Raises:
-        ValueError: It tells none.
+        ValueError: The summary has none.
     """
     match = re.search(rf"{stage} ([\d.]+) s", usage.output)
     if not match:
@@ -84,7 +84,7 @@ def _project() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    # Compiled modules are kept, as `make` keeps them: importing everything anew would be measured otherwise.
+    # Compiled modules are kept, as `make` keeps them: otherwise compiling them again would be measured.
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -102,7 +102,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all its descendants; those that end meanwhile are left out."""
+    """A process and all its descendants, without those that end during the search."""
     family, open_ = [], [pid]
     while open_:
         parent = open_.pop()

@@ -42,7 +42,7 @@ def resolver(env: str, **runtime: Any) -> CatalogConfigResolver:
 
 
 def places(catalog: CatalogConfigResolver) -> dict[str, str]:
-    """Where each dataset lies that has a place of its own, from the lake."""
+    """The path of each stored dataset, relative to the lake."""
     names = [name for name in whole().datasets() if matching(name, catalog)]
     entries = {name: catalog.config.get(name) or catalog.resolve_pattern(name) for name in names}
     kept = {name: str(entry["filepath"]) for name, entry in entries.items() if "filepath" in entry}
@@ -51,7 +51,7 @@ def places(catalog: CatalogConfigResolver) -> dict[str, str]:
 
 
 def matching(name: str, catalog: CatalogConfigResolver) -> list[str]:
-    """The entry that gives a dataset: its own, or the pattern that wins."""
+    """The entry of a dataset: its own, or the pattern that matches best."""
     if name in catalog.config:
         return [name]
     pattern = catalog.match_dataset_pattern(name)
@@ -59,7 +59,7 @@ def matching(name: str, catalog: CatalogConfigResolver) -> list[str]:
 
 
 def off_the_map(pipeline: Pipeline, catalog: CatalogConfigResolver) -> list[str]:
-    """Datasets of a pipeline that no entry gives: Kedro would keep them in memory and lose them."""
+    """Datasets of a pipeline without an entry: Kedro would keep them in memory and lose them."""
     names = [name for name in pipeline.datasets() if not name.startswith("params:") and name != "parameters"]
     return sorted(name for name in names if not matching(name, catalog))
 
@@ -71,7 +71,7 @@ def wrongly_named(names: list[str]) -> list[str]:
 
 
 def composed(globals_: dict[str, Any], text: str) -> list[str]:
-    """Globals that are made of other globals: an environment that overrides one would leave the other behind."""
+    """Globals composed of other globals: an environment that overrides one would not change the other."""
     nested = [key for key, value in globals_.items() if isinstance(value, dict)]
     return nested + re.findall(r"^(\w+):.*\$\{(?!variable:)", text, flags=re.MULTILINE)
 

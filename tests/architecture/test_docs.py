@@ -1,4 +1,4 @@
-"""What the texts point at is there, what is generated is current, and the notebooks hold nothing but questions."""
+"""Links lead somewhere, generated pages are current, and the notebooks define nothing and store no results."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def faults(conf: Path, env: str) -> list[str]:
 
 
 def plant(conf: Path, file: str, text: str, old: str | None = None) -> None:
-    """Put a mistake into conf: at the end of a file, or in place of what stands there."""
+    """Put a mistake into conf: at the end of a file, or in place of the old text."""
     path = conf / file
     path.parent.mkdir(exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -273,7 +273,7 @@ print(faults, [name for name in ("pysail", "deltalake") if name in sys.modules])
 
 
 def refusals(env: str, **params: str) -> list[str]:
-    """What a run with `--params` would be refused for."""
+    """Reasons for which a run with `--params` would be refused."""
     conf = PROJECT / "conf"
     args = settings.CONFIG_LOADER_ARGS
     read = settings.CONFIG_LOADER_CLASS(conf_source=str(conf), env=env, runtime_params=params, **args)

@@ -1,4 +1,4 @@
-"""Everything that a stage imports is part of its fingerprint, but for what makes no result."""
+"""Everything that a stage imports is part of its fingerprint, except modules that change no result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRAPH = grimp.build_graph("lakehouse_ml", exclude_type_checking_imports=True)
 
 
 def imported(start: str, parts: tuple[str, ...]) -> Iterator[str]:
-    """Modules that a module imports, and those imports in turn as far as these parts cover them."""
+    """Modules that a module imports, and in turn the imports of those that these parts cover."""
     todo, visited = [start], {start}
     while todo:
         for name in sorted(GRAPH.find_modules_directly_imported_by(todo.pop()) - visited):

@@ -1,4 +1,4 @@
-"""docs/flow.md is what the pipelines are, and can't stay behind them."""
+"""docs/flow.md shows the registered pipelines, and a changed pipeline makes these tests fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What make is given on its command line is used by the target, or refused before anything is made."""
+"""A variable on the command line of make is used by the target, or refused before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
-    """What make would do, in words; nothing is done."""
+    """The commands that make would run; nothing runs."""
     ours = ("MAKE", "MFLAGS", "LANDING", "LAKE", "USE_CASE", "ENV", "QUIET")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""What is told of bad input: cases as values, the page that is generated from them, and a lake to try them on.
+"""Messages about bad input: cases as values, the page that is generated from them, and a lake to try them on.
 
 A module `test_bad_*.py` in this folder that has a `TITLE` and a list `CASES` is a group of the page.
 `python tests/e2e/bad_input.py docs/bad-input.md` writes it.
@@ -97,11 +97,11 @@ class Place:
 
     @property
     def names(self) -> dict[str, Path]:
-        """What stands for the two folders in a sentence."""
+        """The placeholders for the two folders in a message."""
         return {"<landing>": self.landing, "<lake>": self.lake}
 
     def run(self, *stages: str, **params: Any) -> str:
-        """Run stages (by default ingestion and quality); what is told to the user, nothing if all went well.
+        """Run stages (by default ingestion and quality), and return the message to the user, empty if all went well.
 
         Args:
             stages: Their names.

@@ -118,7 +118,7 @@ def shown(command: str, folder: Path) -> str:
 
 
 def python(source: str, folder: Path) -> str:
-    """What a script prints that the checkout's own Python is given."""
+    """The output of a script that the checkout's own Python runs."""
     script = folder.parent / "typed.py"
     script.write_text(source, encoding="utf-8")
     return shown(f"PYTHONPATH= .venv/bin/python - < {script}", folder)

@@ -36,7 +36,7 @@ class Ends(Case):
 
     Attributes:
         prepare: Makes it of a lake, and returns the lake to run on.
-        variables: Set meanwhile.
+        variables: Environment variables during the run.
     """
 
     prepare: Callable[[Path], Path] = field(default=lambda lake: lake)

@@ -184,7 +184,7 @@ class Stops(Case):
     Attributes:
         put: Makes it, in a landing folder.
         changed: Tables that may have another version afterwards.
-        meanwhile: What goes on during the run.
+        meanwhile: What happens during the run.
         alone: Whether there is no other file and no table before.
         stages: What is run.
     """

@@ -32,7 +32,7 @@ def hour(n: int) -> str:
 
 
 def readings(machine: int, n: int = 48, volt: str = "") -> list[str]:
-    """Hourly telemetry of a machine whose sensors move, but for a voltage that is given."""
+    """Hourly telemetry of a machine whose sensors move, with this voltage."""
     return [f"{hour(i)},{machine},{volt or 170 + i % 7},{450 + i % 5},{100 + i % 3},{40 + i % 9}" for i in range(n)]
 
 

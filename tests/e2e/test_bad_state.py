@@ -613,7 +613,7 @@ def test_a_mistake_in_the_logging_conf_is_reported_before_anything_else(tmp_path
     copied = Path(shutil.copytree(PROJECT / "conf", tmp_path / "conf"))
     with (copied / "base" / "logging.yml").open("a", encoding="utf-8") as file:
         file.write(case.cause.split("`")[1] + "\n")
-    # The file is looked for beside the package, whichever conf a run is given.
+    # The file is searched beside the package, whatever the conf of the run.
     code = (
         "from pathlib import Path; from lakehouse_ml import project\n"
         f"project.CONF = Path({str(copied)!r})\n"
@@ -756,7 +756,7 @@ def results(lake: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def lived(small: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake after a whole life."""
+    """A lake after an end-to-end run."""
     lake = tmp_path_factory.mktemp("undisturbed") / "lake"
     code, errors = finished(lake, *small)
     assert code == 0, errors

@@ -1,4 +1,4 @@
-"""The whole life through Databricks Connect: its own client, against a Spark Connect server of Apache Spark's own."""
+"""An end-to-end run through Databricks Connect: its own client, against a Spark Connect server of Apache Spark."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lived:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    """After the first run; the server is there meanwhile."""
+    """A lake after the first run; the server runs until the tests end."""
     folder = tmp_path_factory.mktemp("connect")
     write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
     with connect_server("local[2]", folder, str(CONNECT)) as address:

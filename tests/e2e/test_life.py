@@ -1,4 +1,4 @@
-"""The whole life of churn as a user starts it: once, again, with new files, with mistakes, after a crash."""
+"""Churn end to end, as a user runs it: once, again, with new files, with mistakes, after a crash."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Live
     assert trial.groupby("batch").size().to_dict() == {f"2015-03-0{day}": MACHINES * 4 for day in (1, 2, 3)}
     assert here.commits("trial_actions")[-1]["scope"] == ["2015-03-03"]
     reports = here.lake / "08_reporting" / NAME / "of_trial"
-    # These days are over: what monitoring tells of them is told of the trial.
+    # These days are over, so monitoring reports on the trial.
     assert DeltaTable(reports / "metrics_live").to_pandas()["batch"].tolist() == sorted(set(trial["batch"]))
     assert "<html" in (reports / "report.html").read_text(encoding="utf-8")
     scores = here.commits("trial_actions")[-1]["inputs"][f"{NAME}.score_machines"]

@@ -58,7 +58,7 @@ for step in steps:
 
 @dataclass(frozen=True)
 class Year:
-    """Twelve months of files, the lake that lived them, and what each run said."""
+    """Twelve months of files, their lake, and the output of each run."""
 
     days: list[str]
     files: Path
@@ -83,7 +83,7 @@ def conf(folder: Path) -> Path:
 
 
 def live(folder: Path, steps: list[list[tuple[str, str]]], at: Path) -> tuple[list[str], list[int]]:
-    """Run the steps, and give what each run said and how many versions there were after it."""
+    """Run the steps; return the output of each run, and the number of model versions after it."""
     call = [sys.executable, "-c", LIVE, json.dumps(steps), str(folder / "landing"), str(folder / "lake"), str(at)]
     done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -122,7 +122,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     seventh = pd.read_csv(outcomes[days[6]], dtype=str).head(100)
     seventh.loc[:5, "Churn"] = np.where(seventh.loc[:5, "Churn"] == "Yes", "No", "Yes")
     steps[9].append((written(folder / "seventh.csv", seventh), f"outcomes/outcomes_{days[6]}_b.csv"))
-    # Among those of the eighth are three of customers whom nobody knows.
+    # Three outcomes of the eighth month are of unknown customers.
     eighth = pd.concat(
         [pd.read_csv(outcomes[days[7]], dtype=str), pd.DataFrame({"customerID": ["X-1", "X-2", "X-3"], "Churn": "Yes"})]
     )
@@ -149,7 +149,7 @@ def at_once(year: Year, tmp_path_factory: pytest.TempPathFactory) -> Year:
 
 
 def expected_labels(year: Year) -> dict[tuple[str, str], tuple[int, str]]:
-    """Label and the day from which it was known, by customer and day, as the files say in the end."""
+    """Label and the day it became known, by customer and day, according to all files."""
     labels: dict[tuple[str, str], tuple[int, str]] = {}
     people = {day: set(year.snapshot(month)["customerID"]) for month, day in enumerate(year.days)}
     for month, day in enumerate(year.days):

@@ -1,4 +1,4 @@
-"""A lake is one folder: moved, copied, restored or renamed, it goes on where it lies, and writes nowhere else."""
+"""A lake is one folder: moved, copied, restored or renamed, it works in its new place, and writes nowhere else."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Lake:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """A lake after a whole life; tests take a copy."""
+    """A lake after an end-to-end run; tests take a copy."""
     folder = tmp_path_factory.mktemp("lived")
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local")))
     (conf / "local").mkdir()

@@ -16,7 +16,7 @@ CLASSES = {"Très bon": "tres_bon", "O'kay": "o_kay", "2nd": "2nd"}
 
 
 def write_wines(path: Path, n: int) -> dict[str, str]:
-    """Wines whose alcohol tells their quality, half of it but for chance; and the quality of each."""
+    """Wines whose alcohol predicts their quality, half of it by chance; and the quality of each."""
     draw = random.Random(0)
     truth = {}
     path.parent.mkdir(parents=True, exist_ok=True)

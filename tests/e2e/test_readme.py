@@ -1,4 +1,4 @@
-"""Every command that README tells people to type, typed in a copy of the checkout."""
+"""Every command of README, run in a copy of the checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole life on Apache Spark, with MLlib's models: by one line of conf and another environment."""
+"""An end-to-end run on Apache Spark with MLlib's models: one line of conf and another environment."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _files(wheel: Path) -> dict[str, bytes]:
 
 
 def _tables(lake: Path) -> dict[str, pd.DataFrame]:
-    """Every table of a lake, sorted, without what tells when, where and by whom it was written."""
+    """Every table of a lake, sorted, without the columns that say when, where and by whom it was written."""
     tables = {}
     for log in sorted(lake.glob("*/churn/*/_delta_log")):
         rows = DeltaTable(log.parent).to_pandas()

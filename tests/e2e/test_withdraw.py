@@ -142,7 +142,7 @@ def scored(*customers: str, day: str = DAYS[0]) -> pd.DataFrame:
 
 @pytest.fixture
 def catalog(project: None, spark: Any, tmp_path: Path) -> Callable[..., Any]:
-    """The catalog of a lake whose tables are given, without a tracking store beside it."""
+    """Build the catalog of a lake with these tables, without a tracking store."""
     from kedro.framework.project import settings
     from kedro.io import DataCatalog
 
@@ -347,7 +347,7 @@ def test_no_is_an_answer_and_a_file_that_comes_back_is_read_again(ingested: Plac
     assert here.run("data_ingestion", "data_quality") == []
 
 
-# --- a whole life
+# --- end to end
 
 
 @pytest.fixture(scope="module")
@@ -486,7 +486,7 @@ def test_after_each_interruption_the_same_command_completes(
         interrupted += 1
         run_between = most % 4 == 0
         if run_between:
-            here.run()  # before the command is repeated: what is left is whole all the same
+            here.run()  # before the command is repeated: the rest of the lake is still consistent
             assert len(here.frame("raw_customers")) == len(here.frame("checked_customers"))
         here.removed("file", WRONG)
         if run_between:
@@ -496,7 +496,7 @@ def test_after_each_interruption_the_same_command_completes(
             assert here.text(LIST) == never.text(LIST)
             (late.landing / RIGHT).unlink()
         else:
-            # What a run makes of it depends on the rows and on what the newest commits say: both are the same.
+            # Results depend on the rows and on the provenance in the newest commits: both are the same.
             assert here.content() == uninterrupted.content(), most
             assert newest_commits(here) == newest_commits(uninterrupted), most
         shutil.rmtree(here.lake)

@@ -965,7 +965,7 @@ def with_extra(frame: Any) -> Any:
     return frame.assign(extra="new") if isinstance(frame, pd.DataFrame) else frame.selectExpr("*", "'new' AS extra")
 
 
-# --- what a table is made with
+# --- properties of a new table
 
 
 def test_a_table_is_parted_by_its_columns_whatever_is_saved_into_it(lake: Lake) -> None:
@@ -1061,7 +1061,7 @@ def test_a_table_with_other_comments_gets_columns_and_keeps_its_comments(lake: L
     assert stored(table) == [("a", 1, 1.0, None), ("b", 2, 2.0, "new")]
 
 
-# --- time, restoring, upkeep
+# --- time travel, restoring, maintenance
 
 
 def test_a_table_is_loaded_as_it_was_at_a_time(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""Ingestion: files that arrive in a folder become typed rows and refused lines, and the books say of what."""
+"""Ingestion: files in a folder become typed rows and refused lines, and the row counts reconcile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spark MLlib behind the same protocol as scikit-learn: as good, told the same way, stored and refused the same way."""
+"""Spark MLlib behind the same protocol as scikit-learn: as good, and reported, stored and refused the same way."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def monitoring(batch: date | None = None, **drift: Any) -> MonitoringSpec:
 
 @st.composite
 def columns(draw: st.DrawFn) -> tuple[list[tuple[float | None, str | None]], list[float], list[str | None]]:
-    """Rows of a batch, and what the reference saw of the same two columns."""
+    """Rows of a batch, and the reference rows of the same two columns."""
     numbers = st.sampled_from([-inf, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, inf]) | st.floats(allow_nan=False, width=32)
     rows = draw(
         st.lists(st.tuples(st.none() | st.just(nan) | numbers, st.sampled_from(["a", "b", " ", None])), max_size=30)
@@ -138,7 +138,7 @@ CHAMPION = Model("things", "7", None, card())
 
 
 def stored(spark: Any, rows: pd.DataFrame, batch: str = "2024-03-31", version: str = "7") -> tuple[Any, Any, Any]:
-    """Scores and features of a batch as they lie in their tables, and no known outcome."""
+    """Scores and features of a batch as stored in their tables, and no known outcome."""
     scores = [
         (
             row.thing_id,

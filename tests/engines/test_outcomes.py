@@ -25,7 +25,7 @@ Said = tuple[str, date, str | None]
 
 
 def snapshots(spark: Any, rows: Sequence[Said]) -> Any:
-    """Clean customers of whom only id, day and outcome matter."""
+    """Clean customers; only id, day and outcome matter."""
     names = [column.name for column in clean_customers.columns]
     values = {"source_file": "c.csv", "file_sha256": "1", "line_number": 2, "ingested_at": AUDIT[2]}
     cells = [

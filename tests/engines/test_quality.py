@@ -49,7 +49,7 @@ CHEAP = {"name": "cheap", "predicate": "price < 10"}
 
 
 def raw(spark: Any, *rows: dict[str, Any]) -> Any:
-    """Raw rows of which only what is special is told; without a word, each is a sound thing of its own."""
+    """Raw rows with these differences; by default each is a sound thing of its own."""
     complete = [
         {"thing_id": f"T{n}", "size": 1, "price": 1.0, "colour": "red", "snapshot_on": DAY, "source_file": "a.csv",
          "file_sha256": "1", "line_number": n, "ingested_at": FIRST} | row

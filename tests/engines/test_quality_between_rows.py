@@ -43,7 +43,7 @@ def at(hours: float | None) -> datetime | None:
 
 
 def raw(spark: Any, *readings: tuple[Any, ...]) -> Any:
-    """Readings as (machine, hours after the start, volt), each with what else is told; their lines begin at 2."""
+    """Readings as (machine, hours after the start, volt), each with these other columns; their lines begin at 2."""
     rows = []
     for line, (machine, hours, volt, *more) in enumerate(readings, 2):
         row = {"observed_at": at(hours), "machine_id": machine, "volt": volt, "snapshot_on": date(2024, 3, 31),

@@ -64,7 +64,7 @@ Keys = Sequence[tuple[str, date]]
 
 
 def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = (), days: int = 0) -> tuple[Any, Any]:
-    """Features of states, and the labels of those keys that left or stayed, known so many days later."""
+    """Features of states, and labels of the keys that left or stayed, known `days` later."""
     features = spark.createDataFrame([(*state, "x") for state in states], FEATURES)
     labelled = [(*key, 1) for key in left] + [(*key, 0) for key in stayed]
     labels = [(thing, day, label, day + timedelta(days=days)) for thing, day, label in labelled]
@@ -354,7 +354,7 @@ Reasons = list[tuple[str, str | None, float]]
 
 
 def scores(spark: Any, *rows: tuple[str, float, Reasons], batch: str = "2024-05-31", version: str = "7") -> Any:
-    """Score rows of which thing, probability and reasons are told."""
+    """Score rows with these things, probabilities and reasons."""
     return spark.createDataFrame(
         [
             (thing, MAY, p, int(p >= 0.3), 0.3, reasons, "things", version, batch, CLOCK, None)

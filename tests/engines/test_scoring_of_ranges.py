@@ -43,7 +43,7 @@ THRESHOLD = 0.4
 
 
 def fit_model(parts: Sequence[str]) -> Model:
-    """A logistic regression over rows of three machines' wear, of which a screw suffers most."""
+    """A logistic regression over the wear of three machines, which breaks screws most often."""
     rng = np.random.default_rng(0)
     n = 600
     rows = pd.DataFrame(
@@ -87,7 +87,7 @@ def rows() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Lake:
-    """A score table, and what is scored into it."""
+    """A score table, and the inputs of scoring."""
 
     table: DeltaTable
     features: Any

@@ -1,4 +1,4 @@
-"""Training: a split that never changes for a known entity, and a search that sees the training part alone."""
+"""Training: a split that never changes for a known entity, and a search that uses the training part alone."""
 
 from __future__ import annotations
 
@@ -250,13 +250,13 @@ def searched(spark: Any, rows: pd.DataFrame, spec: TrainingSpec) -> tuple[Candid
 
 @pytest.fixture(scope="module")
 def result(spark: Any) -> tuple[Candidate, pd.DataFrame]:
-    """What the search makes of the things with all three estimators."""
+    """The result of a search over all three estimators."""
     return searched(spark, things(), THREE)
 
 
 @pytest.fixture(scope="module")
 def plain(spark: Any) -> tuple[Candidate, pd.DataFrame]:
-    """What it makes of them with the logistic regression alone."""
+    """The result of a search over the logistic regression alone."""
     return searched(spark, things(), training(LOGISTIC))
 
 

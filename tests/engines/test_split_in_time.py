@@ -1,4 +1,4 @@
-"""Long rows, split in time: what each part holds, and what a search makes of rows that come in groups."""
+"""Long rows, split in time: the rows of each part, and a search over rows that come in groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions of Databricks: a job's is used and never made, Connect's is asked for by name, and nothing replaces them.
+"""Sessions of Databricks: a job's is used and never created, Connect's is chosen by name, and nothing replaces them.
 
 There is no workspace here: a job is this process, with the variables that the platform sets and a session that is there
 before; Databricks Connect is the real client, in its own environment, against a real Spark Connect server.
@@ -178,7 +178,7 @@ except Exception as error: print(type(error).__name__, str(error)[:60], engine._
     assert printed.endswith("None")
 
 
-# --- what is missing, told without starting anything
+# --- what is missing, reported without starting anything
 
 
 def checked(env: str) -> Result:

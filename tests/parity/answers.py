@@ -45,7 +45,7 @@ from lakehouse_ml.tooling.reference import spec_within
 from lakehouse_ml.use_cases import USE_CASES
 from parity.cases import CLOCK, CONF, PARTITIONS, VARIANTS, Folder, write
 
-# What an odd row keeps: what tells rows apart, and what isn't null wherever there is a row.
+# An odd row keeps the columns that identify rows, and those that are never null.
 _SOUND = {
     "customer_id", "snapshot_on", "machine_id", "predicted_at", "observed_at", "logged_at", "replaced_at", "failed_at",
     "component", "source_file", "file_sha256", "line_number", "ingested_at", "label", "known_at", "part", "batch",
@@ -106,7 +106,7 @@ class _World:
         self._outputs: dict[str, Any] = {}
 
     def ask(self, node: Node, variant: str) -> Any:
-        """What a node answers; its outputs are there for the nodes after it."""
+        """Run a node and return its answer; its outputs become inputs of the nodes after it."""
         hints = _hints(node)
         arguments = {}
         for argument, dataset in _wired(node).items():
@@ -193,7 +193,7 @@ def _frame(table: Any, variant: str) -> DataFrame:
 
 
 def _plan(*, simply: bool) -> None:
-    """Let Spark compile a plan and change it on the way, as it does by itself, or do neither.
+    """Let Spark generate code and adapt plans, as it does by default, or do neither.
 
     A server compiles as a process does, and takes as long for it: the process alone is asked to.
     """
@@ -206,7 +206,7 @@ def _plan(*, simply: bool) -> None:
 
 
 def _with_odd_values(table: pa.Table) -> pa.Table:
-    """Nulls, NaN, -0.0 and great numbers at every so manieth row, in another place of each column."""
+    """Nulls, NaN, -0.0 and great numbers in regular rows, at another offset in each column."""
     for number, field in enumerate(table.schema):
         if field.name in _SOUND or "probability" in field.name or pa.types.is_nested(field.type):
             continue
@@ -259,7 +259,7 @@ def _rounded(values: Iterable[float | None]) -> list[float | None]:
 
 
 def _rows(table: pa.Table) -> list[list[Any]]:
-    """Rows as JSON has them; days and microseconds since 1970, for Python knows none beyond the year 9999."""
+    """Rows as JSON has them; days and microseconds since 1970, because Python has none after the year 9999."""
     for number, field in enumerate(table.schema):
         if pa.types.is_temporal(field.type):
             since = table.column(number).cast(pa.int32() if pa.types.is_date(field.type) else pa.int64())

@@ -19,7 +19,7 @@ from lakehouse_ml.use_cases.base import UseCase
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.contracts import Table
 
-# Every node answers each of these, from the same inputs but for what is told here.
+# Every node answers each of these variants, from the same inputs except for these differences.
 VARIANTS = {
     "many": "rows of all kinds, most of them of one entity, in more partitions than there are cores; in one process "
     "Spark compiles what it computes",
@@ -178,7 +178,7 @@ def _customers(place: Path, name: str) -> None:
 
 
 def _plant() -> dict[str, list[list[object]]]:
-    """A few machines; one of them has most rows, for it tells of itself every quarter of an hour."""
+    """A few machines; one of them has most rows, because it reports every quarter of an hour."""
     dice = random.Random(5)
     tables: dict[str, list[list[object]]] = {"telemetry": [], "errors": [], "maintenance": [], "failures": []}
     for machine in range(1, _MACHINES + 1):
@@ -192,7 +192,7 @@ def _plant() -> dict[str, list[list[object]]]:
             tables["maintenance"].append([_time(hour + 1), machine, component])
             tables["errors"] += [[_time(hour - ahead), machine, f"error{1 + number % 5}"] for ahead in (3, 9, 9.5)]
     tables["machines"] = [[machine, f"model{machine % 2}", machine * 3] for machine in range(1, _MACHINES + 1)]
-    # Of a machine that nobody knows, a second time, of an unheard-of kind or age, in time to come, and in no time.
+    # An unknown machine, a duplicate, an unknown kind or age, a time in the future, and no time.
     tables["errors"] += [[_time(5), 99, "error1"], tables["errors"][0], ["2999-01-01 00:00:00", 1, "error2"]]
     tables["telemetry"] += [[_time(5), 99, 1, 2, 3, 4], [_time(6.1), 2, "", "", "", ""]]
     tables["maintenance"] += [[_time(5), 1, "comp9"]]

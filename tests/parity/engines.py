@@ -36,7 +36,7 @@ def missing(engine: str) -> str | None:
 
 
 def ask(engine: str, folder: Path) -> dict[str, Any]:
-    """Facts, answers and seconds, as `answers.py` tells them, made in a folder that isn't there yet."""
+    """Facts, answers and seconds of `answers.py`, computed in a new folder."""
     folder.mkdir()
     zone = "UTC" if engine == "sail" else ELSEWHERE
     # gRPC reads no NO_PROXY.

@@ -1,4 +1,4 @@
-"""The page that says where every Spark node answered alike: `python tests/parity/page.py docs/parity.md`."""
+"""The page with the engines on which every Spark node answered alike: `python tests/parity/page.py docs/parity.md`."""
 
 from __future__ import annotations
 

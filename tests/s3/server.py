@@ -4,9 +4,9 @@
 
 Every object that is put has to ask for encryption by KMS (in the bucket `aes256` by S3's own keys), else it is refused
 with 403, as a bucket's policy would do.
-What goes wrong is told by a PUT of JSON to `/-/faults`, `{"share": 0.1, "seed": 1}`: of so many requests one in two is
-throttled (503 SlowDown), the others lose their connection: before anything is done, after all is done, or in the midst
-of the answer. A GET of `/-/seen` counts the requests by what became of them.
+A PUT of JSON to `/-/faults`, `{"share": 0.1, "seed": 1}`, sets the share of requests that fail: half of these are
+throttled (503 SlowDown), the others lose their connection before anything is done, after everything is done, or halfway
+through the answer. A GET of `/-/seen` counts the requests by what became of them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _half(answer: Iterable[bytes], environ: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _hung_up(environ: dict[str, Any]) -> Exception:
-    """The connection is gone; the exception tells werkzeug so."""
+    """The exception by which werkzeug drops the connection."""
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     return ConnectionResetError()
 

@@ -1,4 +1,4 @@
-"""A bucket on the loopback server, and what goes wrong there."""
+"""A bucket on the loopback server, and its faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Store:
         urllib.request.urlopen(request, timeout=30).close()
 
     def fail(self, share: float, seed: int = 1) -> None:
-        """Throttle or drop so many of the requests from now on."""
+        """Throttle or drop this share of the requests from now on."""
         self.put("/-/faults", json.dumps({"share": share, "seed": seed}).encode())
 
     def request_counts(self) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""What conf says of S3, what it may not say, and what every engine is told of it."""
+"""Conf for S3: which keys it has, which are refused, and what every engine gets from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(conf: Path = PROJECT / "conf", env: str | None = "s3", **params: str) -> str:
-    """What a run says that ends before anything is opened."""
+    """The message of a run that ends before anything is opened."""
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
@@ -51,7 +51,11 @@ def test_the_environment_asks_for_the_tracking_server_by_its_variable() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "where"),
     [
-        ("globals.yml", f"s3_endpoint: https://me:{HUSH}@host", "globals.yml, line 6: s3_endpoint holds credentials"),
+        (
+            "globals.yml",
+            f"s3_endpoint: https://me:{HUSH}@host",
+            "s3_endpoint (globals.yml) is an address with a user name",
+        ),
         ("spark.yml", "  spark.hadoop.fs.s3a.secret.key: hush", "settings.spark.hadoop.fs.s3a.secret.key holds"),
         ("spark.yml", "  spark.hadoop.fs.s3a.access.key: hush", "settings.spark.hadoop.fs.s3a.access.key holds"),
         ("globals.yml", "s3_secret_key: hush", "s3_secret_key is not a known key"),

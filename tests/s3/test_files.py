@@ -1,4 +1,4 @@
-"""Files in a bucket: found, read and written as in a folder, and an error where they are missing."""
+"""Files in a bucket: listed, read and written as in a folder, and an error where they are missing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_table_without_one_of_its_files_is_an_error(spark: Any, address: str) 
 def test_a_table_without_its_first_commit_is_an_error(spark: Any, address: str) -> None:
     table = DeltaTable(filepath=f"{address}/numbers")
     for name in ("n", "m", "n"):
-        table.save(pd.DataFrame({name: [1]}))  # each commit tells its columns
+        table.save(pd.DataFrame({name: [1]}))  # each commit names its columns
     obstore.delete(obstore.store.from_url(f"{address}/numbers"), f"_delta_log/{0:020}.json")
     with pytest.raises(DatasetError, match="damaged and can't be read"):
         table.load()

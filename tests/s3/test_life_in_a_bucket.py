@@ -1,4 +1,4 @@
-"""The whole life of both use cases in a bucket, where requests are throttled and connections break."""
+"""Both use cases end to end in a bucket, where requests are throttled and connections break."""
 
 from __future__ import annotations
 

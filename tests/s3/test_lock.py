@@ -1,4 +1,4 @@
-"""A lake at an address is had by one run at a time, by an object in the store: no clock, no service besides."""
+"""One run at a time has the lock of a lake at an address: an object in the store, without a clock or a service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lake(request: pytest.FixtureRequest, store: Store) -> str:
 
 @pytest.fixture
 def holder(lake: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lake."""
+    """Another process that has locked the lake."""
     call = [sys.executable, "-c", _HOLD, lake]
     # In a process of its own: a signal for it would end the engine of the tests, too.
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
