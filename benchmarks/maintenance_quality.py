@@ -41,7 +41,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from threadpoolctl import threadpool_limits
 
 from lakehouse_ml.explore.notebook import catalog
-from lakehouse_ml.modelling.metrics import best_threshold
+from lakehouse_ml.modelling.metrics import choose_threshold
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = "predictive_maintenance"
@@ -204,7 +204,7 @@ def shapes(labelled: pd.DataFrame, holdout: Holdout, n_rows: int) -> Iterator[tu
     }
     for name, model in fits.items():
         chosen, scores = (probabilities(model, numbers[rows]) for rows in (part == "calibration", judged))
-        threshold = best_threshold(y[part == "calibration"].ravel(), chosen.ravel())
+        threshold = choose_threshold(y[part == "calibration"].ravel(), chosen.ravel())
         if name == PUBLISHED:
             yield name, one_class(np.column_stack([1 - scores.sum(axis=1), scores]))
         yield AT_THRESHOLD if name == PUBLISHED else name, scores >= threshold

@@ -25,7 +25,7 @@ from measuring.tables import markdown
 
 from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 
 COLUMNS = tuple(f"x{n}" for n in range(20))
 KEY = ("customer_id", "snapshot_date")
@@ -101,7 +101,7 @@ def champion() -> Model:
     label = (rows["x0"] + rows["x1"] * rows["x2"] + np.random.default_rng(0).normal(size=LEARNED) > 1).astype(int)
     spec = EstimatorSpec(estimator="gradient_boosting", params=SPEC)
     model = estimators.fit(
-        spec, predictors(rows, (), COLUMNS), label.to_numpy(), categorical=(), numeric=COLUMNS, seed=0
+        spec, select_predictors(rows, (), COLUMNS), label.to_numpy(), categorical=(), numeric=COLUMNS, seed=0
     )
     card = ModelCard(
         "sklearn",
@@ -122,7 +122,7 @@ def champion() -> Model:
 def in_memory(folder: Path) -> float:
     """Seconds of one call over all rows, which are in memory already."""
     model = champion()
-    rows = predictors(deltalake.DeltaTable(folder / "features").to_pandas(), (), COLUMNS)
+    rows = select_predictors(deltalake.DeltaTable(folder / "features").to_pandas(), (), COLUMNS)
     started = time.perf_counter()
     estimators.score(model.model, rows)
     return time.perf_counter() - started

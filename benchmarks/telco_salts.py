@@ -21,7 +21,7 @@ from measuring.data import Customers, customers, measured, salted
 from measuring.tables import markdown
 
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.pipelines.training.nodes import search
 from lakehouse_ml.use_cases.churn import CHURN
 
@@ -81,7 +81,7 @@ def _hold_out(model_input: DataFrame, model: object, threshold: float) -> dict[s
 
 def _fit(trial: EstimatorSpec, train: pd.DataFrame, seed: int) -> object:
     categorical, numeric = PREDICTORS
-    rows = predictors(train, categorical, numeric)
+    rows = select_predictors(train, categorical, numeric)
     return estimators.fit(trial, rows, train["label"].to_numpy(), categorical=categorical, numeric=numeric, seed=seed)
 
 

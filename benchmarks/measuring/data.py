@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.metrics import classification_metrics
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.churn import CHURN
@@ -102,5 +102,5 @@ def measured(
 ) -> Mapping[str, float]:
     """Metrics of a fitted model on the hold-out."""
     rows = model_input.where("part = 'holdout'").toPandas()
-    probability = estimators.score(model, predictors(rows, *kinds))
+    probability = estimators.score(model, select_predictors(rows, *kinds))
     return classification_metrics(rows["label"].to_numpy(), probability, threshold)

@@ -17,8 +17,8 @@ from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import find
 from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import mllib, sklearn
-from lakehouse_ml.modelling.estimators.base import EstimatorBackend, EstimatorSpec, estimator_backend, predictors
-from lakehouse_ml.modelling.metrics import best_threshold, bootstrap_intervals, classification_metrics
+from lakehouse_ml.modelling.estimators.base import EstimatorBackend, EstimatorSpec, estimator_backend, select_predictors
+from lakehouse_ml.modelling.metrics import bootstrap_intervals, choose_threshold, classification_metrics
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, search
 
@@ -54,7 +54,7 @@ def machines(n: int, seed: int = 0) -> pd.DataFrame:
 
 
 def asked(rows: pd.DataFrame) -> pd.DataFrame:
-    return predictors(rows, CATEGORICAL, NUMERIC)
+    return select_predictors(rows, CATEGORICAL, NUMERIC)
 
 
 def fitted(name: str, rows: pd.DataFrame, by: EstimatorBackend = mllib) -> Any:
@@ -99,9 +99,9 @@ def test_both_libraries_agree_on_metrics_within_the_interval_that_is_reported(
     unseen = machines(4_000, seed=1)
     label = unseen["label"].to_numpy()
     one, other = (by.score(fitted(name, learned, by), asked(unseen)) for by in (mllib, sklearn))
-    threshold = best_threshold(label, other)
+    threshold = choose_threshold(label, other)
     bands = bootstrap_intervals(label, other, threshold, resamples=300, seed=0)
-    metrics = classification_metrics(label, one, best_threshold(label, one))
+    metrics = classification_metrics(label, one, choose_threshold(label, one))
     for metric in ("f1", "average_precision", "roc_auc"):
         low, high = bands[metric]
         assert low < metrics[metric] < high, metric
@@ -125,7 +125,7 @@ def test_a_search_by_either_library_reports_the_same_of_its_trials(spark: Any, l
     assert one_trials[["trial", "estimator", "params"]].equals(other_trials[["trial", "estimator", "params"]])
     assert (one_trials["f1"] - other_trials["f1"]).abs().max() < 0.02
     assert set(one.card.importance) == set(other.card.importance)
-    assert (one.card.target, one.card.targets) == (other.card.target, other.card.targets)
+    assert (one.card.label_dimension, one.card.label_values) == (other.card.label_dimension, other.card.label_values)
 
 
 # What is asked of a model
@@ -156,7 +156,7 @@ def test_the_model_itself_decides_at_its_threshold(each_model: Any) -> None:
     rows = asked(machines(200, seed=2))
     score = mllib.score(each_model, rows)
     threshold = float(np.quantile(score, 0.7)) + 1e-9
-    decided = mllib.decide(mllib.with_threshold(each_model, threshold), rows)
+    decided = mllib.decide(mllib.set_threshold(each_model, threshold), rows)
     assert decided.tolist() == (score > threshold).astype(float).tolist()
 
 
@@ -193,7 +193,7 @@ def test_a_calibrated_model_scores_and_is_explained_like_any_other(spark: Any, l
     score = mllib.score(model, inputs)
     effects = mllib.explain(model, inputs, BASELINE)
     assert effects[:, 2] == pytest.approx(score - mllib.score(model, inputs.assign(age=10.0)), abs=1e-12)
-    assert mllib.decide(mllib.with_threshold(model, 0.6), inputs).tolist() == (score > 0.6).astype(float).tolist()
+    assert mllib.decide(mllib.set_threshold(model, 0.6), inputs).tolist() == (score > 0.6).astype(float).tolist()
 
 
 # A scored table
@@ -213,7 +213,7 @@ def scored(spark: Any, model: Any, model_card: ModelCard, rows: pd.DataFrame, **
         pd.Timestamp("2024-06-01", tz="UTC").to_pydatetime(),
         None,
         ("machine_id", "at"),
-        label_dimension=model_card.target,
+        label_dimension=model_card.label_dimension,
     )
     return batch.rows.toPandas().sort_values("machine_id", ignore_index=True)
 
@@ -222,9 +222,9 @@ def test_a_table_scored_with_targets_has_the_same_columns_and_the_models_own_num
     spark: Any, learned: pd.DataFrame, boosting: Any
 ) -> None:
     rows = machines(60, seed=6).drop(columns=["component", "label"])
-    model_card = card(target="component", targets=PARTS, categorical=("model", "component"))
+    model_card = card(label_dimension="component", label_values=PARTS, categorical=("model", "component"))
     table = scored(spark, boosting, model_card, rows)
-    by_sklearn = card(library="sklearn", target="component", targets=PARTS)
+    by_sklearn = card(library="sklearn", label_dimension="component", label_values=PARTS)
     other = scored(spark, fitted("gradient_boosting", learned, sklearn), by_sklearn, rows)
     assert table.columns.tolist() == other.columns.tolist()
     assert table.dtypes.astype(str).tolist() == other.dtypes.astype(str).tolist()
@@ -277,7 +277,7 @@ def registered(store: Path, spark: Any, learned: pd.DataFrame) -> tuple[Register
     """A registered model, and the model that was registered."""
     rows = machines(400, seed=8)
     calibrated = mllib.calibrate(fitted("gradient_boosting", learned), asked(rows), rows["label"].to_numpy())
-    model = mllib.with_threshold(calibrated, 0.4)
+    model = mllib.set_threshold(calibrated, 0.4)
     role = challenger(store, "machines")
     role.save(Candidate(model, card(), asked(rows.head())))
     return role, model

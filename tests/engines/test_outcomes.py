@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_ml.modelling.population import PopulationSpec, days_of, newest_day, population, states_as_of
-from lakehouse_ml.pipelines.feature_engineering.nodes import COUNTED, gather_outcomes
+from lakehouse_ml.modelling.population import PopulationSpec, find_newest_day, find_population, list_days, select_states
+from lakehouse_ml.pipelines.feature_engineering.nodes import COUNT_COLUMNS, gather_outcomes
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import clean_customers, clean_outcomes, label_customers
 from lakehouse_ml.use_cases.churn.labels import build_labels
@@ -56,7 +56,7 @@ def gathered(
     )  # fmt: skip
     label_customers.validate(labels)
     rows = labels.collect()
-    assert list(counts.columns) == list(COUNTED)
+    assert list(counts.columns) == list(COUNT_COLUMNS)
     return {(r.customer_id, r.snapshot_on): (r.label, r.known_at) for r in rows}, counts.set_index("day")
 
 
@@ -153,7 +153,7 @@ def test_the_state_of_a_day_is_its_own_or_after_changes_the_newest_by_then(spark
     )
 
     def labels_by(spec: PopulationSpec) -> list[tuple[Any, ...]]:
-        return sorted(tuple(row) for row in states_as_of(states, wanted, spec, CHURN.key).collect())
+        return sorted(tuple(row) for row in select_states(states, wanted, spec, CHURN.key).collect())
 
     assert labels_by(FULL) == [("A", JAN, 1), ("A", MARCH, 3), ("B", FEB, 2)]
     assert labels_by(CHANGES) == [("A", JAN, 1), ("A", FEB, 1), ("A", MARCH, 3), ("B", FEB, 2), ("B", MARCH, 2)]
@@ -161,8 +161,8 @@ def test_the_state_of_a_day_is_its_own_or_after_changes_the_newest_by_then(spark
 
 def test_the_days_of_states_are_listed_and_an_empty_table_has_no_newest_day(spark: Any) -> None:
     states = spark.createDataFrame([("A", MARCH), ("B", JAN), ("A", JAN)], "customer_id string, snapshot_on date")
-    assert (days_of(states, "snapshot_on"), newest_day(states, "snapshot_on")) == ([JAN, MARCH], MARCH)
-    assert (days_of(states.limit(0), "snapshot_on"), newest_day(states.limit(0), "snapshot_on")) == ([], None)
+    assert (list_days(states, "snapshot_on"), find_newest_day(states, "snapshot_on")) == ([JAN, MARCH], MARCH)
+    assert (list_days(states.limit(0), "snapshot_on"), find_newest_day(states.limit(0), "snapshot_on")) == ([], None)
 
 
 DAYS = (JAN, FEB, MARCH)
@@ -210,7 +210,7 @@ def test_who_is_there_is_what_plain_python_finds(spark: Any, history: dict[str, 
             customers, spec, outcomes(spark, later), outcomes(spark, [], (DUPLICATE,)),
             key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
         )  # fmt: skip
-        present = population(customers, labels, history["day"], spec, CHURN.key).collect()
+        present = find_population(customers, labels, history["day"], spec, CHURN.key).collect()
         assert {(row.customer_id, row.snapshot_on) for row in present} == there(history, spec.snapshots)
         assert len(present) == len({row.customer_id for row in present})
 

@@ -16,9 +16,9 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.modelling.batch import ScoringSpec
 from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
 from lakehouse_ml.use_cases.columns import ACTION, LEARNED_UNTIL, SCORE
@@ -55,7 +55,7 @@ def champion() -> Model:
         unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-02-29"}, importance={},
         metrics={},
     )  # fmt: skip
-    return Model("things", "7", estimators.with_threshold(fitted, 0.3), card)
+    return Model("things", "7", estimators.set_threshold(fitted, 0.3), card)
 
 
 STANDING = RegistryStatus("7", "7", "approve", "better")
@@ -202,7 +202,7 @@ STATES: list[State] = [
 
 def model_inputs() -> pd.DataFrame:
     rows = pd.DataFrame([state[2:] for state in STATES], columns=["colour", "size", "weight"])
-    return predictors(rows, CATEGORICAL, NUMERIC)
+    return select_predictors(rows, CATEGORICAL, NUMERIC)
 
 
 def test_probability_decision_and_threshold_are_the_models_own(spark: Any, champion: Model) -> None:
@@ -220,7 +220,7 @@ def test_reasons_are_signed_effects_against_a_typical_row_strongest_first(spark:
     for row, scored in zip(model_inputs().to_dict("records"), rows, strict=True):
         effects = {}
         for name, typical in BASELINE.items():
-            pair = predictors(pd.DataFrame([row, row | {name: typical}]), CATEGORICAL, NUMERIC)
+            pair = select_predictors(pd.DataFrame([row, row | {name: typical}]), CATEGORICAL, NUMERIC)
             own, other = estimators.score(champion.model, pair)
             effects[name] = own - other
         assert {reason.feature: reason.effect for reason in scored.reasons} == pytest.approx(effects, abs=1e-12)

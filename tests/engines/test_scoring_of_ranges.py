@@ -19,11 +19,11 @@ from lakehouse_ml.datasets import delta_table
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
+from lakehouse_ml.modelling.label_dimension import explode_label_values
 from lakehouse_ml.modelling.population import PopulationSpec
-from lakehouse_ml.modelling.targets import by_target
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 from lakehouse_ml.storage.writes import ReplaceBatch
@@ -61,9 +61,9 @@ def fit_model(parts: Sequence[str]) -> Model:
     card = ModelCard(
         "sklearn", "logistic_regression", {}, categorical, numeric, THRESHOLD, BASELINE, {},
         unseen={"kind": "time", "from": "2024-05-02T00:00:00+00:00"}, importance={}, metrics={},
-        target="component", targets=tuple(sorted(parts)),
+        label_dimension="component", label_values=tuple(sorted(parts)),
     )  # fmt: skip
-    return Model("machines", "7", estimators.with_threshold(fitted, THRESHOLD), card)
+    return Model("machines", "7", estimators.set_threshold(fitted, THRESHOLD), card)
 
 
 @pytest.fixture(scope="module")
@@ -337,8 +337,8 @@ def expected(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {part: estimators.score(
             model.model,
-            predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
-        ) for part in model.card.targets}
+            select_predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
+        ) for part in model.card.label_values}
     )  # fmt: skip
 
 
@@ -371,7 +371,7 @@ def test_a_decision_is_about_the_likeliest_target_and_not_about_any(lake: Lake) 
 def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: Lake, rows: pd.DataFrame) -> None:
     scores, inputs = scored(lake), of_day(rows)
     card = lake.champion.card
-    asked = predictors(inputs.assign(component=scores["component"]), card.categorical, card.numeric)
+    asked = select_predictors(inputs.assign(component=scores["component"]), card.categorical, card.numeric)
     effects = estimators.explain(lake.champion.model, asked, card.baseline)
     for row, effect in zip(scores["reasons"], effects, strict=True):
         by_strength = np.argsort(-np.abs(effect), kind="stable")
@@ -399,7 +399,7 @@ def test_a_single_target_is_decided_by_its_own_probability(spark: Any, lake: Lak
 def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: Any, lake: Lake) -> None:
     (batch,) = lake.batches(batch=DAYS[0])
     wide = scored(lake).set_index(list(KEY))
-    long = by_target(batch.rows, KEY, "component").toPandas()
+    long = explode_label_values(batch.rows, KEY, "component").toPandas()
     assert list(long.columns) == [
         *KEY, "component", "probability", "decision", "batch", "threshold", "model_version",
     ]  # fmt: skip

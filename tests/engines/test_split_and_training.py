@@ -19,10 +19,10 @@ from lakehouse_ml.errors import TrainingError
 from lakehouse_ml.modelling.card import Candidate, ModelCard
 from lakehouse_ml.modelling.drift import ColumnProfile, score_edges
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.modelling.metrics import METRICS, best_threshold, classification_metrics
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
+from lakehouse_ml.modelling.metrics import METRICS, choose_threshold, classification_metrics
 from lakehouse_ml.modelling.population import PopulationSpec
-from lakehouse_ml.modelling.split import HashSplit, held_out, is_held_out
+from lakehouse_ml.modelling.split import HashSplit, hold_out_condition, is_held_out
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, check_parts, search
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import feature_customers, label_customers, model_input_customers
@@ -50,14 +50,14 @@ def test_engine_and_python_decide_alike_for_every_entity(spark: Any, salt: int) 
     entities = [f"{n:04d}-{'ABCDEFGH'[n % 8]}" for n in range(2000)] + ["", " ", "é", "顧客", "a'b", "0:x", "x" * 500]
     frame = spark.createDataFrame([(entity,) for entity in entities], "thing_id string")
     for share in (0.2, 0.5):
-        column = held_out("thing_id", salt, share).alias("held")
+        column = hold_out_condition("thing_id", salt, share).alias("held")
         decided = {row.thing_id: row.held for row in frame.select("thing_id", column).collect()}
         assert decided == {entity: is_held_out(entity, salt, share) for entity in entities}
         assert 0 < sum(decided.values()) < len(entities)
 
 
 def test_numbers_as_entities_are_decided_by_their_text(spark: Any) -> None:
-    frame = spark.range(200).select("id", held_out("id", 3, 0.3).alias("held"))
+    frame = spark.range(200).select("id", hold_out_condition("id", 3, 0.3).alias("held"))
     assert {row.id: row.held for row in frame.collect()} == {n: is_held_out(str(n), 3, 0.3) for n in range(200)}
 
 
@@ -263,7 +263,7 @@ def plain(spark: Any) -> tuple[Candidate, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     """Predictors of the training part, as a model takes them."""
-    return predictors(learned(), CATEGORICAL, NUMERIC)
+    return select_predictors(learned(), CATEGORICAL, NUMERIC)
 
 
 def learned() -> pd.DataFrame:
@@ -272,7 +272,7 @@ def learned() -> pd.DataFrame:
 
 
 def same_model(one: Candidate, other: Candidate) -> bool:
-    every = predictors(things(), CATEGORICAL, NUMERIC)
+    every = select_predictors(things(), CATEGORICAL, NUMERIC)
     scores = [estimators.score(candidate.model, every) for candidate in (one, other)]
     return one.card.to_json() == other.card.to_json() and np.array_equal(*scores)
 
@@ -334,7 +334,7 @@ def test_the_metrics_of_a_trial_are_those_of_out_of_fold_predictions(
     label = learned().label.to_numpy()
     for number, trial in enumerate((FOREST, LOGISTIC)):
         probability = out_of_fold(rows, trial)
-        row, threshold = result[1].iloc[number], best_threshold(label, probability)
+        row, threshold = result[1].iloc[number], choose_threshold(label, probability)
         assert row.threshold == pytest.approx(threshold, abs=1e-12)
         assert row[list(METRICS)].to_dict() == pytest.approx(classification_metrics(label, probability, threshold))
 
@@ -386,8 +386,8 @@ def test_a_probability_at_the_threshold_is_a_yes(rows: pd.DataFrame) -> None:
     spec = EstimatorSpec.model_validate(LOGISTIC)
     fitted = estimators.fit(spec, rows, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
     at = float(estimators.score(fitted, rows)[7])
-    assert estimators.with_threshold(fitted, at).predict(rows)[7] == 1
-    assert estimators.with_threshold(fitted, np.nextafter(at, 1)).predict(rows)[7] == 0
+    assert estimators.set_threshold(fitted, at).predict(rows)[7] == 1
+    assert estimators.set_threshold(fitted, np.nextafter(at, 1)).predict(rows)[7] == 0
 
 
 def test_the_winner_is_fitted_on_the_whole_training_part(
@@ -404,14 +404,14 @@ def test_assembly_is_inside_the_model_so_it_takes_nulls_and_categories_it_never_
     result: tuple[Candidate, pd.DataFrame],
 ) -> None:
     odd = pd.DataFrame({"colour": ["pink", None], "shape": [None, "round"], "size": [np.nan, 1.0], "weight": [9, None]})
-    probability = estimators.score(result[0].model, predictors(odd, CATEGORICAL, NUMERIC))
+    probability = estimators.score(result[0].model, select_predictors(odd, CATEGORICAL, NUMERIC))
     assert np.isfinite(probability).all()
     assert ((probability > 0) & (probability < 1)).all()
 
 
 def test_the_card_describes_the_training(result: tuple[Candidate, pd.DataFrame]) -> None:
     card, table = result[0].card, learned()
-    assert (card.categorical, card.numeric, card.target, card.targets) == (CATEGORICAL, NUMERIC, None, ())
+    assert (card.categorical, card.numeric, card.label_dimension, card.label_values) == (CATEGORICAL, NUMERIC, None, ())
     assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-03-31"}
     assert card.baseline == {
         "colour": table.colour.mode()[0], "shape": "round", "size": table["size"].median(),

@@ -17,19 +17,19 @@ from lakehouse_ml.errors import RegistryError, TrainingError
 from lakehouse_ml.modelling.card import Candidate, ModelCard
 from lakehouse_ml.modelling.drift import ColumnProfile, score_edges
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.estimators.sklearn import TRUSTED_TYPES
-from lakehouse_ml.modelling.metrics import best_threshold, classification_metrics
+from lakehouse_ml.modelling.metrics import choose_threshold, classification_metrics
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.modelling.split import (
-    Cuts,
     HashSplit,
+    SplitDates,
     TimeSplit,
-    cut,
+    assign_part,
+    choose_split_dates,
+    describe_unseen,
     is_held_out,
-    never_seen,
-    part_in_time,
-    unseen_from,
+    unseen_condition,
 )
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.predictive_maintenance.contracts import label_machines
@@ -90,11 +90,11 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
     first, last = at(1, 6), at(1, 6) + timedelta(days=100)
     open_split = TimeSplit(kind="time", min_per_class=2)
     # A fifth of 100 days before 10 April 06:00 is 21 March 06:00; 15 days before its midnight, 6 March.
-    assert cut(open_split, first, last) == Cuts(date(2024, 3, 6), date(2024, 3, 21))
+    assert choose_split_dates(open_split, first, last) == SplitDates(date(2024, 3, 6), date(2024, 3, 21))
     named = open_split.model_copy(update={"test_from": date(2024, 3, 1)})
-    assert cut(named, first, last) == Cuts(date(2024, 2, 15), date(2024, 3, 1))
+    assert choose_split_dates(named, first, last) == SplitDates(date(2024, 2, 15), date(2024, 3, 1))
     named = open_split.model_copy(update={"calibrate_from": date(2024, 2, 1)})
-    assert cut(named, first, last) == Cuts(date(2024, 2, 1), date(2024, 3, 21))
+    assert choose_split_dates(named, first, last) == SplitDates(date(2024, 2, 1), date(2024, 3, 21))
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
 def test_days_out_of_order_or_outside_of_the_rows_are_refused_by_name(days: tuple[date, date], message: str) -> None:
     split = TimeSplit(kind="time", calibrate_from=days[0], test_from=days[1], min_per_class=2)
     with pytest.raises(TrainingError) as refused:
-        cut(split, at(1), at(1, month=3))
+        choose_split_dates(split, at(1), at(1, month=3))
     assert message in str(refused.value)
 
 
 def test_days_at_the_bounds_of_the_rows_are_accepted() -> None:
     split = TimeSplit(kind="time", calibrate_from=date(2024, 1, 2), test_from=date(2024, 3, 1), min_per_class=2)
-    assert cut(split, at(1), at(1, month=3)) == Cuts(date(2024, 1, 2), date(2024, 3, 1))
+    assert choose_split_dates(split, at(1), at(1, month=3)) == SplitDates(date(2024, 1, 2), date(2024, 3, 1))
 
 
 def test_a_part_begins_at_its_midnight_by_which_the_labels_before_were_known_to_the_microsecond(spark: Any) -> None:
-    cuts, tick = Cuts(date(2024, 1, 10), date(2024, 1, 20)), timedelta(microseconds=1)
+    cuts, tick = SplitDates(date(2024, 1, 10), date(2024, 1, 20)), timedelta(microseconds=1)
     parts = {
         at(1): "train", at(8, 12): "train", at(8, 12) + tick: None,
         at(10) - tick: None, at(10): "calibration", at(18, 12): "calibration", at(18, 12) + tick: None,
@@ -128,13 +128,13 @@ def test_a_part_begins_at_its_midnight_by_which_the_labels_before_were_known_to_
     }  # fmt: skip
     rows = [(n, moment, moment + timedelta(hours=36)) for n, moment in enumerate(parts)]
     frame = spark.createDataFrame(rows, "n int, moment timestamp, known timestamp")
-    parted = frame.select("n", part_in_time("moment", "known", cuts).alias("part")).collect()
+    parted = frame.select("n", assign_part("moment", "known", cuts).alias("part")).collect()
     assert [row.part for row in sorted(parted, key=lambda row: row.n)] == list(parts.values())
 
 
 def test_where_labels_are_known_at_once_each_row_belongs_to_a_part(spark: Any) -> None:
     days = spark.createDataFrame([(date(2024, 1, day),) for day in range(1, 31)], "moment date")
-    part = part_in_time("moment", "moment", Cuts(date(2024, 1, 10), date(2024, 1, 20)))
+    part = assign_part("moment", "moment", SplitDates(date(2024, 1, 10), date(2024, 1, 20)))
     parts = days.select("moment", part.alias("part"))
     assert {row.moment.day: row.part for row in parts.collect()} == {
         day: "train" if day < 10 else "calibration" if day < 20 else "holdout" for day in range(1, 31)
@@ -146,9 +146,9 @@ def test_a_model_never_saw_what_came_from_the_first_moment_of_its_holdout_on(spa
     moments = [at(9), at(10), at(11)]
     values = [moment.date() if kind == "date" else moment for moment in moments]
     rows = spark.createDataFrame([(1, value) for value in values], f"machine_id int, predicted_at {kind}")
-    unseen = unseen_from(int(moments[1].timestamp()) * 1_000_000)
+    unseen = describe_unseen(int(moments[1].timestamp()) * 1_000_000)
     assert unseen == {"kind": "time", "from": "2024-01-10T00:00:00+00:00"}
-    unseen_rows = rows.where(never_seen(unseen, KEY)).select(F.dayofmonth("predicted_at").alias("day")).collect()
+    unseen_rows = rows.where(unseen_condition(unseen, KEY)).select(F.dayofmonth("predicted_at").alias("day")).collect()
     assert sorted(row.day for row in unseen_rows) == [10, 11]
 
 
@@ -156,7 +156,7 @@ def test_a_model_never_saw_the_entities_that_its_hash_holds_out_whenever_their_r
     rows = spark.createDataFrame(
         [(n, at(day)) for n in range(50) for day in (1, 2)], "machine_id int, predicted_at timestamp"
     )
-    unseen_rows = rows.where(never_seen({"kind": "hash", "salt": 3, "holdout_share": 0.3}, KEY)).collect()
+    unseen_rows = rows.where(unseen_condition({"kind": "hash", "salt": 3, "holdout_share": 0.3}, KEY)).collect()
     assert sorted(row.machine_id for row in unseen_rows) == sorted(
         2 * [n for n in range(50) if is_held_out(str(n), 3, 0.3)]
     )
@@ -289,13 +289,13 @@ CATEGORICAL, NUMERIC = ("model", "component"), ("heat", "noise")
 
 def part(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, np.ndarray]:
     chosen = rows[rows.part == name].reset_index(drop=True)
-    return predictors(chosen, CATEGORICAL, NUMERIC), chosen.label.to_numpy()
+    return select_predictors(chosen, CATEGORICAL, NUMERIC), chosen.label.to_numpy()
 
 
 def test_the_card_names_target_targets_and_the_first_unseen_moment(result: tuple[Candidate, pd.DataFrame]) -> None:
     card = result[0].card
     assert (card.categorical, card.numeric) == (CATEGORICAL, NUMERIC)
-    assert (card.target, card.targets) == ("component", ("comp1", "comp2"))
+    assert (card.label_dimension, card.label_values) == ("component", ("comp1", "comp2"))
     assert card.unseen == {"kind": "time", "from": "2024-02-16T00:00:00+00:00"}
     assert ModelCard.from_json(card.to_json()) == card
 
@@ -320,7 +320,7 @@ def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, result: tuple[Candi
         )  # fmt: skip
         probability[test] = estimators.score(model, chosen.iloc[test])
     trial = result[1].iloc[0]
-    expected = classification_metrics(label, probability, best_threshold(label, probability))
+    expected = classification_metrics(label, probability, choose_threshold(label, probability))
     assert {name: trial[name] for name in expected} == pytest.approx(expected)
 
 
@@ -338,7 +338,7 @@ def test_the_winner_is_fitted_on_train_calibrated_on_calibration_and_decides_by_
     fitted = estimators.fit(spec, *part(rows, "train"), categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
     score = estimators.score(estimators.calibrate(fitted, chosen, label), chosen)
     assert estimators.score(result[0].model, chosen) == pytest.approx(score, abs=1e-12)
-    assert card.threshold == pytest.approx(best_threshold(label, score), abs=1e-12)
+    assert card.threshold == pytest.approx(choose_threshold(label, score), abs=1e-12)
     assert result[0].model.predict(chosen).tolist() == (score >= card.threshold).astype(int).tolist()
     assert score.mean() == pytest.approx(label.mean(), abs=0.01)
 
@@ -421,7 +421,7 @@ def test_of_too_many_rows_those_are_assembled_that_the_search_takes_and_the_whol
 def calibrated(request: pytest.FixtureRequest, rows: pd.DataFrame) -> Any:
     spec = EstimatorSpec.model_validate(request.param)
     fitted = estimators.fit(spec, *part(rows, "train"), categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
-    return estimators.with_threshold(estimators.calibrate(fitted, *part(rows, "calibration")), 0.2)
+    return estimators.set_threshold(estimators.calibrate(fitted, *part(rows, "calibration")), 0.2)
 
 
 def test_a_calibrated_model_is_stored_with_the_reviewed_types_alone_and_scores_alike(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.modelling.population import newest_day
+from lakehouse_ml.modelling.population import find_newest_day
 from lakehouse_ml.storage.writes import Edition, collect
-
-if TYPE_CHECKING:
-    from lakehouse_ml.modelling.metrics import Economics
 
 
 class ScoringSpec(Spec):
@@ -35,7 +32,7 @@ class ScoringSpec(Spec):
     actions: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _names_days_once(self) -> Self:
+    def _check_days(self) -> Self:
         if self.batch and (self.from_day or self.to_day):
             raise ValueError("batch names one day, from_day and to_day a range: give one or the other")
         if self.to_day and not self.from_day:
@@ -45,9 +42,7 @@ class ScoringSpec(Spec):
         return self
 
 
-def batch_of(
-    scores: DataFrame, features: DataFrame, spec: ScoringSpec, moment: str, *, states: bool
-) -> str | None:  # fmt: skip
+def choose_batch(scores: DataFrame, features: DataFrame, spec: ScoringSpec, moment: str, *, states: bool) -> str | None:
     """The batch that list, drift and report speak of: the named one or the newest day's; of a range the last.
 
     Args:
@@ -59,28 +54,23 @@ def batch_of(
     """
     if spec.batch:
         return spec.batch.isoformat()
-    newest = newest_day(features, moment)
+    newest = find_newest_day(features, moment)
     if states or newest is None:
         return newest.isoformat() if newest else None
-    return _newest_batch(scores, min(newest, spec.to_day or date.max))
+    return _find_newest_batch(scores, min(newest, spec.to_day or date.max))
 
 
-def newest_scored(scores: DataFrame) -> str | None:
+def find_newest_scored(scores: DataFrame) -> str | None:
     """The newest batch with scores; None without scores."""
     newest: str | None = collect(scores.agg(F.max("batch").alias("b")))["b"].item()
     return newest
 
 
-def edition(content: Any, batch: str | None, newest: str | None) -> Edition:
+def make_edition(content: Any, batch: str | None, newest: str | None) -> Edition:
     """What a file says of a batch, where `newest` is the newest batch with scores."""
     return Edition(content, batch, batch is None or newest is None or batch >= newest)
 
 
-def expected_gain(economics: Economics) -> Column:
-    """What acting on a scored row is worth: probability * success share * averted value - cost."""
-    return F.col("probability") * economics.success_share * economics.averted_value - economics.action_cost
-
-
-def _newest_batch(scores: DataFrame, until: date) -> str | None:
+def _find_newest_batch(scores: DataFrame, until: date) -> str | None:
     """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
-    return newest_scored(scores.where(F.col("batch") <= F.lit(until.isoformat())))
+    return find_newest_scored(scores.where(F.col("batch") <= F.lit(until.isoformat())))

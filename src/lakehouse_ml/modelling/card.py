@@ -1,4 +1,4 @@
-"""A model as it travels between stages: what was fitted, what it needs, and what it was judged to be."""
+"""A model and its card, as stages and the registry exchange them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from lakehouse_ml.errors import RegistryError
-from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend, predictors
+from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend, select_predictors
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+# The cards of stored models keep the former names of these fields.
+_JSON_NAMES = {"label_dimension": "target", "label_values": "targets"}
+
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What has to be known of a model besides its weights; stored inside the model and covered by its digest.
+    """What scoring and monitoring need beside a model's weights; stored inside the model and covered by its digest.
 
     Attributes:
-        library: Which library of estimators fitted it.
-        estimator: Name in the closed table of estimators, and its parameters in `params`.
+        library: The library of estimators that fitted it.
+        estimator: Name in the closed table of estimators.
+        params: The estimator's parameters.
         categorical: Predictors with categories, in order.
         numeric: Predictors with numbers, in order, after the categorical ones.
-        threshold: Probability from which on the decision is positive.
-        baseline: A typical row (mode, median): what a row's reasons are measured against.
-        reference: Profile of each predictor over the training rows that are like those a batch holds, and of the score
-            that such rows get when the model hasn't learned from them: out of fold, or calibrated in the calibration
-            part; monitoring compares batches with it.
-        unseen: Which rows this model never saw: `{"kind": "hash", "salt", "holdout_share"}`, or
-            `{"kind": "time", "from"}` with the first moment of its hold-out; see `training.split.never_seen`.
+        threshold: The decision is positive for probabilities of at least this.
+        baseline: A typical row (mode, median); a row's reasons are effects against it.
+        reference: Profiles that monitoring compares batches with: of each predictor over the training rows of the kind
+            that batches hold, and of the scores of rows that the model did not learn from (out of fold, or of the
+            calibration part).
+        unseen: The rows that this model never saw: `{"kind": "hash", "salt", "holdout_share"}`, or
+            `{"kind": "time", "from"}` with the first moment of its hold-out; see `split.unseen_condition`.
         importance: Mean absolute effect of each predictor on the probability.
         metrics: Cross-validated metrics of the trial, at the threshold that is best out of fold.
-        target: The categorical predictor that tells what a row's label is about; None where rows have one label.
-        targets: Its values in training, sorted: what may be asked of the model.
+        label_dimension: The categorical predictor that says which of an entity's labels a row is about; None where rows
+            have one label.
+        label_values: Its values in training, sorted: those that the model can score.
     """
 
     library: LibraryName
@@ -50,8 +55,8 @@ class ModelCard:
     unseen: Mapping[str, Any]
     importance: Mapping[str, float]
     metrics: Mapping[str, float]
-    target: str | None = None
-    targets: tuple[str, ...] = ()
+    label_dimension: str | None = None
+    label_values: tuple[str, ...] = ()
 
     @property
     def predictors(self) -> list[str]:
@@ -60,26 +65,26 @@ class ModelCard:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """The card that `to_json` wrote.
+        """Read the card that `to_json` wrote.
 
         Raises:
             RegistryError: It has other fields.
             ValueError: It isn't JSON, or a field has a value that it can't have.
         """
         values = json.loads(text)
-        names = {each.name for each in fields(cls)}
-        if set(values) != names:
-            differing = ", ".join(sorted(names ^ set(values)))
+        names = {_JSON_NAMES.get(one.name, one.name): one.name for one in fields(cls)}
+        if set(values) != set(names):
+            differing = ", ".join(sorted(set(names) ^ set(values)))
             raise RegistryError(
                 f"its card was written by other code (it differs in {differing}): go back to that, or "
                 f"start a new lake with LAKE=<folder>."
             )
         try:
-            return TypeAdapter(cls).validate_python(values)
+            return TypeAdapter(cls).validate_python({names[name]: value for name, value in values.items()})
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -88,7 +93,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted model on its way into the registry: with a few rows of input that show its signature."""
+    """A fitted model to register, with a few rows of input for its signature."""
 
     model: Any
     card: ModelCard
@@ -105,23 +110,23 @@ class Model:
     card: ModelCard
 
     def score(self, rows: pd.DataFrame) -> np.ndarray:
-        """Probability of the positive outcome of rows in memory, shape (n_rows,); other columns don't matter.
+        """Score rows in memory: probability of the positive outcome, shape (n_rows,); other columns are ignored.
 
         Raises:
-            RegistryError: Names the predictors that are missing.
+            RegistryError: Predictors are missing; the message names them.
         """
         self.check_columns(rows.columns)
         return estimator_backend(self.card.library).score(
-            self.model, predictors(rows, self.card.categorical, self.card.numeric)
+            self.model, select_predictors(rows, self.card.categorical, self.card.numeric)
         )
 
     def check_columns(self, columns: Iterable[str]) -> None:
-        """Make sure that rows with these columns can be scored; the target isn't one, but asked for.
+        """Check that rows with these columns can be scored; the label dimension is set by scoring, not by the rows.
 
         Raises:
-            RegistryError: Names the predictors that are missing.
+            RegistryError: Predictors are missing; the message names them.
         """
-        missing = sorted(set(self.card.predictors) - {self.card.target} - set(columns))
+        missing = sorted(set(self.card.predictors) - {self.card.label_dimension} - set(columns))
         if missing:
             raise RegistryError(
                 f"Version {self.version} of {self.name} needs columns that the features no longer have: "
@@ -132,7 +137,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a verdict asks of the registry: `approve` moves the champion's alias, nothing else does."""
+    """A verdict that the registry applies: `approve` moves the champion's alias, nothing else does."""
 
     version: str
     incumbent: str | None
@@ -143,7 +148,7 @@ class Promotion:
 
 @dataclass(frozen=True)
 class RegistryStatus:
-    """Who is champion now, and what the newest candidate was judged to be."""
+    """The champion, the newest candidate, and its verdict."""
 
     champion: str | None
     candidate: str | None = None
@@ -153,5 +158,5 @@ class RegistryStatus:
 
     @property
     def awaits_approval(self) -> bool:
-        """Whether the newest candidate may be promoted as soon as somebody approves."""
+        """Whether the newest candidate is promoted as soon as somebody approves it."""
         return self.decision == "request"

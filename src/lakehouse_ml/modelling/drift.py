@@ -655,7 +655,7 @@ def _novelty(row: ColumnDrift) -> list[str]:
     return [f"{row.new_category_share:.1%} of the batch in new categories ({shown}{more})"]
 
 
-def verdict(
+def summarize_drift(
     columns: Sequence[ColumnDrift], score: ColumnDrift | None = None, n_scored: int = 0, n_trained: int = 0
 ) -> dict[str, Any]:
     """Sum up a comparison for whoever decides about retraining.

@@ -23,10 +23,10 @@ from lakehouse_ml.modelling.metrics import (
     METRICS,
     TITLES,
     Floats,
-    average_precision_gains,
-    checked_rows,
+    check_rows,
     classification_metrics,
-    numbered_groups,
+    number_groups,
+    resample_precision_gains,
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -185,7 +185,7 @@ def judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
         The verdict. Never raises an `Exception`: an error is a refusal that names it; its trace is logged.
     """
     try:
-        return _judged(evidence, floors, policy)
+        return _judge(evidence, floors, policy)
     except Exception as error:
         log.exception("The judgement failed, so the candidate is refused.")
         told = f"The judgement failed, so the candidate is refused: {type(error).__name__}: {error}"
@@ -197,23 +197,23 @@ def newest_verdict(verdicts: pd.DataFrame) -> pd.Series:
     return verdicts.assign(number=verdicts["version"].astype(int)).sort_values(["number", "judged_at"]).iloc[-1]
 
 
-def _judged(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
+def _judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
     outcome = np.asarray(evidence.outcome, dtype=np.float64)
     counted = Verdict("refuse", "", n_rows=outcome.size, n_positives=int(np.count_nonzero(outcome == 1)))
-    problem = _problem_with_rows(outcome, policy) or _problem_with_scores(evidence, policy)
+    problem = _find_row_problem(outcome, policy) or _find_score_problem(evidence, policy)
     if problem:
         return replace(counted, reason=problem)
-    measured = _measured(counted, evidence, policy)
-    problem = _broken_floors(measured, floors) or _objection_to_replacing(measured, policy)
+    measured = _measure(counted, evidence, policy)
+    problem = _describe_missed_floors(measured, floors) or _find_objection(measured, policy)
     if problem:
         return replace(measured, reason=problem)
-    grounds = _grounds(measured, floors, policy)
+    grounds = _state_grounds(measured, floors, policy)
     if policy.approval_required:
         return replace(measured, decision="request", reason=f"{grounds} Awaiting approval.")
     return replace(measured, decision="approve", reason=grounds)
 
 
-def _problem_with_rows(outcome: Floats, policy: Policy) -> str | None:
+def _find_row_problem(outcome: Floats, policy: Policy) -> str | None:
     strange = np.count_nonzero(~np.isin(outcome, (0, 1)))
     if outcome.ndim != 1 or strange:
         return f"Every row needs an outcome of 0 or 1; {strange} of {outcome.size} have another one or none."
@@ -228,43 +228,43 @@ def _problem_with_rows(outcome: Floats, policy: Policy) -> str | None:
     return None
 
 
-def _problem_with_scores(evidence: Evidence, policy: Policy) -> str | None:
+def _find_score_problem(evidence: Evidence, policy: Policy) -> str | None:
     candidate = (evidence.candidate_probability, evidence.candidate_threshold)
     probability, threshold = evidence.incumbent_probability, evidence.incumbent_threshold
-    problem = _problem_with_model("candidate", evidence.outcome, *candidate)
+    problem = _find_model_problem("candidate", evidence.outcome, *candidate)
     if probability is not None and threshold is not None:
-        problem = problem or _problem_with_model("incumbent", evidence.outcome, probability, threshold)
+        problem = problem or _find_model_problem("incumbent", evidence.outcome, probability, threshold)
     elif probability is not None or threshold is not None:
         problem = problem or "Of the incumbent, probabilities and threshold are needed; only one was given."
-    return problem or _problem_with_groups(evidence, policy)
+    return problem or _find_group_problem(evidence, policy)
 
 
-def _problem_with_model(whose: str, outcome: ArrayLike, probability: ArrayLike, threshold: float) -> str | None:
+def _find_model_problem(whose: str, outcome: ArrayLike, probability: ArrayLike, threshold: float) -> str | None:
     try:
-        checked_rows(outcome, probability)
+        check_rows(outcome, probability)
     except ValueError as error:
         return f"The {whose}'s scores can't be judged: {error}"
     # A NaN lies between no two numbers.
     return None if 0 <= threshold <= 1 else f"The {whose}'s threshold is {threshold}, not a number in [0, 1]."
 
 
-def _problem_with_groups(evidence: Evidence, policy: Policy) -> str | None:
+def _find_group_problem(evidence: Evidence, policy: Policy) -> str | None:
     if evidence.groups is None:
         return None
-    groups = int(numbered_groups(evidence.groups, np.size(evidence.outcome)).max()) + 1
+    groups = int(number_groups(evidence.groups, np.size(evidence.outcome)).max()) + 1
     if groups < policy.min_groups:
         return f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to know chance."
     return None
 
 
-def _measured(counted: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
+def _measure(counted: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
     """The verdict so far, with every number filled in."""
     outcome, probability = evidence.outcome, evidence.candidate_probability
     ours = classification_metrics(outcome, probability, evidence.candidate_threshold)
     if evidence.incumbent_probability is None or evidence.incumbent_threshold is None:
         return replace(counted, metrics=ours)
     theirs = classification_metrics(outcome, evidence.incumbent_probability, evidence.incumbent_threshold)
-    low, high, deviation = _spread_of_gain(evidence, policy)
+    low, high, deviation = _estimate_gain_spread(evidence, policy)
     normal = NormalDist()
     return replace(
         counted,
@@ -277,9 +277,9 @@ def _measured(counted: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
     )
 
 
-def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, float]:
+def _estimate_gain_spread(evidence: Evidence, policy: Policy) -> tuple[float, float, float]:
     """Lower bound, upper bound and standard deviation of the resampled gains in average precision."""
-    gains = average_precision_gains(
+    gains = resample_precision_gains(
         evidence.outcome,
         evidence.candidate_probability,
         np.asarray(evidence.incumbent_probability),
@@ -292,28 +292,28 @@ def _spread_of_gain(evidence: Evidence, policy: Policy) -> tuple[float, float, f
     return float(low), float(high), float(known.std(ddof=1))
 
 
-def _broken_floors(measured: Verdict, floors: Floors) -> str | None:
+def _describe_missed_floors(measured: Verdict, floors: Floors) -> str | None:
     # "not >=" where "<" would let a NaN pass.
     broken = [
-        f"{TITLES[name]} {_value(measured.metrics[name])} and has to reach {minimum:.4f}"
+        f"{TITLES[name]} {_format_metric(measured.metrics[name])} and has to reach {minimum:.4f}"
         for name, minimum in floors.minima.items()
         if not measured.metrics[name] >= minimum
     ]
     return f"The candidate misses a minimum: {'; '.join(broken)}." if broken else None
 
 
-def _value(metric: float) -> str:
+def _format_metric(metric: float) -> str:
     return "can't be measured" if math.isnan(metric) else f"is {metric:.4f}"
 
 
-def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
+def _find_objection(measured: Verdict, policy: Policy) -> str | None:
     if measured.incumbent_metrics is None:
         return None
     low = math.nan if measured.difference_low is None else measured.difference_low
     if policy.mode == "superiority" and not low > 0:
-        return f"The candidate is no better than the champion beyond chance: {_compared(measured)}"
+        return f"The candidate is no better than the champion beyond chance: {_format_comparison(measured)}"
     if policy.mode == "non_inferiority" and not low >= -policy.margin:
-        return f"The candidate may be worse by more than {policy.margin:.4f}: {_compared(measured)}"
+        return f"The candidate may be worse by more than {policy.margin:.4f}: {_format_comparison(measured)}"
     ours, theirs = measured.metrics["f1"], measured.incumbent_metrics["f1"]
     if not ours >= theirs - policy.f1_tolerance:
         allowed = f"more than {policy.f1_tolerance:.4f} below"
@@ -321,7 +321,7 @@ def _objection_to_replacing(measured: Verdict, policy: Policy) -> str | None:
     return None
 
 
-def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
+def _state_grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
     if measured.incumbent_metrics is None:
         held = [
             f"{TITLES[name]} {measured.metrics[name]:.4f} (at least {least:.4f})"
@@ -329,11 +329,11 @@ def _grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
         ]
         return f"There is no champion yet, and every minimum is reached: {', '.join(held)}."
     if policy.mode == "superiority":
-        return f"The candidate is better than the champion: {_compared(measured)}"
-    return f"The candidate isn't worse by more than {policy.margin:.4f}: {_compared(measured)}"
+        return f"The candidate is better than the champion: {_format_comparison(measured)}"
+    return f"The candidate isn't worse by more than {policy.margin:.4f}: {_format_comparison(measured)}"
 
 
-def _compared(measured: Verdict) -> str:
+def _format_comparison(measured: Verdict) -> str:
     theirs = (measured.incumbent_metrics or {})["average_precision"]
     ours = measured.metrics["average_precision"]
     return (

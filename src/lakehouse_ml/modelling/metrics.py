@@ -1,4 +1,4 @@
-"""How good a set of scores is, how sure that is, and what it is worth. Pure functions of numpy arrays.
+"""Classification metrics, thresholds and bootstrap intervals. Pure functions of numpy arrays.
 
 Everywhere `outcome` is 0 or 1 per row (1 is the event, e.g. the customer left), `probability` is the score in
 [0, 1] of the same row, and a row is predicted positive when `probability >= threshold`: the rule of
@@ -12,9 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict, Field
-
-from lakehouse_ml.config.spec import Spec
 
 Floats = NDArray[np.float64]
 
@@ -24,22 +21,6 @@ TITLES = dict(zip(METRICS, ("accuracy", "precision", "recall", "F1", "ROC-AUC", 
 
 # Cells (resample x row) worked on at once: what fits a processor's cache is done in half the time.
 _BLOCK_CELLS = 100_000
-
-
-class Economics(Spec):
-    """What acting on a row costs and what it may avert, all money in one currency.
-
-    Attributes:
-        action_cost: Of acting on one row, whether it was needed or not (an offer, a visit), >= 0.
-        averted_value: Of one outcome that is averted (a customer who stays, a failure that doesn't come), >= 0.
-        success_share: Share in [0, 1] of the outcomes that acting averts.
-    """
-
-    model_config = ConfigDict(strict=True)
-
-    action_cost: float = Field(ge=0)
-    averted_value: float = Field(ge=0)
-    success_share: float = Field(ge=0, le=1)
 
 
 def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
@@ -56,11 +37,11 @@ def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold
         one class is present.
 
     Raises:
-        ValueError: If the rows are unusable, see `checked_rows`.
+        ValueError: If the rows are unusable, see `check_rows`.
     """
     from sklearn import metrics
 
-    happened, score = checked_rows(outcome, probability)
+    happened, score = check_rows(outcome, probability)
     decision = (score >= threshold).astype(np.float64)
     both = 0 < happened.sum() < happened.size
     positives, predicted = happened.sum(), decision.sum()
@@ -76,7 +57,7 @@ def classification_metrics(outcome: ArrayLike, probability: ArrayLike, threshold
     return {name: float(value) for name, value in zip(METRICS, values, strict=True)}
 
 
-def best_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
+def choose_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
     """Choose the threshold that maximises F1.
 
     F1 only changes at a score, so each cut between two neighbouring distinct scores is tried once, at its
@@ -94,7 +75,7 @@ def best_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
         ValueError: If only one class is present (F1 would follow from the threshold alone), or the rows are
             unusable.
     """
-    happened, score = checked_rows(outcome, probability)
+    happened, score = check_rows(outcome, probability)
     positives = happened.sum()
     if not 0 < positives < happened.size:
         raise ValueError(f"No threshold can be chosen: all {happened.size} outcomes are {happened[0]:.0f}.")
@@ -103,7 +84,7 @@ def best_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
     predicted = np.concatenate(([0.0], ranking.ends + 1.0))
     # Whole numbers divided by whole numbers: equal fractions give equal doubles, so ties are exact.
     f1 = 2 * hits / (predicted + positives)
-    cuts, reachable = _cuts_between(ranking.distinct)
+    cuts, reachable = _list_cuts(ranking.distinct)
     return float(cuts[np.argmax(np.where(reachable, f1, -1.0))])
 
 
@@ -144,14 +125,14 @@ def bootstrap_intervals(
     """
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"Need resamples >= 1 and a level inside (0, 1), got {resamples} and {level}.")
-    ranking = _Ranking.of(*checked_rows(outcome, probability))
-    members = numbered_groups(groups, ranking.order.size)
-    blocks = [ranking.metrics(threshold, weights) for weights in _resampled_weights(members, resamples, seed)]
+    ranking = _Ranking.of(*check_rows(outcome, probability))
+    members = number_groups(groups, ranking.order.size)
+    blocks = [ranking.metrics(threshold, weights) for weights in _resample_weights(members, resamples, seed)]
     tails = (0.5 - level / 2, 0.5 + level / 2)
     return {name: _quantiles(np.concatenate([block[name] for block in blocks]), tails) for name in METRICS}
 
 
-def average_precision_gains(
+def resample_precision_gains(
     outcome: ArrayLike,
     candidate: ArrayLike,
     incumbent: ArrayLike,
@@ -178,11 +159,11 @@ def average_precision_gains(
     Raises:
         ValueError: If the rows of either model, or the groups, are unusable.
     """
-    rankings = [_Ranking.of(*checked_rows(outcome, scores)) for scores in (candidate, incumbent)]
-    members = numbered_groups(groups, rankings[0].order.size)
+    rankings = [_Ranking.of(*check_rows(outcome, scores)) for scores in (candidate, incumbent)]
+    members = number_groups(groups, rankings[0].order.size)
     gains = []
-    for weights in _resampled_weights(members, resamples, seed):
-        ours, theirs = (_average_precision(*ranking.cumulated(weights)) for ranking in rankings)
+    for weights in _resample_weights(members, resamples, seed):
+        ours, theirs = (_average_precision(*ranking.cumulate(weights)) for ranking in rankings)
         gains.append(ours - theirs)
     return np.concatenate(gains)
 
@@ -206,34 +187,10 @@ def weighted_metrics(
     Raises:
         ValueError: If the rows are unusable.
     """
-    return _Ranking.of(*checked_rows(outcome, probability)).metrics(threshold, weights)
+    return _Ranking.of(*check_rows(outcome, probability)).metrics(threshold, weights)
 
 
-def expected_value(outcome: ArrayLike, decision: ArrayLike, economics: Economics) -> float:
-    """Value acting on every row that is decided positive.
-
-    Acting on one with the outcome brings `success_share * averted_value - action_cost`, on another it costs
-    `action_cost`. What isn't acted on brings 0: a missed outcome is the world without acting, never a gain.
-
-    Args:
-        outcome: Shape (n,), 1 for a row with the outcome.
-        decision: Shape (n,), 1 for a row that is acted on.
-        economics: Costs and values in one currency.
-
-    Returns:
-        The expected value per row, in that currency, against never acting.
-
-    Raises:
-        ValueError: If there are no rows, the lengths differ, or anything but 0 and 1 occurs.
-    """
-    happens, acted = checked_rows(outcome, decision)
-    if not np.isin(acted, (0, 1)).all():
-        raise ValueError("A decision must be 0 or 1; apply the threshold to probabilities first.")
-    averted = economics.success_share * economics.averted_value * np.sum(happens * acted)
-    return float((averted - economics.action_cost * np.sum(acted)) / happens.size)
-
-
-def checked_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
+def check_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
     """Return both arrays as doubles if they can be measured at all.
 
     Args:
@@ -259,7 +216,7 @@ def checked_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Fl
     return happened, score
 
 
-def numbered_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.intp]:
+def number_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.intp]:
     """Number the groups of dependent rows from 0.
 
     Args:
@@ -305,7 +262,7 @@ class _Ranking:
         ends = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)
         return cls(order, outcome[order], ends, ranked[ends])
 
-    def cumulated(self, weights: Floats) -> tuple[Floats, Floats]:
+    def cumulate(self, weights: Floats) -> tuple[Floats, Floats]:
         """Weight of positives, and of all rows, down to each step: two arrays of shape (resamples, steps)."""
         ranked = weights[:, self.order]
         rows = np.cumsum(ranked, axis=1)[:, self.ends]
@@ -313,7 +270,7 @@ class _Ranking:
 
     def metrics(self, threshold: float, weights: Floats) -> dict[str, Floats]:
         """Every metric under every weighting; whoever is predicted positive heads the ranking."""
-        hits, rows = self.cumulated(weights)
+        hits, rows = self.cumulate(weights)
         positives, total = hits[:, -1], rows[:, -1]
         steps = int(np.count_nonzero(self.distinct >= threshold))
         none = np.zeros(len(weights))
@@ -349,7 +306,7 @@ def _ratio(numerator: Floats, denominator: Floats, *, empty: float) -> Floats:
     return ratio
 
 
-def _resampled_weights(members: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Floats]:
+def _resample_weights(members: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Floats]:
     """Draw groups with replacement; yield how often each row came along, shape (at most resamples, n)."""
     rng = np.random.default_rng(seed)
     n_groups = int(members.max()) + 1
@@ -371,7 +328,7 @@ def _quantiles(values: Floats, tails: tuple[float, float]) -> tuple[float, float
     return (float(low), float(high))
 
 
-def _cuts_between(distinct: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _list_cuts(distinct: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Thresholds that predict the first 0, 1, 2, … steps positive, and which of them lie inside (0, 1)."""
     upper = np.concatenate(([1.0], distinct))
     lower = np.concatenate((distinct, [0.0]))

@@ -87,37 +87,35 @@ def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: Performa
     """
     names = list(LivePerformance.__dataclass_fields__)
     if not len(live):
-        return _typed(pd.DataFrame(columns=names))
+        return _set_types(pd.DataFrame(columns=names))
     newest = live.sort_values(["batch", "n_rows"]).iloc[-1]
     version = str(newest["model_version"])
-    counted = _enough(live[live["model_version"] == version], spec.min_positives)
-    promised = _promised(verdicts, version)
-    judged = _judged(counted, version, promised, spec)
-    return _typed(pd.DataFrame([asdict(judged)], columns=names))
+    counted = _select_newest(live[live["model_version"] == version], spec.min_positives)
+    promised = _find_expected(verdicts, version)
+    judged = _judge(counted, version, promised, spec)
+    return _set_types(pd.DataFrame([asdict(judged)], columns=names))
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
+def _set_types(table: pd.DataFrame) -> pd.DataFrame:
     """An empty table has the types of a filled one."""
     kinds: dict[str, Any] = {"int": "int64", "float": "float64"}
     fields = LivePerformance.__dataclass_fields__
     return table.astype({name: kinds.get(str(field.type), "string") for name, field in fields.items()})
 
 
-def _enough(live: pd.DataFrame, least: int) -> pd.DataFrame:
+def _select_newest(live: pd.DataFrame, least: int) -> pd.DataFrame:
     """The newest batches, as many as have `least` positives together; all if they don't."""
     newest = live.sort_values("batch", ascending=False, ignore_index=True)
     reached = newest["n_positives"].cumsum() >= least
     return newest.head(int(reached.idxmax()) + 1) if reached.any() else newest
 
 
-def _promised(verdicts: pd.DataFrame, version: str) -> pd.Series | None:
+def _find_expected(verdicts: pd.DataFrame, version: str) -> pd.Series | None:
     found = verdicts[verdicts["version"].astype(str) == version]
     return found.sort_values("judged_at").iloc[-1] if len(found) else None
 
 
-def _judged(
-    counted: pd.DataFrame, version: str, promised: pd.Series | None, spec: PerformanceSpec
-) -> LivePerformance:  # fmt: skip
+def _judge(counted: pd.DataFrame, version: str, promised: pd.Series | None, spec: PerformanceSpec) -> LivePerformance:
     n, positives, named, hits = (int(counted[name].sum()) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
     ranked = counted[counted["roc_auc"].notna()]
     weights = ranked["n_positives"]
@@ -132,17 +130,30 @@ def _judged(
     worse: list[str] = []
     status: Status = "few" if positives < spec.min_positives else "not_judged"
     if known and status != "few":
-        worse = _worse(n, positives, named, hits, auc, expected, spec.alpha / _TESTS)
+        worse = _find_worse(n, positives, named, hits, auc, expected, spec.alpha / _TESTS)
         status = "worse" if worse else "as_expected"
     return LivePerformance(
-        version, str(counted["batch"].min()), str(counted["batch"].max()), status, n, positives, hits, named, low, high,
-        expected["recall"], expected["precision"], auc, expected["roc_auc"], ", ".join(worse),
-    )  # fmt: skip
+        version,
+        str(counted["batch"].min()),
+        str(counted["batch"].max()),
+        status,
+        n,
+        positives,
+        hits,
+        named,
+        low,
+        high,
+        expected["recall"],
+        expected["precision"],
+        auc,
+        expected["roc_auc"],
+        ", ".join(worse),
+    )
 
 
-def _worse(
+def _find_worse(
     n: int, positives: int, named: int, hits: int, auc: float, expected: dict[str, float], alpha: float
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What is lower than on the hold-out beyond chance."""
     of_holdout = round(expected["n_positives"])
     found = round(expected["recall"] * of_holdout)
@@ -178,9 +189,7 @@ def is_lower(hits: int, n: int, hits_before: int, n_before: int, alpha: float) -
     return bool(fisher_exact(table, alternative="less").pvalue < alpha)
 
 
-def _auc_is_lower(
-    auc: float, rows: tuple[int, int], before: float, rows_before: tuple[int, int], alpha: float
-) -> bool:  # fmt: skip
+def _auc_is_lower(auc: float, rows: tuple[int, int], before: float, rows_before: tuple[int, int], alpha: float) -> bool:
     if math.isnan(auc) or math.isnan(before) or min(*rows, *rows_before) < 1:
         return False
     # Under the hypothesis that both are as good as promised, both have the promised error.

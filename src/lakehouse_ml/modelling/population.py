@@ -38,7 +38,7 @@ class PopulationSpec(Spec):
     horizon_days: int = Field(ge=1)
 
 
-def states_as_of(states: DataFrame, wanted: DataFrame, spec: PopulationSpec, key: Sequence[str]) -> DataFrame:
+def select_states(states: DataFrame, wanted: DataFrame, spec: PopulationSpec, key: Sequence[str]) -> DataFrame:
     """The state that counts for an entity on a day.
 
     Args:
@@ -65,9 +65,9 @@ def states_as_of(states: DataFrame, wanted: DataFrame, spec: PopulationSpec, key
     return states.join(newest, on=list(key), how="inner").select(*names)
 
 
-def population(
+def find_population(
     states: DataFrame, labels: DataFrame, day: date, spec: PopulationSpec, key: Sequence[str]
-) -> DataFrame:  # fmt: skip
+) -> DataFrame:
     """Everybody who is there on a day, without those who are known to be gone.
 
     Gone is who left by the day's own file or by an outcome of an earlier day, unless a newer state has them again. An
@@ -98,13 +98,13 @@ def population(
     return there.join(left, on=entity, how="left").where(stays).select(*states.columns)
 
 
-def days_of(states: DataFrame, moment: str) -> list[date]:
+def list_days(states: DataFrame, moment: str) -> list[date]:
     """The days that have rows, oldest first."""
     found = collect(states.select(F.col(moment).cast("date").alias("day")).distinct())["day"]
     return sorted(pd.Timestamp(day).date() for day in found)
 
 
-def newest_day(states: DataFrame, moment: str) -> date | None:
+def find_newest_day(states: DataFrame, moment: str) -> date | None:
     """The newest day that has rows; None without rows."""
     found = collect(states.agg(F.max(F.col(moment).cast("date")).alias("day")))["day"].item()
     return None if pd.isna(found) else pd.Timestamp(found).date()

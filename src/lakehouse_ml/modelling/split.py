@@ -64,7 +64,7 @@ class TimeSplit(Spec):
     min_per_class: int = Field(ge=2)
 
     @model_validator(mode="after")
-    def _something_is_left_to_learn_from(self) -> Self:
+    def _check_shares(self) -> Self:
         if self.calibration_share + self.test_share >= 1:
             raise ValueError(
                 f"calibration_share ({self.calibration_share}) and test_share ({self.test_share}) leave nothing to "
@@ -73,7 +73,7 @@ class TimeSplit(Spec):
         return self
 
 
-def _told_apart(given: Any) -> Any:
+def _parse_split(given: Any) -> Any:
     # A discriminator of pydantic's would name its tag among the keys of every message.
     if not isinstance(given, Mapping):
         return given
@@ -84,11 +84,11 @@ def _told_apart(given: Any) -> Any:
     return kinds[kind].model_validate(given)
 
 
-SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_told_apart)]
+SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_parse_split)]
 
 
 @dataclass(frozen=True)
-class Cuts:
+class SplitDates:
     """Where time is cut: the two days, at 00:00 UTC."""
 
     calibrate_from: date
@@ -109,24 +109,24 @@ def is_held_out(entity: str, salt: int, share: float) -> bool:
     return int(digest[:8], 16) / _BUCKETS < share
 
 
-def held_out(entity: str, salt: int | str, share: float) -> Column:
+def hold_out_condition(entity: str, salt: int | str, share: float) -> Column:
     """The same decision as a column of any engine."""
     digest = F.md5(F.concat(F.lit(f"{salt}:"), F.col(entity).cast("string")))
     bucket = F.conv(F.substring(digest, 1, 8), 16, 10).cast("double") / F.lit(float(_BUCKETS))
     return bucket < F.lit(share)
 
 
-def microseconds(moment: str) -> Column:
+def to_microseconds(moment: str) -> Column:
     """A date (at 00:00 UTC) or a timestamp as whole microseconds since 1970: compares alike on every engine."""
     return F.unix_micros(F.col(moment).cast("timestamp"))
 
 
-def moment_of(microseconds: int) -> datetime:
-    """The way back from `microseconds`, in UTC."""
-    return _EPOCH + microseconds * _MICROSECOND
+def from_microseconds(value: int) -> datetime:
+    """Convert whole microseconds since 1970 to a moment in UTC."""
+    return _EPOCH + value * _MICROSECOND
 
 
-def key_order(seed: int, key: Sequence[str]) -> Column:
+def hash_order(seed: int, key: Sequence[str]) -> Column:
     """An order of rows that is as good as drawn, and the same each time: MD5 of the seed and the whole key.
 
     Args:
@@ -134,11 +134,11 @@ def key_order(seed: int, key: Sequence[str]) -> Column:
         key: Entity, moment and whatever else identifies a row.
     """
     entity, moment, *others = key
-    parts = [F.col(entity), microseconds(moment), *map(F.col, others)]
+    parts = [F.col(entity), to_microseconds(moment), *map(F.col, others)]
     return F.md5(F.concat_ws(":", F.lit(str(seed)), *(part.cast("string") for part in parts)))
 
 
-def cut(spec: TimeSplit, first: datetime, last: datetime) -> Cuts:
+def choose_split_dates(spec: TimeSplit, first: datetime, last: datetime) -> SplitDates:
     """The two days that conf names or, where it names none, that follow from the span of the labelled moments.
 
     Args:
@@ -164,10 +164,10 @@ def cut(spec: TimeSplit, first: datetime, last: datetime) -> Cuts:
             f"The calibration part can't begin on {calibrate}, for the holdout part begins on {test}, and comes after "
             f"it; {rows}. Set calibrate_from in conf to a day before test_from."
         )
-    return Cuts(calibrate, test)
+    return SplitDates(calibrate, test)
 
 
-def part_in_time(moment: str, known: str, cuts: Cuts) -> Column:
+def assign_part(moment: str, known: str, cuts: SplitDates) -> Column:
     """The part that a row belongs to; null where its label was still open when the next part began.
 
     Args:
@@ -175,7 +175,7 @@ def part_in_time(moment: str, known: str, cuts: Cuts) -> Column:
         known: Column with the moment from which on its label was known.
         cuts: Where time is cut.
     """
-    at, by = microseconds(moment), microseconds(known)
+    at, by = to_microseconds(moment), to_microseconds(known)
     calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (cuts.calibrate_from, cuts.test_from))
     return (
         F.when(at >= test, "holdout")
@@ -184,16 +184,16 @@ def part_in_time(moment: str, known: str, cuts: Cuts) -> Column:
     )
 
 
-def unseen_from(first: int) -> dict[str, Any]:
+def describe_unseen(first: int) -> dict[str, Any]:
     """What a model says of the rows that it never saw, if it was split in time.
 
     Args:
         first: Moment of the first row of its hold-out, in microseconds since 1970.
     """
-    return {"kind": "time", "from": moment_of(first).isoformat()}
+    return {"kind": "time", "from": from_microseconds(first).isoformat()}
 
 
-def never_seen(unseen: Mapping[str, Any], key: Sequence[str]) -> Column:
+def unseen_condition(unseen: Mapping[str, Any], key: Sequence[str]) -> Column:
     """Whether a model never saw a row, neither in training nor in calibration.
 
     Args:
@@ -203,8 +203,8 @@ def never_seen(unseen: Mapping[str, Any], key: Sequence[str]) -> Column:
     """
     entity, moment = key[:2]
     if unseen["kind"] == "time":
-        return microseconds(moment) >= F.lit(_since_epoch(datetime.fromisoformat(unseen["from"])))
-    return held_out(entity, unseen["salt"], unseen["holdout_share"])
+        return to_microseconds(moment) >= F.lit(_since_epoch(datetime.fromisoformat(unseen["from"])))
+    return hold_out_condition(entity, unseen["salt"], unseen["holdout_share"])
 
 
 def _midnight(day: date) -> datetime:

@@ -92,7 +92,7 @@ class MlflowRegistry:
         from mlflow.models import infer_signature
 
         backend = estimator_backend(candidate.card.library)
-        save_args = backend.save_args(candidate)
+        save_args = backend.build_save_args(candidate)
         packages = {package: installed_version(package) for package in save_args["pip_requirements"]}
         dataset = MlflowModelTrackingDataset(
             flavor=backend.FLAVOR,

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakehouse_ml.modelling.metrics import Economics
+    from lakehouse_ml.modelling.economics import Economics
 
     Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
-from lakehouse_ml.modelling.metrics import Economics
+from lakehouse_ml.modelling.economics import Economics
 
 if TYPE_CHECKING:
     from lakehouse_ml.use_cases.wording import Wording
@@ -145,7 +145,7 @@ class ReportData:
     @property
     def ranked_features(self) -> list[tuple[str, float]]:
         """Features and their mean effect, largest first; without the label dimension, which says what is asked."""
-        effects = {name: value for name, value in self.card.importance.items() if name != self.card.target}
+        effects = {name: value for name, value in self.card.importance.items() if name != self.card.label_dimension}
         return sorted(effects.items(), key=lambda effect: -effect[1])
 
     def metric(self, name: str, model: str = "candidate") -> float | None:

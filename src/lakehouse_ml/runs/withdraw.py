@@ -17,7 +17,7 @@ from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.datasets.recorded_file import RecordedFile
 from lakehouse_ml.errors import LakehouseError, is_utf8
-from lakehouse_ml.modelling.population import newest_day
+from lakehouse_ml.modelling.population import find_newest_day
 from lakehouse_ml.storage import files, provenance
 from lakehouse_ml.storage.provenance import Provenance
 from lakehouse_ml.storage.writes import ReplaceBatch, collect
@@ -293,7 +293,7 @@ def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence
 
 def _newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
     features = _table(catalog, f"{use_case.name}.feature_{use_case.entity_plural}")
-    day = newest_day(features.load_frame(), use_case.key[1]) if features.exists() else None
+    day = find_newest_day(features.load_frame(), use_case.key[1]) if features.exists() else None
     return day.isoformat() if day else None
 
 

@@ -25,8 +25,8 @@ from lakehouse_ml.modelling.drift import (
     psi,
     quantile_edges,
     score_edges,
+    summarize_drift,
     two_sample_test,
-    verdict,
 )
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, estimator_backend
 
@@ -446,7 +446,7 @@ def test_twenty_columns_without_drift_raise_at_most_two_false_alarms_in_a_hundre
         drawn = rng.lognormal(size=(500, 10))
         batch = {f"n{i}": profile_numeric(drawn[:, i], edges[i]) for i in range(10)}
         rows = compare(reference, batch | {f"c{i}": texts(rng, shares, 500) for i in range(10)}, SPEC)
-        alarms += verdict(rows)["status"] == "drift"
+        alarms += summarize_drift(rows)["status"] == "drift"
         significant += any(row.p_adjusted < SPEC.alpha for row in rows)
     assert alarms <= 4
     assert significant <= 6
@@ -642,7 +642,7 @@ def test_profiles_of_matching_kinds_are_always_judged(
     assert [row.column for row in rows] == sorted({*reference, *batch})
     assert all(row.reason.endswith(".") for row in rows)
     assert all(0 <= row.p_value <= row.p_adjusted <= 1 for row in rows if not isnan(row.p_adjusted))
-    json.dumps([verdict(rows), [row.to_dict() for row in rows]], allow_nan=False)
+    json.dumps([summarize_drift(rows), [row.to_dict() for row in rows]], allow_nan=False)
 
 
 # Settings and verdict
@@ -683,12 +683,12 @@ def test_the_verdict_follows_from_the_worst_that_was_found(
     statuses: list[str], score: str | None, expected: str
 ) -> None:
     columns = [found(f"x{i}", status) for i, status in enumerate(statuses)]
-    assert verdict(columns, found("score", score) if score else None)["status"] == expected
+    assert summarize_drift(columns, found("score", score) if score else None)["status"] == expected
 
 
 def test_the_verdict_names_columns_and_speaks_in_a_sentence() -> None:
     columns = [found("a", "drift"), found("b", "warn"), found("c", "stable"), found("d", "clock")]
-    assert verdict(columns, found("score", "stable")) == {
+    assert summarize_drift(columns, found("score", "stable")) == {
         "status": "drift",
         "drifted": ["a"],
         "warned": ["b"],
@@ -700,7 +700,7 @@ def test_the_verdict_names_columns_and_speaks_in_a_sentence() -> None:
 
 def test_a_verdict_without_measurements_has_no_numbers() -> None:
     few = judge(categories(a=10), categories(a=10))
-    assert verdict([few], few) == {
+    assert summarize_drift([few], few) == {
         "status": "not_assessable",
         "drifted": [],
         "warned": [],
@@ -711,7 +711,7 @@ def test_a_verdict_without_measurements_has_no_numbers() -> None:
 
 def test_of_many_columns_the_three_that_changed_most_are_named_and_the_others_counted() -> None:
     columns = [replace(found(f"x{n:02}", "drift"), psi=n / 10) for n in range(43)]
-    told = verdict(columns, found("score", "stable"))
+    told = summarize_drift(columns, found("score", "stable"))
     assert told["reason"] == (
         "43 of 43 columns were tested; drifted: x42 (PSI 4.200), x41 (PSI 4.100), x40 (PSI 4.000) and 40 more; "
         "score: stable (PSI 0.500)."
@@ -721,13 +721,13 @@ def test_of_many_columns_the_three_that_changed_most_are_named_and_the_others_co
 
 def test_a_batch_of_training_rows_is_compared_with_itself_and_says_little() -> None:
     columns, score = [found("a", "stable")], found("score", "stable")
-    told = verdict(columns, score, n_scored=3658, n_trained=2912)
+    told = summarize_drift(columns, score, n_scored=3658, n_trained=2912)
     assert told["status"] == "not_assessable"
     assert told["reason"].startswith(
         "2,912 of 3,658 scored rows were training rows, whose comparison tells nothing yet: 1 of 1 columns"
     )
-    assert verdict(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
+    assert summarize_drift(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
 
 
 def test_an_alarm_stays_one_although_most_rows_were_training_rows() -> None:
-    assert verdict([found("a", "drift")], None, n_scored=100, n_trained=99)["status"] == "drift"
+    assert summarize_drift([found("a", "drift")], None, n_scored=100, n_trained=99)["status"] == "drift"

@@ -12,8 +12,8 @@ import skops.io
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec, predictors
-from lakehouse_ml.modelling.estimators.sklearn import TRUSTED_TYPES, explain, fit, score, with_threshold
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
+from lakehouse_ml.modelling.estimators.sklearn import TRUSTED_TYPES, explain, fit, score, set_threshold
 
 CATEGORICAL, NUMERIC = ("contract", "payment"), ("tenure", "charge")
 SPECS = {
@@ -41,7 +41,7 @@ def customers(n: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
     label = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int).to_numpy()
     for position, name in enumerate(rows.columns):
         rows.loc[position::29, name] = None
-    return predictors(rows, CATEGORICAL, NUMERIC), label
+    return select_predictors(rows, CATEGORICAL, NUMERIC), label
 
 
 ROWS, LABEL = customers()
@@ -66,7 +66,7 @@ def one_thread() -> Iterator[None]:
 
 def row(**changed: Any) -> pd.DataFrame:
     """A typical row, but for what is named."""
-    return predictors(pd.DataFrame([{**BASELINE, **changed}]), CATEGORICAL, NUMERIC)
+    return select_predictors(pd.DataFrame([{**BASELINE, **changed}]), CATEGORICAL, NUMERIC)
 
 
 # --- what may be asked for
@@ -137,7 +137,7 @@ def test_each_parameter_reaches_the_estimator(name: str, params: dict[str, float
 def test_rows_of_numbers_alone_and_of_categories_alone_are_learned_and_explained(
     name: str, categorical: tuple[str, ...], numeric: tuple[str, ...]
 ) -> None:
-    rows = predictors(ROWS, categorical, numeric)
+    rows = select_predictors(ROWS, categorical, numeric)
     spec = EstimatorSpec(estimator=name, params=SPECS[name])
     model = fit(spec, rows, LABEL, categorical=categorical, numeric=numeric, seed=0)
 
@@ -172,7 +172,7 @@ def test_nulls_and_categories_that_training_never_saw_are_scored(model: Any) -> 
 
 
 def test_a_missing_category_is_a_category_of_its_own_and_an_unseen_one_is_none() -> None:
-    rows = predictors(
+    rows = select_predictors(
         pd.DataFrame({"contract": ["a", None] * 50, "payment": ["x"] * 100, "tenure": 1.0, "charge": 1.0}),
         CATEGORICAL,
         NUMERIC,
@@ -217,7 +217,7 @@ def test_predictors_are_chosen_ordered_and_typed_alike_whatever_the_frame_was() 
         }
     )
 
-    chosen = predictors(rows, CATEGORICAL, NUMERIC)
+    chosen = select_predictors(rows, CATEGORICAL, NUMERIC)
 
     expected = pd.DataFrame(
         {
@@ -234,7 +234,7 @@ def test_predictors_are_chosen_ordered_and_typed_alike_whatever_the_frame_was() 
 
 def test_a_column_that_a_model_needs_and_the_rows_lack_is_named() -> None:
     with pytest.raises(KeyError, match="tenure"):
-        predictors(ROWS.drop(columns="tenure"), CATEGORICAL, NUMERIC)
+        select_predictors(ROWS.drop(columns="tenure"), CATEGORICAL, NUMERIC)
 
 
 # --- the threshold inside the model
@@ -243,7 +243,7 @@ def test_a_column_that_a_model_needs_and_the_rows_lack_is_named() -> None:
 def test_a_model_decides_at_its_own_threshold(model: Any) -> None:
     threshold = float(np.quantile(score(model, ROWS), 0.8))
 
-    decided = with_threshold(model, threshold)
+    decided = set_threshold(model, threshold)
 
     assert (score(decided, ROWS) == score(model, ROWS)).all()
     assert (decided.predict(ROWS) == (score(model, ROWS) >= threshold).astype(int)).all()
@@ -251,7 +251,7 @@ def test_a_model_decides_at_its_own_threshold(model: Any) -> None:
 
 
 def test_every_estimator_is_stored_with_the_reviewed_types_alone(model: Any) -> None:
-    stored = skops.io.dumps(with_threshold(model, 0.3))
+    stored = skops.io.dumps(set_threshold(model, 0.3))
 
     assert set(skops.io.get_untrusted_types(data=stored)) <= set(TRUSTED_TYPES)
     read = skops.io.loads(stored, trusted=list(TRUSTED_TYPES))

@@ -284,7 +284,7 @@ def test_groups_of_a_first_model_are_checked_too() -> None:
         (KeyError("f1"), "KeyError: 'f1'"),
     ],
 )
-@pytest.mark.parametrize("failing", ["classification_metrics", "average_precision_gains"])
+@pytest.mark.parametrize("failing", ["classification_metrics", "resample_precision_gains"])
 def test_an_error_inside_the_judgement_is_a_refusal_that_names_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -12,16 +12,15 @@ from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 
+from lakehouse_ml.modelling.economics import Economics, expected_value
 from lakehouse_ml.modelling.metrics import (
     METRICS,
-    Economics,
-    average_precision_gains,
-    best_threshold,
     bootstrap_intervals,
-    checked_rows,
+    check_rows,
+    choose_threshold,
     classification_metrics,
-    expected_value,
-    numbered_groups,
+    number_groups,
+    resample_precision_gains,
     weighted_metrics,
 )
 
@@ -135,7 +134,7 @@ def test_rows_that_cannot_be_measured_are_refused_with_a_sentence(
     outcome: list[float], probability: list[float], complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
-        checked_rows(outcome, probability)
+        check_rows(outcome, probability)
     with pytest.raises(ValueError, match=complaint):
         classification_metrics(outcome, probability, 0.5)
 
@@ -188,7 +187,7 @@ def test_weights_of_one_give_the_plain_metrics() -> None:
 
 
 def test_the_best_threshold_lies_midway_between_the_last_row_taken_and_the_first_left() -> None:
-    assert best_threshold([1, 1, 0, 0], [0.9, 0.7, 0.3, 0.1]) == pytest.approx(0.5)
+    assert choose_threshold([1, 1, 0, 0], [0.9, 0.7, 0.3, 0.1]) == pytest.approx(0.5)
 
 
 def test_of_thresholds_with_the_same_f1_the_highest_is_chosen() -> None:
@@ -197,7 +196,7 @@ def test_of_thresholds_with_the_same_f1_the_highest_is_chosen() -> None:
 
     assert classification_metrics(outcome, probability, 0.7)["f1"] == pytest.approx(2 / 3)
     assert classification_metrics(outcome, probability, 0.1)["f1"] == pytest.approx(2 / 3)
-    assert best_threshold(outcome, probability) == pytest.approx(0.7)
+    assert choose_threshold(outcome, probability) == pytest.approx(0.7)
 
 
 @few
@@ -209,7 +208,7 @@ def test_no_other_threshold_inside_the_unit_interval_has_a_higher_f1(
     if not both_classes(outcome):
         return
 
-    chosen = best_threshold(outcome, probability)
+    chosen = choose_threshold(outcome, probability)
 
     assert 0 < chosen < 1
     assert f1_at(chosen, outcome, probability) == max(
@@ -233,13 +232,13 @@ def test_no_other_threshold_inside_the_unit_interval_has_a_higher_f1(
 def test_extreme_scores_still_give_a_threshold_strictly_inside_the_unit_interval(
     probability: list[float],
 ) -> None:
-    assert 0 < best_threshold([0, 1], probability) < 1
+    assert 0 < choose_threshold([0, 1], probability) < 1
 
 
 def test_neighbouring_doubles_are_still_told_apart() -> None:
     lower, upper = 0.5, float(np.nextafter(0.5, 1))
 
-    chosen = best_threshold([0, 1], [lower, upper])
+    chosen = choose_threshold([0, 1], [lower, upper])
 
     assert classification_metrics([0, 1], [lower, upper], chosen)["f1"] == pytest.approx(1.0)
 
@@ -247,7 +246,7 @@ def test_neighbouring_doubles_are_still_told_apart() -> None:
 @pytest.mark.parametrize("only", [0, 1])
 def test_no_threshold_is_chosen_on_one_class(only: int) -> None:
     with pytest.raises(ValueError, match=f"all 2 outcomes are {only}"):
-        best_threshold([only, only], [0.2, 0.8])
+        choose_threshold([only, only], [0.2, 0.8])
 
 
 # --- bootstrap
@@ -326,18 +325,18 @@ def test_copies_of_a_row_in_its_group_tell_nothing_new() -> None:
 @pytest.mark.parametrize("groups", [["a"], ["a", None], [1.0, math.nan]])
 def test_each_row_needs_a_group_when_groups_are_given(groups: list[object]) -> None:
     with pytest.raises(ValueError, match="one group for each of 2 rows"):
-        numbered_groups(groups, 2)
+        number_groups(groups, 2)
 
 
 def test_groups_are_numbered_and_without_any_each_row_is_its_own() -> None:
-    assert numbered_groups(["b", "a", "b"], 3).tolist() == [1, 0, 1]
-    assert numbered_groups(None, 3).tolist() == [0, 1, 2]
+    assert number_groups(["b", "a", "b"], 3).tolist() == [1, 0, 1]
+    assert number_groups(None, 3).tolist() == [0, 1, 2]
 
 
 def test_two_equal_rankings_never_differ_in_any_resample() -> None:
     outcome, probability = holdout(np.random.default_rng(5), 300)
 
-    gains = average_precision_gains(outcome, probability, probability**2, resamples=50, seed=0)
+    gains = resample_precision_gains(outcome, probability, probability**2, resamples=50, seed=0)
 
     assert gains.tolist() == [0.0] * 50
 
@@ -346,11 +345,11 @@ def test_swapping_two_models_turns_every_gain_around() -> None:
     outcome, better = holdout(np.random.default_rng(6), 1000)
     worse = np.random.default_rng(7).random(1000)
 
-    gains = average_precision_gains(outcome, better, worse, resamples=250, seed=0)
+    gains = resample_precision_gains(outcome, better, worse, resamples=250, seed=0)
 
     assert gains.shape == (250,)
     assert (gains > 0).all()
-    assert gains.tolist() == (-average_precision_gains(outcome, worse, better, resamples=250, seed=0)).tolist()
+    assert gains.tolist() == (-resample_precision_gains(outcome, worse, better, resamples=250, seed=0)).tolist()
 
 
 def test_the_mean_resampled_gain_is_close_to_the_difference_of_the_scores() -> None:
@@ -358,7 +357,7 @@ def test_the_mean_resampled_gain_is_close_to_the_difference_of_the_scores() -> N
     worse = np.clip(better + np.random.default_rng(9).normal(0, 0.2, 1000), 0, 1)
     difference = reference.average_precision_score(outcome, better) - reference.average_precision_score(outcome, worse)
 
-    gains = average_precision_gains(outcome, better, worse, resamples=500, seed=0)
+    gains = resample_precision_gains(outcome, better, worse, resamples=500, seed=0)
 
     assert gains.mean() == pytest.approx(difference, abs=gains.std() / 3)
 
@@ -368,9 +367,9 @@ def test_no_function_changes_its_arguments() -> None:
     before = (outcome.copy(), probability.copy())
 
     classification_metrics(outcome, probability, 0.5)
-    best_threshold(outcome, probability)
+    choose_threshold(outcome, probability)
     bootstrap_intervals(outcome, probability, 0.5, resamples=5, seed=0)
-    average_precision_gains(outcome, probability, 1 - probability, resamples=5, seed=0)
+    resample_precision_gains(outcome, probability, 1 - probability, resamples=5, seed=0)
     expected_value(outcome, outcome, OFFER)
 
     assert np.array_equal(outcome, before[0])

@@ -15,13 +15,13 @@ import pytest
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.gates import Floors, Policy
 from lakehouse_ml.modelling.metrics import (
     METRICS,
-    Economics,
-    average_precision_gains,
     bootstrap_intervals,
     classification_metrics,
+    resample_precision_gains,
 )
 from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
@@ -237,7 +237,7 @@ def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_row
     alone = bootstrap_intervals(label, given, 0.5, resamples=100, seed=0)
     overall = metrics[(metrics["segment"] == "all") & (metrics["model"] == "candidate")].set_index("metric")
     assert tuple(overall.loc["f1", ["low", "high"]]) == expected["f1"] != alone["f1"]
-    gains = average_precision_gains(
+    gains = resample_precision_gains(
         label, given, outcomes["incumbent_probability"].to_numpy(), resamples=200, seed=0,
         groups=outcomes["machine_id"].to_numpy(),
     )  # fmt: skip

@@ -30,8 +30,7 @@ from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import RegistryError, find
 from lakehouse_ml.modelling.card import Candidate, ModelCard, Promotion
 from lakehouse_ml.modelling.estimators import sklearn as estimators
-from lakehouse_ml.modelling.estimators.base import EstimatorSpec
-from lakehouse_ml.modelling.estimators.base import predictors as as_given
+from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.registry import artefact, tracking_store
 from lakehouse_ml.registry.artefact import REMEDY, digest
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
@@ -75,7 +74,7 @@ def candidate() -> Candidate:
     rows = pd.DataFrame({"plan": ["a", "b", None] * 40, "charge": rng.normal(50, 10, 120)})
     label = ((rows["charge"] > 50) ^ (rows["plan"] == "b")).astype(int).to_numpy()
     spec = EstimatorSpec(estimator="logistic_regression", params={"C": 1.0})
-    predictors = as_given(rows, ("plan",), ("charge",))
+    predictors = select_predictors(rows, ("plan",), ("charge",))
     fitted = estimators.fit(spec, predictors, label, categorical=("plan",), numeric=("charge",), seed=0)
     card = ModelCard(
         library="sklearn",
@@ -90,7 +89,7 @@ def candidate() -> Candidate:
         importance={"plan": 0.2, "charge": 0.1},
         metrics={"f1": 0.7},
     )
-    return Candidate(estimators.with_threshold(fitted, THRESHOLD), card, predictors.head())
+    return Candidate(estimators.set_threshold(fitted, THRESHOLD), card, predictors.head())
 
 
 @pytest.fixture(scope="module")

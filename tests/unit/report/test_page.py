@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
-from lakehouse_ml.modelling.metrics import METRICS, Economics, classification_metrics
+from lakehouse_ml.modelling.economics import Economics
+from lakehouse_ml.modelling.metrics import METRICS, classification_metrics
 from lakehouse_ml.report import cautions, charts, curves, formatting
 from lakehouse_ml.report.data import ReportData, ScoredBatch, Source
 from lakehouse_ml.report.page import Page, Section, render
@@ -604,7 +605,7 @@ def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> 
 
 
 def test_what_is_asked_of_the_model_is_none_of_the_features_that_it_looks_at() -> None:
-    asked = replace(GIVEN.card, target="contract", targets=("a", "b"))
+    asked = replace(GIVEN.card, label_dimension="contract", label_values=("a", "b"))
     told = section("features", replace(MACHINES, card=asked))
     assert "contract" in [row[0] for row in section("features").grids[0].rows]
     assert "contract" not in [row[0] for row in told.grids[0].rows]

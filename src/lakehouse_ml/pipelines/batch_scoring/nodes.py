@@ -13,13 +13,12 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
-from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
+from lakehouse_ml.modelling.batch import ScoringSpec, choose_batch, find_newest_scored, make_edition
 from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
-from lakehouse_ml.modelling.estimators.base import Tell, estimator_backend, predictors
-from lakehouse_ml.modelling.metrics import Economics
-from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, days_of
-from lakehouse_ml.modelling.population import population as everybody
-from lakehouse_ml.modelling.targets import OF
+from lakehouse_ml.modelling.economics import Economics, expected_gain
+from lakehouse_ml.modelling.estimators.base import ScoreFormatter, estimator_backend, select_predictors
+from lakehouse_ml.modelling.label_dimension import PROBABILITY_PREFIX
+from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, find_population, list_days
 from lakehouse_ml.storage.writes import Edition, ReplaceBatch, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE
 
@@ -35,9 +34,17 @@ _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 
 
 def score_rows(
-    features: DataFrame, labels: DataFrame, standing: RegistryStatus, champion: Model | None, spec: ScoringSpec,
-    clock: datetime, population: PopulationSpec | None, key: Sequence[str], *, label_dimension: str | None = None,
-) -> Iterator[ReplaceBatch]:  # fmt: skip
+    features: DataFrame,
+    labels: DataFrame,
+    standing: RegistryStatus,
+    champion: Model | None,
+    spec: ScoringSpec,
+    clock: datetime,
+    population: PopulationSpec | None,
+    key: Sequence[str],
+    *,
+    label_dimension: str | None = None,
+) -> Iterator[ReplaceBatch]:
     """Score a batch, or a range of days one after another, each as a batch of its own.
 
     Where rows are states of entities over time, a batch is the population of a day; else it is all rows of the day.
@@ -77,13 +84,14 @@ def score_rows(
     champion.check_columns(features.columns)
     if population:
         day = _day(features, spec, key[1])
-        rows = everybody(features, labels, day, population, key)
+        rows = find_population(features, labels, day, population, key)
         over = _is_over(labels, day, key[1])
         if over and spec.batch:
             log.warning(
                 "The outcomes of %s are known already: scoring it again replaces scores that were made in time, and "
-                "with them its real performance. results_table=<name> leaves them as they are.", day,
-            )  # fmt: skip
+                "with them its real performance. results_table=<name> leaves them as they are.",
+                day,
+            )
         complete = _complete(_scored(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
         learned = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
         yield ReplaceBatch(
@@ -98,9 +106,15 @@ def score_rows(
 
 
 def rank_actions(
-    scores: DataFrame, features: DataFrame, spec: ScoringSpec, economics: Economics, key: Sequence[str],
-    label_dimension: str | None = None, *, states: bool = False,
-) -> tuple[ReplaceBatch, Edition]:  # fmt: skip
+    scores: DataFrame,
+    features: DataFrame,
+    spec: ScoringSpec,
+    economics: Economics,
+    key: Sequence[str],
+    label_dimension: str | None = None,
+    *,
+    states: bool = False,
+) -> tuple[ReplaceBatch, Edition]:
     """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
 
     The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
@@ -110,7 +124,7 @@ def rank_actions(
         One row per listed entity, best first: key, label dimension and `ACTION`; as a batch of the history, and as
         the list to hand on, under a name of its own for an earlier batch than the newest.
     """
-    batch = batch_of(scores, features, spec, key[1], states=states)
+    batch = choose_batch(scores, features, spec, key[1], states=states)
     gain = expected_gain(economics)
     raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
     who = [*key, *([label_dimension] if label_dimension else [])]
@@ -129,7 +143,9 @@ def rank_actions(
     types = dict(scores.dtypes) | {column.name: column.type for column in ACTION}
     schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
     rows = scores.sparkSession.createDataFrame(ranked, schema)
-    return ReplaceBatch(rows, "batch", (batch,) if batch else ()), edition(ranked, batch, newest_scored(scores))
+    return ReplaceBatch(rows, "batch", (batch,) if batch else ()), make_edition(
+        ranked, batch, find_newest_scored(scores)
+    )
 
 
 def _sentence(reasons: Column) -> Column:
@@ -139,8 +155,8 @@ def _sentence(reasons: Column) -> Column:
 
 def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]) -> DataFrame:
     """Probabilities and reasons with the rest of `SCORE`."""
-    target, names = champion.card.target, champion.card.targets
-    likeliest = [F.col(f"{OF}{name}") for name in names] or [F.col("probability")]
+    target, names = champion.card.label_dimension, champion.card.label_values
+    likeliest = [F.col(f"{PROBABILITY_PREFIX}{name}") for name in names] or [F.col("probability")]
     decisive = F.greatest(*likeliest) if len(likeliest) > 1 else likeliest[0]
     return scored.select(
         *key,
@@ -153,7 +169,7 @@ def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, k
         F.lit(champion.version).alias("model_version"),
         F.lit(batch).alias("batch"),
         F.lit(clock).cast("timestamp").alias("scored_at"),
-        *(f"{OF}{name}" for name in names),
+        *(f"{PROBABILITY_PREFIX}{name}" for name in names),
     )
 
 
@@ -164,7 +180,7 @@ def _nothing(
     told = sorted(collect(labels.select(label_dimension).distinct())[label_dimension]) if label_dimension else []
     columns = [(label_dimension, "string")] if label_dimension else []
     columns += [(column.name, column.type) for column in SCORE]
-    columns += [(f"{OF}{name}", "double") for name in told]
+    columns += [(f"{PROBABILITY_PREFIX}{name}", "double") for name in told]
     columns += [(LEARNED_UNTIL, "date")] if states else []
     empty = features.where(F.lit(0) == F.lit(1))
     return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
@@ -177,7 +193,7 @@ def _day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
             f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
             f"Name that day instead: batch, in batch_scoring's part of conf."
         )
-    days = days_of(features, moment)
+    days = list_days(features, moment)
     if not days:
         raise LakehouseError(_NO_FEATURES)
     if spec.batch and spec.batch not in days:
@@ -221,23 +237,27 @@ def _of_day(features: DataFrame, day: date, moment: str) -> DataFrame:
 
 def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
     types = {name: kind for name, kind in features.dtypes if name in key}
-    types |= {card.target: "string"} if card.target else {}
-    types |= {"probability": "double", "reasons": _REASONS} | {f"{OF}{name}": "double" for name in card.targets}
+    types |= {card.label_dimension: "string"} if card.label_dimension else {}
+    types |= {"probability": "double", "reasons": _REASONS} | {
+        f"{PROBABILITY_PREFIX}{name}": "double" for name in card.label_values
+    }
     return ", ".join(f"`{name}` {kind}" for name, kind in types.items())
 
 
 def _scored(champion: Model, rows: DataFrame, n_reasons: int, key: Sequence[str]) -> DataFrame:
     card = champion.card
     tell, schema = _teller(card, n_reasons, key), _schema(rows, card, key)
-    return estimator_backend(card.library).over(champion.model, rows, card, key, tell, schema, explained=n_reasons > 0)
+    return estimator_backend(card.library).score_frame(
+        champion.model, rows, card, key, tell, schema, should_explain=n_reasons > 0
+    )
 
 
-def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> Tell:
+def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> ScoreFormatter:
     """Puts into columns what the champion says of a batch: likeliest label, probabilities and reasons.
 
     That any of the labels comes true is 1 - (1 - p1)(1 - p2)…: given the features, they are taken to be independent.
     """
-    targets = np.array(card.targets, dtype=object)
+    targets = np.array(card.label_values, dtype=object)
 
     def tell(
         batch: pa.RecordBatch, rows: pd.DataFrame, probabilities: np.ndarray, effects: np.ndarray | None
@@ -245,11 +265,15 @@ def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> Tell:
         import pyarrow as pa
 
         told: dict[str, Any] = {name: batch[name] for name in key}
-        if card.target:
-            told[card.target] = targets[probabilities.argmax(axis=1)]
-        told["probability"] = 1.0 - np.prod(1.0 - probabilities, axis=1) if card.target else probabilities[:, 0]
+        if card.label_dimension:
+            told[card.label_dimension] = targets[probabilities.argmax(axis=1)]
+        told["probability"] = (
+            1.0 - np.prod(1.0 - probabilities, axis=1) if card.label_dimension else probabilities[:, 0]
+        )
         told["reasons"] = _reasons(rows, effects, card, n_reasons)
-        told |= {f"{OF}{name}": probabilities[:, number] for number, name in enumerate(card.targets)}
+        told |= {
+            f"{PROBABILITY_PREFIX}{name}": probabilities[:, number] for number, name in enumerate(card.label_values)
+        }
         return pa.RecordBatch.from_pydict(told)
 
     return tell
@@ -262,9 +286,9 @@ def _reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelCard, mo
     if effects is None:
         none = pa.StructArray.from_arrays([pa.array([], pa.string())] * 2 + [pa.array([], pa.float64())], _REASON)
         return pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, dtype=np.int32)), none)
-    besides = [n for n, name in enumerate(card.predictors) if name != card.target]
+    besides = [n for n, name in enumerate(card.predictors) if name != card.label_dimension]
     effects = effects[:, besides]
-    rows = predictors(rows, [name for name in card.categorical if name != card.target], card.numeric)
+    rows = select_predictors(rows, [name for name in card.categorical if name != card.label_dimension], card.numeric)
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)

@@ -17,15 +17,10 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.modelling.card import Model, Promotion
+from lakehouse_ml.modelling.economics import Economics, expected_value
 from lakehouse_ml.modelling.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
-from lakehouse_ml.modelling.metrics import (
-    METRICS,
-    Economics,
-    bootstrap_intervals,
-    classification_metrics,
-    expected_value,
-)
-from lakehouse_ml.modelling.split import held_out, key_order, never_seen
+from lakehouse_ml.modelling.metrics import METRICS, bootstrap_intervals, classification_metrics
+from lakehouse_ml.modelling.split import hash_order, hold_out_condition, unseen_condition
 from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Measures
 
@@ -74,10 +69,17 @@ class Contest:
 
 
 def evaluate(
-    model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, economics: Economics,
-    clock: datetime, key: Sequence[str], segments: Sequence[str], label_dimension: str | None = None,
+    model_input: DataFrame,
+    candidate: Model,
+    incumbent: Model | None,
+    spec: EvaluationSpec,
+    economics: Economics,
+    clock: datetime,
+    key: Sequence[str],
+    segments: Sequence[str],
+    label_dimension: str | None = None,
     measures: Measures | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
 
     What goes wrong while the rows are read says nothing of the candidate, and is raised.
@@ -137,15 +139,15 @@ def _unseen(
     """
     unseen = model_input
     for model in filter(None, (candidate, incumbent)):
-        unseen = unseen.where(never_seen(model.card.unseen, key))
+        unseen = unseen.where(unseen_condition(model.card.unseen, key))
         if model.card.unseen["kind"] == "time":
             unseen = unseen.where(F.col("part") == "holdout")
     counted = collect(unseen.agg(F.count(F.lit(1)).alias("rows"), F.countDistinct(key[0]).alias("entities"))).iloc[0]
     if counted["rows"] > spec.max_rows:
         if counted["entities"] == counted["rows"]:
-            unseen = unseen.orderBy(key_order(spec.seed, key)).limit(spec.max_rows)
+            unseen = unseen.orderBy(hash_order(spec.seed, key)).limit(spec.max_rows)
         else:
-            unseen = unseen.where(held_out(key[0], f"sample {spec.seed}", spec.max_rows / counted["rows"]))
+            unseen = unseen.where(hold_out_condition(key[0], f"sample {spec.seed}", spec.max_rows / counted["rows"]))
     rows = collect(unseen)
     return rows.sort_values(list(key), ignore_index=True)
 
@@ -223,9 +225,14 @@ def _groups(rows: pd.DataFrame, segments: Sequence[str], least: int) -> Iterator
 
 
 def _verdict_row(
-    candidate: Model, incumbent: Model | None, verdict: Verdict | None, reason: str, spec: EvaluationSpec,
-    outcomes: pd.DataFrame, clock: datetime,
-) -> pd.DataFrame:  # fmt: skip
+    candidate: Model,
+    incumbent: Model | None,
+    verdict: Verdict | None,
+    reason: str,
+    spec: EvaluationSpec,
+    outcomes: pd.DataFrame,
+    clock: datetime,
+) -> pd.DataFrame:
     against = incumbent.version if incumbent else ""
     contenders = [(model.name, model.card.threshold) for model in (candidate, incumbent) if model]
     basis = json.dumps([contenders, _content_hash(outcomes), str(spec.floors), str(spec.policy)])

@@ -8,7 +8,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from lakehouse_ml.modelling.population import KNOWN_AT, PopulationSpec, states_as_of
+from lakehouse_ml.modelling.population import KNOWN_AT, PopulationSpec, select_states
 from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Labels
 from lakehouse_ml.use_cases.columns import DUPLICATE, REASONS
@@ -19,10 +19,17 @@ _OWN, _LATER, _REPLACED = "snapshot", "outcome", "replaced"
 
 
 def gather_outcomes(
-    known_states: DataFrame, population: PopulationSpec, later_outcomes: DataFrame | None = None,
-    refused_outcomes: DataFrame | None = None, *, key: Sequence[str], label_dimension: str | None, labels: Labels,
-    outcome_labels: Labels | None, **tables: DataFrame,
-) -> tuple[DataFrame, pd.DataFrame]:  # fmt: skip
+    known_states: DataFrame,
+    population: PopulationSpec,
+    later_outcomes: DataFrame | None = None,
+    refused_outcomes: DataFrame | None = None,
+    *,
+    key: Sequence[str],
+    label_dimension: str | None,
+    labels: Labels,
+    outcome_labels: Labels | None,
+    **tables: DataFrame,
+) -> tuple[DataFrame, pd.DataFrame]:
     """Make one set of labels of the snapshots' own outcomes and of those that came later; the later one counts.
 
     Of a label in a snapshot it is known on the snapshot's day, of an outcome that came later when the horizon is over.
@@ -61,18 +68,23 @@ def _merged(said: DataFrame, grain: Sequence[str], moment: str, population: Popu
     """One row per grain: what each source says, and what counts."""
     own, later = _of(_OWN, F.max), _of(_LATER, F.max)
     found = said.groupBy(*grain).agg(
-        own.alias("_own"), later.alias("_later"),
-        _of(_REPLACED, F.min).alias("_low"), _of(_REPLACED, F.max).alias("_high"),
-    )  # fmt: skip
+        own.alias("_own"),
+        later.alias("_later"),
+        _of(_REPLACED, F.min).alias("_low"),
+        _of(_REPLACED, F.max).alias("_high"),
+    )
     day = F.col(moment).cast("date")
     known_at = F.when(F.col("_later").isNotNull(), F.date_add(day, population.horizon_days)).otherwise(day)
     label = F.coalesce("_later", "_own")
     differs = [F.coalesce(F.col(name) != label, F.lit(0) == F.lit(1)) for name in ("_own", "_low", "_high")]
     return found.select(
-        *grain, label.alias("label"), known_at.alias(KNOWN_AT),
-        F.col("_own").isNotNull().cast("int").alias("_own"), F.col("_later").isNotNull().cast("int").alias("_later"),
+        *grain,
+        label.alias("label"),
+        known_at.alias(KNOWN_AT),
+        F.col("_own").isNotNull().cast("int").alias("_own"),
+        F.col("_later").isNotNull().cast("int").alias("_later"),
         (differs[0] | differs[1] | differs[2]).cast("int").alias("_differs"),
-    )  # fmt: skip
+    )
 
 
 def _of(source: str, pick: Callable[[Column], Column]) -> Column:
@@ -82,7 +94,7 @@ def _of(source: str, pick: Callable[[Column], Column]) -> Column:
 def _known(states: DataFrame, wanted: DataFrame, population: PopulationSpec, key: Sequence[str]) -> DataFrame:
     """Which of the wanted entities have a state on the wanted day, and when each was seen last."""
     entity, moment = key
-    seen = states_as_of(states.select(*key), wanted, population, key).select(*key, F.lit(1).alias("_state"))
+    seen = select_states(states.select(*key), wanted, population, key).select(*key, F.lit(1).alias("_state"))
     last = states.groupBy(entity).agg(F.max(moment).alias("_last"))
     return seen.join(last, on=entity, how="inner")
 
@@ -93,10 +105,15 @@ def _counts(known: DataFrame, key: Sequence[str]) -> pd.DataFrame:
     there = F.coalesce("_state", F.lit(0))
     positive = F.coalesce(F.col("label"), F.lit(0)) * there
     rows = known.select(
-        entity, F.col(moment).cast("date").cast("string").alias("day"), "_own", "_later", "_differs",
-        there.alias("_there"), positive.alias("_positive"),
+        entity,
+        F.col(moment).cast("date").cast("string").alias("day"),
+        "_own",
+        "_later",
+        "_differs",
+        there.alias("_there"),
+        positive.alias("_positive"),
         (positive * F.coalesce((F.col("_last") > F.col(moment)).cast("int"), F.lit(0))).alias("_returned"),
-    )  # fmt: skip
+    )
     # Where a row has several labels, its entity counts once.
     each = rows.groupBy(entity, "day").agg(
         *(F.max(name).alias(name) for name in ("_own", "_later", "_differs", "_there", "_positive", "_returned"))

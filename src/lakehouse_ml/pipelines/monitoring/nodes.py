@@ -15,14 +15,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.modelling.batch import ScoringSpec, batch_of, edition, expected_gain, newest_scored
+from lakehouse_ml.modelling.batch import ScoringSpec, choose_batch, find_newest_scored, make_edition
 from lakehouse_ml.modelling.card import Model, RegistryStatus
-from lakehouse_ml.modelling.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, verdict
+from lakehouse_ml.modelling.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, summarize_drift
+from lakehouse_ml.modelling.economics import Economics, expected_gain
 from lakehouse_ml.modelling.gates import newest_verdict
-from lakehouse_ml.modelling.metrics import Economics, classification_metrics
+from lakehouse_ml.modelling.label_dimension import explode_label_values
+from lakehouse_ml.modelling.metrics import classification_metrics
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
-from lakehouse_ml.modelling.split import never_seen
-from lakehouse_ml.modelling.targets import by_target
+from lakehouse_ml.modelling.split import unseen_condition
 from lakehouse_ml.report.cautions import assumed_day
 from lakehouse_ml.report.data import ReportData, ScoredBatch, Source
 from lakehouse_ml.report.page import render
@@ -86,18 +87,18 @@ def measure_drift(
             ReplaceBatch(none, "batch", of),
             Edition(told),
         )
-    newest = newest_scored(scores)
+    newest = find_newest_scored(scores)
     scored = of_batch.where(F.col("model_version") == champion.version)
     if scored.isEmpty():
         told = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
         return (
             ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
             _verdict_batch(told, (batch,)),
-            edition(told, batch, newest),
+            make_edition(told, batch, newest),
         )
     rows = features.join(scored.select(*key), on=list(key), how="inner")
-    of_targets = by_target(scored, key, label_dimension) if label_dimension else scored
-    unseen = of_targets.where(never_seen(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
+    of_targets = explode_label_values(scored, key, label_dimension) if label_dimension else scored
+    unseen = of_targets.where(unseen_condition(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
     reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
     predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, label_dimension)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
@@ -106,22 +107,22 @@ def measure_drift(
     of_scores = {SCORE: reference[SCORE]}
     score = compare(of_scores, profile_batch(unseen, of_scores, entity), spec.drift)[0]
     trained = _trained_on(scored, labels, champion.card.unseen, key)
-    summed_up = verdict(columns, score, n_scored=scored.count(), n_trained=trained)
+    summed_up = summarize_drift(columns, score, n_scored=scored.count(), n_trained=trained)
     told = {"batch": batch, "model_version": champion.version, **summed_up}
     table = _drift_table([*columns, score], batch, champion.version)
-    return ReplaceBatch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), edition(told, batch, newest)
+    return ReplaceBatch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), make_edition(told, batch, newest)
 
 
 def _batch(
     scores: DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, moment: str, *, states: bool
 ) -> str | None:
     """The batch that drift and report speak of."""
-    return spec.batch.isoformat() if spec.batch else batch_of(scores, features, scoring, moment, states=states)
+    return spec.batch.isoformat() if spec.batch else choose_batch(scores, features, scoring, moment, states=states)
 
 
 def _trained_on(scored: DataFrame, labels: DataFrame, unseen: Mapping[str, Any], key: Sequence[str]) -> int:
     """How many of these rows the model was trained or calibrated on: their outcome is known, and it was known to it."""
-    seen = scored.where(~never_seen(unseen, key))
+    seen = scored.where(~unseen_condition(unseen, key))
     if unseen.get(LEARNED_UNTIL):
         seen = seen.where(F.col(key[1]).cast("date") <= F.lit(unseen[LEARNED_UNTIL]).cast("date"))
     return seen.join(labels.select(*key).distinct(), on=list(key), how="left_semi").count()
@@ -181,7 +182,7 @@ def write_report(
     day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.multiple_rows_per_entity)
     batches = _batches(scores, use_case.key[0], economics)
     batch = _scored_batch(batches, day)
-    about = partial(edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
+    about = partial(make_edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
     told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     data = ReportData(
@@ -311,7 +312,7 @@ def join_outcomes(
     known = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
     if states:
         scores = scores.where(F.col(LEARNED_UNTIL).isNull() | (F.col(LEARNED_UNTIL).cast("string") < F.col("batch")))
-    chosen = by_target(scores, key, label_dimension) if label_dimension else scores
+    chosen = explode_label_values(scores, key, label_dimension) if label_dimension else scores
     chosen = chosen.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
     if not states:
         return chosen.join(known, on=[*key, *further], how="inner")

@@ -30,21 +30,21 @@ from lakehouse_ml.modelling.estimators.base import (
     EstimatorSpec,
     LibraryName,
     estimator_backend,
-    predictors,
+    select_predictors,
 )
-from lakehouse_ml.modelling.metrics import METRICS, best_threshold, classification_metrics
-from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, states_as_of
+from lakehouse_ml.modelling.metrics import METRICS, choose_threshold, classification_metrics
+from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, select_states
 from lakehouse_ml.modelling.split import (
     HashSplit,
     SplitSpec,
     TimeSplit,
-    cut,
-    held_out,
-    key_order,
-    microseconds,
-    moment_of,
-    part_in_time,
-    unseen_from,
+    assign_part,
+    choose_split_dates,
+    describe_unseen,
+    from_microseconds,
+    hash_order,
+    hold_out_condition,
+    to_microseconds,
 )
 from lakehouse_ml.storage.writes import collect
 
@@ -141,9 +141,13 @@ class Columns:
 
 
 def assemble_rows(
-    features: DataFrame, labels: DataFrame, spec: TrainingSpec, population: PopulationSpec | None, key: Sequence[str],
+    features: DataFrame,
+    labels: DataFrame,
+    spec: TrainingSpec,
+    population: PopulationSpec | None,
+    key: Sequence[str],
     label_dimension: str | None = None,
-) -> DataFrame:  # fmt: skip
+) -> DataFrame:
     """Labelled rows, with their part of the split.
 
     Every known outcome is a row: who was asked about in five months and stayed in four of them counts five times, for
@@ -172,7 +176,7 @@ def assemble_rows(
     known = [KNOWN_AT] if KNOWN_AT in labels.columns else []
     kept = known if population else []
     if population and population.snapshots == "changes":
-        features = states_as_of(features, labels, population, key)
+        features = select_states(features, labels, population, key)
     # Predictors come last: who is in which part is found out of keys and labels, which are a small part of the bytes.
     rows = features.select(*key).join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
     part, told = _part(rows, spec.split, key)
@@ -189,13 +193,13 @@ def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> 
     """The part of each row; where rows are split in time, from when to when each part goes, too."""
     entity, moment = key
     if isinstance(split, HashSplit):
-        return F.when(held_out(entity, split.salt, split.holdout_share), "holdout").otherwise("train"), None
-    at = microseconds(moment)
+        return F.when(hold_out_condition(entity, split.salt, split.holdout_share), "holdout").otherwise("train"), None
+    at = to_microseconds(moment)
     span = collect(rows.agg(F.min(at).alias("first"), F.max(at).alias("last"))).iloc[0]
     if pd.isna(span["first"]):
         raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
-    cuts = cut(split, moment_of(int(span["first"])), moment_of(int(span["last"])))
-    return part_in_time(moment, KNOWN_AT if KNOWN_AT in rows.columns else moment, cuts), cuts.told()
+    cuts = choose_split_dates(split, from_microseconds(int(span["first"])), from_microseconds(int(span["last"])))
+    return assign_part(moment, KNOWN_AT if KNOWN_AT in rows.columns else moment, cuts), cuts.told()
 
 
 def _sampled(
@@ -210,7 +214,7 @@ def _sampled(
             most |= {(part, 0): spec.max_rows - taken, (part, 1): taken}
     if not most:
         return rows
-    ranked = Window.partitionBy("part", "label").orderBy(key_order(spec.seed, key))
+    ranked = Window.partitionBy("part", "label").orderBy(hash_order(spec.seed, key))
     beyond = F.lit(0) == F.lit(1)
     for (part, label), n in most.items():
         beyond = beyond | ((F.col("part") == part) & (F.col("label") == label) & (F.col("_rank") > n))
@@ -218,9 +222,12 @@ def _sampled(
 
 
 def search(
-    model_input: DataFrame, spec: TrainingSpec, key: Sequence[str], categorical: Sequence[str],
+    model_input: DataFrame,
+    spec: TrainingSpec,
+    key: Sequence[str],
+    categorical: Sequence[str],
     label_dimension: str | None = None,
-) -> tuple[Candidate, pd.DataFrame]:  # fmt: skip
+) -> tuple[Candidate, pd.DataFrame]:
     """Try every point of the grid on the training part, and fit the best by cross-validated F1 on all of it.
 
     Folds keep the share of positive rows, and the rows of an entity together. Where rows are split in time, the
@@ -261,9 +268,13 @@ def search(
         # Ties go to the one with the higher average precision, then to the one named first.
         best = max(trials, key=lambda trial: (trial.metrics["f1"], trial.metrics["average_precision"]))
         fitted = estimators.fit(
-            best.spec, train.predictors, train.label,
-            categorical=columns.categorical, numeric=columns.numeric, seed=spec.seed,
-        )  # fmt: skip
+            best.spec,
+            train.predictors,
+            train.label,
+            categorical=columns.categorical,
+            numeric=columns.numeric,
+            seed=spec.seed,
+        )
         judged = Judged(fitted, train, best.probability, best.threshold)
         if isinstance(spec.split, TimeSplit):
             judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns), estimators)
@@ -319,7 +330,7 @@ def _unseen(model_input: DataFrame, split: HashSplit | TimeSplit, moment: str, t
         share = {"salt": split.salt, "holdout_share": split.holdout_share}
         return {"kind": "hash", **share, LEARNED_UNTIL: train.newest}
     holdout = model_input.where(F.col("part") == "holdout")
-    return unseen_from(int(collect(holdout.agg(F.min(microseconds(moment)).alias("first")))["first"].item()))
+    return describe_unseen(int(collect(holdout.agg(F.min(to_microseconds(moment)).alias("first")))["first"].item()))
 
 
 def _rows(
@@ -335,7 +346,7 @@ def _rows(
     else:
         # Where entities recur, nothing has ended for them, and batches hold all of them.
         scored = (label == 0) | (not entity.is_unique)
-    rows = predictors(table, columns.categorical, columns.numeric)
+    rows = select_predictors(table, columns.categorical, columns.numeric)
     return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(scored))
 
 
@@ -347,12 +358,16 @@ def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimator
     def out_of_fold(trial: EstimatorSpec, learned: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
         model = estimators.fit(
-            trial, rows.iloc[learned], label[learned],
-            categorical=columns.categorical, numeric=columns.numeric, seed=spec.seed,
-        )  # fmt: skip
+            trial,
+            rows.iloc[learned],
+            label[learned],
+            categorical=columns.categorical,
+            numeric=columns.numeric,
+            seed=spec.seed,
+        )
         return estimators.score(model, rows.iloc[test]), time.perf_counter() - started
 
-    results = iter(estimators.each([partial(out_of_fold, trial, *fold) for trial in spec.trials for fold in folds]))
+    results = iter(estimators.map_fits([partial(out_of_fold, trial, *fold) for trial in spec.trials for fold in folds]))
     return [_trial(trial, [(fold[1], *next(results)) for fold in folds], label) for trial in spec.trials]
 
 
@@ -378,7 +393,7 @@ def _trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, fl
     probability = np.zeros(len(label))
     for test, given, _ in parts:
         probability[test] = given
-    threshold = best_threshold(label, probability)
+    threshold = choose_threshold(label, probability)
     metrics = classification_metrics(label, probability, threshold)
     log.info("  trial: F1 %.3f  %s %s", metrics["f1"], spec.estimator, json.dumps(spec.params))
     return Trial(spec, probability, threshold, metrics, sum(seconds for _, _, seconds in parts))
@@ -397,7 +412,7 @@ class Judged:
 def _calibrated(fitted: Any, rows: Rows, estimators: EstimatorBackend) -> Judged:
     model = estimators.calibrate(fitted, rows.predictors, rows.label)
     probability = estimators.score(model, rows.predictors)
-    return Judged(model, rows, probability, best_threshold(rows.label, probability))
+    return Judged(model, rows, probability, choose_threshold(rows.label, probability))
 
 
 def _candidate(
@@ -405,7 +420,7 @@ def _candidate(
 ) -> Candidate:
     rows = train.predictors
     estimators = estimator_backend(spec.library)
-    model = estimators.with_threshold(judged.model, judged.threshold)
+    model = estimators.set_threshold(judged.model, judged.threshold)
     baseline = _baseline(rows, columns.categorical, columns.numeric)
     sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
     effects = np.abs(estimators.explain(model, sample, baseline)).mean(axis=0)
@@ -424,8 +439,8 @@ def _candidate(
         unseen=unseen,
         importance={name: round(float(effect), 6) for name, effect in zip(rows.columns, effects, strict=True)},
         metrics={name: float(value) for name, value in best.metrics.items()},
-        target=columns.label_dimension,
-        targets=tuple(sorted(map(str, rows[columns.label_dimension].unique()))) if columns.label_dimension else (),
+        label_dimension=columns.label_dimension,
+        label_values=tuple(sorted(map(str, rows[columns.label_dimension].unique()))) if columns.label_dimension else (),
     )
     return Candidate(model, card, rows.head(_EXAMPLES))
 
