@@ -178,8 +178,7 @@ TIMES = {
     ),
     "a split whose days are out of order": (
         {"calibrate_from": "2024-01-10", "test_from": "2024-01-05"},
-        "The calibration part can't begin on 2024-01-10, for the holdout part begins on 2024-01-05, and comes after "
-        "it; …",
+        "The calibration part can't begin on 2024-01-10: it must begin before the holdout part, on 2024-01-05; …",
     ),
 }
 SPLITS = [Case(name, "No model is made.", sentence=message) for name, (_, message) in TIMES.items()]

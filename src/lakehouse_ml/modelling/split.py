@@ -1,4 +1,4 @@
-"""Which rows a model learns from and which it never sees: by a salted hash of the entity, or by time."""
+"""Split rows into training part and hold-out by a salted hash of the entity, or by time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class HashSplit(Spec):
-    """The split of entities into a training part and a hold-out, the same for ever.
+    """Split of entities into training part and hold-out; an entity never changes sides.
 
     Attributes:
-        kind: `hash`, or `time` with other keys; without it, `hash` is meant.
+        kind: `hash`, the default; `time` has other keys.
         holdout_share: Expected share of entities that are held out.
         salt: Another salt is another split.
         min_per_class: Rows of each class that each part must have.
@@ -39,12 +39,12 @@ class HashSplit(Spec):
 
 
 class TimeSplit(Spec):
-    """The split of moments into training, calibration and hold-out, one after the other.
+    """Split of moments into training, calibration and hold-out, one after the other.
 
     With c = `calibrate_from` and t = `test_from`, each at 00:00 UTC: a row belongs to training if its label was known
     by c, to calibration if its moment lies at or after c and its label was known by t, to the hold-out if its moment
-    lies at or after t. A row whose label was still open when the next part began belongs to none: so a horizon lies
-    between the parts.
+    lies at or after t. A row whose label was unknown when the next part began belongs to none: this leaves a gap of one
+    horizon between the parts.
 
     Attributes:
         kind: `time`.
@@ -73,15 +73,15 @@ class TimeSplit(Spec):
         return self
 
 
-def _parse_split(given: Any) -> Any:
+def _parse_split(values: Any) -> Any:
     # A discriminator of pydantic's would name its tag among the keys of every message.
-    if not isinstance(given, Mapping):
-        return given
+    if not isinstance(values, Mapping):
+        return values
     kinds: Mapping[str, type[Spec]] = {"hash": HashSplit, "time": TimeSplit}
-    kind = given.get("kind", "hash")
+    kind = values.get("kind", "hash")
     if kind not in kinds:
         raise ValueError(f"its kind is {' or '.join(kinds)}, not {kind}")
-    return kinds[kind].model_validate(given)
+    return kinds[kind].model_validate(values)
 
 
 SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_parse_split)]
@@ -89,12 +89,12 @@ SplitSpec = Annotated[HashSplit | TimeSplit, BeforeValidator(_parse_split)]
 
 @dataclass(frozen=True)
 class SplitDates:
-    """Where time is cut: the two days, at 00:00 UTC."""
+    """First day of calibration and first day of the hold-out, each at 00:00 UTC."""
 
     calibrate_from: date
     test_from: date
 
-    def told(self) -> dict[str, str]:
+    def describe_parts(self) -> dict[str, str]:
         """The bounds of each part in words."""
         return {
             "train": f"known by {self.calibrate_from} 00:00 UTC",
@@ -104,20 +104,20 @@ class SplitDates:
 
 
 def is_held_out(entity: str, salt: int, share: float) -> bool:
-    """Whether an entity belongs to the hold-out: the first 32 bits of MD5 of `salt:entity`, as a share of all."""
+    """Whether an entity is in the hold-out: the first 32 bits of MD5 of `salt:entity`, as a share of 2**32."""
     digest = hashlib.md5(f"{salt}:{entity}".encode(), usedforsecurity=False).hexdigest()
     return int(digest[:8], 16) / _BUCKETS < share
 
 
 def hold_out_condition(entity: str, salt: int | str, share: float) -> Column:
-    """The same decision as a column of any engine."""
+    """The decision of `is_held_out` as a column expression, the same on every engine."""
     digest = F.md5(F.concat(F.lit(f"{salt}:"), F.col(entity).cast("string")))
     bucket = F.conv(F.substring(digest, 1, 8), 16, 10).cast("double") / F.lit(float(_BUCKETS))
     return bucket < F.lit(share)
 
 
 def to_microseconds(moment: str) -> Column:
-    """A date (at 00:00 UTC) or a timestamp as whole microseconds since 1970: compares alike on every engine."""
+    """Convert a date (at 00:00 UTC) or timestamp to microseconds since 1970, which compare alike on every engine."""
     return F.unix_micros(F.col(moment).cast("timestamp"))
 
 
@@ -127,11 +127,11 @@ def from_microseconds(value: int) -> datetime:
 
 
 def hash_order(seed: int, key: Sequence[str]) -> Column:
-    """An order of rows that is as good as drawn, and the same each time: MD5 of the seed and the whole key.
+    """A pseudo-random order of rows that is reproducible: MD5 of the seed and the whole key.
 
     Args:
-        seed: Another seed is another order.
-        key: Entity, moment and whatever else identifies a row.
+        seed: Another seed gives another order.
+        key: Entity, moment and further columns that identify a row.
     """
     entity, moment, *others = key
     parts = [F.col(entity), to_microseconds(moment), *map(F.col, others)]
@@ -139,7 +139,7 @@ def hash_order(seed: int, key: Sequence[str]) -> Column:
 
 
 def choose_split_dates(spec: TimeSplit, first: datetime, last: datetime) -> SplitDates:
-    """The two days that conf names or, where it names none, that follow from the span of the labelled moments.
+    """Choose the dates that conf names or, where it names none, derive them from the span of the labelled moments.
 
     Args:
         spec: Days, or shares of the span.
@@ -153,7 +153,7 @@ def choose_split_dates(spec: TimeSplit, first: datetime, last: datetime) -> Spli
     test = spec.test_from or (last - spec.test_share * span).date()
     calibrate = spec.calibrate_from or (_midnight(test) - spec.calibration_share * span).date()
     rows = f"labelled rows go from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
-    # The calibration part may follow from the other one: what is wrong with that is told first.
+    # The calibration date may be derived from the hold-out's: check that one first.
     for part, name, day in (("holdout", "test_from", test), ("calibration", "calibrate_from", calibrate)):
         if not first < _midnight(day) <= last:
             raise TrainingError(
@@ -161,43 +161,43 @@ def choose_split_dates(spec: TimeSplit, first: datetime, last: datetime) -> Spli
             )
     if calibrate >= test:
         raise TrainingError(
-            f"The calibration part can't begin on {calibrate}, for the holdout part begins on {test}, and comes after "
-            f"it; {rows}. Set calibrate_from in conf to a day before test_from."
+            f"The calibration part can't begin on {calibrate}: it must begin before the holdout part, on {test}; "
+            f"{rows}. Set calibrate_from in conf to a day before test_from."
         )
     return SplitDates(calibrate, test)
 
 
-def assign_part(moment: str, known: str, cuts: SplitDates) -> Column:
-    """The part that a row belongs to; null where its label was still open when the next part began.
+def assign_part(moment: str, known_at: str, dates: SplitDates) -> Column:
+    """Assign a row to a part; null if its label was unknown when the next part began.
 
     Args:
         moment: Column with the row's moment.
-        known: Column with the moment from which on its label was known.
-        cuts: Where time is cut.
+        known_at: Column with the moment from which on its label was known.
+        dates: First days of calibration and hold-out.
     """
-    at, by = to_microseconds(moment), to_microseconds(known)
-    calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (cuts.calibrate_from, cuts.test_from))
+    at, known = to_microseconds(moment), to_microseconds(known_at)
+    calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (dates.calibrate_from, dates.test_from))
     return (
         F.when(at >= test, "holdout")
-        .when((at >= calibrate) & (by <= test), "calibration")
-        .when((at < calibrate) & (by <= calibrate), "train")
+        .when((at >= calibrate) & (known <= test), "calibration")
+        .when((at < calibrate) & (known <= calibrate), "train")
     )
 
 
 def describe_unseen(first: int) -> dict[str, Any]:
-    """What a model says of the rows that it never saw, if it was split in time.
+    """Describe the rows that a model never saw, for a split in time; see `ModelCard.unseen`.
 
     Args:
-        first: Moment of the first row of its hold-out, in microseconds since 1970.
+        first: Moment of the first row of the hold-out, in microseconds since 1970.
     """
     return {"kind": "time", "from": from_microseconds(first).isoformat()}
 
 
 def unseen_condition(unseen: Mapping[str, Any], key: Sequence[str]) -> Column:
-    """Whether a model never saw a row, neither in training nor in calibration.
+    """Whether a model never saw a row, in training or calibration, as a column expression.
 
     Args:
-        unseen: As on its card: `{"kind": "hash", "salt", "holdout_share"}`, or `{"kind": "time", "from"}` with the
+        unseen: `ModelCard.unseen`: `{"kind": "hash", "salt", "holdout_share"}`, or `{"kind": "time", "from"}` with the
             first moment in ISO 8601.
         key: Entity and moment.
     """

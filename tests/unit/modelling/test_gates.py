@@ -332,7 +332,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bound_that_is_not_a_number_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "_spread_of_gain", lambda *_: (math.nan, math.nan, math.nan))
+    monkeypatch.setattr(gates, "_estimate_gain_spread", lambda *_: (math.nan, math.nan, math.nan))
 
     assert judge(BETTER, LOW, QUICK).decision == "refuse"
     assert judge(BETTER, LOW, REFRESH).decision == "refuse"

@@ -24,7 +24,7 @@ from lakehouse_ml.modelling.metrics import (
     resample_precision_gains,
 )
 from lakehouse_ml.modelling.split import is_held_out
-from lakehouse_ml.pipelines.evaluation.nodes import MEASURED, OUTCOMES, EvaluationSpec, evaluate, promote
+from lakehouse_ml.pipelines.evaluation.nodes import METRIC_COLUMNS, OUTCOME_COLUMNS, EvaluationSpec, evaluate, promote
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 
 KEY = ("customer_id", "snapshot_on")
@@ -136,7 +136,7 @@ def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
     outcomes, _, _ = judged(rows, model(2), model(1, "noise"))
 
     given = customers().set_index("customer_id").loc[outcomes["customer_id"]]
-    assert list(outcomes.columns) == [*KEY, *OUTCOMES]
+    assert list(outcomes.columns) == [*KEY, *OUTCOME_COLUMNS]
     assert outcomes["label"].to_numpy() == pytest.approx(given["label"].to_numpy())
     assert outcomes["candidate_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["signal"].to_numpy())))
     assert outcomes["incumbent_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["noise"].to_numpy())))
@@ -221,7 +221,7 @@ def test_a_row_of_an_outcome_is_told_by_its_whole_key_with_a_moment_that_stays_o
     long_rows: Any, tmp_path: Path
 ) -> None:
     outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)))[0]
-    assert list(outcomes.columns) == [*LONG_KEY, "component", *OUTCOMES]
+    assert list(outcomes.columns) == [*LONG_KEY, "component", *OUTCOME_COLUMNS]
     assert not outcomes.duplicated([*LONG_KEY, "component"]).any()
     table = DeltaTable(filepath=str(tmp_path / "outcomes"))
     table.save(outcomes)
@@ -273,7 +273,7 @@ def test_another_target_of_a_row_is_another_row_to_the_hash(long_rows: Any) -> N
 def test_metrics_are_those_of_the_rows_at_each_models_own_threshold(rows: Any) -> None:
     outcomes, metrics, row = judged(rows, model())
 
-    assert list(metrics.columns) == list(MEASURED)
+    assert list(metrics.columns) == list(METRIC_COLUMNS)
     overall = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
     expected = classification_metrics(outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy(), 0.5)
     assert overall[list(METRICS)].to_dict() == pytest.approx(expected)
@@ -384,7 +384,7 @@ def test_a_model_that_fails_to_predict_is_a_refusal_that_is_stored(rows: Any, tm
     stored = DeltaTable(filepath=str(tmp_path / "verdicts"), frame="pandas").load()
     assert promote(stored).decision == "refuse"
     read = DeltaTable(filepath=str(tmp_path / "metrics"), frame="pandas").load()
-    assert list(read.columns) == list(MEASURED)
+    assert list(read.columns) == list(METRIC_COLUMNS)
 
 
 def test_a_refusal_after_a_failure_has_the_columns_of_every_other_verdict(rows: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From the champion and a batch to scores with reasons, and to the list of those worth acting on."""
+"""Batch scoring: score a batch with reasons by the champion, and list the rows worth acting on."""
 
 from lakehouse_ml.pipelines.batch_scoring.pipeline import create_pipeline
 

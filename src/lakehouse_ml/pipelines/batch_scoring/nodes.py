@@ -1,4 +1,4 @@
-"""Nodes of batch scoring: pick who is to be scored, score them where they lie, rank the actions."""
+"""Nodes of batch scoring: choose the rows of a batch, score them in the engine, rank the actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SHOWN_DAYS = 12
+_MAX_DAYS_LISTED = 12
 _NO_FEATURES = "There are no rows to score: the feature table is empty. Land data and run again."
 _REASON = ["feature", "value", "effect"]
 _REASONS = "array<struct<feature:string,value:string,effect:double>>"
@@ -36,7 +36,7 @@ _REASONS = "array<struct<feature:string,value:string,effect:double>>"
 def score_rows(
     features: DataFrame,
     labels: DataFrame,
-    standing: RegistryStatus,
+    status: RegistryStatus,
     champion: Model | None,
     spec: ScoringSpec,
     clock: datetime,
@@ -45,63 +45,66 @@ def score_rows(
     *,
     label_dimension: str | None = None,
 ) -> Iterator[ReplaceBatch]:
-    """Score a batch, or a range of days one after another, each as a batch of its own.
+    """Score a batch, or each day of a range as a batch of its own.
 
-    Where rows are states of entities over time, a batch is the population of a day; else it is all rows of the day.
-    A stored batch whose outcomes came in meanwhile stays as it is, unless conf names it: its scores are what was said
-    in time, and only those can be measured against what happened.
+    If rows are states of entities over time, a batch is the population of a day; otherwise it is all rows of the day.
+    A stored batch whose outcomes are known by now stays unchanged unless conf names it: only scores that were made in
+    time can be measured against outcomes.
 
     Args:
         features: One row per key.
         labels: Known outcomes, with `known_at` where there is a population.
-        standing: Who is champion; an input, so that a promotion in the same run comes first.
-        champion: That version, loaded.
+        status: Champion and newest verdict; as an input, it lets a promotion in the same run come first.
+        champion: The champion's version, loaded.
         spec: Days and number of reasons.
         clock: Time of the run, UTC.
-        population: What a file of a day means, where rows are states of entities over time; else None.
+        population: What a file of a day means, if rows are states of entities over time; otherwise None.
         key: Entity and time.
-        label_dimension: Column of the labels that tells what each speaks of, where a row has several.
+        label_dimension: Column of the labels that says what each is about, where a row has several.
 
     Yields:
-        Key and `SCORE`, in place of this batch's earlier rows; before `SCORE` the likeliest value of
-        the label dimension and after it the probability of each value, where there is one; with a population the newest
-        day that the champion learned from. No rows, while approval is awaited and there is no champion yet.
+        Key and `SCORE`, which replace this batch's earlier rows. With a label dimension, its likeliest value comes
+        before `SCORE` and the probability of each value after it; with a population, the newest day that the champion
+        learned from is the last column. No rows while the first champion awaits approval.
 
     Raises:
-        RegistryError: There is no champion and none awaits approval, or it needs columns that aren't there.
-        LakehouseError: There is nothing to score: no features at all, or none on that day or within the range.
+        RegistryError: No champion, and none awaits approval; or the champion needs columns that are missing.
+        LakehouseError: Nothing to score: no features at all, or none on that day or within the range.
     """
     if champion is None:
-        if standing.awaits_approval:
+        if status.awaits_approval:
             yield ReplaceBatch(
-                _nothing(features, labels, key, label_dimension, states=population is not None), "batch", ()
+                _empty_scores(features, labels, key, label_dimension, states=population is not None), "batch", ()
             )
             return
         raise RegistryError(
-            f"There is no champion to score with: {standing.reason or 'no candidate was judged yet'} "
+            f"There is no champion to score with: {status.reason or 'no candidate was judged yet'} "
             f"Look at the metrics, change data or conf, and run training and evaluation again."
         )
     champion.check_columns(features.columns)
     if population:
-        day = _day(features, spec, key[1])
+        day = _choose_day(features, spec, key[1])
         rows = find_population(features, labels, day, population, key)
-        over = _is_over(labels, day, key[1])
-        if over and spec.batch:
+        has_later_outcomes = _has_later_outcomes(labels, day, key[1])
+        if has_later_outcomes and spec.batch:
             log.warning(
                 "The outcomes of %s are known already: scoring it again replaces scores that were made in time, and "
-                "with them its real performance. results_table=<name> leaves them as they are.",
+                "with them its live performance. To keep them, name another table: results_table=<name>.",
                 day,
             )
-        complete = _complete(_scored(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
+        complete = _add_score_columns(_score(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
         learned = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
         yield ReplaceBatch(
-            complete.select("*", learned), "batch", (day.isoformat(),), keeps_stored=over and not spec.batch
+            complete.select("*", learned),
+            "batch",
+            (day.isoformat(),),
+            keeps_stored=has_later_outcomes and not spec.batch,
         )
         return
-    days = _days(features, spec, key[1])
+    days = _choose_days(features, spec, key[1])
     for number, day in enumerate(days, 1):
-        scored = _scored(champion, _of_day(features, day, key[1]), spec.reasons, key)
-        complete = _complete(scored, champion, day.isoformat(), clock, key)
+        scored = _score(champion, _select_day(features, day, key[1]), spec.reasons, key)
+        complete = _add_score_columns(scored, champion, day.isoformat(), clock, key)
         yield ReplaceBatch(complete, "batch", (day.isoformat(),), number, len(days))
 
 
@@ -115,19 +118,19 @@ def rank_actions(
     *,
     states: bool = False,
 ) -> tuple[ReplaceBatch, Edition]:
-    """Those of the newest (or the named) batch, in a range its last, for whom acting is worth most.
+    """Rank the rows of a batch (named, newest, or last of a range) by the expected gain of acting.
 
-    The expected gain is probability * success share * averted value - cost, in the currency of the economics; only
+    The expected gain is probability * success share * averted value - cost, in the currency of the economics. Only
     gains above zero are listed, each entity once, by its newest row.
 
     Returns:
-        One row per listed entity, best first: key, label dimension and `ACTION`; as a batch of the history, and as
-        the list to hand on, under a name of its own for an earlier batch than the newest.
+        One row per listed entity, highest gain first: key, label dimension and `ACTION`; as a batch of the history, and
+        as the list to hand on, which has its own file name for a batch older than the newest.
     """
     batch = choose_batch(scores, features, spec, key[1], states=states)
     gain = expected_gain(economics)
-    raising = F.filter("reasons", lambda reason: reason["effect"] > 0)
-    who = [*key, *([label_dimension] if label_dimension else [])]
+    raising_reasons = F.filter("reasons", lambda reason: reason["effect"] > 0)
+    grain = [*key, *([label_dimension] if label_dimension else [])]
     newest = Window.partitionBy(key[0]).orderBy(F.desc(key[1]))
     listed = collect(
         scores.where(F.col("batch") == F.lit(batch))
@@ -135,11 +138,18 @@ def rank_actions(
         .where((F.col("expected_gain") > 0) & (F.col("_rank") == 1))
         .orderBy(F.desc("expected_gain"), key[0])
         .limit(spec.actions)
-        .select(*who, "probability", "expected_gain", _sentence(raising).alias("main_reason"), "model_version", "batch")
+        .select(
+            *grain,
+            "probability",
+            "expected_gain",
+            _format_reason(raising_reasons).alias("main_reason"),
+            "model_version",
+            "batch",
+        )
     ).sort_values(["expected_gain", key[0]], ascending=[False, True], ignore_index=True)
     ranked = listed.assign(rank=np.arange(1, len(listed) + 1, dtype=np.int32))
-    ranked = ranked[[*who, *(column.name for column in ACTION)]]
-    # The engine's types, so that a list without rows is stored like any other, and there is one to read.
+    ranked = ranked[[*grain, *(column.name for column in ACTION)]]
+    # The engine's types: an empty list is stored like any other, and can be read.
     types = dict(scores.dtypes) | {column.name: column.type for column in ACTION}
     schema = ", ".join(f"`{name}` {types[name]}" for name in ranked.columns)
     rows = scores.sparkSession.createDataFrame(ranked, schema)
@@ -148,21 +158,23 @@ def rank_actions(
     )
 
 
-def _sentence(reasons: Column) -> Column:
+def _format_reason(reasons: Column) -> Column:
     first = F.get(reasons, F.lit(0))
     return F.concat(first["feature"], F.lit(" = "), F.coalesce(first["value"], F.lit("(missing)")))
 
 
-def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]) -> DataFrame:
-    """Probabilities and reasons with the rest of `SCORE`."""
-    target, names = champion.card.label_dimension, champion.card.label_values
-    likeliest = [F.col(f"{PROBABILITY_PREFIX}{name}") for name in names] or [F.col("probability")]
-    decisive = F.greatest(*likeliest) if len(likeliest) > 1 else likeliest[0]
+def _add_score_columns(
+    scored: DataFrame, champion: Model, batch: str, clock: datetime, key: Sequence[str]
+) -> DataFrame:
+    """Add the other columns of `SCORE` to probabilities and reasons."""
+    label_dimension, names = champion.card.label_dimension, champion.card.label_values
+    probabilities = [F.col(f"{PROBABILITY_PREFIX}{name}") for name in names] or [F.col("probability")]
+    highest = F.greatest(*probabilities) if len(probabilities) > 1 else probabilities[0]
     return scored.select(
         *key,
-        *([target] if target else []),
+        *([label_dimension] if label_dimension else []),
         "probability",
-        (decisive >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
+        (highest >= F.lit(champion.card.threshold)).cast("int").alias("decision"),
         F.lit(champion.card.threshold).alias("threshold"),
         "reasons",
         F.lit(champion.name).alias("model_name"),
@@ -173,21 +185,21 @@ def _complete(scored: DataFrame, champion: Model, batch: str, clock: datetime, k
     )
 
 
-def _nothing(
+def _empty_scores(
     features: DataFrame, labels: DataFrame, key: Sequence[str], label_dimension: str | None, *, states: bool
 ) -> DataFrame:
-    """No rows with the columns of a score table, so that there is one to read, and one that scores fit into."""
-    told = sorted(collect(labels.select(label_dimension).distinct())[label_dimension]) if label_dimension else []
+    """An empty score table, which later stages can read and later scores fit into."""
+    values = sorted(collect(labels.select(label_dimension).distinct())[label_dimension]) if label_dimension else []
     columns = [(label_dimension, "string")] if label_dimension else []
     columns += [(column.name, column.type) for column in SCORE]
-    columns += [(f"{PROBABILITY_PREFIX}{name}", "double") for name in told]
+    columns += [(f"{PROBABILITY_PREFIX}{name}", "double") for name in values]
     columns += [(LEARNED_UNTIL, "date")] if states else []
     empty = features.where(F.lit(0) == F.lit(1))
     return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
 
 
-def _day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
-    """The day whose population is scored."""
+def _choose_day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
+    """Choose the day whose population is scored."""
     if spec.from_day:
         raise LakehouseError(
             f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
@@ -197,8 +209,8 @@ def _day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
     if not days:
         raise LakehouseError(_NO_FEATURES)
     if spec.batch and spec.batch not in days:
-        shown = ", ".join(map(str, days[-_SHOWN_DAYS:]))
-        more = f" and {len(days) - _SHOWN_DAYS} earlier ones" if len(days) > _SHOWN_DAYS else ""
+        shown = ", ".join(map(str, days[-_MAX_DAYS_LISTED:]))
+        more = f" and {len(days) - _MAX_DAYS_LISTED} earlier ones" if len(days) > _MAX_DAYS_LISTED else ""
         raise LakehouseError(
             f"There are no rows to score on {spec.batch}: the days with rows are {shown}{more}. Name one of them as "
             f"batch, or leave batch out for the newest."
@@ -206,36 +218,36 @@ def _day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
     return spec.batch or days[-1]
 
 
-def _is_over(labels: DataFrame, day: date, moment: str) -> bool:
-    """Whether outcomes of this day are known by now that were not known on it."""
+def _has_later_outcomes(labels: DataFrame, day: date, moment: str) -> bool:
+    """Whether outcomes of a day became known after it."""
     return not labels.where((F.col(moment).cast("date") == F.lit(day)) & (F.col(KNOWN_AT) > F.lit(day))).isEmpty()
 
 
-def _days(features: DataFrame, spec: ScoringSpec, moment: str) -> list[date]:
-    """The days to score, oldest first."""
+def _choose_days(features: DataFrame, spec: ScoringSpec, moment: str) -> list[date]:
+    """Choose the days to score, oldest first."""
     days = features.select(F.col(moment).cast("date").alias("day"))
     oldest, newest = collect(days.agg(F.min("day").alias("oldest"), F.max("day").alias("newest"))).iloc[0]
     if newest is None:
         raise LakehouseError(_NO_FEATURES)
     last = spec.batch or spec.to_day or pd.Timestamp(newest).date()
     first = spec.from_day or last
-    there = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
-    if there.empty:
-        asked = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
+    present = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
+    if present.empty:
+        wanted = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
         raise LakehouseError(
-            f"There are no rows to score {asked}: features go from {pd.Timestamp(oldest).date()} to "
+            f"There are no rows to score {wanted}: features go from {pd.Timestamp(oldest).date()} to "
             f"{pd.Timestamp(newest).date()}. Name days that lie in the data."
         )
-    return sorted(pd.Timestamp(day).date() for day in there)
+    return sorted(pd.Timestamp(day).date() for day in present)
 
 
-def _of_day(features: DataFrame, day: date, moment: str) -> DataFrame:
+def _select_day(features: DataFrame, day: date, moment: str) -> DataFrame:
     start = datetime.combine(day, time(), UTC)
     first, end = (F.lit(at).cast("timestamp") for at in (start, start + timedelta(days=1)))
     return features.where((F.col(moment) >= first) & (F.col(moment) < end))
 
 
-def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
+def _score_schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
     types = {name: kind for name, kind in features.dtypes if name in key}
     types |= {card.label_dimension: "string"} if card.label_dimension else {}
     types |= {"probability": "double", "reasons": _REASONS} | {
@@ -244,52 +256,52 @@ def _schema(features: DataFrame, card: ModelCard, key: Sequence[str]) -> str:
     return ", ".join(f"`{name}` {kind}" for name, kind in types.items())
 
 
-def _scored(champion: Model, rows: DataFrame, n_reasons: int, key: Sequence[str]) -> DataFrame:
+def _score(champion: Model, rows: DataFrame, n_reasons: int, key: Sequence[str]) -> DataFrame:
     card = champion.card
-    tell, schema = _teller(card, n_reasons, key), _schema(rows, card, key)
+    format_scores, schema = _make_formatter(card, n_reasons, key), _score_schema(rows, card, key)
     return estimator_backend(card.library).score_frame(
-        champion.model, rows, card, key, tell, schema, should_explain=n_reasons > 0
+        champion.model, rows, card, key, format_scores, schema, should_explain=n_reasons > 0
     )
 
 
-def _teller(card: ModelCard, n_reasons: int, key: Sequence[str]) -> ScoreFormatter:
-    """Puts into columns what the champion says of a batch: likeliest label, probabilities and reasons.
+def _make_formatter(card: ModelCard, n_reasons: int, key: Sequence[str]) -> ScoreFormatter:
+    """Make the function that formats a batch's scores: likeliest value of the label dimension, probabilities, reasons.
 
-    That any of the labels comes true is 1 - (1 - p1)(1 - p2)…: given the features, they are taken to be independent.
+    The probability that any label is 1 is 1 - (1 - p1)(1 - p2)…: labels count as independent, given the features.
     """
-    targets = np.array(card.label_values, dtype=object)
+    values = np.array(card.label_values, dtype=object)
 
-    def tell(
+    def format_scores(
         batch: pa.RecordBatch, rows: pd.DataFrame, probabilities: np.ndarray, effects: np.ndarray | None
     ) -> pa.RecordBatch:
         import pyarrow as pa
 
-        told: dict[str, Any] = {name: batch[name] for name in key}
+        columns: dict[str, Any] = {name: batch[name] for name in key}
         if card.label_dimension:
-            told[card.label_dimension] = targets[probabilities.argmax(axis=1)]
-        told["probability"] = (
+            columns[card.label_dimension] = values[probabilities.argmax(axis=1)]
+        columns["probability"] = (
             1.0 - np.prod(1.0 - probabilities, axis=1) if card.label_dimension else probabilities[:, 0]
         )
-        told["reasons"] = _reasons(rows, effects, card, n_reasons)
-        told |= {
+        columns["reasons"] = _format_reasons(rows, effects, card, n_reasons)
+        columns |= {
             f"{PROBABILITY_PREFIX}{name}": probabilities[:, number] for number, name in enumerate(card.label_values)
         }
-        return pa.RecordBatch.from_pydict(told)
+        return pa.RecordBatch.from_pydict(columns)
 
-    return tell
+    return format_scores
 
 
-def _reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelCard, most: int) -> pa.Array:
-    """The strongest effects of each row, strongest first, as lists of structs; what was asked for is no reason."""
+def _format_reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelCard, n_reasons: int) -> pa.Array:
+    """The strongest effects of each row, strongest first, as lists of structs; the label dimension is no reason."""
     import pyarrow as pa
 
     if effects is None:
         none = pa.StructArray.from_arrays([pa.array([], pa.string())] * 2 + [pa.array([], pa.float64())], _REASON)
         return pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, dtype=np.int32)), none)
-    besides = [n for n, name in enumerate(card.predictors) if name != card.label_dimension]
-    effects = effects[:, besides]
+    explaining = [n for n, name in enumerate(card.predictors) if name != card.label_dimension]
+    effects = effects[:, explaining]
     rows = select_predictors(rows, [name for name in card.categorical if name != card.label_dimension], card.numeric)
-    strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :most]
+    strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :n_reasons]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)
     shown = [

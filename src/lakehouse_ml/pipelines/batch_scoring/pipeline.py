@@ -12,7 +12,7 @@ from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """batch_scoring of every use case."""
+    """Batch scoring of every use case."""
     return fill_stage("batch_scoring", shape)
 
 
@@ -30,7 +30,7 @@ def shape(use_case: UseCase) -> Pipeline:
                 inputs={
                     "features": f"feature_{use_case.entity_plural}",
                     "labels": f"label_{use_case.entity_plural}",
-                    "standing": "promotion_model",
+                    "status": "promotion_model",
                     "champion": "champion_model",
                     "spec": "params:batch_scoring",
                     "clock": "clock",

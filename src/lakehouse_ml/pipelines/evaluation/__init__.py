@@ -1,4 +1,4 @@
-"""From a candidate to a verdict: measured on rows that no contender trained on, judged once, promoted or not."""
+"""Evaluation: measure the candidate on rows that no contender trained on, judge it once, promote it or not."""
 
 from lakehouse_ml.pipelines.evaluation.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""Nodes of evaluation: measure candidate and incumbent on the same rows, judge, and ask for promotion."""
+"""Nodes of evaluation: measure candidate and incumbent on the same rows, judge, and request promotion."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from lakehouse_ml.use_cases.base import Measures
 log = logging.getLogger(__name__)
 
 ALL_ROWS = "all"
-OUTCOMES = ("label", "candidate_probability", "incumbent_probability", "candidate_version", "incumbent_version")
-MEASURED = ("model", "segment", "metric", "value", "low", "high", "n_rows", "n_positives")
+OUTCOME_COLUMNS = ("label", "candidate_probability", "incumbent_probability", "candidate_version", "incumbent_version")
+METRIC_COLUMNS = ("model", "segment", "metric", "value", "low", "high", "n_rows", "n_positives")
 
 
 class EvaluationSpec(Spec):
-    """What a candidate must reach, and how it is compared.
+    """Minimum metrics of a candidate, and how it is compared with the incumbent.
 
     Attributes:
-        floors: Least values of hold-out metrics.
-        policy: How the candidate must compare with the incumbent, and whether somebody must approve.
-        max_rows: Held-out rows that are taken into memory, about; beyond, an even sample by hash.
-        resamples: Of the bootstrap behind the confidence intervals.
+        floors: Minimum of each hold-out metric.
+        policy: How the candidate must compare with the incumbent, and whether a person must approve.
+        max_rows: Hold-out rows that are collected into memory, about; of more, an even sample by hash.
+        resamples: Resamples of the bootstrap for confidence intervals.
         min_segment_rows: Segments with fewer rows are not measured.
-        capacity: Entities that can be acted on a day, where a use case measures that.
-        seed: Of the bootstrap.
+        capacity: Entities that can be acted on per day, for use cases that measure it.
+        seed: Seed of the bootstrap.
     """
 
     floors: Floors
@@ -54,14 +54,14 @@ class EvaluationSpec(Spec):
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Candidate and incumbent on the same held-out rows: labels, segments and both probabilities."""
+class Comparison:
+    """Candidate and incumbent on the same hold-out rows: labels, segments and both probabilities."""
 
     rows: pd.DataFrame
     candidate: Model
     incumbent: Model | None
 
-    def sides(self) -> Iterator[tuple[str, np.ndarray, float]]:
+    def iterate_contenders(self) -> Iterator[tuple[str, np.ndarray, float]]:
         """Name, probabilities and threshold of each contender."""
         yield "candidate", self.rows["candidate_probability"].to_numpy(), self.candidate.card.threshold
         if self.incumbent:
@@ -80,46 +80,46 @@ def evaluate(
     label_dimension: str | None = None,
     measures: Measures | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Judge a candidate; whatever goes wrong while judging is a refusal with the reason, never a promotion.
+    """Judge a candidate; an error while judging is a refusal with the reason, never a promotion.
 
-    What goes wrong while the rows are read says nothing of the candidate, and is raised.
+    An error while reading the rows says nothing about the candidate, and is raised.
 
     Args:
         model_input: Labelled rows, one per entity, or per key and label dimension; with `part` where the split is in
             time.
         candidate: The newest candidate.
-        incumbent: The champion that it is to replace, if there is one.
+        incumbent: The champion that it would replace, if there is one.
         spec: Floors and policy.
-        economics: What acting costs and averts.
+        economics: Cost and value of acting.
         clock: Time of the run, UTC.
         key: Entity and moment.
-        segments: Columns whose groups are measured one by one.
-        label_dimension: Column that tells what a label is about, where a state has several.
-        measures: What a use case measures besides; see `UseCase`.
+        segments: Columns whose groups are measured separately.
+        label_dimension: Column that says what a label is about, where a state has several.
+        measures: Further metrics of the use case; see `UseCase`.
 
     Returns:
-        Held-out rows (key, label dimension and `OUTCOMES`); metrics (`MEASURED`: one row per contender, segment and
-        metric); and the verdict as one row.
+        Hold-out rows (key, label dimension and `OUTCOME_COLUMNS`); metrics (`METRIC_COLUMNS`: one row per contender,
+        segment and metric); and the verdict as one row.
     """
     key = [*key, label_dimension] if label_dimension else list(key)
-    rows = _unseen(model_input, candidate, incumbent, spec, key)
+    rows = _collect_unseen(model_input, candidate, incumbent, spec, key)
     try:
-        contest = _contest(rows, candidate, incumbent, key, segments)
-        measured = _measure(contest, spec, economics, segments, key[0])
+        comparison = _score_both(rows, candidate, incumbent, key, segments)
+        metrics = _measure(comparison, spec, economics, segments, key[0])
         if measures:
-            measured = pd.concat([measured, _further(contest, spec, economics, measures)], ignore_index=True)
-        verdict = judge(_evidence(contest, key[0]), spec.floors, spec.policy)
-        outcomes = contest.rows[[*key, *OUTCOMES]]
+            metrics = pd.concat([metrics, _measure_use_case(comparison, spec, economics, measures)], ignore_index=True)
+        verdict = judge(_build_evidence(comparison, key[0]), spec.floors, spec.policy)
+        outcomes = comparison.rows[[*key, *OUTCOME_COLUMNS]]
     except Exception as error:
-        log.warning("evaluation: version %s is refused, for judging it failed: %s", candidate.version, error)
-        outcomes, measured = _nothing(key)
-        reason = f"Judging failed ({type(error).__name__}: {error}); what can't be judged is refused."
-        return outcomes, measured, _verdict_row(candidate, incumbent, None, reason, spec, outcomes, clock)
-    return outcomes, measured, _verdict_row(candidate, incumbent, verdict, verdict.reason, spec, outcomes, clock)
+        log.warning("evaluation: version %s is refused because judging it failed: %s", candidate.version, error)
+        outcomes, metrics = _empty_tables(key)
+        reason = f"Judging failed ({type(error).__name__}: {error}), so the candidate is refused."
+        return outcomes, metrics, _build_verdict_row(candidate, incumbent, None, reason, spec, outcomes, clock)
+    return outcomes, metrics, _build_verdict_row(candidate, incumbent, verdict, verdict.reason, spec, outcomes, clock)
 
 
 def promote(verdicts: pd.DataFrame) -> Promotion:
-    """What the newest verdict on the newest version asks of the registry."""
+    """Promote or refuse the newest version by its newest verdict."""
     newest = newest_verdict(verdicts)
     return Promotion(
         version=str(newest["version"]),
@@ -130,12 +130,12 @@ def promote(verdicts: pd.DataFrame) -> Promotion:
     )
 
 
-def _unseen(
+def _collect_unseen(
     model_input: DataFrame, candidate: Model, incumbent: Model | None, spec: EvaluationSpec, key: Sequence[str]
 ) -> pd.DataFrame:
-    """Rows that neither contender trained on, nor was calibrated on, in memory; of too many an even sample by hash.
+    """Collect rows that neither contender was trained or calibrated on; of too many an even sample by hash.
 
-    Where entities recur, the sample is of entities with all their rows: a failure is a run of rows.
+    If entities have several rows, the sample is of entities with all their rows: a failure is a run of rows.
     """
     unseen = model_input
     for model in filter(None, (candidate, incumbent)):
@@ -152,79 +152,81 @@ def _unseen(
     return rows.sort_values(list(key), ignore_index=True)
 
 
-def _groups_of(rows: pd.DataFrame, entity: str) -> np.ndarray | None:
-    """Whose row it is, where an entity has several and they tell of each other; None where each has one."""
+def _find_groups(rows: pd.DataFrame, entity: str) -> np.ndarray | None:
+    """Entity of each row, if entities have several rows, which depend on each other; otherwise None."""
     return None if rows[entity].is_unique else rows[entity].to_numpy()
 
 
-def _contest(
+def _score_both(
     rows: pd.DataFrame, candidate: Model, incumbent: Model | None, key: Sequence[str], segments: Sequence[str]
-) -> Contest:
-    """Those rows, scored by both."""
+) -> Comparison:
+    """Score the rows by both contenders."""
     scored = rows[list(dict.fromkeys([*key, "label", *segments]))].assign(
         candidate_probability=candidate.score(rows),
         incumbent_probability=incumbent.score(rows) if incumbent else np.nan,
         candidate_version=candidate.version,
         incumbent_version=incumbent.version if incumbent else "",
     )
-    return Contest(scored, candidate, incumbent)
+    return Comparison(scored, candidate, incumbent)
 
 
-def _evidence(contest: Contest, entity: str) -> Evidence:
-    rows, incumbent = contest.rows, contest.incumbent
+def _build_evidence(comparison: Comparison, entity: str) -> Evidence:
+    rows, incumbent = comparison.rows, comparison.incumbent
     return Evidence(
         outcome=rows["label"].to_numpy(),
         candidate_probability=rows["candidate_probability"].to_numpy(),
-        candidate_threshold=contest.candidate.card.threshold,
+        candidate_threshold=comparison.candidate.card.threshold,
         incumbent_probability=rows["incumbent_probability"].to_numpy() if incumbent else None,
         incumbent_threshold=incumbent.card.threshold if incumbent else None,
-        groups=_groups_of(rows, entity),
+        groups=_find_groups(rows, entity),
     )
 
 
 def _measure(
-    contest: Contest, spec: EvaluationSpec, economics: Economics, segments: Sequence[str], entity: str
+    comparison: Comparison, spec: EvaluationSpec, economics: Economics, segments: Sequence[str], entity: str
 ) -> pd.DataFrame:
-    label, groups = contest.rows["label"].to_numpy(), _groups_of(contest.rows, entity)
+    label, groups = comparison.rows["label"].to_numpy(), _find_groups(comparison.rows, entity)
     table = []
-    for model, probability, threshold in contest.sides():
-        for segment, chosen in _groups(contest.rows, segments, spec.min_segment_rows):
-            truth, given = label[chosen], probability[chosen]
-            values = classification_metrics(truth, given, threshold)
-            values["expected_value"] = expected_value(truth, given >= threshold, economics)
-            # Intervals of a segment would tempt to compare many of them: they are given for all rows only.
-            bands = (
-                bootstrap_intervals(truth, given, threshold, resamples=spec.resamples, seed=spec.seed, groups=groups)
+    for model, probability, threshold in comparison.iterate_contenders():
+        for segment, chosen in _iterate_segments(comparison.rows, segments, spec.min_segment_rows):
+            truth, scores = label[chosen], probability[chosen]
+            values = classification_metrics(truth, scores, threshold)
+            values["expected_value"] = expected_value(truth, scores >= threshold, economics)
+            # Intervals for all rows only: those of many segments would invite comparing them.
+            intervals = (
+                bootstrap_intervals(truth, scores, threshold, resamples=spec.resamples, seed=spec.seed, groups=groups)
                 if segment == ALL_ROWS
                 else {}
             )
             table += [
-                (model, segment, metric, value, *bands.get(metric, (np.nan, np.nan)), len(truth), int(truth.sum()))
+                (model, segment, metric, value, *intervals.get(metric, (np.nan, np.nan)), len(truth), int(truth.sum()))
                 for metric, value in values.items()
             ]
-    return pd.DataFrame(table, columns=list(MEASURED))
+    return pd.DataFrame(table, columns=list(METRIC_COLUMNS))
 
 
-def _further(contest: Contest, spec: EvaluationSpec, economics: Economics, measures: Measures) -> pd.DataFrame:
-    """What a use case measures of each contender, but for what is measured of every use case."""
+def _measure_use_case(
+    comparison: Comparison, spec: EvaluationSpec, economics: Economics, measures: Measures
+) -> pd.DataFrame:
+    """Compute the use case's own metrics for each contender, without those of segments."""
     tables = []
-    for model, probability, threshold in contest.sides():
-        cost, value = economics.action_cost, economics.averted_value * economics.success_share
-        told = measures(contest.rows, probability, threshold, cost, value, spec.capacity)
-        tables.append(told[~told["segment"].str.contains("=")].assign(model=model, low=np.nan, high=np.nan))
-    return pd.concat(tables)[list(MEASURED)]
+    for model, probability, threshold in comparison.iterate_contenders():
+        cost, benefit = economics.action_cost, economics.averted_value * economics.success_share
+        values = measures(comparison.rows, probability, threshold, cost, benefit, spec.capacity)
+        tables.append(values[~values["segment"].str.contains("=")].assign(model=model, low=np.nan, high=np.nan))
+    return pd.concat(tables)[list(METRIC_COLUMNS)]
 
 
-def _groups(rows: pd.DataFrame, segments: Sequence[str], least: int) -> Iterator[tuple[str, np.ndarray]]:
+def _iterate_segments(rows: pd.DataFrame, segments: Sequence[str], min_rows: int) -> Iterator[tuple[str, np.ndarray]]:
     yield ALL_ROWS, np.ones(len(rows), dtype=bool)
     for column in segments:
         for value in sorted(rows[column].dropna().unique()):
             chosen = (rows[column] == value).to_numpy()
-            if chosen.sum() >= least:
+            if chosen.sum() >= min_rows:
                 yield f"{column}={value}", chosen
 
 
-def _verdict_row(
+def _build_verdict_row(
     candidate: Model,
     incumbent: Model | None,
     verdict: Verdict | None,
@@ -233,9 +235,8 @@ def _verdict_row(
     outcomes: pd.DataFrame,
     clock: datetime,
 ) -> pd.DataFrame:
-    against = incumbent.version if incumbent else ""
     contenders = [(model.name, model.card.threshold) for model in (candidate, incumbent) if model]
-    basis = json.dumps([contenders, _content_hash(outcomes), str(spec.floors), str(spec.policy)])
+    basis = json.dumps([contenders, _hash_content(outcomes), str(spec.floors), str(spec.policy)])
     numbers = {
         name: float("nan") if verdict is None or (value := getattr(verdict, name)) is None else float(value)
         for name in ("difference", "difference_low", "difference_high", "detectable")
@@ -243,34 +244,34 @@ def _verdict_row(
     row = {
         "model": candidate.name,
         "version": candidate.version,
-        "incumbent_version": against,
+        "incumbent_version": incumbent.version if incumbent else "",
         "decision": verdict.decision if verdict else "refuse",
         "reason": reason,
         **{name: float(verdict.metrics[name]) if verdict and verdict.metrics else float("nan") for name in METRICS},
         **numbers,
         "n_rows": len(outcomes),
         "n_positives": int(outcomes["label"].sum()) if len(outcomes) else 0,
-        "rows_sha256": _rows_hash(outcomes),
+        "rows_sha256": _hash_rows(outcomes),
         "evidence": hashlib.sha256(basis.encode()).hexdigest()[:32],
         "judged_at": pd.Timestamp(clock),
     }
     return pd.DataFrame([row])
 
 
-def _rows_hash(outcomes: pd.DataFrame) -> str:
-    """SHA-256 over who was judged on and what happened to them: the same rows give the same text."""
+def _hash_rows(outcomes: pd.DataFrame) -> str:
+    """SHA-256 over keys and labels of the rows: the same rows give the same hash."""
     judged = outcomes.iloc[:, : outcomes.columns.get_loc("label") + 1]
     return hashlib.sha256(judged.to_csv(index=False).encode()).hexdigest()
 
 
-def _content_hash(outcomes: pd.DataFrame) -> str:
-    """SHA-256 over what was judged on and what both contenders say of it: the same for the same models, by any number.
+def _hash_content(outcomes: pd.DataFrame) -> str:
+    """SHA-256 over rows and both contenders' scores, without version numbers: the same models give the same hash.
 
-    Probabilities count to the ninth digit: beyond, they are the processor's.
+    Probabilities are rounded to nine digits: further ones depend on the processor.
     """
     judged = outcomes.drop(columns=["candidate_version", "incumbent_version"])
     return hashlib.sha256(judged.to_csv(index=False, float_format="%.9f").encode()).hexdigest()
 
 
-def _nothing(key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return pd.DataFrame(columns=[*key, *OUTCOMES]), pd.DataFrame(columns=list(MEASURED))
+def _empty_tables(key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return pd.DataFrame(columns=[*key, *OUTCOME_COLUMNS]), pd.DataFrame(columns=list(METRIC_COLUMNS))

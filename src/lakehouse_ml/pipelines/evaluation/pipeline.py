@@ -1,4 +1,4 @@
-"""The shape of evaluation: measure and judge, then the one edge that moves the champion's alias."""
+"""The shape of evaluation: measure and judge, then the only node that moves the champion's alias."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def create_pipeline(**_: Any) -> Pipeline:
     return fill_stage("evaluation", shape)
 
 
-def _filling(use_case: UseCase) -> dict[str, Any]:
+def _constants(use_case: UseCase) -> dict[str, Any]:
     return {
         "key": use_case.key,
         "segments": use_case.segments,
@@ -30,7 +30,7 @@ def shape(use_case: UseCase) -> Pipeline:
     return Pipeline(
         [
             Node(
-                bind(evaluate, **_filling(use_case)),
+                bind(evaluate, **_constants(use_case)),
                 inputs={
                     "model_input": f"model_input_{use_case.entity_plural}",
                     "candidate": "candidate_model",

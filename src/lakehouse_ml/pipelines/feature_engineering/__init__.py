@@ -1,4 +1,4 @@
-"""From clean rows to features and labels, by the use case's own two functions."""
+"""Feature engineering: build features and labels from clean rows by the use case's own functions."""
 
 from lakehouse_ml.pipelines.feature_engineering.pipeline import create_pipeline
 

@@ -12,7 +12,7 @@ from lakehouse_ml.use_cases.base import UseCase
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """feature_engineering of every use case."""
+    """Feature engineering of every use case."""
     return fill_stage("feature_engineering", shape)
 
 
@@ -32,7 +32,7 @@ def shape(use_case: UseCase) -> Pipeline:
 
 
 def _labels(use_case: UseCase) -> Node:
-    """Labels as the use case makes them; where outcomes may come later, with those, and counted by day."""
+    """Node that builds the use case's labels; with later outcomes, it merges them and counts by day."""
     name, output, inputs = "build_labels", f"label_{use_case.entity_plural}", infer_inputs(use_case.labels)
     if not use_case.gathers_outcomes:
         return Node(use_case.labels, inputs=inputs, outputs=output, name=name)

@@ -1,4 +1,4 @@
-"""From features and labels to a candidate: split once for all time, search, choose by cross-validated F1."""
+"""Training: split features and labels once and for all, search, choose the candidate by cross-validated F1."""
 
 from lakehouse_ml.pipelines.training.pipeline import create_pipeline
 

@@ -51,19 +51,19 @@ from lakehouse_ml.storage.writes import collect
 log = logging.getLogger(__name__)
 
 SCORE = "score"
-_EXAMPLES = 5
-_EXPLAINED = 1_000
+_EXAMPLE_ROWS = 5
+_EXPLAINED_ROWS = 1_000
 
 
 class TrainingSpec(Spec):
     """The split and the search.
 
     Attributes:
-        library: What fits the trials: scikit-learn, on any engine, or Spark's MLlib, on the engine `spark`.
-        split: Which rows are held out, and which calibrate, if any do.
-        folds: Of the stratified cross-validation; an entity's rows lie in one fold.
-        seed: Of folds, estimators and samples.
-        max_rows: Rows of a part that are taken into memory at most; beyond, an even sample by hash, label by label.
+        library: The library that fits the trials: scikit-learn, on any engine, or Spark's MLlib, on the engine `spark`.
+        split: Which rows form the hold-out, and the calibration part if there is one.
+        folds: Number of folds of the stratified cross-validation; an entity's rows are in one fold.
+        seed: Seed of folds, estimators and samples.
+        max_rows: Most rows of a part that are collected into memory; of more, a sample by hash within each label.
         trials: Points of the search, tried in order.
     """
 
@@ -77,7 +77,7 @@ class TrainingSpec(Spec):
 
 @dataclass(frozen=True)
 class Trial:
-    """One estimator, cross-validated: its out-of-fold probabilities, the threshold chosen on them, and metrics."""
+    """A cross-validated estimator: out-of-fold probabilities, the threshold chosen on them, and metrics."""
 
     spec: EstimatorSpec
     probability: np.ndarray
@@ -91,38 +91,38 @@ class Rows:
     """Rows of one part in memory: predictors, shape (n_rows, n_predictors); the others have the shape (n_rows,).
 
     Attributes:
-        predictors: What is learned from.
+        predictors: Predictors, in the model's order.
         label: 0 or 1.
-        entity: Whose row it is.
-        day: The day of its moment.
-        scored: Whether a batch of its day would hold it: who left by the day's own file is not scored.
+        entity: Entity that the row describes.
+        day: Day of the row's moment.
+        is_in_batch: Whether a batch of that day holds the row: batches leave out entities that left by that day's file.
     """
 
     predictors: pd.DataFrame
     label: np.ndarray
     entity: np.ndarray
     day: np.ndarray
-    scored: np.ndarray
+    is_in_batch: np.ndarray
 
     @property
-    def entities_recur(self) -> bool:
-        """Whether an entity has several rows, so that they tell of each other."""
+    def has_repeated_entities(self) -> bool:
+        """Whether an entity has several rows, which then depend on each other."""
         return len(pd.unique(self.entity)) < len(self.entity)
 
     @property
-    def newest(self) -> str:
+    def newest_day(self) -> str:
         """The newest day of all rows, as text."""
         return f"{pd.Timestamp(self.day.max()):%Y-%m-%d}"
 
     def count_entities(self) -> int | None:
-        """Entities of the rows that a batch would hold, each counted once a day; None where that is every row."""
-        once_a_day = pd.DataFrame({"entity": self.entity, "day": self.day})[self.scored].drop_duplicates()
-        return len(once_a_day) if len(once_a_day) < self.scored.sum() else None
+        """Count entities of the rows that batches hold, each once a day; None if that equals the number of rows."""
+        once_a_day = pd.DataFrame({"entity": self.entity, "day": self.day})[self.is_in_batch].drop_duplicates()
+        return len(once_a_day) if len(once_a_day) < self.is_in_batch.sum() else None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of the rows are: the whole key, the label dimension in it, and the predictors by kind."""
+    """Columns of the rows by kind: the whole key with the label dimension, and the predictors."""
 
     key: tuple[str, ...]
     label_dimension: str | None
@@ -130,10 +130,10 @@ class Columns:
     numeric: tuple[str, ...]
 
     @classmethod
-    def of(
+    def from_names(
         cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], label_dimension: str | None
     ) -> Columns:
-        """Told apart by name: what is neither key, label dimension, label, part nor categorical is a number."""
+        """Sort columns by name: all that are neither key, label dimension, label, part nor categorical are numbers."""
         further = (label_dimension,) if label_dimension else ()
         others = {*key, *further, *categorical, "label", "part", KNOWN_AT}
         numeric = tuple(name for name in names if name not in others)
@@ -148,77 +148,79 @@ def assemble_rows(
     key: Sequence[str],
     label_dimension: str | None = None,
 ) -> DataFrame:
-    """Labelled rows, with their part of the split.
+    """Join features with labels, and assign each row to a part of the split.
 
-    Every known outcome is a row: who was asked about in five months and stayed in four of them counts five times, for
-    only then is the share of label 1 that of a month, as a batch has it.
+    Every known outcome is a row: a customer with outcomes of five months, four of them 0, is five rows. Only then is
+    the share of label 1 that of a month, as in a batch.
 
     Args:
         features: One row per key.
         labels: One row per key (and label dimension) with a known outcome, `label` 0 or 1. Where it becomes known
             later than its moment, `known_at` tells when.
-        spec: Its split decides `part`.
-        population: Where rows are states of entities over time: which state counts on the day of an outcome. None: a
-            label goes with the row of its key.
+        spec: Split and sample size.
+        population: For rows that are states of entities over time: selects the state on the day of an outcome. None
+            joins a label to the row of its key.
         key: Entity and moment, in this order; the moment is a date (00:00 UTC) or a timestamp.
         label_dimension: Column of `labels` that tells what a label is about, where a state has several.
 
     Returns:
         One row per key and label dimension: all feature columns, `label`, with a population `known_at`, and `part`
-        (train, calibration or holdout). Rows of no part are left out, and of a part with more than `max_rows` rows, but
-        the hold-out, those that the sample of `search` leaves out.
+        (train, calibration or holdout). Rows of no part are dropped; training and calibration parts with more than
+        `max_rows` rows are sampled as `search` does.
 
     Raises:
-        TrainingError: Split in time: there are no labelled rows, a date doesn't fit them, or a part lacks rows of a
+        TrainingError: For a split in time: no labelled rows, a date outside their span, or a part that lacks rows of a
             class.
     """
-    further = [label_dimension] if label_dimension else []
+    grain = [*key, *([label_dimension] if label_dimension else [])]
     known = [KNOWN_AT] if KNOWN_AT in labels.columns else []
     kept = known if population else []
     if population and population.snapshots == "changes":
         features = select_states(features, labels, population, key)
-    # Predictors come last: who is in which part is found out of keys and labels, which are a small part of the bytes.
-    rows = features.select(*key).join(labels.select(*key, *further, "label", *known), on=list(key), how="inner")
-    part, told = _part(rows, spec.split, key)
-    rows = rows.select(*key, *further, "label", *kept, part.alias("part")).where(F.col("part").isNotNull())
-    counts = _part_counts(rows)
-    if told:
-        check_parts(counts, spec.split, told)
-    rows = _sampled(rows, counts, spec, [*key, *further])
+    # Join predictors last: the split needs keys and labels only, a small part of the bytes.
+    rows = features.select(*key).join(labels.select(*grain, "label", *known), on=list(key), how="inner")
+    part, bounds = _part_column(rows, spec.split, key)
+    rows = rows.select(*grain, "label", *kept, part.alias("part")).where(F.col("part").isNotNull())
+    counts = _count_parts(rows)
+    if bounds:
+        check_parts(counts, spec.split, bounds)
+    rows = _sample(rows, counts, spec, grain)
     joined = rows.join(features, on=list(key), how="inner")
-    return joined.select(*features.columns, *further, "label", *kept, "part")
+    return joined.select(*features.columns, *grain[len(key) :], "label", *kept, "part")
 
 
-def _part(rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]) -> tuple[Column, Mapping[str, str] | None]:
-    """The part of each row; where rows are split in time, from when to when each part goes, too."""
+def _part_column(
+    rows: DataFrame, split: HashSplit | TimeSplit, key: Sequence[str]
+) -> tuple[Column, Mapping[str, str] | None]:
+    """Part of each row; for a split in time, also the bounds of each part in words."""
     entity, moment = key
     if isinstance(split, HashSplit):
         return F.when(hold_out_condition(entity, split.salt, split.holdout_share), "holdout").otherwise("train"), None
     at = to_microseconds(moment)
     span = collect(rows.agg(F.min(at).alias("first"), F.max(at).alias("last"))).iloc[0]
     if pd.isna(span["first"]):
-        raise TrainingError("No row has a label yet, so there is nothing to split in time: land rows with outcomes.")
-    cuts = choose_split_dates(split, from_microseconds(int(span["first"])), from_microseconds(int(span["last"])))
-    return assign_part(moment, KNOWN_AT if KNOWN_AT in rows.columns else moment, cuts), cuts.told()
+        raise TrainingError("No row has a label yet: nothing can be split in time. Land rows with outcomes.")
+    dates = choose_split_dates(split, from_microseconds(int(span["first"])), from_microseconds(int(span["last"])))
+    return assign_part(moment, KNOWN_AT if KNOWN_AT in rows.columns else moment, dates), dates.describe_parts()
 
 
-def _sampled(
+def _sample(
     rows: DataFrame, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, key: Sequence[str]
 ) -> DataFrame:
-    """Parts to learn from or calibrate on, cut down to the sample that `search` describes; the hold-out as it is."""
+    """Sample training and calibration part as `search` describes; keep the hold-out."""
     parts = {part: (counts.get((part, 0), 0), counts.get((part, 1), 0)) for part in ("train", "calibration")}
-    most: dict[tuple[str, int], int] = {}
+    limits: dict[tuple[str, int], int] = {}
     for part, (negative, positive) in parts.items():
         if negative + positive > spec.max_rows:
-            taken = min(max(1, round(spec.max_rows * positive / (negative + positive))), spec.max_rows - 1)
-            most |= {(part, 0): spec.max_rows - taken, (part, 1): taken}
-    if not most:
+            n_positive = min(max(1, round(spec.max_rows * positive / (negative + positive))), spec.max_rows - 1)
+            limits |= {(part, 0): spec.max_rows - n_positive, (part, 1): n_positive}
+    if not limits:
         return rows
     ranked = Window.partitionBy("part", "label").orderBy(hash_order(spec.seed, key))
-    beyond = F.lit(0) == F.lit(1)
-    for (part, label), n in most.items():
-        beyond = beyond | ((F.col("part") == part) & (F.col("label") == label) & (F.col("_rank") > n))
-    return rows.withColumn("_rank", F.row_number().over(ranked)).where(~beyond).drop("_rank")
+    is_beyond = F.lit(0) == F.lit(1)
+    for (part, label), n in limits.items():
+        is_beyond = is_beyond | ((F.col("part") == part) & (F.col("label") == label) & (F.col("_rank") > n))
+    return rows.withColumn("_rank", F.row_number().over(ranked)).where(~is_beyond).drop("_rank")
 
 
 def search(
@@ -228,18 +230,17 @@ def search(
     categorical: Sequence[str],
     label_dimension: str | None = None,
 ) -> tuple[Candidate, pd.DataFrame]:
-    """Try every point of the grid on the training part, and fit the best by cross-validated F1 on all of it.
+    """Cross-validate every trial on the training part, and fit the best by F1 on all of it.
 
-    Folds keep the share of positive rows, and the rows of an entity together. Where rows are split in time, the
-    winner's scores are then calibrated, and its threshold is chosen (best F1), on the calibration part; else the
-    threshold is the best of the out-of-fold scores.
+    Folds keep the share of positive rows, and the rows of an entity together. For a split in time, the winner is then
+    calibrated, and its threshold chosen (best F1), on the calibration part; otherwise the threshold is the best one for
+    the out-of-fold scores.
 
-    Of more than `max_rows` rows in a part, a sample is taken: of each label those that come first by a hash of the
-    whole key, as many as its share of the part asks for. So neither label is lost to chance more than the other, and
-    the sample's share of positive rows is that of the part, to a row.
+    A part of more than `max_rows` rows is sampled: of each label the first rows by a hash of the whole key, in
+    proportion to its share of the part. The sample then has the part's share of positive rows, to a row.
 
     Args:
-        model_input: Labelled rows with `part`; the hold-out is counted here and not used. Columns that are neither key,
+        model_input: Labelled rows with `part`; the hold-out is only counted. Columns that are neither key,
             label dimension, label, part nor categorical are numbers.
         spec: Split and search.
         key: Entity and moment; with the label dimension, they order the rows.
@@ -256,16 +257,16 @@ def search(
     """
     from threadpoolctl import threadpool_limits
 
-    counts = _part_counts(model_input)
+    counts = _count_parts(model_input)
     check_parts(counts, spec.split)
-    columns = Columns.of(model_input.columns, key, categorical, label_dimension)
-    train = _rows(model_input, "train", counts, spec, columns)
+    columns = Columns.from_names(model_input.columns, key, categorical, label_dimension)
+    train = _collect_part(model_input, "train", counts, spec, columns)
     estimators = estimator_backend(spec.library)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
-    # One thread a fit: those that an estimator starts by itself would only wait for each other.
+    # One thread for each fit: threads that an estimator starts itself would only wait for each other.
     with threadpool_limits(1):
         trials = _cross_validate(train, columns, spec, estimators)
-        # Ties go to the one with the higher average precision, then to the one named first.
+        # Ties go to the higher average precision, then to the trial listed first.
         best = max(trials, key=lambda trial: (trial.metrics["f1"], trial.metrics["average_precision"]))
         fitted = estimators.fit(
             best.spec,
@@ -275,40 +276,44 @@ def search(
             numeric=columns.numeric,
             seed=spec.seed,
         )
-        judged = Judged(fitted, train, best.probability, best.threshold)
+        calibrated = CalibratedModel(fitted, train, best.probability, best.threshold)
         if isinstance(spec.split, TimeSplit):
-            judged = _calibrated(fitted, _rows(model_input, "calibration", counts, spec, columns), estimators)
-        candidate = _candidate(best, judged, train, columns, spec, _unseen(model_input, spec.split, key[1], train))
-    return candidate, _trial_table(trials, best)
+            calibrated = _calibrate(
+                fitted, _collect_part(model_input, "calibration", counts, spec, columns), estimators
+            )
+        candidate = _make_candidate(
+            best, calibrated, train, columns, spec, _describe_unseen_rows(model_input, spec.split, key[1], train)
+        )
+    return candidate, _tabulate_trials(trials, best)
 
 
 def check_parts(
-    counts: Mapping[tuple[str, int], int], spec: HashSplit | TimeSplit, when: Mapping[str, str] | None = None
+    counts: Mapping[tuple[str, int], int], spec: HashSplit | TimeSplit, bounds: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse a split that can't be learned from or judged on.
+    """Check that each part has enough rows of each class, and that the parts are alike.
 
     Args:
         counts: Rows by (part, label).
         spec: The least number of rows per class and part, and the widest gap between shares.
-        when: From when to when each part goes, in words, where it is split in time.
+        bounds: Bounds of each part in words, for a split in time.
 
     Raises:
-        TrainingError: Names part, dates, class and numbers.
+        TrainingError: Too few rows of a class, or shares too far apart; names part, dates, class and numbers.
     """
     in_time = isinstance(spec, TimeSplit)
     shares = {}
     for part in ("train", "calibration", "holdout") if in_time else ("train", "holdout"):
         by_class = {label: counts.get((part, label), 0) for label in (0, 1)}
-        told = f"The {part} part ({when[part]})" if when else f"The {part} part"
+        subject = f"The {part} part ({bounds[part]})" if bounds else f"The {part} part"
         for label, n in by_class.items():
             if n < spec.min_per_class:
                 remedy = "move calibrate_from and test_from, or " if in_time else ""
                 raise TrainingError(
-                    f"{told} has {n} rows with label {label}; at least {spec.min_per_class} are needed. "
+                    f"{subject} has {n} rows with label {label}; at least {spec.min_per_class} are needed. "
                     f"Land more labelled rows, {remedy or 'or '}lower min_per_class in conf."
                 )
         shares[part] = by_class[1] / sum(by_class.values())
-    # What comes later may well fail more often: in time, shares that differ are no mistake of the split.
+    # Later rows may be positive more often: differing shares are no fault of a split in time.
     if isinstance(spec, TimeSplit):
         return
     gap = abs(shares["train"] - shares["holdout"])
@@ -319,65 +324,67 @@ def check_parts(
         )
 
 
-def _part_counts(model_input: DataFrame) -> dict[tuple[str, int], int]:
+def _count_parts(model_input: DataFrame) -> dict[tuple[str, int], int]:
     counted = collect(model_input.groupBy("part", "label").agg(F.count(F.lit(1)).alias("n")))
     return {(str(row.part), int(row.label)): int(row.n) for row in counted.itertuples()}
 
 
-def _unseen(model_input: DataFrame, split: HashSplit | TimeSplit, moment: str, train: Rows) -> dict[str, Any]:
-    """Which rows the model won't have seen, told of the rows themselves: conf may leave the dates to them."""
+def _describe_unseen_rows(
+    model_input: DataFrame, split: HashSplit | TimeSplit, moment: str, train: Rows
+) -> dict[str, Any]:
+    """Describe the rows that the model never saw, from the rows themselves: conf may leave the dates open."""
     if isinstance(split, HashSplit):
         share = {"salt": split.salt, "holdout_share": split.holdout_share}
-        return {"kind": "hash", **share, LEARNED_UNTIL: train.newest}
+        return {"kind": "hash", **share, LEARNED_UNTIL: train.newest_day}
     holdout = model_input.where(F.col("part") == "holdout")
     return describe_unseen(int(collect(holdout.agg(F.min(to_microseconds(moment)).alias("first")))["first"].item()))
 
 
-def _rows(
+def _collect_part(
     model_input: DataFrame, part: str, counts: Mapping[tuple[str, int], int], spec: TrainingSpec, columns: Columns
 ) -> Rows:
-    """Rows of a part in memory, in the order of their key; of too many a sample, see `search`."""
-    rows = _sampled(model_input.where(F.col("part") == part), counts, spec, columns.key)
+    """Collect the rows of a part in the order of their key; of too many a sample, see `search`."""
+    rows = _sample(model_input.where(F.col("part") == part), counts, spec, columns.key)
     table = collect(rows).sort_values(list(columns.key), ignore_index=True)
     entity, label = table[columns.key[0]], table["label"].to_numpy()
     days = pd.to_datetime(table[columns.key[1]]).dt.tz_localize(None).dt.normalize()
     if KNOWN_AT in table:
-        scored = ~((label == 1) & (pd.to_datetime(table[KNOWN_AT]) <= days).to_numpy())
+        is_in_batch = ~((label == 1) & (pd.to_datetime(table[KNOWN_AT]) <= days).to_numpy())
     else:
-        # Where entities recur, nothing has ended for them, and batches hold all of them.
-        scored = (label == 0) | (not entity.is_unique)
+        # Entities with several rows never leave, and batches hold all of them.
+        is_in_batch = (label == 0) | (not entity.is_unique)
     rows = select_predictors(table, columns.categorical, columns.numeric)
-    return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(scored))
+    return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(is_in_batch))
 
 
 def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: EstimatorBackend) -> list[Trial]:
-    """Every trial on every fold."""
+    """Cross-validate every trial on every fold."""
     rows, label = train.predictors, train.label
-    folds = _folds(train, spec)
+    folds = _split_folds(train, spec)
 
-    def out_of_fold(trial: EstimatorSpec, learned: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
+    def score_fold(trial: EstimatorSpec, fitted: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
         model = estimators.fit(
             trial,
-            rows.iloc[learned],
-            label[learned],
+            rows.iloc[fitted],
+            label[fitted],
             categorical=columns.categorical,
             numeric=columns.numeric,
             seed=spec.seed,
         )
         return estimators.score(model, rows.iloc[test]), time.perf_counter() - started
 
-    results = iter(estimators.map_fits([partial(out_of_fold, trial, *fold) for trial in spec.trials for fold in folds]))
-    return [_trial(trial, [(fold[1], *next(results)) for fold in folds], label) for trial in spec.trials]
+    results = iter(estimators.map_fits([partial(score_fold, trial, *fold) for trial in spec.trials for fold in folds]))
+    return [_make_trial(trial, [(fold[1], *next(results)) for fold in folds], label) for trial in spec.trials]
 
 
-def _folds(train: Rows, spec: TrainingSpec) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions of the rows to learn from and to test on, fold by fold."""
+def _split_folds(train: Rows, spec: TrainingSpec) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions of the rows to fit and to test on, for each fold."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if not train.entities_recur:
-        kept = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
-        return list(kept.split(train.predictors, train.label))
+    if not train.has_repeated_entities:
+        stratified = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
+        return list(stratified.split(train.predictors, train.label))
     for label in (0, 1):
         n = len(pd.unique(train.entity[train.label == label]))
         if n < spec.folds:
@@ -389,10 +396,10 @@ def _folds(train: Rows, spec: TrainingSpec) -> list[tuple[np.ndarray, np.ndarray
     return list(grouped.split(train.predictors, train.label, train.entity))
 
 
-def _trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, float]], label: np.ndarray) -> Trial:
+def _make_trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, float]], label: np.ndarray) -> Trial:
     probability = np.zeros(len(label))
-    for test, given, _ in parts:
-        probability[test] = given
+    for test, scores, _ in parts:
+        probability[test] = scores
     threshold = choose_threshold(label, probability)
     metrics = classification_metrics(label, probability, threshold)
     log.info("  trial: F1 %.3f  %s %s", metrics["f1"], spec.estimator, json.dumps(spec.params))
@@ -400,8 +407,8 @@ def _trial(spec: EstimatorSpec, parts: Sequence[tuple[np.ndarray, np.ndarray, fl
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A fitted model, and rows that it was judged on: their scores, and the threshold that was chosen on them."""
+class CalibratedModel:
+    """A fitted model with the rows, scores and threshold of its calibration, which may be out-of-fold scores."""
 
     model: Any
     rows: Rows
@@ -409,31 +416,38 @@ class Judged:
     threshold: float
 
 
-def _calibrated(fitted: Any, rows: Rows, estimators: EstimatorBackend) -> Judged:
+def _calibrate(fitted: Any, rows: Rows, estimators: EstimatorBackend) -> CalibratedModel:
     model = estimators.calibrate(fitted, rows.predictors, rows.label)
     probability = estimators.score(model, rows.predictors)
-    return Judged(model, rows, probability, choose_threshold(rows.label, probability))
+    return CalibratedModel(model, rows, probability, choose_threshold(rows.label, probability))
 
 
-def _candidate(
-    best: Trial, judged: Judged, train: Rows, columns: Columns, spec: TrainingSpec, unseen: Mapping[str, Any]
+def _make_candidate(
+    best: Trial,
+    calibrated: CalibratedModel,
+    train: Rows,
+    columns: Columns,
+    spec: TrainingSpec,
+    unseen: Mapping[str, Any],
 ) -> Candidate:
     rows = train.predictors
     estimators = estimator_backend(spec.library)
-    model = estimators.set_threshold(judged.model, judged.threshold)
-    baseline = _baseline(rows, columns.categorical, columns.numeric)
-    sample = rows.sample(min(len(rows), _EXPLAINED), random_state=spec.seed)
+    model = estimators.set_threshold(calibrated.model, calibrated.threshold)
+    baseline = _choose_baseline(rows, columns.categorical, columns.numeric)
+    sample = rows.sample(min(len(rows), _EXPLAINED_ROWS), random_state=spec.seed)
     effects = np.abs(estimators.explain(model, sample, baseline)).mean(axis=0)
-    # The reference must hold rows of the kind that batches hold, or every batch would drift.
-    reference = _reference(rows[train.scored], train.count_entities(), columns.categorical, columns.numeric)
-    reference |= _score_reference(judged.probability[judged.rows.scored], judged.rows.count_entities())
+    # The reference must have rows of the kind that batches hold, or every batch would drift.
+    reference = _profile_predictors(
+        rows[train.is_in_batch], train.count_entities(), columns.categorical, columns.numeric
+    )
+    reference |= _profile_scores(calibrated.probability[calibrated.rows.is_in_batch], calibrated.rows.count_entities())
     card = ModelCard(
         library=spec.library,
         estimator=best.spec.estimator,
         params=best.spec.params,
         categorical=columns.categorical,
         numeric=columns.numeric,
-        threshold=judged.threshold,
+        threshold=calibrated.threshold,
         baseline=baseline,
         reference=reference,
         unseen=unseen,
@@ -442,21 +456,21 @@ def _candidate(
         label_dimension=columns.label_dimension,
         label_values=tuple(sorted(map(str, rows[columns.label_dimension].unique()))) if columns.label_dimension else (),
     )
-    return Candidate(model, card, rows.head(_EXAMPLES))
+    return Candidate(model, card, rows.head(_EXAMPLE_ROWS))
 
 
-def _baseline(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
+def _choose_baseline(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> dict[str, Any]:
     typical: dict[str, Any] = {}
     for name in categorical:
         modes = rows[name].mode()
         typical[name] = str(modes.iloc[0]) if len(modes) else None
     for name in numeric:
-        middle = rows[name].median()
-        typical[name] = None if pd.isna(middle) else float(middle)
+        median = rows[name].median()
+        typical[name] = None if pd.isna(median) else float(median)
     return typical
 
 
-def _reference(
+def _profile_predictors(
     rows: pd.DataFrame, entities: int | None, categorical: Sequence[str], numeric: Sequence[str]
 ) -> dict[str, Any]:
     numbers = {name: rows[name].to_numpy(dtype=float, na_value=np.nan) for name in numeric}
@@ -465,12 +479,12 @@ def _reference(
     return {name: replace(profile, entities=entities).to_dict() for name, profile in profiles.items()}
 
 
-def _score_reference(probability: np.ndarray, entities: int | None) -> dict[str, Any]:
+def _profile_scores(probability: np.ndarray, entities: int | None) -> dict[str, Any]:
     profile = profile_numeric(probability, score_edges(probability))
     return {SCORE: replace(profile, entities=entities).to_dict()}
 
 
-def _trial_table(trials: Sequence[Trial], best: Trial) -> pd.DataFrame:
+def _tabulate_trials(trials: Sequence[Trial], best: Trial) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
