@@ -57,13 +57,13 @@ SHOWS = {
     "how-to/every-night.md": [
         r"^\nchurn\n[^$]+champion +version 1\n",
         r"not_assessable [\d,]+ of [\d,]+ scored rows were training rows",
-        r"approve +There is no champion yet",
+        r"approve +First champion",
     ],
     "how-to/lineage.md": [
         r"score_customers v\d+, batch 2024-12-31\n[^$]+of churn.raw_customers v\d[^$]+of file \w+\.csv of ",
         r"\d+ 20\d\d-[^$]+ churn\.batch_scoring\.score_rows\n\d+",
     ],
-    "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve There is no champion yet"],
+    "how-to/mlflow.md": [r"<title>MLflow</title>", r"1 approve First champion"],
     "how-to/notebooks.md": [r""],
     "how-to/one-stage.md": [r"- training\n[^$]+churn\n  time ", r"churn\n", r"churn\n"],
     "how-to/own-use-case.md": [

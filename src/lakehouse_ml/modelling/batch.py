@@ -1,4 +1,4 @@
-"""Which batch is scored, and which one everything that is made of scores speaks of."""
+"""Which batch is scored, and which batch lists, drift and report describe."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from lakehouse_ml.storage.writes import Edition, collect
 
 
 class ScoringSpec(Spec):
-    """Which batch is scored, and what is said of it.
+    """Which batch is scored, and how many reasons and actions it gets.
 
     Attributes:
-        batch: Day as of which rows are scored, one that has rows; by default the newest of the features.
-        from_day: First day of a range that is scored instead, each day as a batch of its own; where rows recur.
-        to_day: Its last day; by default the newest of the features.
-        reasons: How many reasons a row gets; each costs nothing more, but none at all is many times quicker.
-        actions: How many rows the action list holds at most.
+        batch: Day whose rows are scored; by default the newest day of the features.
+        from_day: First day of a range to score instead, each day as a batch of its own; only for use cases with several
+            rows per entity.
+        to_day: Last day of the range; by default the newest day of the features.
+        reasons: Number of reasons for a row; more cost no time, but 0 is many times faster.
+        actions: Most rows of the action list.
     """
 
     batch: date | None = None
@@ -34,7 +35,7 @@ class ScoringSpec(Spec):
     @model_validator(mode="after")
     def _check_days(self) -> Self:
         if self.batch and (self.from_day or self.to_day):
-            raise ValueError("batch names one day, from_day and to_day a range: give one or the other")
+            raise ValueError("batch names one day, from_day and to_day a range: set one or the other")
         if self.to_day and not self.from_day:
             raise ValueError(f"to_day ({self.to_day}) ends a range that from_day has to begin")
         if self.from_day and self.to_day and self.from_day > self.to_day:
@@ -43,14 +44,14 @@ class ScoringSpec(Spec):
 
 
 def choose_batch(scores: DataFrame, features: DataFrame, spec: ScoringSpec, moment: str, *, states: bool) -> str | None:
-    """The batch that list, drift and report speak of: the named one or the newest day's; of a range the last.
+    """Choose the batch that list, drift and report describe: the named one, the newest day's, or the last of a range.
 
     Args:
         scores: One row per key and batch.
-        features: What can be scored: a batch beyond their newest day is not looked at.
-        spec: Names the day, if conf does.
-        moment: Column of their day.
-        states: Whether rows are states over time, so that a batch may hold nobody.
+        features: Features; batches after their newest day are ignored.
+        spec: May name the day.
+        moment: Column of the features' day.
+        states: Whether rows are states over time: a batch may then be empty.
     """
     if spec.batch:
         return spec.batch.isoformat()
@@ -61,16 +62,16 @@ def choose_batch(scores: DataFrame, features: DataFrame, spec: ScoringSpec, mome
 
 
 def find_newest_scored(scores: DataFrame) -> str | None:
-    """The newest batch with scores; None without scores."""
+    """Find the newest batch with scores; None without scores."""
     newest: str | None = collect(scores.agg(F.max("batch").alias("b")))["b"].item()
     return newest
 
 
 def make_edition(content: Any, batch: str | None, newest: str | None) -> Edition:
-    """What a file says of a batch, where `newest` is the newest batch with scores."""
+    """Wrap a file's content about a batch; `newest` is the newest batch with scores."""
     return Edition(content, batch, batch is None or newest is None or batch >= newest)
 
 
 def _find_newest_batch(scores: DataFrame, until: date) -> str | None:
-    """The newest batch, of those that lie by `until`: a range may end on a day without rows. None without scores."""
+    """Find the newest batch up to `until`, since a range may end on a day without rows; None without scores."""
     return find_newest_scored(scores.where(F.col("batch") <= F.lit(until.isoformat())))

@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 
 
 class Floors(Spec):
-    """The least that each metric must reach on the hold-out, whatever the incumbent does.
+    """Minimum of each metric on the hold-out, independent of the incumbent.
 
     A metric that is not named has no floor, but one at least has to be named: an empty table would wave the
     first model through.
 
     Attributes:
-        accuracy: Share of rows that are decided rightly.
+        accuracy: Share of rows with a correct decision.
         precision: Share of the rows decided positive that are.
         recall: Share of the positive rows that are found.
         f1: Harmonic mean of precision and recall.
@@ -173,8 +173,8 @@ def judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
     """Approve or refuse a candidate.
 
     In this order: enough rows of both classes; usable scores; the floors; then, against an incumbent, average
-    precision by paired bootstrap, and F1. Without an incumbent the floors decide. What isn't shown to hold
-    counts as broken.
+    precision by paired bootstrap, and F1. Without an incumbent the floors decide. A condition that can't be
+    verified counts as violated.
 
     Args:
         evidence: The hold-out and both models' scores.
@@ -188,8 +188,8 @@ def judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
         return _judge(evidence, floors, policy)
     except Exception as error:
         log.exception("The judgement failed, so the candidate is refused.")
-        told = f"The judgement failed, so the candidate is refused: {type(error).__name__}: {error}"
-        return Verdict("refuse", told)
+        reason = f"The judgement failed, so the candidate is refused: {type(error).__name__}: {error}"
+        return Verdict("refuse", reason)
 
 
 def newest_verdict(verdicts: pd.DataFrame) -> pd.Series:
@@ -199,24 +199,24 @@ def newest_verdict(verdicts: pd.DataFrame) -> pd.Series:
 
 def _judge(evidence: Evidence, floors: Floors, policy: Policy) -> Verdict:
     outcome = np.asarray(evidence.outcome, dtype=np.float64)
-    counted = Verdict("refuse", "", n_rows=outcome.size, n_positives=int(np.count_nonzero(outcome == 1)))
+    empty_verdict = Verdict("refuse", "", n_rows=outcome.size, n_positives=int(np.count_nonzero(outcome == 1)))
     problem = _find_row_problem(outcome, policy) or _find_score_problem(evidence, policy)
     if problem:
-        return replace(counted, reason=problem)
-    measured = _measure(counted, evidence, policy)
-    problem = _describe_missed_floors(measured, floors) or _find_objection(measured, policy)
+        return replace(empty_verdict, reason=problem)
+    verdict = _measure(empty_verdict, evidence, policy)
+    problem = _describe_missed_floors(verdict, floors) or _find_objection(verdict, policy)
     if problem:
-        return replace(measured, reason=problem)
-    grounds = _state_grounds(measured, floors, policy)
+        return replace(verdict, reason=problem)
+    grounds = _state_grounds(verdict, floors, policy)
     if policy.approval_required:
-        return replace(measured, decision="request", reason=f"{grounds} Awaiting approval.")
-    return replace(measured, decision="approve", reason=grounds)
+        return replace(verdict, decision="request", reason=f"{grounds} Awaiting approval.")
+    return replace(verdict, decision="approve", reason=grounds)
 
 
 def _find_row_problem(outcome: Floats, policy: Policy) -> str | None:
-    strange = np.count_nonzero(~np.isin(outcome, (0, 1)))
-    if outcome.ndim != 1 or strange:
-        return f"Every row needs an outcome of 0 or 1; {strange} of {outcome.size} have another one or none."
+    n_invalid = np.count_nonzero(~np.isin(outcome, (0, 1)))
+    if outcome.ndim != 1 or n_invalid:
+        return f"Every row needs an outcome of 0 or 1; {n_invalid} of {outcome.size} have another one or none."
     positives = int(outcome.sum())
     if outcome.size < policy.min_rows or positives < policy.min_positives:
         return (
@@ -224,7 +224,7 @@ def _find_row_problem(outcome: Floats, policy: Policy) -> str | None:
             f"{policy.min_rows} and {policy.min_positives} are needed."
         )
     if positives == outcome.size:
-        return f"All {positives} rows of the hold-out are positive, so nothing can be told apart."
+        return f"All {positives} rows of the hold-out are positive: it needs rows of both classes."
     return None
 
 
@@ -235,7 +235,7 @@ def _find_score_problem(evidence: Evidence, policy: Policy) -> str | None:
     if probability is not None and threshold is not None:
         problem = problem or _find_model_problem("incumbent", evidence.outcome, probability, threshold)
     elif probability is not None or threshold is not None:
-        problem = problem or "Of the incumbent, probabilities and threshold are needed; only one was given."
+        problem = problem or "The incumbent needs both probabilities and a threshold; only one of them is set."
     return problem or _find_group_problem(evidence, policy)
 
 
@@ -253,21 +253,21 @@ def _find_group_problem(evidence: Evidence, policy: Policy) -> str | None:
         return None
     groups = int(number_groups(evidence.groups, np.size(evidence.outcome)).max()) + 1
     if groups < policy.min_groups:
-        return f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to know chance."
+        return f"The hold-out has only {groups} groups of rows; {policy.min_groups} are needed to estimate chance."
     return None
 
 
-def _measure(counted: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
-    """The verdict so far, with every number filled in."""
+def _measure(empty_verdict: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
+    """Fill in every number of the verdict."""
     outcome, probability = evidence.outcome, evidence.candidate_probability
     ours = classification_metrics(outcome, probability, evidence.candidate_threshold)
     if evidence.incumbent_probability is None or evidence.incumbent_threshold is None:
-        return replace(counted, metrics=ours)
+        return replace(empty_verdict, metrics=ours)
     theirs = classification_metrics(outcome, evidence.incumbent_probability, evidence.incumbent_threshold)
     low, high, deviation = _estimate_gain_spread(evidence, policy)
     normal = NormalDist()
     return replace(
-        counted,
+        empty_verdict,
         metrics=ours,
         incumbent_metrics=theirs,
         difference=ours["average_precision"] - theirs["average_precision"],
@@ -287,57 +287,57 @@ def _estimate_gain_spread(evidence: Evidence, policy: Policy) -> tuple[float, fl
         seed=policy.seed,
         groups=evidence.groups,
     )
-    known = gains[~np.isnan(gains)]
-    low, high = np.quantile(known, (policy.alpha, 1 - policy.alpha))
-    return float(low), float(high), float(known.std(ddof=1))
+    finite = gains[~np.isnan(gains)]
+    low, high = np.quantile(finite, (policy.alpha, 1 - policy.alpha))
+    return float(low), float(high), float(finite.std(ddof=1))
 
 
-def _describe_missed_floors(measured: Verdict, floors: Floors) -> str | None:
-    # "not >=" where "<" would let a NaN pass.
-    broken = [
-        f"{TITLES[name]} {_format_metric(measured.metrics[name])} and has to reach {minimum:.4f}"
+def _describe_missed_floors(verdict: Verdict, floors: Floors) -> str | None:
+    # "not >=" because "<" would let a NaN pass.
+    missed = [
+        f"{TITLES[name]} {_format_metric(verdict.metrics[name])} and has to reach {minimum:.4f}"
         for name, minimum in floors.minima.items()
-        if not measured.metrics[name] >= minimum
+        if not verdict.metrics[name] >= minimum
     ]
-    return f"The candidate misses a minimum: {'; '.join(broken)}." if broken else None
+    return f"The candidate misses a minimum: {'; '.join(missed)}." if missed else None
 
 
 def _format_metric(metric: float) -> str:
     return "can't be measured" if math.isnan(metric) else f"is {metric:.4f}"
 
 
-def _find_objection(measured: Verdict, policy: Policy) -> str | None:
-    if measured.incumbent_metrics is None:
+def _find_objection(verdict: Verdict, policy: Policy) -> str | None:
+    if verdict.incumbent_metrics is None:
         return None
-    low = math.nan if measured.difference_low is None else measured.difference_low
+    low = math.nan if verdict.difference_low is None else verdict.difference_low
     if policy.mode == "superiority" and not low > 0:
-        return f"The candidate is no better than the champion beyond chance: {_format_comparison(measured)}"
+        return f"The candidate is no better than the champion beyond chance: {_format_comparison(verdict)}"
     if policy.mode == "non_inferiority" and not low >= -policy.margin:
-        return f"The candidate may be worse by more than {policy.margin:.4f}: {_format_comparison(measured)}"
-    ours, theirs = measured.metrics["f1"], measured.incumbent_metrics["f1"]
+        return f"The candidate may be worse by more than {policy.margin:.4f}: {_format_comparison(verdict)}"
+    ours, theirs = verdict.metrics["f1"], verdict.incumbent_metrics["f1"]
     if not ours >= theirs - policy.f1_tolerance:
         allowed = f"more than {policy.f1_tolerance:.4f} below"
         return f"The candidate's F1 of {ours:.4f} is {allowed} the champion's {theirs:.4f}."
     return None
 
 
-def _state_grounds(measured: Verdict, floors: Floors, policy: Policy) -> str:
-    if measured.incumbent_metrics is None:
-        held = [
-            f"{TITLES[name]} {measured.metrics[name]:.4f} (at least {least:.4f})"
+def _state_grounds(verdict: Verdict, floors: Floors, policy: Policy) -> str:
+    if verdict.incumbent_metrics is None:
+        metrics = [
+            f"{TITLES[name]} {verdict.metrics[name]:.4f} (at least {least:.4f})"
             for name, least in floors.minima.items()
         ]
-        return f"There is no champion yet, and every minimum is reached: {', '.join(held)}."
+        return f"First champion: every minimum is met: {', '.join(metrics)}."
     if policy.mode == "superiority":
-        return f"The candidate is better than the champion: {_format_comparison(measured)}"
-    return f"The candidate isn't worse by more than {policy.margin:.4f}: {_format_comparison(measured)}"
+        return f"The candidate is better than the champion: {_format_comparison(verdict)}"
+    return f"The candidate isn't worse by more than {policy.margin:.4f}: {_format_comparison(verdict)}"
 
 
-def _format_comparison(measured: Verdict) -> str:
-    theirs = (measured.incumbent_metrics or {})["average_precision"]
-    ours = measured.metrics["average_precision"]
+def _format_comparison(verdict: Verdict) -> str:
+    theirs = (verdict.incumbent_metrics or {})["average_precision"]
+    ours = verdict.metrics["average_precision"]
     return (
-        f"average precision {ours:.4f} against {theirs:.4f}, a difference of {measured.difference:+z.4f} "
-        f"that may be as low as {measured.difference_low:+z.4f}. "
-        f"Differences below about {measured.detectable:.4f} don't show on these {measured.n_rows} rows."
+        f"average precision {ours:.4f} against {theirs:.4f}, a difference of {verdict.difference:+z.4f} "
+        f"that may be as low as {verdict.difference_low:+z.4f}. "
+        f"Differences below about {verdict.detectable:.4f} can't be detected on these {verdict.n_rows} rows."
     )

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision")
-# As they are called where people read.
+# Their names in texts for people.
 TITLES = dict(zip(METRICS, ("accuracy", "precision", "recall", "F1", "ROC-AUC", "average precision"), strict=True))
 
-# Cells (resample x row) worked on at once: what fits a processor's cache is done in half the time.
+# Cells (resample x row) per block: a block that fits the processor's cache takes half the time.
 _BLOCK_CELLS = 100_000
 
 
@@ -61,7 +61,7 @@ def choose_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
     """Choose the threshold that maximises F1.
 
     F1 only changes at a score, so each cut between two neighbouring distinct scores is tried once, at its
-    midpoint: there a rounding error in a score moves nobody across. Of several cuts with the same F1 the
+    midpoint, where a rounding error in a score changes no prediction. Of several cuts with the same F1 the
     highest wins, since it reaches that F1 with the fewest rows predicted positive.
 
     Args:
@@ -79,7 +79,7 @@ def choose_threshold(outcome: ArrayLike, probability: ArrayLike) -> float:
     positives = happened.sum()
     if not 0 < positives < happened.size:
         raise ValueError(f"No threshold can be chosen: all {happened.size} outcomes are {happened[0]:.0f}.")
-    ranking = _Ranking.of(happened, score)
+    ranking = _Ranking.from_scores(happened, score)
     hits = np.concatenate(([0.0], np.cumsum(ranking.positive)[ranking.ends]))
     predicted = np.concatenate(([0.0], ranking.ends + 1.0))
     # Whole numbers divided by whole numbers: equal fractions give equal doubles, so ties are exact.
@@ -98,7 +98,7 @@ def bootstrap_intervals(
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Say how far each metric could have been off on another hold-out of the same size.
+    """Estimate how far each metric could differ on another hold-out of the same size.
 
     The percentile bootstrap over rows (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter
     13). It is not stratified by outcome, unlike the default of R's pROC: a bootstrap has to repeat how the
@@ -110,10 +110,10 @@ def bootstrap_intervals(
         outcome: Shape (n,), 0 or 1.
         probability: Shape (n,), in [0, 1].
         threshold: As in `classification_metrics`.
-        resamples: How many hold-outs to imagine, >= 1; 1,000 or more for a 95 % interval.
+        resamples: Number of resampled hold-outs, >= 1; 1,000 or more for a 95 % interval.
         seed: Same seed, same intervals.
         level: Share of the resampled values inside the interval, in (0, 1).
-        groups: Shape (n,), whose row it is, when rows of one machine or customer depend on each other: whole
+        groups: Shape (n,), entity of each row, if rows of one machine or customer depend on each other: whole
             groups are then drawn. None takes all rows as independent.
 
     Returns:
@@ -125,7 +125,7 @@ def bootstrap_intervals(
     """
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"Need resamples >= 1 and a level inside (0, 1), got {resamples} and {level}.")
-    ranking = _Ranking.of(*check_rows(outcome, probability))
+    ranking = _Ranking.from_scores(*check_rows(outcome, probability))
     members = number_groups(groups, ranking.order.size)
     blocks = [ranking.metrics(threshold, weights) for weights in _resample_weights(members, resamples, seed)]
     tails = (0.5 - level / 2, 0.5 + level / 2)
@@ -143,13 +143,13 @@ def resample_precision_gains(
 ) -> Floats:
     """Resample the difference in average precision between two models scored on the same rows.
 
-    Paired: each imagined hold-out serves both models, so what makes it hard or easy cancels out.
+    Paired: each resample scores both models, so that its difficulty cancels out.
 
     Args:
         outcome: Shape (n,), 0 or 1.
         candidate: Shape (n,), the candidate's probabilities.
         incumbent: Shape (n,), the incumbent's probabilities of the same rows, in the same order.
-        resamples: How many hold-outs to imagine, >= 1.
+        resamples: Number of resampled hold-outs, >= 1.
         seed: Same seed, same hold-outs, whatever the models.
         groups: As in `bootstrap_intervals`.
 
@@ -159,7 +159,7 @@ def resample_precision_gains(
     Raises:
         ValueError: If the rows of either model, or the groups, are unusable.
     """
-    rankings = [_Ranking.of(*check_rows(outcome, scores)) for scores in (candidate, incumbent)]
+    rankings = [_Ranking.from_scores(*check_rows(outcome, scores)) for scores in (candidate, incumbent)]
     members = number_groups(groups, rankings[0].order.size)
     gains = []
     for weights in _resample_weights(members, resamples, seed):
@@ -187,7 +187,7 @@ def weighted_metrics(
     Raises:
         ValueError: If the rows are unusable.
     """
-    return _Ranking.of(*check_rows(outcome, probability)).metrics(threshold, weights)
+    return _Ranking.from_scores(*check_rows(outcome, probability)).metrics(threshold, weights)
 
 
 def check_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
@@ -209,10 +209,10 @@ def check_rows(outcome: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floa
         raise ValueError(
             f"Need one outcome and one probability per row, got shapes {happened.shape} and {score.shape}."
         )
-    if strange := np.count_nonzero(~np.isin(happened, (0, 1))):
-        raise ValueError(f"{strange} of {happened.size} outcomes are neither 0 nor 1.")
-    if bad := np.count_nonzero(~((score >= 0) & (score <= 1))):
-        raise ValueError(f"{bad} of {score.size} probabilities are missing or outside [0, 1].")
+    if n_invalid := np.count_nonzero(~np.isin(happened, (0, 1))):
+        raise ValueError(f"{n_invalid} of {happened.size} outcomes are neither 0 nor 1.")
+    if n_out_of_range := np.count_nonzero(~((score >= 0) & (score <= 1))):
+        raise ValueError(f"{n_out_of_range} of {score.size} probabilities are missing or outside [0, 1].")
     return happened, score
 
 
@@ -220,7 +220,7 @@ def number_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.intp]:
     """Number the groups of dependent rows from 0.
 
     Args:
-        groups: Shape (n,), whose row it is, of any sortable type; None makes each row its own group.
+        groups: Shape (n,), entity of each row, of any sortable type; None makes each row its own group.
         n_rows: n.
 
     Returns:
@@ -256,7 +256,7 @@ class _Ranking:
     distinct: Floats
 
     @classmethod
-    def of(cls, outcome: Floats, probability: Floats) -> _Ranking:
+    def from_scores(cls, outcome: Floats, probability: Floats) -> _Ranking:
         order = np.argsort(-probability, kind="stable")
         ranked = probability[order]
         ends = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)
@@ -269,7 +269,7 @@ class _Ranking:
         return np.cumsum(ranked * self.positive, axis=1)[:, self.ends], rows
 
     def metrics(self, threshold: float, weights: Floats) -> dict[str, Floats]:
-        """Every metric under every weighting; whoever is predicted positive heads the ranking."""
+        """Every metric under every weighting; rows predicted positive are the first of the ranking."""
         hits, rows = self.cumulate(weights)
         positives, total = hits[:, -1], rows[:, -1]
         steps = int(np.count_nonzero(self.distinct >= threshold))
@@ -307,7 +307,7 @@ def _ratio(numerator: Floats, denominator: Floats, *, empty: float) -> Floats:
 
 
 def _resample_weights(members: NDArray[np.intp], resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw groups with replacement; yield how often each row came along, shape (at most resamples, n)."""
+    """Draw groups with replacement; yield how often each row was drawn, shape (at most resamples, n)."""
     rng = np.random.default_rng(seed)
     n_groups = int(members.max()) + 1
     block = max(1, _BLOCK_CELLS // members.size)
@@ -315,16 +315,16 @@ def _resample_weights(members: NDArray[np.intp], resamples: int, seed: int) -> I
         lines = min(block, resamples - start)
         drawn = rng.integers(0, n_groups, size=(lines, n_groups)) + np.arange(lines)[:, None] * n_groups
         counts = np.bincount(drawn.ravel(), minlength=lines * n_groups).reshape(lines, n_groups)
-        # Where every row is its own group, which one got which count is chance anyway.
+        # If every row is its own group, counts need no mapping: the draw is random anyway.
         weights = counts if n_groups == members.size else counts[:, members]
         yield weights.astype(np.float64)
 
 
 def _quantiles(values: Floats, tails: tuple[float, float]) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not known.size:
+    finite = values[~np.isnan(values)]
+    if not finite.size:
         return (float("nan"), float("nan"))
-    low, high = np.quantile(known, tails)
+    low, high = np.quantile(finite, tails)
     return (float(low), float(high))
 
 

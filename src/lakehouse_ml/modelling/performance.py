@@ -1,7 +1,7 @@
-"""Do outcomes contradict what the hold-out promised? Pure functions of counts and metrics.
+"""Compare live performance with the hold-out. Pure functions of counts and metrics.
 
 Recall and precision are compared as two proportions by Fisher's exact test (1922), ROC-AUC by a normal test with the
-standard error of Hanley and McNeil (Radiology 143, 1982), each one-sided: only worse than promised is a contradiction.
+standard error of Hanley and McNeil (Radiology 143, 1982), each one-sided: only worse than expected counts.
 Three tests share the level (Bonferroni). Intervals are Wilson's (JASA 22, 1927).
 """
 
@@ -23,11 +23,11 @@ _Z = 1.959964
 
 
 class PerformanceSpec(Spec):
-    """When outcomes contradict the hold-out.
+    """When live performance counts as worse than on the hold-out.
 
     Attributes:
-        min_positives: Outcomes of 1 that are needed for a judgement; fewer are told as few.
-        alpha: Level of the judgement: the chance that a model as good as promised is called worse.
+        min_positives: Outcomes of 1 that a judgement needs; fewer are reported as `few`.
+        alpha: Level of the judgement: the chance that a model as good as on the hold-out is called worse.
     """
 
     min_positives: int = Field(default=20, ge=1)
@@ -36,18 +36,18 @@ class PerformanceSpec(Spec):
 
 @dataclass(frozen=True)
 class LivePerformance:
-    """How the newest outcomes compare with the hold-out of the version that scored.
+    """The newest outcomes compared with the hold-out of the version that scored.
 
     Attributes:
         model_version: The version.
         first_batch: Oldest batch that is counted; as many of the newest as reach `min_positives`.
         last_batch: Newest batch with outcomes.
-        status: `worse` than promised beyond chance, `as_expected`, `few` outcomes, or `not_judged` where the hold-out's
-            numbers are not known.
+        status: `worse` than expected beyond chance, `as_expected`, `few` outcomes, or `not_judged` if the hold-out's
+            numbers are unknown.
         n_rows: Rows with an outcome.
-        n_positives: Those to which it happened.
-        n_hits: Those of them that were named.
-        n_named: Rows that were named.
+        n_positives: Rows with outcome 1.
+        n_hits: True positives.
+        n_named: Rows predicted positive.
         recall_low: Lower bound of the 95 % interval of the recall.
         recall_high: Its upper bound.
         expected_recall: On the hold-out.
@@ -80,7 +80,7 @@ def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: Performa
     Args:
         live: One row per batch and model version: counts and metrics, see `nodes.measure_live`.
         verdicts: One row per verdict, with the hold-out metrics of its version.
-        spec: What is enough, and the level.
+        spec: Minimum of positives, and the level.
 
     Returns:
         One row, see `LivePerformance`; none while no outcome of a scored batch is known.
@@ -91,45 +91,47 @@ def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: Performa
     newest = live.sort_values(["batch", "n_rows"]).iloc[-1]
     version = str(newest["model_version"])
     counted = _select_newest(live[live["model_version"] == version], spec.min_positives)
-    promised = _find_expected(verdicts, version)
-    judged = _judge(counted, version, promised, spec)
-    return _set_types(pd.DataFrame([asdict(judged)], columns=names))
+    expected_row = _find_expected(verdicts, version)
+    performance = _judge(counted, version, expected_row, spec)
+    return _set_types(pd.DataFrame([asdict(performance)], columns=names))
 
 
 def _set_types(table: pd.DataFrame) -> pd.DataFrame:
-    """An empty table has the types of a filled one."""
+    """Set the column types, so that an empty table has them too."""
     kinds: dict[str, Any] = {"int": "int64", "float": "float64"}
     fields = LivePerformance.__dataclass_fields__
     return table.astype({name: kinds.get(str(field.type), "string") for name, field in fields.items()})
 
 
-def _select_newest(live: pd.DataFrame, least: int) -> pd.DataFrame:
-    """The newest batches, as many as have `least` positives together; all if they don't."""
+def _select_newest(live: pd.DataFrame, min_positives: int) -> pd.DataFrame:
+    """Select the newest batches with `min_positives` positives together; all if there are fewer."""
     newest = live.sort_values("batch", ascending=False, ignore_index=True)
-    reached = newest["n_positives"].cumsum() >= least
-    return newest.head(int(reached.idxmax()) + 1) if reached.any() else newest
+    is_enough = newest["n_positives"].cumsum() >= min_positives
+    return newest.head(int(is_enough.idxmax()) + 1) if is_enough.any() else newest
 
 
 def _find_expected(verdicts: pd.DataFrame, version: str) -> pd.Series | None:
-    found = verdicts[verdicts["version"].astype(str) == version]
-    return found.sort_values("judged_at").iloc[-1] if len(found) else None
+    rows = verdicts[verdicts["version"].astype(str) == version]
+    return rows.sort_values("judged_at").iloc[-1] if len(rows) else None
 
 
-def _judge(counted: pd.DataFrame, version: str, promised: pd.Series | None, spec: PerformanceSpec) -> LivePerformance:
+def _judge(
+    counted: pd.DataFrame, version: str, expected_row: pd.Series | None, spec: PerformanceSpec
+) -> LivePerformance:
     n, positives, named, hits = (int(counted[name].sum()) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
     ranked = counted[counted["roc_auc"].notna()]
     weights = ranked["n_positives"]
     auc = float((ranked["roc_auc"] * weights).sum() / weights.sum()) if len(ranked) else math.nan
     expected = {
-        name: float(promised[name]) if promised is not None else math.nan
+        name: float(expected_row[name]) if expected_row is not None else math.nan
         for name in ("recall", "precision", "roc_auc", "n_rows", "n_positives")
-        if promised is None or name in promised
+        if expected_row is None or name in expected_row
     }
     low, high = wilson(hits, positives)
-    known = not any(math.isnan(expected.get(name, math.nan)) for name in ("recall", "n_positives"))
+    has_expectation = not any(math.isnan(expected.get(name, math.nan)) for name in ("recall", "n_positives"))
     worse: list[str] = []
     status: Status = "few" if positives < spec.min_positives else "not_judged"
-    if known and status != "few":
+    if has_expectation and status != "few":
         worse = _find_worse(n, positives, named, hits, auc, expected, spec.alpha / _TESTS)
         status = "worse" if worse else "as_expected"
     return LivePerformance(
@@ -154,23 +156,23 @@ def _judge(counted: pd.DataFrame, version: str, promised: pd.Series | None, spec
 def _find_worse(
     n: int, positives: int, named: int, hits: int, auc: float, expected: dict[str, float], alpha: float
 ) -> list[str]:
-    """What is lower than on the hold-out beyond chance."""
-    of_holdout = round(expected["n_positives"])
-    found = round(expected["recall"] * of_holdout)
-    named_there = round(found / expected["precision"]) if expected["precision"] > 0 else 0
+    """Find the metrics that are lower than on the hold-out beyond chance."""
+    holdout_positives = round(expected["n_positives"])
+    expected_hits = round(expected["recall"] * holdout_positives)
+    expected_named = round(expected_hits / expected["precision"]) if expected["precision"] > 0 else 0
     worse = []
-    if is_lower(hits, positives, found, of_holdout, alpha):
+    if is_lower(hits, positives, expected_hits, holdout_positives, alpha):
         worse.append("recall")
-    if is_lower(hits, named, found, named_there, alpha):
+    if is_lower(hits, named, expected_hits, expected_named, alpha):
         worse.append("precision")
-    others = (positives, n - positives), (of_holdout, round(expected["n_rows"]) - of_holdout)
+    others = (positives, n - positives), (holdout_positives, round(expected["n_rows"]) - holdout_positives)
     if _auc_is_lower(auc, others[0], expected["roc_auc"], others[1], alpha):
         worse.append("ROC-AUC")
     return worse
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; NaN where there is nothing to share."""
+    """Wilson's 95 % interval of a share; NaN without rows."""
     if not n:
         return math.nan, math.nan
     share = hits / n
@@ -180,7 +182,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def is_lower(hits: int, n: int, hits_before: int, n_before: int, alpha: float) -> bool:
-    """Whether a share is lower than one before beyond chance; False where one of the two has no rows."""
+    """Whether a share is lower than an earlier one beyond chance; False if either has no rows."""
     from scipy.stats import fisher_exact
 
     if not n or not n_before:
@@ -192,7 +194,7 @@ def is_lower(hits: int, n: int, hits_before: int, n_before: int, alpha: float) -
 def _auc_is_lower(auc: float, rows: tuple[int, int], before: float, rows_before: tuple[int, int], alpha: float) -> bool:
     if math.isnan(auc) or math.isnan(before) or min(*rows, *rows_before) < 1:
         return False
-    # Under the hypothesis that both are as good as promised, both have the promised error.
+    # Under the null hypothesis, both have the standard error of the hold-out's ROC-AUC.
     error = math.sqrt(_auc_variance(before, *rows) + _auc_variance(before, *rows_before))
     return (auc - before) / max(error, 1e-12) < NormalDist().inv_cdf(alpha)
 

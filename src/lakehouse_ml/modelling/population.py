@@ -1,4 +1,4 @@
-"""Who belongs to a day: the states that files describe, and the outcomes that become known after them.
+"""Population of a day: the states that files describe, and the outcomes that become known later.
 
 An outcome of (entity, day) says what happened within the horizon after that day.
 """
@@ -19,39 +19,39 @@ from lakehouse_ml.storage.writes import collect
 
 # Day from which on a label was known (00:00 UTC).
 KNOWN_AT = "known_at"
-# Newest day whose outcomes the model learned from that made a score.
+# Newest day whose outcomes the scoring model learned from.
 LEARNED_UNTIL = "learned_until"
 _DAY = "_day"
 _LEFT = "_left"
 
 
 class PopulationSpec(Spec):
-    """What a file of a day means, and how far ahead an outcome looks.
+    """What a file of a day means, and the horizon of outcomes.
 
     Attributes:
-        snapshots: `full`: a file's rows are everybody who is there on its day. `changes`: a file holds only who is new
-            or has changed; everybody else keeps their newest state, unless they are known to be gone.
-        horizon_days: An outcome of a day says what happened within so many days after it.
+        snapshots: `full`: a file's rows are all entities of its day. `changes`: a file has new and changed entities
+            only; the others keep their newest state, unless they are known to be gone.
+        horizon_days: An outcome of a day says what happened within this many days after it.
     """
 
     snapshots: Literal["full", "changes"] = "full"
     horizon_days: int = Field(ge=1)
 
 
-def select_states(states: DataFrame, wanted: DataFrame, spec: PopulationSpec, key: Sequence[str]) -> DataFrame:
-    """The state that counts for an entity on a day.
+def select_states(states: DataFrame, days: DataFrame, spec: PopulationSpec, key: Sequence[str]) -> DataFrame:
+    """Select the state of an entity on a day.
 
     Args:
         states: One row per key (entity and day of the state).
-        wanted: Entities and days; other columns and repeated rows don't matter.
+        days: Entities and days; other columns and repeated rows are ignored.
         spec: `full`: the state of that very day. `changes`: the newest state up to that day.
         key: Entity and day, in this order.
 
     Returns:
-        One row per wanted entity and day that has a state: the columns of `states`, with the wanted day as the day.
+        One row per entity and day that has a state: the columns of `states`, with the day of `days` as the day.
     """
     entity, moment = key
-    days = wanted.select(entity, F.col(moment).alias(_DAY)).distinct()
+    days = days.select(entity, F.col(moment).alias(_DAY)).distinct()
     if spec.snapshots == "full":
         return states.join(days.withColumnRenamed(_DAY, moment), on=list(key), how="left_semi")
     newest = (
@@ -68,11 +68,11 @@ def select_states(states: DataFrame, wanted: DataFrame, spec: PopulationSpec, ke
 def find_population(
     states: DataFrame, labels: DataFrame, day: date, spec: PopulationSpec, key: Sequence[str]
 ) -> DataFrame:
-    """Everybody who is there on a day, without those who are known to be gone.
+    """Find the entities of a day, without those that are known to be gone.
 
-    Gone is who left by the day's own file or by an outcome of an earlier day, unless a newer state has them again. An
-    outcome of an earlier day counts before its horizon is over, too: nobody says on which day of it somebody left, and
-    to leave out one who is still there costs less than to write to many who are not.
+    An entity is gone if it left by the day's own file or by an outcome of an earlier day, unless it has a newer state.
+    An outcome of an earlier day counts before its horizon is over, too: the day within the horizon is unknown, and
+    leaving out one entity that is still there costs less than acting on many that are gone.
 
     Args:
         states: One row per key.
@@ -87,24 +87,24 @@ def find_population(
     entity, moment = key
     at = F.col(moment).cast("date")
     if spec.snapshots == "full":
-        there = states.where(at == F.lit(day))
+        present = states.where(at == F.lit(day))
     else:
         newest = states.where(at <= F.lit(day)).groupBy(entity).agg(F.max(moment).alias(moment))
-        there = states.join(newest, on=list(key), how="left_semi")
-    known = (at < F.lit(day)) | (F.col(KNOWN_AT) <= F.lit(day))
-    left = labels.where((F.col("label") == 1) & known).groupBy(entity).agg(F.max(moment).alias(_LEFT))
-    # A state of a later day has them again.
-    stays = F.col(_LEFT).isNull() | (F.col(moment) > F.col(_LEFT))
-    return there.join(left, on=entity, how="left").where(stays).select(*states.columns)
+        present = states.join(newest, on=list(key), how="left_semi")
+    is_known = (at < F.lit(day)) | (F.col(KNOWN_AT) <= F.lit(day))
+    left = labels.where((F.col("label") == 1) & is_known).groupBy(entity).agg(F.max(moment).alias(_LEFT))
+    # A state of a later day brings an entity back.
+    is_present = F.col(_LEFT).isNull() | (F.col(moment) > F.col(_LEFT))
+    return present.join(left, on=entity, how="left").where(is_present).select(*states.columns)
 
 
 def list_days(states: DataFrame, moment: str) -> list[date]:
-    """The days that have rows, oldest first."""
-    found = collect(states.select(F.col(moment).cast("date").alias("day")).distinct())["day"]
-    return sorted(pd.Timestamp(day).date() for day in found)
+    """List the days that have rows, oldest first."""
+    days = collect(states.select(F.col(moment).cast("date").alias("day")).distinct())["day"]
+    return sorted(pd.Timestamp(day).date() for day in days)
 
 
 def find_newest_day(states: DataFrame, moment: str) -> date | None:
-    """The newest day that has rows; None without rows."""
-    found = collect(states.agg(F.max(F.col(moment).cast("date")).alias("day")))["day"].item()
-    return None if pd.isna(found) else pd.Timestamp(found).date()
+    """Find the newest day that has rows; None without rows."""
+    day = collect(states.agg(F.max(F.col(moment).cast("date")).alias("day")))["day"].item()
+    return None if pd.isna(day) else pd.Timestamp(day).date()

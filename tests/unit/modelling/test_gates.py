@@ -73,7 +73,7 @@ def test_a_first_model_is_approved_when_every_floor_holds() -> None:
     verdict = judge(first_model(FAIR), Floors(f1=0.3, roc_auc=0.6), QUICK)
 
     assert verdict.decision == "approve"
-    assert verdict.reason.startswith("There is no champion yet, and every minimum is reached: F1 0.")
+    assert verdict.reason.startswith("First champion: every minimum is met: F1 0.")
     assert verdict.incumbent_metrics is None
     assert (verdict.difference, verdict.difference_low, verdict.detectable) == (None, None, None)
     assert (verdict.n_rows, verdict.n_positives) == (300, int(np.sum(FAIR.outcome)))
@@ -169,7 +169,7 @@ def test_the_detectable_gain_is_the_one_that_the_gate_finds_four_times_out_of_fi
     assert verdict.difference_high is not None
     error = (verdict.difference_high - verdict.difference_low) / (2 * 1.960)
     assert verdict.detectable == pytest.approx((1.960 + 0.842) * error, rel=0.1)
-    assert f"Differences below about {verdict.detectable:.4f} don't show on these 300 rows." in verdict.reason
+    assert f"Differences below about {verdict.detectable:.4f} can't be detected on these 300 rows." in verdict.reason
 
 
 def test_where_a_person_has_the_last_word_an_approval_becomes_a_request() -> None:
@@ -226,8 +226,8 @@ def test_a_hold_out_of_exactly_the_asked_size_is_enough() -> None:
         ({"incumbent_probability": [-0.5] * 300}, "The incumbent's scores can't be judged: 300 of 300"),
         ({"candidate_threshold": 1.5}, "The candidate's threshold is 1.5"),
         ({"incumbent_threshold": -0.5}, "The incumbent's threshold is -0.5"),
-        ({"incumbent_threshold": None}, "Of the incumbent, probabilities and threshold are needed"),
-        ({"incumbent_probability": None}, "Of the incumbent, probabilities and threshold are needed"),
+        ({"incumbent_threshold": None}, "The incumbent needs both probabilities and a threshold"),
+        ({"incumbent_probability": None}, "The incumbent needs both probabilities and a threshold"),
         ({"groups": ["one machine"] * 300}, "only 1 groups of rows; 20 are needed"),
     ],
 )

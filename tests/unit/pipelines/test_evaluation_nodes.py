@@ -313,7 +313,7 @@ def test_a_first_model_is_approved_when_every_floor_holds(rows: Any) -> None:
     row = verdict(rows, model())
 
     assert (row["decision"], row["version"], row["incumbent_version"]) == ("approve", "1", "")
-    assert row["reason"].startswith("There is no champion yet, and every minimum is reached")
+    assert row["reason"].startswith("First champion: every minimum is met")
     assert row["judged_at"] == pd.Timestamp(CLOCK)
     assert np.isnan(row["difference"])
 
