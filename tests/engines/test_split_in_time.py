@@ -103,8 +103,8 @@ def test_days_that_conf_leaves_open_follow_from_the_span_rounded_down_to_midnigh
         ((date(2024, 1, 1), date(2024, 2, 1)), "The calibration part can't begin on 2024-01-01: labelled rows go from "
                                                "2024-01-01 00:00 to 2024-03-01 00:00 UTC. Set calibrate_from"),
         ((date(2024, 2, 1), date(2024, 3, 2)), "The holdout part can't begin on 2024-03-02: labelled rows go from "),
-        ((date(2024, 2, 1), date(2024, 2, 1)), "The calibration part can't begin on 2024-02-01, for the holdout part "
-                                               "begins on 2024-02-01, and comes after it"),
+        ((date(2024, 2, 1), date(2024, 2, 1)), "The calibration part can't begin on 2024-02-01: it must begin before "
+                                               "the holdout part, on 2024-02-01; labelled rows go from"),
     ],
 )  # fmt: skip
 def test_days_out_of_order_or_outside_of_the_rows_are_refused_by_name(days: tuple[date, date], message: str) -> None:
@@ -385,9 +385,11 @@ def test_of_too_many_rows_each_label_keeps_its_share_in_whatever_order_they_come
 ) -> None:
     from lakehouse_ml.pipelines.training import nodes
 
-    spec, columns = training(max_rows=100), nodes.Columns.of(rows.columns, KEY, ("model",), "component")
+    spec, columns = training(max_rows=100), nodes.Columns.from_names(rows.columns, KEY, ("model",), "component")
     counts = {(name, label): n for (name, label), n in rows.groupby(["part", "label"]).size().items()}
-    one, other = (nodes._rows(frame(spark, table), "train", counts, spec, columns) for table in (rows, rows.iloc[::-1]))
+    one, other = (
+        nodes._collect_part(frame(spark, table), "train", counts, spec, columns) for table in (rows, rows.iloc[::-1])
+    )
     share = counts["train", 1] / (counts["train", 0] + counts["train", 1])
     assert (len(one.label), one.label.sum()) == (100, round(100 * share))
     pd.testing.assert_frame_equal(one.predictors, other.predictors)
@@ -403,9 +405,9 @@ def test_of_too_many_rows_those_are_assembled_that_the_search_takes_and_the_whol
     full, few = (assembled(spark, rows, max_rows=max_rows) for max_rows in (10_000, 100))
     counts = {(name, label): n for (name, label), n in full.groupby(["part", "label"]).size().items()}
     assert all(counts[part, 0] + counts[part, 1] > n for part, n in most.items())
-    columns = nodes.Columns.of(full.columns, KEY, ("model",), "component")
+    columns = nodes.Columns.from_names(full.columns, KEY, ("model",), "component")
     for part in most:
-        sample = nodes._rows(frame(spark, full), part, counts, training(max_rows=100), columns)
+        sample = nodes._collect_part(frame(spark, full), part, counts, training(max_rows=100), columns)
         kept = few[few.part == part].sort_values(key, ignore_index=True)
         assert kept.label.tolist() == sample.label.tolist()
         assert kept[["machine_id"]].to_numpy().ravel().tolist() == sample.entity.tolist()
