@@ -85,7 +85,7 @@ class RegistryError(LakehouseError):
 
 
 class EngineError(LakehouseError):
-    """The chosen engine can't be had in this environment."""
+    """The chosen engine is unavailable in this environment."""
 
 
 class BusyError(LakehouseError):
@@ -123,9 +123,9 @@ def find(error: BaseException) -> LakehouseError | None:
     return None
 
 
-def suggest_name(name: str, known: Iterable[str]) -> str:
-    """A hint which known name is meant, or the known ones, as far as they are few."""
-    names = sorted(known)
+def suggest_name(name: str, names: Iterable[str]) -> str:
+    """Return a hint: the valid name nearest to a wrong one, else the valid names, if they are few."""
+    names = sorted(names)
     # A name without its use case, or in another spelling, is near as well.
     tails = {one.split(".", 1)[-1]: one for one in reversed(names)} | {one: one for one in names}
     if near := get_close_matches(name, tails, n=1, cutoff=0.6):

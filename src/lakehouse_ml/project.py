@@ -14,7 +14,7 @@ from lakehouse_ml.errors import printable
 
 _PACKAGE = Path(__file__).resolve().parent
 INSTALLED = (_PACKAGE / "shipped_conf").is_dir()
-# What relative folders are meant from. A wheel has no project folder: there it is the one that the process started in.
+# Relative paths start here. A wheel has no project folder: there it is the one that the process started in.
 PROJECT = Path.cwd() if INSTALLED else _PACKAGE.parents[1]
 CONF = _PACKAGE / "shipped_conf" if INSTALLED else PROJECT / "conf"
 _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprecated")

@@ -158,7 +158,8 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
         ("prod", "base/catalog.yml", '"{use_case}.klean_{table}":', '"{use_case}.clean_{table}":',
          "churn.clean_customers, which"),
         ("prod", "prod/catalog.yml", "churn.report_page:\n  type: lakehouse_ml.datasets.html_page.HtmlPage\n"
-         "  filepath: data/report.html", None, "prod/catalog.yml, line 4: churn.report_page lies in data/report.html"),
+         "  filepath: data/report.html", None,
+         "prod/catalog.yml, line 4: churn.report_page is stored in data/report.html"),
         ("dev", "base/catalog.yml", "${_laek}/08", "${_files}/${_reports}/report", "_laek"),
         ("dev", "dev/globals.yml", "landing: ${variable:LAKEHOUSE_NOWHERE}", "landing: ${variable:LAKEHOUSE_LANDING}",
          "landing: LAKEHOUSE_NOWHERE is not set. Set this environment variable"),
@@ -171,7 +172,7 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
         ("prod", "prod/credentials.yml", "store: {user: me, password: hunter2}", None,
          "prod/credentials.yml, line 2: this is a secret"),
         ("prod", "prod/mlflow.yml", "https://${variable:STORE_TOKEN}\n", "databricks\n",
-         "prod/mlflow.yml, line 2: this is a secret, or read like none"),
+         "prod/mlflow.yml, line 2: looks like a hard-coded secret"),
         ("s3", "s3/mlflow.yml", "http://me:sec" "ret@127.0.0.1", "${variable:MLFLOW_TRACKING_URI}",
          "s3/mlflow.yml, line 2: this is a secret"),
         ("dev", "dev/globals.yml", "lake: ${variable:LAKEHOUSE_CATALOG}.lakehouse_ml_prod",
@@ -196,7 +197,7 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
         ("dev", "dev/globals.yml", "models: lakehouse_ml", "models: ${variable:LAKEHOUSE_CATALOG}.lakehouse_ml_dev",
          "models is 'lakehouse_ml': Unity Catalog takes catalog.schema"),
         ("dev", "dev/catalog.yml", "churn.clean_customers:\n  type: lakehouse_ml.datasets.delta_table.DeltaTable\n"
-         "  kind: schema\n  filepath: a-catalog.lakehouse_ml_dev.Churn_raw_customers", None, "both lie in"),
+         "  kind: schema\n  filepath: a-catalog.lakehouse_ml_dev.Churn_raw_customers", None, "are both stored in"),
         ("s3", "s3/globals.yml", "lake_kind: schema\nlake: main.s3", "lake: s3://${variable:LAKEHOUSE_BUCKET}/lakehouse-ml",
          "lake_kind schema means tables of a catalog, which the engine sail doesn't reach"),
         ("prod", "prod/globals.yml", "lake_kind: path\nlake: data",
@@ -216,7 +217,7 @@ def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.Mon
          "  kind: schema\n  filepath: a-catalog.lakehouse_ml_dev.churn_clean_customers\n"
          "  partition_by: [contract, region]\n"
          "  validator: lakehouse_ml.use_cases.churn.contracts.clean_customers", None,
-         "dev/catalog.yml, line 6: churn.clean_customers is parted by region, which its contract doesn't have"),
+         "dev/catalog.yml, line 6: churn.clean_customers is partitioned by region, which its contract doesn't have"),
         ("dev", "dev/globals.yml", "lake_kind: [", "lake_kind: schema", "this is not valid YAML"),
     ],
     ids=lambda value: value.replace("\n", " ")[:40] if isinstance(value, str) else None,

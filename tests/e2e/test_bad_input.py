@@ -261,7 +261,7 @@ ENDS = [
     Ends("a ragged row among the outcomes", "It is refused with its text.",
          "customerID,Churn\nA,Yes,no\nB,No\n",
          (2, 1, 1, 0), table="outcomes", called="outcomes/outcomes_{}.csv"),
-    Ends("an outcome that is neither Yes nor No, or stands there twice", "Quarantined; of two the later stays.",
+    Ends("an outcome that is neither Yes nor No, or appears twice", "Quarantined; of two the later stays.",
          "customerID,Churn\nA,maybe\nB,No\nB,Yes\n",
          (3, 0, 1, 2), table="outcomes", called="outcomes/outcomes_{}.csv"),
     Ends("two files in one, each with its byte order mark", "The second mark is no part of the id behind it.",

@@ -199,12 +199,12 @@ PARAMS = {
 NAMES = {
     "a table of results whose name no table can have": (
         "results_table=October-Trial",
-        "results_table can't be 'October-Trial', as this run is told (--params): a table's name has lower-case "
+        "--params: results_table can't be 'October-Trial': a table's name has lower-case "
         "letters, digits and underscores only, at most 100, and a letter first.",
     ),
     "a table of results with the name of another one": (
         "results_table=score_actions",
-        "results_table can't be 'score_actions', as this run is told (--params): scores or actions of score_{table}, "
+        "--params: results_table can't be 'score_actions': scores or actions of score_{table}, "
         "the table that conf names, lie under that name; choose another one.",
     ),
 }

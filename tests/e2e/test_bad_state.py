@@ -234,7 +234,7 @@ CONF = [
             (
                 "monthly_charge > 0",
                 "rule monthly_charge_is_positive of customers names the column monthly_charge, which the table doesn't "
-                "have: did you mean monthly_charges?",
+                "have. Did you mean monthly_charges?",
             ),
         )
     ),

@@ -53,7 +53,7 @@ SHOWS = {
         r"customer_id +snapshot_on[^$]+tenure_group[^$]+\n2 ",
         r"customer_id +probability +reasons\n0 [^$]+feature[^$]+\n2 ",
     ],
-    "how-to/environments.md": [r"local: conf is sound\.\nengine +sail[^$]+registry +sqlite"],
+    "how-to/environments.md": [r"local: no problems found\.\nengine +sail[^$]+registry +sqlite"],
     "how-to/every-night.md": [
         r"^\nchurn\n[^$]+champion +version 1\n",
         r"not_assessable [\d,]+ of [\d,]+ scored rows were training rows",

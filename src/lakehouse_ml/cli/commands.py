@@ -285,7 +285,7 @@ def check(env: str | None, conf_source: str | None) -> None:
         click.echo(printable(fault))
     if faults:
         raise SystemExit(1)
-    click.echo(f"{env or 'local'}: conf is sound.")
+    click.echo(f"{env or 'local'}: no problems found.")
 
 
 @cli.group(name="engine")

@@ -36,7 +36,7 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
     """The project's catalog, as a run would see it; MLflow is then set to the lake's store as well.
 
     Args:
-        lake: Folder of another lake than the one of conf; a relative one is meant from the project.
+        lake: Folder of another lake than the one of conf; relative paths start at the project folder.
         env: A folder of conf/.
 
     Raises:

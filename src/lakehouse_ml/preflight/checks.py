@@ -46,7 +46,7 @@ class Preflight:
     Attributes:
         source: Conf's folder.
         env: Its environment.
-        load: Makes the loader of an environment.
+        load: Builds the loader of an environment.
         stages: The pipelines of the stages, each a task of a job.
     """
 
@@ -56,15 +56,15 @@ class Preflight:
     stages: Mapping[str, Pipeline]
 
     def faults(self) -> list[str]:
-        """What is wrong with the environment, a sentence each, with file and line."""
-        found = list(self._secrets())
+        """Find what is wrong with the environment, a sentence each, with file and line."""
+        found = list(self._find_secrets())
         try:
             found += self._conf.faults(self._loader)
-            found += self._untyped()
-            found += self._lost_between_tasks()
-            found += self._misnamed()
-            found += self._misfit()
-            found += self._shared()
+            found += self._check_types()
+            found += self._check_memory_datasets()
+            found += self._check_names()
+            found += self._check_engine_fit()
+            found += self._check_isolation()
         except ConfError as error:
             found.append(str(error))
         except Exception as error:
@@ -91,7 +91,7 @@ class Preflight:
 
     @cached_property
     def _datasets(self) -> dict[str, dict[str, Any]]:
-        """What Kedro makes every dataset of the stages of."""
+        """The catalog entry of each dataset of the stages."""
         names = {name for stage in self.stages.values() for name in stage.datasets() if not name.startswith("params:")}
         entries = {name: self._catalog.config.get(name) or self._catalog.resolve_pattern(name) for name in names}
         return dict(sorted(entries.items()))
@@ -100,8 +100,8 @@ class Preflight:
         pattern = None if dataset in self._catalog.config else self._catalog.match_dataset_pattern(dataset)
         return self._conf.where("catalog", (pattern or dataset, key))
 
-    def _untyped(self) -> Iterator[str]:
-        """Parameters that their types refuse."""
+    def _check_types(self) -> Iterator[str]:
+        """Find parameters that their types refuse."""
         from kedro.validation.parameter_validator import ParameterValidator
 
         try:
@@ -109,9 +109,9 @@ class Preflight:
         except Exception as error:
             yield self._conf.explain(error) or str(error)
 
-    def _lost_between_tasks(self) -> Iterator[str]:
-        """Datasets that one task writes and another reads, kept where only the first sees them."""
-        # As it stands: what is wrong with it is told elsewhere.
+    def _check_memory_datasets(self) -> Iterator[str]:
+        """Find datasets that one task writes and another reads, stored where only the first can see them."""
+        # Not validated: `Conf.faults` reports what is wrong with it.
         remote = EngineSpec.model_construct(**self._loader["spark"]).is_in_workspace
         for name in sorted({name for stage in self.stages.values() for name in stage.all_outputs()}):
             entry = self._datasets[name]
@@ -119,22 +119,22 @@ class Preflight:
             if readers and str(entry["type"]).endswith(_IN_MEMORY):
                 yield (
                     f"{self._conf.where('catalog', (name,))}: {name}, which {' and '.join(readers)} reads in a task of "
-                    f"its own, is kept in memory: give it a place in the catalog."
+                    f"its own, is kept in memory: store it, by an entry in the catalog."
                 )
             for key, address in _addresses(entry):
                 if remote and entry.get("kind", "path") == "path" and is_local(address):
                     yield (
-                        f"{self._at(name, key)}: {name} lies in {address}, a folder of one machine: other tasks don't "
-                        f"see it."
+                        f"{self._at(name, key)}: {name} is stored in {address}, a folder of one machine: other tasks "
+                        f"can't see it."
                     )
 
-    def _misnamed(self) -> Iterator[str]:
-        """Tables and models whose name nobody has filled in, or Unity Catalog doesn't take."""
+    def _check_names(self) -> Iterator[str]:
+        """Find tables and models whose name is unset, or is invalid in Unity Catalog."""
         registry = self._loader["mlflow"]["server"].get("mlflow_registry_uri") or ""
-        known = {name for _, value in leaves(self._loader["globals"]) for name in find_unset(value)}
+        reported = {name for _, value in leaves(self._loader["globals"]) for name in find_unset(value)}
         for name, entry in self._datasets.items():
             path = str(entry.get("filepath", ""))
-            unset = [variable for variable in find_unset(path) if variable not in known]
+            unset = [variable for variable in find_unset(path) if variable not in reported]
             if unset:
                 yield f"{self._at(name, 'filepath')}: {name}: {' and '.join(unset)} is not set."
             if entry.get("kind") == "schema" and not find_unset(path) and not is_table_name(path):
@@ -143,39 +143,39 @@ class Preflight:
             if model and not find_unset(model) and not is_table_name(model):
                 yield f"{self._at(name, 'name')}: Unity Catalog takes catalog.schema.model, not {model}."
 
-    def _misfit(self) -> Iterator[str]:
-        """Tables that the engine can't reach or would misread, and two datasets in one place."""
+    def _check_engine_fit(self) -> Iterator[str]:
+        """Find tables that the engine can't reach or would misread, and datasets that share a location."""
         engine = self._loader["spark"]["engine"]
-        taken: dict[str, str] = {}
+        owners: dict[str, str] = {}
         for name, entry in self._datasets.items():
             if engine == "sail" and entry.get("kind") == "schema":
                 yield f"{self._at(name, 'kind')}: {name} is a table of a catalog, which sail doesn't reach."
             for key, value in leaves(entry) if engine == "sail" else ():
                 if str(value).lower() == _MISREAD.get(str(key[-1])):
                     yield f"{self._at(name, str(key[0]))}: {name} has {key[-1]}, which sail would misread."
-            strange = [column for column in entry.get("partition_by", ()) if column not in _columns(name, entry)]
-            if strange:
+            unknown = [column for column in entry.get("partition_by", ()) if column not in _columns(name, entry)]
+            if unknown:
                 yield (
-                    f"{self._at(name, 'partition_by')}: {name} is parted by {', '.join(strange)}, which its contract "
-                    f"doesn't have."
+                    f"{self._at(name, 'partition_by')}: {name} is partitioned by {', '.join(unknown)}, which its "
+                    f"contract doesn't have."
                 )
             place = str(entry.get("filepath", "")).lower()
-            if place and ".landing_" not in name and taken.setdefault(place, name) != name:
-                yield f"{self._at(name, 'filepath')}: {name} and {taken[place]} both lie in {place}."
+            if place and ".landing_" not in name and owners.setdefault(place, name) != name:
+                yield f"{self._at(name, 'filepath')}: {name} and {owners[place]} are both stored in {place}."
 
-    def _shared(self) -> Iterator[str]:
-        """Places of another environment that this one writes to."""
-        own = self._places_of(self.env)
+    def _check_isolation(self) -> Iterator[str]:
+        """Find stores of another environment that this one writes to."""
+        own = self._find_addresses(self.env)
         written = {name for stage in self.stages.values() for name in stage.all_outputs()}
         for other in sorted(path.name for path in self.source.iterdir() if (path / "globals.yml").is_file()):
             if other in (self.env, "base"):
                 continue
-            theirs = self._places_of(other)
+            theirs = self._find_addresses(other)
             for key in sorted(own.keys() & theirs.keys()):
                 if _overlap(own[key], theirs[key]):
                     yield (
                         f"{self._conf.where('globals', (key,))}: {key} is {own[key]}, and that of the environment "
-                        f"{other} is {theirs[key]}: each writes to its own."
+                        f"{other} is {theirs[key]}: each environment needs its own."
                     )
             for name in sorted(written):
                 path = str(self._datasets[name].get("filepath", ""))
@@ -186,37 +186,37 @@ class Preflight:
                 ):
                     yield f"{self._at(name, 'filepath')}: {name} is written to {path}, in the lake of {other}."
 
-    def _places_of(self, env: str) -> dict[str, str]:
-        """Lake, models and experiment that an environment names itself; the others share those of base."""
+    def _find_addresses(self, env: str) -> dict[str, str]:
+        """Lake, models and experiment that an environment sets itself; it shares the others with base."""
         file = self.source / env / "globals.yml"
         named = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
         values = self.load(env)["globals"]
         return {key: str(values[key]) for key in ("lake", "models", "experiment") if named.get(key)}
 
-    def _secrets(self) -> Iterator[str]:
-        """Values in the files of conf that are secrets, or are read as if they were none; they are never shown."""
+    def _find_secrets(self) -> Iterator[str]:
+        """Find values in the files of conf that look like secrets; the message never shows them."""
         folders = (self.source / "base", self.source / self.env)
         for file in sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES):
-            for line in sorted({*_telling_lines(file), *_telling_keys(file)}):
+            for line in sorted({*_find_secret_lines(file), *_find_secret_keys(file)}):
                 yield (
-                    f"{file}, line {line}: this is a secret, or read like none: secrets come from the environment "
+                    f"{file}, line {line}: looks like a hard-coded secret: secrets come from the environment "
                     f"(${{oc.env:NAME}} in credentials.yml) or from a secret scope ({{{{secrets/<scope>/<key>}}}})."
                 )
 
 
-def _telling_lines(file: Path) -> Iterator[int]:
+def _find_secret_lines(file: Path) -> Iterator[int]:
     """Lines of a file that hold what looks like a secret."""
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if _SECRET_VALUE.search(line):
             yield number
 
 
-def _telling_keys(file: Path) -> Iterator[int]:
+def _find_secret_keys(file: Path) -> Iterator[int]:
     """Lines of a file on which a key that names a secret has a value, and not where the secret is."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
-        return  # told as such
+        return  # reported as invalid YAML elsewhere
     for key, value in leaves(values):
         named = key and _SECRET_KEY.search(str(key[-1]))
         if named and isinstance(value, str) and value and not _REFERENCE.search(value):

@@ -1,11 +1,10 @@
-"""What is wrong in conf, told with the file and the line that say it."""
+"""Check conf, and name the file and the line of each mistake."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from lakehouse_ml.config.loader import ProjectConfigLoader
 
 Key = Sequence[str | int]
-# What a run is told beside parameters: `kedro run --params landing=…,lake=…`.
+# Runtime parameters that aren't parameters of nodes: `kedro run --params landing=…,lake=…`.
 RUNTIME = frozenset({"lake", "landing", "results_table", "job_run"})
 
 
@@ -60,18 +59,18 @@ class Globals(Spec):
 
 @dataclass(frozen=True)
 class Conf:
-    """What a run's conf is read from.
+    """The files of a run's conf.
 
     Attributes:
-        folders: Folders, the one that counts most first.
-        typed: What the run is given in place of their values: --params, `params` of --config, LAKE= and LANDING=.
+        folders: Folders, that of highest precedence first.
+        typed: Values typed for this run, which replace theirs: --params, `params` of --config, LAKE= and LANDING=.
     """
 
     folders: tuple[Path, ...]
     typed: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, loader: ProjectConfigLoader) -> None:
-        """Refuse what is wrong before anything is opened; what is within parameters is checked by their types.
+        """Refuse mistakes before anything is opened; the types of parameters check what is within them.
 
         Raises:
             ConfError: Names file, line, key and what is wrong with it.
@@ -80,7 +79,7 @@ class Conf:
             raise ConfError(fault)
 
     def faults(self, loader: ProjectConfigLoader) -> Iterator[str]:
-        """What is wrong, a sentence each: values that nobody set, keys, types, and what doesn't go together.
+        """Find mistakes, a sentence each: unset values, unknown keys, types, and values that don't fit each other.
 
         Raises:
             ConfError: An address has a secret inside.
@@ -99,9 +98,9 @@ class Conf:
             try:
                 built[kind] = model.model_validate(loader[kind])
             except ValidationError as error:
-                yield self._told(kind, (), error)
+                yield self._describe_faults(kind, (), error)
                 return  # what follows is composed of it
-        yield from self._not_together(built["globals"], built["spark"], built["mlflow"], loader)
+        yield from self._check_combinations(built["globals"], built["spark"], built["mlflow"], loader)
         yield from self._check_results_table(loader)
         yield from self._check_parameters(loader["parameters"])
         yield from self._check_libraries(loader["parameters"], built["spark"].engine)
@@ -109,44 +108,44 @@ class Conf:
         yield from self._check_predicates(loader["parameters"])
 
     def _check_no_credentials(self, loader: ProjectConfigLoader) -> Iterator[str]:
-        """What would be a secret in conf, without repeating it."""
+        """Find credentials in conf; the message doesn't repeat them."""
         endpoint = loader["globals"].get("s3_endpoint") or ""
         found: list[tuple[str, Key]] = [("globals", ("s3_endpoint",))] if "@" in str(endpoint) else []
         settings = loader["spark"].get("settings") or {}
         found += [("spark", ("settings", name)) for name in settings if _SECRET.search(name)]
         for kind, key in found:
             yield (
-                f"{self.where(kind, key)}: {'.'.join(map(str, key))} holds credentials, which have no place in "
+                f"{self.where(kind, key)}: {'.'.join(map(str, key))} holds credentials, which don't belong in "
                 f"conf. They are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role."
             )
 
     def explain(self, error: BaseException) -> str | None:
-        """The sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
+        """Return the sentence for an error of Kedro, OmegaConf or YAML about conf; None for any other error."""
         from kedro.io import DatasetError
         from kedro.validation.exceptions import ParameterValidationError
         from omegaconf.errors import OmegaConfBaseException
 
-        for seen in chain(error):
-            if isinstance(seen, yaml.YAMLError):
-                return self._broken() or _sentence(str(seen))
-            if isinstance(seen, OmegaConfBaseException):
-                return self._broken() or self._interpolation(str(seen))
-            if isinstance(seen, ParameterValidationError):
-                return self._parameters(str(seen))
-            entry = re.search(r"[Dd]ataset '([\w.]+)'", str(seen))
-            if entry and isinstance(seen, DatasetError) and _CATALOG.search(str(seen)):
-                causes = [cause for cause in chain(seen) if isinstance(cause, ValidationError)]
-                pattern = self._pattern(entry[1])
+        for one in chain(error):
+            if isinstance(one, yaml.YAMLError):
+                return self._find_invalid_yaml() or _sentence(str(one))
+            if isinstance(one, OmegaConfBaseException):
+                return self._find_invalid_yaml() or self._explain_interpolation(str(one))
+            if isinstance(one, ParameterValidationError):
+                return self._explain_parameters(str(one))
+            entry = re.search(r"[Dd]ataset '([\w.]+)'", str(one))
+            if entry and isinstance(one, DatasetError) and _CATALOG.search(str(one)):
+                causes = [cause for cause in chain(one) if isinstance(cause, ValidationError)]
+                pattern = self._find_entry(entry[1])
                 if causes:
-                    return self._told("catalog", (pattern,), causes[0])
-                what = str(seen).strip().replace("An exception occurred when parsing config for dataset", "Dataset")
+                    return self._describe_faults("catalog", (pattern,), causes[0])
+                what = str(one).strip().replace("An exception occurred when parsing config for dataset", "Dataset")
                 return f"{self.where('catalog', (pattern,))}: {_sentence(what.split('Hint')[0])}"
         return None
 
     def where(self, kind: str, key: Key) -> str:
-        """The file and line that hold a key of one kind of conf, or as much of the key as is anywhere.
+        """Find the file and line of a key of one kind of conf, or of as much of the key as exists.
 
-        A parameter that was typed for this run stands in no file: there it is `--params`.
+        A parameter that was typed for this run is in no file: its place is `--params`.
         """
         if kind == "parameters" and _is_typed(key, self.typed):
             return "--params"
@@ -164,8 +163,8 @@ class Conf:
                 if any(part.startswith(kind) for part in file.relative_to(folder).parts)
             )  # fmt: skip
 
-    def _told(self, kind: str, above: Key, error: ValidationError) -> str:
-        """One clause for each fault, in the order in which pydantic found them."""
+    def _describe_faults(self, kind: str, above: Key, error: ValidationError) -> str:
+        """Return one clause for each fault, in pydantic's order."""
         clauses = []
         for fault in error.errors():
             key = (*above, *(part for part in fault["loc"] if part not in ("self",)))
@@ -190,10 +189,10 @@ class Conf:
                         f"environment variable, or write the value in its place."
                     )
 
-    def _not_together(
+    def _check_combinations(
         self, own: Globals, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader
     ) -> Iterator[str]:
-        """Lake, engine and registry that don't fit each other."""
+        """Find lakes, engines and registries that don't fit each other."""
         typed = loader.runtime_params or {}
         lake, landing = loader.lake, typed.get("landing", own.landing)
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
@@ -240,8 +239,8 @@ class Conf:
             yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
 
     def _check_parameters(self, given: Mapping[str, Any]) -> Iterator[str]:
-        known = {tuple(name.split(".")) for name in _parameters()}
-        for key in _unknown((), given, known):
+        known = {tuple(name.split(".")) for name in _list_parameters()}
+        for key in _find_unknown_keys((), given, known):
             if key[0] not in RUNTIME:
                 siblings = {".".join(name[: len(key)]) for name in known if name[: len(key) - 1] == key[:-1]}
                 siblings |= RUNTIME if len(key) == 1 and _is_typed(key, self.typed) else set()
@@ -255,12 +254,12 @@ class Conf:
                 yield f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing."
 
     def _check_libraries(self, given: Mapping[str, Any], engine: str) -> Iterator[str]:
-        """A library of estimators that the environment's engine can't compute with."""
+        """Find a library of estimators that the environment's engine can't run."""
         for use_case, parameters in given.items():
             training = parameters.get("training") if isinstance(parameters, Mapping) else None
             name = training.get("library") if isinstance(training, Mapping) else None
             if name not in get_args(LibraryName):
-                continue  # its type tells
+                continue  # its type refuses it
             engines = estimator_backend(cast("LibraryName", name)).ENGINES
             if engine not in engines:
                 key = (use_case, "training", "library")
@@ -280,10 +279,10 @@ class Conf:
         if not fault and loader.lake.is_schema and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
-            yield f"results_table can't be {table!r}, as this run is told (--params): {fault}."
+            yield f"--params: results_table can't be {table!r}: {fault}."
 
     def _check_ranges(self, given: Mapping[str, Any]) -> Iterator[str]:
-        """Where a batch holds everybody as of one day, there are no ranges of days."""
+        """Refuse a range of days where a batch holds everybody as of one day."""
         from lakehouse_ml.use_cases import USE_CASES
 
         for use_case in USE_CASES:
@@ -296,7 +295,7 @@ class Conf:
                 )
 
     def _check_predicates(self, given: Mapping[str, Any]) -> Iterator[str]:
-        """Predicates of rules that name a column which the table's rows don't have."""
+        """Find predicates of rules that name a column which the table doesn't have."""
         from lakehouse_ml.use_cases import USE_CASES
         from lakehouse_ml.use_cases.columns import AUDIT
 
@@ -306,41 +305,43 @@ class Conf:
                 columns = [*contract.names, *(column.name for column in AUDIT)]
                 rules = (tables.get(table) or {}).get("rules") or ()
                 for number, rule in enumerate(rules):
-                    for fault in _unknown_columns(rule, columns):
+                    for fault in _find_unknown_columns(rule, columns):
                         key = (use_case.name, "data_quality", "tables", table, "rules", number, "predicate")
                         yield f"{self.where('parameters', key)}: rule {rule.get('name')} of {table} {fault}"
 
-    def _parameters(self, text: str) -> str:
-        """Kedro keeps of what pydantic found only the text."""
+    def _explain_parameters(self, text: str) -> str:
+        """Rebuild the faults from Kedro's text: it keeps nothing else of what pydantic found."""
         clauses = []
         for part in text.split("\n- Parameter ")[1:]:
             name = part.split("'")[1]
             for loc, message, kind, value in _FAULT.findall(part):
                 key = (*name.split("."), *(int(word) if word.isdigit() else word for word in loc.split(".")))
-                what = {"extra_forbidden": f"is not a known key{self._meant(key)}", "missing": "is missing"}.get(
-                    kind, f"can't be {value}: {_sentence(message).rstrip('.').lower()}"
-                )
+                what = {
+                    "extra_forbidden": f"is not a known key. {self._suggest_key(key)}",
+                    "missing": "is missing",
+                }.get(kind, f"can't be {value}: {_sentence(message).rstrip('.').lower()}")
                 clauses.append(f"{self.where('parameters', key)}: {name}.{loc} {what}")
             flat = _FLAT.search(part)
             if flat:
                 clauses.append(f"{self.where('parameters', name.split('.'))}: {name} can't be {flat[1]}: it has keys")
             elif not _FAULT.search(part):
                 clauses.append(f"{self.where('parameters', name.split('.'))}: {_sentence(part)}".rstrip("."))
-        return "; ".join(clauses) + "."
+        return " ".join(clause if clause.endswith(("?", ".")) else f"{clause}." for clause in clauses)
 
-    def _meant(self, key: Key) -> str:
-        """A hint at the suggest_name key that the files of parameters have in its place; nothing where none is near."""
+    def _suggest_key(self, key: Key) -> str:
+        """Return a hint at the key that the files of parameters have in its place."""
         siblings: set[str] = set()
         for file in self._files("parameters"):
-            held = yaml.safe_load(file.read_text(encoding="utf-8"))
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
             for part in key[:-1]:
-                held = held.get(part) if isinstance(held, Mapping) else None
-            siblings |= set(map(str, held)) if isinstance(held, Mapping) else set()
-        near = get_close_matches(str(key[-1]), siblings - {str(key[-1])}, n=1)
-        return f" (did you mean {'.'.join([*map(str, key[:-1]), near[0]])}?)" if near else ""
+                value = value.get(part) if isinstance(value, Mapping) else None
+            siblings |= set(map(str, value)) if isinstance(value, Mapping) else set()
+        above = [*map(str, key[:-1])]
+        full = {".".join([*above, name]) for name in siblings - {str(key[-1])}}
+        return suggest_name(".".join([*above, str(key[-1])]), full)
 
-    def _broken(self) -> str | None:
-        """The first file that isn't YAML, or isn't a mapping."""
+    def _find_invalid_yaml(self) -> str | None:
+        """Describe the first file that isn't YAML or isn't a mapping."""
         for folder in self.folders:
             for file in sorted(folder.rglob("*.yml")):
                 try:
@@ -354,8 +355,8 @@ class Conf:
                     return f"{_shown(file)}, line 1: this has to be keys with values, `key: value`."
         return None
 
-    def _interpolation(self, text: str) -> str:
-        """OmegaConf names the key whose value points nowhere."""
+    def _explain_interpolation(self, text: str) -> str:
+        """Add the file and line of the key that OmegaConf names."""
         key = re.search(r"full_key: (\S+)", text)
         first = _sentence(text.strip().splitlines()[0])
         for kind in ("catalog", "mlflow", "parameters", "globals", "spark") if key else ():
@@ -365,8 +366,8 @@ class Conf:
                     return f"{self.where(kind, parts)}: {key[1] if key else ''}: {first}"
         return f"{_shown(self.folders[-1])}: {first}"
 
-    def _pattern(self, dataset: str) -> str:
-        """The entry of the catalog that a dataset comes from: its own, or the pattern that it fits."""
+    def _find_entry(self, dataset: str) -> str:
+        """Find the catalog's entry of a dataset: its own, or the pattern that it matches."""
         names = [name for file in self._files("catalog") for name in (yaml.safe_load(file.read_text("utf-8")) or {})]
         if dataset in names:
             return dataset
@@ -377,7 +378,7 @@ class Conf:
         return max(fits, key=lambda name: len(re.sub(r"\{\w+\}", "", name)), default=dataset)
 
 
-# What Kedro says of an entry that it can't make a dataset of.
+# Kedro's messages about an entry that it can't build a dataset from.
 _CATALOG = re.compile(r"parsing config|must only contain arguments|Failed to instantiate|Failed to load|validator")
 # A value where keys with values are expected: the fault has no key of its own.
 _FLAT = re.compile(r"\[type=model_type, input_value=(.*), input_type=\w+\]")
@@ -385,7 +386,7 @@ _FAULT = re.compile(r"^(\S+)\n  (.+?) \[type=(\w+), input_value=(.*), input_type
 
 
 def leaves(values: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Every value within mappings and lists, with its key."""
+    """Iterate over all values within mappings and lists, with their keys."""
     inner = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else None
     if inner is None:
         yield above, values
@@ -405,14 +406,16 @@ def _is_typed(key: Key, typed: Any) -> bool:
     return len(key) > 0
 
 
-def _parameters() -> set[str]:
-    """Names of all parameters that a node of any stage reads."""
+def _list_parameters() -> set[str]:
+    """List the names of all parameters that a node of any stage reads."""
     pipelines = [import_module(f"lakehouse_ml.pipelines.{stage}").create_pipeline() for stage in STAGES]
     inputs = {name for pipeline in pipelines for name in pipeline.inputs()}
     return {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
 
 
-def _unknown(above: tuple[str, ...], given: Mapping[str, Any], known: Iterable[tuple[str, ...]]) -> Iterator[Key]:
+def _find_unknown_keys(
+    above: tuple[str, ...], given: Mapping[str, Any], known: Iterable[tuple[str, ...]]
+) -> Iterator[Key]:
     for name, value in given.items():
         key = (*above, str(name))
         if key in known:
@@ -420,11 +423,11 @@ def _unknown(above: tuple[str, ...], given: Mapping[str, Any], known: Iterable[t
         if not any(other[: len(key)] == key for other in known):
             yield key
         elif isinstance(value, Mapping):
-            yield from _unknown(key, value, known)
+            yield from _find_unknown_keys(key, value, known)
 
 
 def _may_be_absent(given: Mapping[str, Any], key: Key) -> bool:
-    """Whether a parameter stands in conf, as null: its type decides whether it may."""
+    """Whether conf sets a parameter to null: its type decides whether it may."""
     value: Any = given
     for part in key[:-1]:
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -432,7 +435,7 @@ def _may_be_absent(given: Mapping[str, Any], key: Key) -> bool:
 
 
 def line_of(file: Path, key: Key) -> int | None:
-    """The line on which a key stands in a YAML file, from 1."""
+    """Find the line of a key in a YAML file, from 1."""
     node = yaml.compose(file.read_text(encoding="utf-8"))
     line = None
     for part in key:
@@ -461,8 +464,8 @@ def _shown(file: Path) -> str:
     return str(file)
 
 
-def _unknown_columns(rule: Any, columns: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the columns of a rule's predicate; what is wrong with the predicate itself its type tells."""
+def _find_unknown_columns(rule: Any, columns: Sequence[str]) -> Iterator[str]:
+    """Find unknown columns in a rule's predicate; its type checks the predicate itself."""
     from lakehouse_ml.pipelines.data_quality.predicates import check_predicate, columns_of
 
     predicate = rule.get("predicate") if isinstance(rule, Mapping) else None
@@ -472,14 +475,12 @@ def _unknown_columns(rule: Any, columns: Sequence[str]) -> Iterator[str]:
         check_predicate(predicate)
     except ValueError:
         return
-    known = {name.lower(): name for name in columns}
+    lower = {name.lower() for name in columns}
     for name in columns_of(predicate):
-        if name.lower() not in known:
-            near = get_close_matches(name.lower(), known, n=1)
-            hint = f"did you mean {known[near[0]]}?" if near else f"its columns are {', '.join(columns)}."
-            yield f"names the column {name}, which the table doesn't have: {hint}"
+        if name.lower() not in lower:
+            yield f"names the column {name}, which the table doesn't have. {suggest_name(name, columns)}"
 
 
 def _sentence(text: str) -> str:
-    """Many lines as one."""
+    """Join lines into one sentence."""
     return re.sub(r"\s+", " ", text).strip().rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""What an environment would compute with, where it would read and write and as whom: told without starting anything."""
+"""Describe what an environment uses: engine, lake, stores and identity. Nothing is started."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Environment:
     """An environment as its conf describes it.
 
     Attributes:
-        lines: What it uses, by the word for it.
-        missing: What keeps a run from starting, a sentence each.
+        lines: What it uses, by label.
+        missing: What prevents a run, a sentence each.
     """
 
     lines: dict[str, str]
@@ -50,9 +50,10 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     own, server = loader["globals"], loader["mlflow"]["server"]
     spec = EngineSpec.model_validate(loader["spark"])
     lake, tracking = loader.lake, str(server["mlflow_tracking_uri"])
+    compute = spec.master if spec.engine == "spark" else spec.compute
     lines = {
         "engine": spec.engine,
-        "computes": "here" if spec.engine == "sail" else spec.master if spec.engine == "spark" else str(spec.compute),
+        "runs": "in this process" if spec.engine == "sail" else f"on {compute}",
         "version": _version(spec.engine),
         "lake": lake.root + (" (a schema of Unity Catalog)" if lake.is_schema else ""),
         "files": lake.files_location(own["volume"]),
@@ -64,7 +65,7 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
         "identity": _identity(spec, lake.root),
     }
     if _unmounted(lines["files"]):
-        lines["note"] = "no Volume is mounted here: stages that read or write files there run as a job only"
+        lines["note"] = "no Volume is mounted on this machine: stages that read or write files there run only in a job"
     addresses = (lines["files"], lines["landing"])
     return Environment(lines, (*faults, *find_missing(spec), *_file_systems(*addresses)))
 
@@ -72,10 +73,10 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
 def _version(engine: str) -> str:
     runtime = os.environ.get("DATABRICKS_RUNTIME_VERSION")
     try:
-        found = f"{_PACKAGE[engine]} {version(_PACKAGE[engine])}"
+        installed = f"{_PACKAGE[engine]} {version(_PACKAGE[engine])}"
     except PackageNotFoundError:
-        found = f"{_PACKAGE[engine]} as the platform has it" if workspace.detect_compute() else "not installed"
-    return f"Databricks Runtime {runtime}, {found}" if engine == "databricks" and runtime else found
+        installed = f"{_PACKAGE[engine]} of the platform" if workspace.detect_compute() else "not installed"
+    return f"Databricks Runtime {runtime}, {installed}" if engine == "databricks" and runtime else installed
 
 
 def _identity(spec: EngineSpec, lake: str) -> str:
@@ -87,7 +88,7 @@ def _identity(spec: EngineSpec, lake: str) -> str:
         return f"AWS profile {os.environ['AWS_PROFILE']}"
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return "the AWS access key of the environment"
-    return "whom the AWS tools find: neither AWS_PROFILE nor AWS_ACCESS_KEY_ID is set"
+    return "the default AWS credentials: neither AWS_PROFILE nor AWS_ACCESS_KEY_ID is set"
 
 
 def _unmounted(folder: str) -> bool:
@@ -95,7 +96,7 @@ def _unmounted(folder: str) -> bool:
 
 
 def _file_systems(*addresses: str) -> Iterator[str]:
-    """Packages that fsspec lacks for an address."""
+    """Name the packages that fsspec lacks for an address."""
     import fsspec
 
     for protocol in sorted({address.split("://")[0] for address in addresses if "://" in address}):

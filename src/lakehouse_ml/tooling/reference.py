@@ -145,7 +145,7 @@ def specs_within(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _conf() -> dict[str, Any]:
-    """Base's conf, with paths as they are meant from the project."""
+    """Read base's conf, with paths relative to the project folder."""
     from kedro.framework.project import settings
 
     given = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}

@@ -465,7 +465,7 @@ def test_a_mistake_in_conf_is_named_before_anything_runs(
         ({"lkae": "x"}, "lkae is not a known key. Did you mean lake?"),
         ({"churn": {"trainig": {"folds": 3}}}, "churn.trainig is not a known key. Did you mean churn.training?"),
         ({"churn": {"training": {"fodls": 3}}},
-         "churn.training.fodls is not a known key (did you mean churn.training.folds?)."),
+         "churn.training.fodls is not a known key. Did you mean churn.training.folds?"),
         ({"churn": {"training": {"folds": "several"}}}, "churn.training.folds can't be 'several': …"),
         ({"churn": {"training": {"library": "mllib"}}}, "churn.training.library is mllib, which computes with …"),
         ({"predictive_maintenance": {"training": 3}}, "predictive_maintenance.training can't be 3: it has keys."),
@@ -482,7 +482,7 @@ def test_what_is_typed_for_a_run_is_not_blamed_on_a_file(
 @pytest.mark.parametrize(
     ("conf", "named"),
     [
-        ({"results_table": "Trial"}, "results_table can't be 'Trial', as this run is told (--params): a table's name"),
+        ({"results_table": "Trial"}, "--params: results_table can't be 'Trial': a table's name"),
         ({"results_table": "score_actions"}, "scores or actions of score_{table}, the table that conf names, lie"),
         ({"churn": {"batch_scoring": {"from_day": "2024-12-01"}}}, "Name that day instead: batch."),
         ({"churn": {"batch_scoring": {"batch": "2024-02-30"}}}, "batch_scoring.batch can't be '2024-02-30'"),

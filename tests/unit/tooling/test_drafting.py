@@ -219,8 +219,8 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
     ("wish", "rows", "told"),
     [
         ({"name": "churn"}, loans(), r"There is a use case churn already"),
-        ({"name": "Loans!"}, loans(), r"Loans! can't name a use case: lower-case letters, digits"),
-        ({"name": "all"}, loans(), r"all can't name a use case: that word means something else"),
+        ({"name": "Loans!"}, loans(), r"Invalid name Loans!: use lower-case letters, digits"),
+        ({"name": "all"}, loans(), r"Invalid name all: it is reserved"),
         ({"name": "training"}, loans(), r"training can't name"),
         ({"name": "parameters_of_loans"}, loans(), r"parameters_of_loans can't name"),
         ({"name": "class"}, loans(), r"class can't name"),

@@ -67,7 +67,7 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
 
 
 def check_name(name: str, project: Path) -> None:
-    """Refuse what can't name a use case.
+    """Refuse an invalid name of a use case.
 
     Raises:
         ConfError: Says what is wrong with it.
@@ -75,8 +75,9 @@ def check_name(name: str, project: Path) -> None:
     from lakehouse_ml.preflight.conf import RUNTIME
 
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,28}[a-z0-9]", name):
-        raise ConfError(f"{name} can't name a use case: lower-case letters, digits and underscores, 2 to 30, a letter "
-                        f"first.")  # fmt: skip
+        raise ConfError(
+            f"Invalid name {name}: use lower-case letters, digits and underscores (2-30), with a letter first"
+        )
     # YAML reads a bare on, no or null as something else than this word.
     is_reserved = (
         keyword.iskeyword(name) or name in _RESERVED_NAMES or name in RUNTIME or name in _globals(project)
@@ -84,7 +85,7 @@ def check_name(name: str, project: Path) -> None:
         or (project / _PACKAGE / f"{name}.py").exists()
     )  # fmt: skip
     if is_reserved:
-        raise ConfError(f"{name} can't name a use case: that word means something else here. Choose another.")
+        raise ConfError(f"Invalid name {name}: it is reserved. Choose another.")
 
 
 def with_use_case(source: str, name: str) -> str:
