@@ -1,7 +1,5 @@
 """Builds the site for `make docs`: static pages that need neither a network nor a server."""
 
-from sphinx.application import Sphinx
-
 project = "lakehouse-ml"
 author = "the authors of lakehouse-ml"
 extensions = ["myst_parser"]
@@ -16,17 +14,3 @@ html_theme_path = ["."]
 html_title = project
 html_copy_source = False
 html_use_index = False
-
-_MERMAID = "```mermaid\n"
-
-
-def _replace_chart(_app: Sphinx, name: str, source: list[str]) -> None:
-    """Replace the Mermaid chart, which only GitHub draws, by its picture."""
-    before, fence, after = source[0].partition(_MERMAID)
-    if fence:
-        source[0] = before + f"![The stages and what passes between them]({name}.svg)\n" + after.partition("```\n")[2]
-
-
-def setup(app: Sphinx) -> None:
-    """Register the hook with Sphinx."""
-    app.connect("source-read", _replace_chart)

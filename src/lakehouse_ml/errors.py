@@ -99,27 +99,27 @@ def refusal(message: str) -> ValueError:
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and what it was raised from or while handling, from the outside in."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def first_line(error: BaseException) -> str:
     """What a library said, in a line: of Spark the first with a name of its own, which others may come before."""
-    told = str(error).strip() or type(error).__name__
-    named = re.search(r"\[[A-Z_.]+\] [^\n]*", told)
-    return named[0] if named else told.splitlines()[0]
+    text = str(error).strip() or type(error).__name__
+    match = re.search(r"\[[A-Z_.]+\] [^\n]*", text)
+    return match[0] if match else text.splitlines()[0]
 
 
 def find(error: BaseException) -> LakehouseError | None:
     """The user's mistake behind an exception, however deep a framework or an engine has wrapped it."""
-    for seen in chain(error):
-        if isinstance(seen, LakehouseError):
-            return seen
-        told = _MARK.search(str(seen))
-        if told:
-            return LandingError(told.group(1))
+    for cause in chain(error):
+        if isinstance(cause, LakehouseError):
+            return cause
+        match = _MARK.search(str(cause))
+        if match:
+            return LandingError(match.group(1))
     return None
 
 

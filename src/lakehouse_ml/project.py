@@ -23,8 +23,8 @@ _SHOWN: list[Any] = []
 
 def built() -> dict[str, str]:
     """What the installed wheel was built of: `git_sha`, and `sha256` of its contents. Nothing in a checkout."""
-    told: dict[str, str] = json.loads((_PACKAGE / "build.json").read_text(encoding="utf-8")) if INSTALLED else {}
-    return told
+    origin: dict[str, str] = json.loads((_PACKAGE / "build.json").read_text(encoding="utf-8")) if INSTALLED else {}
+    return origin
 
 
 def configure() -> None:
@@ -97,6 +97,6 @@ def _log_as_conf_says() -> None:
         raise SystemExit(f"Error: {ours}: {why}.") from None
 
 
-def _show(message: Warning | str, *told: Any, **more: Any) -> None:
+def _show(message: Warning | str, *arguments: Any, **options: Any) -> None:
     if not any(part in str(message) for part in _UNACTIONABLE):
-        _SHOWN[-1](message, *told, **more)
+        _SHOWN[-1](message, *arguments, **options)

@@ -81,15 +81,15 @@ def test_the_list_of_pages_has_every_page_and_no_other() -> None:
 
 def test_the_reference_is_what_code_and_conf_are() -> None:
     page = (DOCS / "reference.md").read_text(encoding="utf-8")
-    assert page == reference.page(), "docs/reference.md stayed behind: make docs"
+    assert page == reference.render_page(), "docs/reference.md stayed behind: make docs"
     assert str(PROJECT) not in page
 
 
 def test_the_picture_is_what_the_pipelines_are() -> None:
-    stages = flow.registered()
-    assert (DOCS / "flow.svg").read_text(encoding="utf-8") == flow.picture(stages), "docs/flow.svg: make docs"
+    stages = flow.load_stages()
+    assert (DOCS / "flow.svg").read_text(encoding="utf-8") == flow.draw_stages(stages), "docs/flow.svg: make docs"
     del stages["monitoring"]
-    assert "monitoring" not in flow.picture(stages)
+    assert "monitoring" not in flow.draw_stages(stages)
 
 
 class Cask(Spec):
@@ -117,14 +117,14 @@ class Cellar(Spec):
 
 
 def test_each_parameter_is_listed_with_its_value_in_base() -> None:
-    table = reference.parameters("wine", {"cellar": Cellar}, {"cellar": {"degrees": 12}})
+    table = reference.render_parameters("wine", {"cellar": Cellar}, {"cellar": {"degrees": 12}})
     assert "| `degrees` | `12` | How cold it is. |" in table
     assert "| `casks` |  | What lies there. |" in table
 
 
 def test_a_parameter_without_a_word_has_no_place_in_the_reference() -> None:
     with pytest.raises(ValueError, match=r"Cask does not tell under Attributes what it means by wood\."):
-        reference.described(Cask)
+        reference.describe_fields(Cask)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)

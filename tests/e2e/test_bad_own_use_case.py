@@ -106,7 +106,7 @@ STOPS = [
             "loans.csv: line 202, the last one, seems to sum up the others (LoanID: 'Total') and to be no record. "
             "Remove it.", REFUSED),
     drafted("a key with duplicates", table(LoanID=lambda i: f"{i // 2}"),
-            "LoanID has duplicates: '0' stands in 2 rows, as 100 keys do in several. If they are its states over time, "
+            "LoanID has duplicates: '0' is in 2 rows, as 100 keys do in several. If they are its states over time, "
             "name the column of their day with --time; if not, remove them, name another --key, or leave --key out: "
             "file and line are the key then.", REFUSED),
     drafted("days of which nothing tells whether the day or the month comes first",
@@ -114,7 +114,7 @@ STOPS = [
             "--time: Since holds days such as '01/02/2024', and nothing tells whether the day or the month comes "
             "first. Write them as YYYY-MM-DD.", REFUSED, time="Since"),
     drafted("too few rows of a class", table(Defaulted=lambda i: "yes" if i < 9 else "no"),
-            "Defaulted = yes stands in 9 rows with a key of their own: too few. …", REFUSED),
+            "Defaulted = yes is in 9 rows with a key of their own: too few. …", REFUSED),
     drafted("an amount as the label", table(), "Income has 200 different values (…): the stages predict which of at "
             "most 20 classes a row is of, and no amounts. Put a column of classes into the file, such as high and low.",
             REFUSED, label="Income"),

@@ -113,14 +113,14 @@ def read_config(context: click.Context, option: click.Parameter, file: str | Non
         click.ClickException: Names file, line and key of what can't be used.
     """
     if file:
-        known = {
+        options = {
             spelled.lstrip("-").replace("-", "_"): parameter.name
             for parameter in context.command.params
             if parameter.name and parameter is not option
             for spelled in (parameter.name, *parameter.opts)
             if len(spelled.lstrip("-")) > 2
         }
-        context.default_map = {**(context.default_map or {}), **_Config(Path(file)).arguments(known)}
+        context.default_map = {**(context.default_map or {}), **_Config(Path(file)).arguments(options)}
     return file
 
 
@@ -130,12 +130,12 @@ class _Config:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def arguments(self, known: Mapping[str, str]) -> dict[str, Any]:
+    def arguments(self, options: Mapping[str, str]) -> dict[str, Any]:
         """Values by the name of their option; `known` are the names by each spelling."""
         sections = self._read()
         for name in sections:
             if name != SECTION:
-                belongs = "belongs below" if str(name).replace("-", "_") in known else "is not known: use"
+                belongs = "belongs below" if str(name).replace("-", "_") in options else "is not known: use"
                 raise self._refusal((name,), f"{belongs} the section {SECTION}:, indented.")
         section = sections.get(SECTION)
         if not isinstance(section, Mapping) or not section:
@@ -143,11 +143,13 @@ class _Config:
         arguments: dict[str, Any] = {}
         for key, value in section.items():
             spelled = str(key).replace("-", "_")
-            if spelled not in known:
-                raise self._refusal((SECTION, key), f"is not an argument of {SECTION}. {suggest_name(spelled, known)}")
-            if known[spelled] in arguments:
+            if spelled not in options:
+                raise self._refusal(
+                    (SECTION, key), f"is not an argument of {SECTION}. {suggest_name(spelled, options)}"
+                )
+            if options[spelled] in arguments:
                 raise self._refusal((SECTION, key), "appears twice, under two names.")
-            arguments[known[spelled]] = self._value(key, known[spelled], value)
+            arguments[options[spelled]] = self._value(key, options[spelled], value)
         return arguments
 
     def _read(self) -> Mapping[Any, Any]:

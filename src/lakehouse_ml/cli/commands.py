@@ -42,13 +42,13 @@ def cli() -> None:
     """Run the pipelines of lakehouse-ml, and look after a lake."""
 
 
-def _run(*, quiet: bool, **given: Any) -> Any:
+def _run(*, quiet: bool, **options: Any) -> Any:
     """Run the pipeline; what is up to date is skipped."""
     if quiet:
         log_only_warnings()
-    check_named(given["params"])
-    check_runner(given["runner"])
-    return click.get_current_context().invoke(kedro_run, **given)
+    check_named(options["params"])
+    check_runner(options["runner"])
+    return click.get_current_context().invoke(kedro_run, **options)
 
 
 def _parsed_here(option: click.Parameter) -> click.Parameter:
@@ -75,11 +75,11 @@ def _with_package(command: click.Command, package: str) -> click.Command:
     """A command of Kedro's that says how to get the package it needs."""
     call = cast("Callable[..., Any]", command.callback)
 
-    def with_package(*args: Any, **given: Any) -> Any:
+    def with_package(*args: Any, **options: Any) -> Any:
         if find_spec(package.replace("-", "_")) is None:
             path = click.get_current_context().command_path
             raise click.ClickException(f"{path} needs {package}. {_remedy(package)}")
-        return call(*args, **given)
+        return call(*args, **options)
 
     mine = copy(command)
     mine.callback = with_package
@@ -109,13 +109,15 @@ cli.add_command(
 )
 viz = _with_package(
     click.Command(
-        "viz", callback=lambda **_: None, add_help_option=False,
+        "viz",
+        callback=lambda **_: None,
+        add_help_option=False,
         help="Show the pipelines as a picture (not installed).",
         params=[click.Argument(["args"], nargs=-1, type=click.UNPROCESSED)],
         context_settings={"ignore_unknown_options": True},
     ),
     "kedro-viz",
-)  # fmt: skip
+)
 if find_spec("kedro_viz") is None:
     cli.add_command(viz)
 
@@ -146,10 +148,10 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
         for line in walk.lines(explore.catalog(lake, env), table, at):
             click.echo(printable(line))
     except Exception as error:
-        told = find(error)
-        if told is None:
+        mistake = find(error)
+        if mistake is None:
             raise
-        raise click.ClickException(str(told)) from error
+        raise click.ClickException(str(mistake)) from error
 
 
 @cli.group()
@@ -173,7 +175,7 @@ def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
 @withdraw.command(name="file")
 @click.argument("name")
 @_lake_options
-def withdraw_file(name: str, **given: Any) -> None:
+def withdraw_file(name: str, **options: Any) -> None:
     """Remove a landing file's rows and everything made of them.
 
     First take the file out of its folder. NAME is its path below the landing folder, as the run's summary and the
@@ -181,26 +183,32 @@ def withdraw_file(name: str, **given: Any) -> None:
     """
     from lakehouse_ml.runs import withdraw as withdrawing
 
-    _withdraw(withdrawing.plan_file, name, **given)
+    _withdraw(withdrawing.plan_file, name, **options)
 
 
 @withdraw.command(name="batch")
 @click.argument("day")
 @_lake_options
-def withdraw_batch(day: str, **given: Any) -> None:
+def withdraw_batch(day: str, **options: Any) -> None:
     """Remove the scores of a DAY and what was made of them.
 
     A DAY is YYYY-MM-DD. Made of its scores are the list of actions, drift and the comparison with real outcomes.
     """
     from lakehouse_ml.runs import withdraw as withdrawing
 
-    _withdraw(withdrawing.plan_batch, day, **given)
+    _withdraw(withdrawing.plan_batch, day, **options)
 
 
 def _withdraw(
-    plan: Callable[..., Withdrawal], what: str, *, env: str | None, conf_source: str | None, lake: str | None,
-    use_case: str | None, yes: bool,
-) -> None:  # fmt: skip
+    plan: Callable[..., Withdrawal],
+    what: str,
+    *,
+    env: str | None,
+    conf_source: str | None,
+    lake: str | None,
+    use_case: str | None,
+    yes: bool,
+) -> None:
     """Show what is to be removed, ask, and remove it."""
     from lakehouse_ml.runs import withdraw as withdrawing
     from lakehouse_ml.runs.hooks import code_version
@@ -243,10 +251,10 @@ def new_use_case(name: str, file: Path, label: str, key: str | None, positive: s
     if INSTALLED:
         raise click.ClickException("A use case is drafted in a checkout of the project; this is an installed wheel.")
     try:
-        told = draft_use_case(PROJECT, DraftRequest(name, label, key, positive, time), file)
+        sentences = draft_use_case(PROJECT, DraftRequest(name, label, key, positive, time), file)
     except LakehouseError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("\n".join(map(printable, [*told, f"Run it: make run USE_CASE={name}"])))
+    click.echo("\n".join(map(printable, [*sentences, f"Run it: make run USE_CASE={name}"])))
 
 
 def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
@@ -266,10 +274,10 @@ def _session(
         session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source, runtime_params=runtime)
         yield cast("ProjectSession", session)
     except Exception as error:
-        told = find(error)
-        if told is None:
+        mistake = find(error)
+        if mistake is None:
             raise
-        raise click.ClickException(str(told)) from error
+        raise click.ClickException(str(mistake)) from error
 
 
 @cli.command(name="check")
@@ -301,10 +309,10 @@ def check_engine(env: str | None, conf_source: str | None) -> None:
     Nothing is started.
     """
     with _session(env, conf_source) as session:
-        told = session.environment()
-    for word, what in told.lines.items():
-        click.echo(f"{word:<11}{printable(what)}")
-    for what in told.missing:
-        click.echo(f"{'missing':<11}{printable(what)}")
-    if told.missing:
+        environment = session.environment()
+    for label, text in environment.lines.items():
+        click.echo(f"{label:<11}{printable(text)}")
+    for text in environment.missing:
+        click.echo(f"{'missing':<11}{printable(text)}")
+    if environment.missing:
         raise SystemExit(1)

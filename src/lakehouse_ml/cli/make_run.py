@@ -25,30 +25,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     project.configure_logging()  # before Kedro, whose import decides what is logged
     import click
     from kedro.framework.project import settings
 
     configure()
-    if given.quiet:
+    if options.quiet:
         project.log_only_warnings()
-    names = list(NAMES) if given.use_case == "all" else [given.use_case]
+    names = list(NAMES) if options.use_case == "all" else [options.use_case]
     try:
         if not {*names} <= {*NAMES}:
             raise click.ClickException(
                 f"USE_CASE: no use case is named {names[0]!r}. {suggest_name(names[0], [*NAMES, 'all'])}"
             )
-        if given.landing is not None and len(names) > 1:
+        if options.landing is not None and len(names) > 1:
             raise click.ClickException("LANDING goes with one use case: name it, USE_CASE=" + "|".join(NAMES))
-        params = {"landing": given.landing, "lake": given.lake}
+        params = {"landing": options.landing, "lake": options.lake}
         runtime = {key: value for key, value in params.items() if value}
-        with settings.SESSION_CLASS.create(PROJECT, env=given.env, runtime_params=runtime) as session:
-            if given.pipelines:
+        with settings.SESSION_CLASS.create(PROJECT, env=options.env, runtime_params=runtime) as session:
+            if options.pipelines:
                 # Of all use cases, the session takes those that have begun.
-                session.run(pipeline_names=[given.pipelines], namespaces=None if given.use_case == "all" else names)
+                session.run(pipeline_names=[options.pipelines], namespaces=None if options.use_case == "all" else names)
                 return 0
-            if given.landing is None and session.landing() == LANDING:
+            if options.landing is None and session.landing() == LANDING:
                 for name in names:
                     _write_sample(name)
             session.run(namespaces=names)
@@ -66,9 +66,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--env", default=None, help="a folder of conf/")
     parser.add_argument("--quiet", default=None, help="anything: say only the summary and mistakes")
     parser.add_argument("--pipelines", default=None, help="one stage instead of all, on what is stored")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     # An empty LANDING= on make's command line means none.
-    return argparse.Namespace(**{key: value or None for key, value in vars(given).items()})
+    return argparse.Namespace(**{key: value or None for key, value in vars(options).items()})
 
 
 def _write_sample(use_case: str) -> None:

@@ -60,10 +60,10 @@ def _run() -> click.Command:
     from lakehouse_ml.cli.commands import run
     from lakehouse_ml.preflight.conf import RUNTIME
 
-    def with_named(**given: Any) -> None:
-        told = given["params"] | {name: value for name in RUNTIME if (value := given.pop(name))}
-        given["params"] = {name: value for name, value in told.items() if value or name not in RUNTIME}
-        click.get_current_context().invoke(run, **given)
+    def with_named(**options: Any) -> None:
+        params = options["params"] | {name: value for name in RUNTIME if (value := options.pop(name))}
+        options["params"] = {name: value for name, value in params.items() if value or name not in RUNTIME}
+        click.get_current_context().invoke(run, **options)
 
     named = [click.Option([f"--{name}"], help="As in --params.") for name in sorted(RUNTIME)]
     return click.Command("run", callback=with_named, help=run.help, params=[*run.params, *named])

@@ -57,22 +57,22 @@ class Preflight:
 
     def faults(self) -> list[str]:
         """Find what is wrong with the environment, a sentence each, with file and line."""
-        found = list(self._find_secrets())
+        faults = list(self._find_secrets())
         try:
-            found += self._conf.faults(self._loader)
-            found += self._check_types()
-            found += self._check_memory_datasets()
-            found += self._check_names()
-            found += self._check_engine_fit()
-            found += self._check_isolation()
+            faults += self._conf.faults(self._loader)
+            faults += self._check_types()
+            faults += self._check_memory_datasets()
+            faults += self._check_names()
+            faults += self._check_engine_fit()
+            faults += self._check_isolation()
         except ConfError as error:
-            found.append(str(error))
+            faults.append(str(error))
         except Exception as error:
             explanation = self._conf.explain(error)
             if explanation is None:
                 raise
-            found.append(explanation)
-        return list(dict.fromkeys(found))
+            faults.append(explanation)
+        return list(dict.fromkeys(faults))
 
     @cached_property
     def _conf(self) -> Conf:

@@ -50,11 +50,11 @@ class Globals(Spec):
 
     @field_validator("results_table")
     @classmethod
-    def _can_be_a_table(cls, given: str) -> str:
-        fault = results.fault_of_usual(given)
+    def _can_be_a_table(cls, name: str) -> str:
+        fault = results.fault_of_usual(name)
         if fault:
             raise ValueError(fault)
-        return given
+        return name
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class Conf:
     def _check_no_credentials(self, loader: ProjectConfigLoader) -> Iterator[str]:
         """Find credentials in conf; the message doesn't repeat them."""
         endpoint = loader["globals"].get("s3_endpoint") or ""
-        found: list[tuple[str, Key]] = [("globals", ("s3_endpoint",))] if "@" in str(endpoint) else []
+        secrets: list[tuple[str, Key]] = [("globals", ("s3_endpoint",))] if "@" in str(endpoint) else []
         settings = loader["spark"].get("settings") or {}
-        found += [("spark", ("settings", name)) for name in settings if _SECRET.search(name)]
-        for kind, key in found:
+        secrets += [("spark", ("settings", name)) for name in settings if _SECRET.search(name)]
+        for kind, key in secrets:
             yield (
                 f"{self.where(kind, key)}: {'.'.join(map(str, key))} holds credentials, which don't belong in "
                 f"conf. They are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role."
@@ -159,9 +159,10 @@ class Conf:
     def _files(self, kind: str) -> Iterator[Path]:
         for folder in dict.fromkeys(self.folders):
             yield from (
-                file for file in sorted(folder.rglob("*.yml"))
+                file
+                for file in sorted(folder.rglob("*.yml"))
                 if any(part.startswith(kind) for part in file.relative_to(folder).parts)
-            )  # fmt: skip
+            )
 
     def _describe_faults(self, kind: str, above: Key, error: ValidationError) -> str:
         """Return one clause for each fault, in pydantic's order."""
@@ -238,25 +239,25 @@ class Conf:
         if registry.startswith("databricks-uc") and not find_unset(own.models) and not is_schema_name(own.models):
             yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
 
-    def _check_parameters(self, given: Mapping[str, Any]) -> Iterator[str]:
-        known = {tuple(name.split(".")) for name in _list_parameters()}
-        for key in _find_unknown_keys((), given, known):
+    def _check_parameters(self, parameters: Mapping[str, Any]) -> Iterator[str]:
+        valid = {tuple(name.split(".")) for name in _list_parameters()}
+        for key in _find_unknown_keys((), parameters, valid):
             if key[0] not in RUNTIME:
-                siblings = {".".join(name[: len(key)]) for name in known if name[: len(key) - 1] == key[:-1]}
+                siblings = {".".join(name[: len(key)]) for name in valid if name[: len(key) - 1] == key[:-1]}
                 siblings |= RUNTIME if len(key) == 1 and _is_typed(key, self.typed) else set()
                 name = ".".join(map(str, key))
                 yield f"{self.where('parameters', key)}: {name} is not a known key. {suggest_name(name, siblings)}"
-        for key in sorted(known):
-            value: Any = given
+        for key in sorted(valid):
+            value: Any = parameters
             for part in key:
                 value = value.get(part) if isinstance(value, Mapping) else None
-            if value is None and not _may_be_absent(given, key):
+            if value is None and not _may_be_absent(parameters, key):
                 yield f"{self.where('parameters', key[:-1])}: {'.'.join(key)} is missing."
 
-    def _check_libraries(self, given: Mapping[str, Any], engine: str) -> Iterator[str]:
+    def _check_libraries(self, parameters: Mapping[str, Any], engine: str) -> Iterator[str]:
         """Find a library of estimators that the environment's engine can't run."""
-        for use_case, parameters in given.items():
-            training = parameters.get("training") if isinstance(parameters, Mapping) else None
+        for use_case, of_use_case in parameters.items():
+            training = of_use_case.get("training") if isinstance(of_use_case, Mapping) else None
             name = training.get("library") if isinstance(training, Mapping) else None
             if name not in get_args(LibraryName):
                 continue  # its type refuses it
@@ -271,22 +272,22 @@ class Conf:
     def _check_results_table(self, loader: ProjectConfigLoader) -> Iterator[str]:
         from lakehouse_ml.use_cases import USE_CASES
 
-        given = loader.runtime_params or {}
-        if "results_table" not in given:
+        typed = loader.runtime_params or {}
+        if "results_table" not in typed:
             return
-        table, own = given["results_table"], loader["globals"]
+        table, own = typed["results_table"], loader["globals"]
         fault = results.fault(table, own["results_table"], [use_case.entity_plural for use_case in USE_CASES])
         if not fault and loader.lake.is_schema and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
             yield f"--params: results_table can't be {table!r}: {fault}."
 
-    def _check_ranges(self, given: Mapping[str, Any]) -> Iterator[str]:
+    def _check_ranges(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         """Refuse a range of days where a batch holds everybody as of one day."""
         from lakehouse_ml.use_cases import USE_CASES
 
         for use_case in USE_CASES:
-            scoring = (given.get(use_case.name) or {}).get("batch_scoring") or {}
+            scoring = (parameters.get(use_case.name) or {}).get("batch_scoring") or {}
             if scoring.get("from_day") and not use_case.multiple_rows_per_entity:
                 key = (use_case.name, "batch_scoring", "from_day")
                 yield (
@@ -294,13 +295,13 @@ class Conf:
                     f"and here a batch holds everybody as of one day. Name that day instead: batch."
                 )
 
-    def _check_predicates(self, given: Mapping[str, Any]) -> Iterator[str]:
+    def _check_predicates(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         """Find predicates of rules that name a column which the table doesn't have."""
         from lakehouse_ml.use_cases import USE_CASES
         from lakehouse_ml.use_cases.columns import AUDIT
 
         for use_case in USE_CASES:
-            tables = ((given.get(use_case.name) or {}).get("data_quality") or {}).get("tables") or {}
+            tables = ((parameters.get(use_case.name) or {}).get("data_quality") or {}).get("tables") or {}
             for table, contract in use_case.sources.items():
                 columns = [*contract.names, *(column.name for column in AUDIT)]
                 rules = (tables.get(table) or {}).get("rules") or ()
@@ -371,10 +372,7 @@ class Conf:
         names = [name for file in self._files("catalog") for name in (yaml.safe_load(file.read_text("utf-8")) or {})]
         if dataset in names:
             return dataset
-        fits = [
-            name for name in names
-            if re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(name)), dataset)
-        ]  # fmt: skip
+        fits = [name for name in names if re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(name)), dataset)]
         return max(fits, key=lambda name: len(re.sub(r"\{\w+\}", "", name)), default=dataset)
 
 
@@ -414,21 +412,21 @@ def _list_parameters() -> set[str]:
 
 
 def _find_unknown_keys(
-    above: tuple[str, ...], given: Mapping[str, Any], known: Iterable[tuple[str, ...]]
+    above: tuple[str, ...], values: Mapping[str, Any], valid: Iterable[tuple[str, ...]]
 ) -> Iterator[Key]:
-    for name, value in given.items():
+    for name, value in values.items():
         key = (*above, str(name))
-        if key in known:
+        if key in valid:
             continue
-        if not any(other[: len(key)] == key for other in known):
+        if not any(other[: len(key)] == key for other in valid):
             yield key
         elif isinstance(value, Mapping):
-            yield from _find_unknown_keys(key, value, known)
+            yield from _find_unknown_keys(key, value, valid)
 
 
-def _may_be_absent(given: Mapping[str, Any], key: Key) -> bool:
+def _may_be_absent(parameters: Mapping[str, Any], key: Key) -> bool:
     """Whether conf sets a parameter to null: its type decides whether it may."""
-    value: Any = given
+    value: Any = parameters
     for part in key[:-1]:
         value = value.get(part) if isinstance(value, Mapping) else None
     return isinstance(value, Mapping) and key[-1] in value
@@ -440,10 +438,10 @@ def line_of(file: Path, key: Key) -> int | None:
     line = None
     for part in key:
         if isinstance(node, yaml.MappingNode):
-            held = [(name, value) for name, value in node.value if name.value == str(part)]
-            if not held:
+            entries = [(name, value) for name, value in node.value if name.value == str(part)]
+            if not entries:
                 return None
-            line, node = held[0][0].start_mark.line + 1, held[0][1]
+            line, node = entries[0][0].start_mark.line + 1, entries[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1

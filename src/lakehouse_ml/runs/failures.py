@@ -1,4 +1,4 @@
-"""The sentence for a state of the machine or the store that stopped a run, with its remedy."""
+"""Explain the state of the machine or the store that stopped a run, with its remedy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _STATES = {
         "the same files: LAKE=<folder>."
     ),
 }
-# Where an error's text names the place; the first that is found counts.
+# Where an error's text names the place; the first match counts.
 _PLACES = (
     r"location (/\S+) not found",
     r"file:? (/?\S+\.parquet)",
@@ -68,31 +68,31 @@ _PLACES = (
 
 
 def explain(error: BaseException, lake: str) -> str | None:
-    """The sentence for a state of the machine that an exception tells of; None for any other exception."""
-    for seen in chain(error):
+    """Return the sentence for a state of the machine that caused an exception; None for any other exception."""
+    for cause in chain(error):
         for words, sentence in _STATES.items():
-            found = re.search(words, str(seen))
-            if found:
-                named = {"found": "unknown", "expected": "another"} | {k: v for k, v in found.groupdict().items() if v}
-                return printable(sentence.format_map({"place": _place(error, lake), "lake": lake, **named}))
+            match = re.search(words, str(cause))
+            if match:
+                named = {"found": "unknown", "expected": "another"} | {k: v for k, v in match.groupdict().items() if v}
+                return printable(sentence.format_map({"place": _find_place(error, lake), "lake": lake, **named}))
     return None
 
 
-def _place(error: BaseException, lake: str) -> str:
-    for seen in chain(error):
-        if isinstance(seen, OSError) and seen.filename:
-            return str(seen.filename)
-    texts = [str(seen) for seen in chain(error)]
+def _find_place(error: BaseException, lake: str) -> str:
+    for cause in chain(error):
+        if isinstance(cause, OSError) and cause.filename:
+            return str(cause.filename)
+    texts = [str(cause) for cause in chain(error)]
     for words in _PLACES:
         for text in texts:
-            found = re.search(words, text)
-            if found:
-                return _whole_path(found[1], lake)
+            match = re.search(words, text)
+            if match:
+                return _complete_path(match[1], lake)
     return lake
 
 
-def _whole_path(path: str, lake: str) -> str:
-    """A path as an error names it, from the root: datasets name the last parts of theirs, and Sail omits the root."""
+def _complete_path(path: str, lake: str) -> str:
+    """Complete a path of an error from the root: datasets name the last parts of theirs, and Sail omits the root."""
     if path.startswith("/") or "://" in path or "/" not in path:
         return path
     return f"/{path}" if Path(f"/{path}").parent.exists() else f"{lake}/{path}"

@@ -1,4 +1,4 @@
-"""Commands that a message proposes: with the values that the run was given, quoted for the shell."""
+"""Commands that a message proposes, with the values of the run, quoted for the shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lakehouse_ml.project import INSTALLED
 
 
 def run_all(use_case: str, *, landing: str | None = None, lake: str | None = None, env: str | None = None) -> str:
-    """Run all stages of a use case; an installed package has no make.
+    """Return the command that runs all stages of a use case; an installed package has no make.
 
     Args:
         use_case: Its name, or `all`.
@@ -25,11 +25,11 @@ def run_all(use_case: str, *, landing: str | None = None, lake: str | None = Non
 
 
 def make(target: str, **variables: str | None) -> str:
-    """A target of make with those variables that have a value."""
-    words = (f"{name}={_quoted(value)}" for name, value in variables.items() if value)
+    """Return the command for a target of make, with those variables that have a value."""
+    words = (f"{name}={_quote(value)}" for name, value in variables.items() if value)
     return " ".join(["make", target, *words])
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     # make itself reads a $ before the shell of a recipe does.
     return value if value == "<folder>" else shell_word(value.replace("$", "$$"))

@@ -1,4 +1,4 @@
-"""Which part of the pipelines a run is asked for: names are checked, and use cases without data are left out."""
+"""Check the names by which a run selects part of the pipelines, and leave out use cases without data."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def check_selection(selected: Mapping[str, Any], pipeline: Pipeline) -> None:
     Raises:
         LakehouseError: Names the option, the unknown name, and the nearest known one.
     """
-    known = {
+    valid = {
         "node": {node.name for node in pipeline.nodes},
         "dataset": set(pipeline.datasets()),
         "tag": {tag for node in pipeline.nodes for tag in node.tags},
-        "namespace": set(_namespaces(pipeline)),
+        "namespace": set(_list_namespaces(pipeline)),
     }
     for argument, (kind, option) in _OPTIONS.items():
         for name in selected.get(argument) or ():
-            if name not in known[kind]:
-                raise LakehouseError(f"{option}: no {kind} is named {name!r}. {suggest_name(name, known[kind])}")
+            if name not in valid[kind]:
+                raise LakehouseError(f"{option}: no {kind} is named {name!r}. {suggest_name(name, valid[kind])}")
 
 
-def with_data(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -> list[str]:
-    """Names of the use cases that have files to read, or were read before; the others are named in the log.
+def select_use_cases(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -> list[str]:
+    """Select the use cases that have files to read, or were read before; the log names the others.
 
-    All of them, where none has: a run then says what is missing.
+    All of them where none has any: the run then says what is missing.
 
     Args:
         catalog: The catalog's conf, resolved.
         use_cases: Those of the project.
     """
-    reasons = {use_case.name: _missing_files(catalog, use_case) for use_case in use_cases}
+    reasons = {use_case.name: _explain_missing_files(catalog, use_case) for use_case in use_cases}
     chosen = [name for name, reason in reasons.items() if reason is None]
     if not chosen:
         return list(reasons)
@@ -66,8 +66,8 @@ def with_data(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -> list[
     return chosen
 
 
-def _missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:
-    """Why a use case can't be run; None if each of its tables has files, may have none, or was read before."""
+def _explain_missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:
+    """Explain why a use case can't be run; None if each of its tables has files, may have none, or was read before."""
     from lakehouse_ml.datasets.landing_files import LandingFiles
 
     for table in use_case.sources:
@@ -78,7 +78,7 @@ def _missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:
     return None
 
 
-def _namespaces(pipeline: Pipeline) -> Iterable[str]:
+def _list_namespaces(pipeline: Pipeline) -> Iterable[str]:
     for node in pipeline.nodes:
         parts = (node.namespace or "").split(".")
         yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))

@@ -104,7 +104,7 @@ class ProjectSession(KedroSession):
             if not {"data_ingestion", "__default__"}.intersection(options.get("pipeline_names") or ["__default__"]):
                 with_retries(self.check_lake)
             if not any(options.get(name) for name in selection.SELECTIONS) and not lake.is_schema:
-                options["namespaces"] = selection.with_data(loader["catalog"], USE_CASES)
+                options["namespaces"] = selection.select_use_cases(loader["catalog"], USE_CASES)
             with self._lock(lake, loader):
                 return super().run(*args, **options)
         except KeyboardInterrupt:
@@ -264,8 +264,8 @@ class ProjectSession(KedroSession):
             )
         env = self.store.get("env")
         if env and not (conf / env).is_dir():
-            known = sorted(path.name for path in conf.iterdir() if path.is_dir())
-            raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(known)}.")
+            environments = sorted(path.name for path in conf.iterdir() if path.is_dir())
+            raise errors.ConfError(f"There is no environment {env}: {conf} has {', '.join(environments)}.")
 
 
 def _choose_runner(runner: AbstractRunner | None) -> AbstractRunner:

@@ -1,4 +1,4 @@
-"""The few lines that a run ends with: what came in, what came out, who is champion and why, and what to do next."""
+"""Summarise a run in a few lines: data in and out, the champion and why, and what to do next."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _SHOWN = ("f1", "precision", "recall", "roc_auc", "average_precision", "expected_value")
 _COLOURS = {"approve": "green", "refuse": "red", "request": "yellow"}
 _DRIFT = {"stable": "green", "warn": "yellow", "drift": "red"}
-# Up to so many tables each has its own line, whatever there is to tell.
+# Up to this number of tables, each has its own line.
 _FEW_SOURCES = 2
 _VERDICTS = {"approve": "promoted", "refuse": "refused", "request": "awaiting approval"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did: its stages, the seconds of each node that ran and of everything."""
+    """What a run did: its stages, the seconds of each node that ran, and in total."""
 
     stages: frozenset[str]
     seconds: Mapping[str, float]
@@ -61,38 +61,38 @@ def describe_run(
         use_case.name: frozenset(stage for name, stage, _ in names if name == use_case.name) for use_case in USE_CASES
     }
     ran = [use_case for use_case in USE_CASES if stages[use_case.name]]
-    parts = [_use_case(use_case, catalog, Run(stages[use_case.name], seconds, total)) for use_case in ran]
+    parts = [_describe_use_case(use_case, catalog, Run(stages[use_case.name], seconds, total)) for use_case in ran]
     whole = bool(ran) and all(stages[use_case.name] >= set(STAGES) for use_case in ran)
     if whole and not INSTALLED:  # there is no make beside a wheel
-        parts += _next(ran[0].name if len(ran) == 1 else "all", **overrides)
+        parts += _list_next_commands(ran[0].name if len(ran) == 1 else "all", **overrides)
     return "\n".join(["", *parts])
 
 
-def _use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
+def _describe_use_case(use_case: UseCase, catalog: DataCatalog, run: Run) -> str:
     sections = {
-        "data_ingestion": _ingested,
-        "data_quality": _checked,
-        "feature_engineering": _labelled,
-        "evaluation": _judged,
-        "batch_scoring": _scored,
-        "monitoring": _monitored,
+        "data_ingestion": _describe_ingestion,
+        "data_quality": _describe_quality,
+        "feature_engineering": _describe_outcomes,
+        "evaluation": _describe_evaluation,
+        "batch_scoring": _describe_scoring,
+        "monitoring": _describe_monitoring,
     }
     lines = [click.style(use_case.name, bold=True)]
     for stage, section in sections.items():
         if stage in run.stages:
-            lines += _learned(use_case, run) if stage == "evaluation" else []
+            lines += _describe_training(use_case, run) if stage == "evaluation" else []
             lines += section(use_case, catalog)
     if "monitoring" in run.stages:
-        report = _file_about(catalog, f"{use_case.name}.report_page", _monitored_batch(use_case, catalog))
-        lines += [_line("report", _shown(report))] if report else []
-    lines.append(_line("time", _times(use_case.name, run)))
+        report = _find_file(catalog, f"{use_case.name}.report_page", _find_monitored_batch(use_case, catalog))
+        lines += [_format_line("report", _shorten_path(report))] if report else []
+    lines.append(_format_line("time", _describe_times(use_case.name, run)))
     return "\n".join(lines)
 
 
-def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+def _describe_ingestion(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.landing_files import LandingFiles
 
-    told: list[str] = []
+    sentences: list[str] = []
     quiet: list[str] = []
     many = len(use_case.sources) > _FEW_SOURCES
     arrived = _files(use_case, catalog)
@@ -102,61 +102,64 @@ def _ingested(use_case: UseCase, catalog: DataCatalog) -> list[str]:
             gone = catalog.get(f"{use_case.name}.landing_{name}")
             vanished = gone.list_missing() if isinstance(gone, LandingFiles) else []
             if many and not refused and not vanished:
-                quiet.append(f"{name} {_rows_in_files(files)}")
+                quiet.append(f"{name} {_count_rows(files)}")
                 continue
-            told.append(
+            sentences.append(
                 f"{name}: {int(files['n_lines'].sum()):,} rows in {len(files)} file{'s'[: len(files) != 1]}, "
                 f"{refused:,} of them refused at parsing"
                 + (f"; gone from the folder, their rows stay: {', '.join(vanished)}" if vanished else "")
             )
     if quiet:
-        told.append(f"rows, none refused at parsing: {', '.join(quiet)}")
+        sentences.append(f"rows, none refused at parsing: {', '.join(quiet)}")
     from lakehouse_ml.report.cautions import simulated_sentence
 
     simulated = simulated_sentence(arrived)
-    return [_line("landed", text) for text in told] + ([_line("", simulated.replace("`", ""))] if simulated else [])
+    lines = [_format_line("landed", text) for text in sentences]
+    return [*lines, _format_line("", simulated.replace("`", ""))] if simulated else lines
 
 
 def _files(use_case: UseCase, catalog: DataCatalog) -> dict[str, pd.DataFrame]:
     """The stored manifest of each landing table, by name."""
-    stored = {name: _stored(catalog, f"{use_case.name}.manifest_{name}") for name in use_case.sources}
+    stored = {name: _load_if_stored(catalog, f"{use_case.name}.manifest_{name}") for name in use_case.sources}
     return {name: files for name, files in stored.items() if files is not None}
 
 
-def _rows_in_files(files: pd.DataFrame) -> str:
+def _count_rows(files: pd.DataFrame) -> str:
     rows = f"{int(files['n_lines'].sum()):,}"
     return rows if len(files) == 1 else f"{rows} in {len(files)} files"
 
 
-def _checked(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+def _describe_quality(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     lines: list[str] = []
     quiet: list[str] = []
     many = len(use_case.sources) > _FEW_SOURCES
     for name in use_case.sources:
-        rules = _stored(catalog, f"{use_case.name}.metrics_rules_{name}")
+        rules = _load_if_stored(catalog, f"{use_case.name}.metrics_rules_{name}")
         if rules is not None and int(rules["n_rows"].iloc[0]):
             first = rules.iloc[0]
             if many and first.n_quarantined == 0 and (rules["outcome"] == "ok").all():
                 quiet.append(f"{name} {first.n_clean:,}")
                 continue
-            lines.append(_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined"))
+            lines.append(
+                _format_line("quality", f"{name}: {first.n_clean:,} clean, {first.n_quarantined:,} quarantined")
+            )
             lines += [
-                _line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
+                _format_line("", f"{rule.outcome}: {rule.rule} broken by {rule.n_failed:,} ({rule.failed_share:.1%})")
                 for rule in rules[rules["outcome"] != "ok"].itertuples()
             ]
-    return [*lines, _line("quality", f"{', '.join(quiet)}: all clean")] if quiet else lines
+    return [*lines, _format_line("quality", f"{', '.join(quiet)}: all clean")] if quiet else lines
 
 
-def _labelled(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    """What is wrong with known outcomes; nothing where nothing is."""
+def _describe_outcomes(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """Describe faults of known outcomes; no line where there is none."""
     name = f"{use_case.name}.metrics_labels"
-    labels = _stored(catalog, name) if use_case.gathers_outcomes else None
+    labels = _load_if_stored(catalog, name) if use_case.gathers_outcomes else None
     if labels is None:
         return []
     from lakehouse_ml.report.sections import outcomes
 
-    told = list(outcomes.describe_label_problems(labels, use_case.wording.within(_horizon(use_case, catalog))))
-    return [_line("outcomes", text) for text in told]
+    sentences = list(outcomes.describe_label_problems(labels, use_case.wording.within(_horizon(use_case, catalog))))
+    return [_format_line("outcomes", text) for text in sentences]
 
 
 def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
@@ -169,49 +172,49 @@ def _horizon(use_case: UseCase, catalog: DataCatalog) -> int | None:
     return PopulationSpec.model_validate(catalog.load(f"params:{use_case.name}.population")).horizon_days
 
 
-def _learned(use_case: UseCase, run: Run) -> list[str]:
-    """Says that new data brought nothing to learn from; nothing where a model was fitted, or no data was new."""
+def _describe_training(use_case: UseCase, run: Run) -> list[str]:
+    """Say that new data brought nothing to learn from; no line where a model was fitted, or no data was new."""
     came = any(node.startswith(f"{use_case.name}.feature_engineering.") for node in run.seconds)
     if "training" not in run.stages or not came or f"{use_case.name}.{SEARCH}" in run.seconds:
         return []
-    return [_line("training", "nothing new to learn from: no model was fitted")]
+    return [_format_line("training", "nothing new to learn from: no model was fitted")]
 
 
-def _judged(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    verdicts = _stored(catalog, f"{use_case.name}.verdict_model")
-    metrics = _stored(catalog, f"{use_case.name}.metrics_holdout")
+def _describe_evaluation(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    verdicts = _load_if_stored(catalog, f"{use_case.name}.verdict_model")
+    metrics = _load_if_stored(catalog, f"{use_case.name}.metrics_holdout")
     if verdicts is None or metrics is None:
         return []
     from lakehouse_ml.modelling.gates import newest_verdict
 
     newest = newest_verdict(verdicts)
-    standing = catalog.load(f"{use_case.name}.promotion_model")
+    promotion = catalog.load(f"{use_case.name}.promotion_model")
     decided = _VERDICTS[newest.decision]
-    told = f"version {newest.version} {decided}: {newest.reason}"
-    lines = [_line("verdict", told, decided, _COLOURS[newest.decision])]
-    lines.append(_line("champion", f"version {standing.champion}" if standing.champion else "none yet"))
+    sentence = f"version {newest.version} {decided}: {newest.reason}"
+    lines = [_format_line("verdict", sentence, decided, _COLOURS[newest.decision])]
+    lines.append(_format_line("champion", f"version {promotion.champion}" if promotion.champion else "none yet"))
     lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
-    return lines + _further(metrics, use_case) + _perfect(metrics, use_case, catalog)
+    return lines + _describe_measures(metrics, use_case) + _warn_of_perfection(metrics, use_case, catalog)
 
 
-def _perfect(metrics: pd.DataFrame, use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    """A caution where a metric is perfect; nothing elsewhere."""
+def _warn_of_perfection(metrics: pd.DataFrame, use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """Warn of a perfect metric; no line elsewhere."""
     from lakehouse_ml.report.cautions import perfect_sentence
 
     caution = perfect_sentence(metrics, use_case.wording.within(_horizon(use_case, catalog)))
-    return [_line("caution", caution, caution, "yellow")] if caution else []
+    return [_format_line("caution", caution, caution, "yellow")] if caution else []
 
 
-def _further(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
-    """What the use case measures besides, in a line of its own words; none where it measures nothing."""
+def _describe_measures(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
+    """Describe the use case's own measures in one line; no line where it has none."""
     from lakehouse_ml.report import measures
 
-    told = use_case.wording.measured
-    if told is None:
+    section = use_case.wording.measured
+    if section is None:
         return []
-    head, text = told.brief
-    said = measures.fill_sentence(text, measures.format_measures(metrics, told, "candidate"))
-    return [_line("", f"{head:<22}{said}")] if said else []
+    head, text = section.brief
+    sentence = measures.fill_sentence(text, measures.format_measures(metrics, section, "candidate"))
+    return [_format_line("", f"{head:<22}{sentence}")] if sentence else []
 
 
 def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
@@ -220,23 +223,25 @@ def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
     values = {(row.model, row.metric): row for row in metrics.itertuples()}
     contested = any(model == "incumbent" for model, _ in values)
     heads = f"{'candidate (95 % interval)':<28}" + ("champion before" if contested else "")
-    lines = [_line("hold-out", f"{'':<22}{heads}".rstrip())] if values else []
+    lines = [_format_line("hold-out", f"{'':<22}{heads}".rstrip())] if values else []
     titles = {**TITLES, "expected_value": f"value per {one}"}
     for metric in _SHOWN:
         mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
         if mine is not None:
             band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
-            beside = _decimal(other.value) if other is not None else ""
-            lines.append(_line("", f"{titles[metric]:<22}{f'{_decimal(mine.value)}{band}':<28}{beside}".rstrip()))
+            beside = _format_decimal(other.value) if other is not None else ""
+            lines.append(
+                _format_line("", f"{titles[metric]:<22}{f'{_format_decimal(mine.value)}{band}':<28}{beside}".rstrip())
+            )
     return lines
 
 
-def _decimal(value: float) -> str:
+def _format_decimal(value: float) -> str:
     """Three digits; a dash where nothing could be measured."""
     return f"{value:.3f}" if not math.isnan(value) else "-"
 
 
-def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+def _describe_scoring(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
     table = f"score_{use_case.entity_plural}"
@@ -248,15 +253,17 @@ def _scored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     if batch is None or not n:
         waits = catalog.load(f"{use_case.name}.promotion_model").champion is None
         why = "scoring was skipped, a first model awaits approval" if waits else "the batch's day has nobody to score"
-        return [_line("scores", f"none: {why}")]
-    actions = _file_about(catalog, f"{use_case.name}.report_actions", batch)
+        return [_format_line("scores", f"none: {why}")]
+    actions = _find_file(catalog, f"{use_case.name}.report_actions", batch)
     words = use_case.wording
     named = _table_name(scores, use_case) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
     return [
-        _line("scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shown(actions or 'none')}"),
-        *_future(batch),
-        *_assumed(use_case, catalog, batch),
+        _format_line(
+            "scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shorten_path(actions or 'none')}"
+        ),
+        *_warn_of_future(batch),
+        *_warn_of_assumed_day(use_case, catalog, batch),
     ]
 
 
@@ -264,7 +271,7 @@ def _table_name(table: DeltaTable, use_case: UseCase) -> str:
     return Lake.of_table(table.kind, table.address).table_name(table.address, use_case.name)
 
 
-def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | None:
+def _find_file(catalog: DataCatalog, name: str, batch: str | None) -> str | None:
     """Address of the file about a batch; None where the catalog has no such file."""
     from lakehouse_ml.datasets.recorded_file import RecordedFile
 
@@ -272,61 +279,63 @@ def _file_about(catalog: DataCatalog, name: str, batch: str | None) -> str | Non
     return file.address_of(batch) if isinstance(file, RecordedFile) else None
 
 
-def _assumed(use_case: UseCase, catalog: DataCatalog, batch: str) -> list[str]:
-    """Says that no file tells the day of a batch; nothing where one does."""
+def _warn_of_assumed_day(use_case: UseCase, catalog: DataCatalog, batch: str) -> list[str]:
+    """Warn that no file names the day of a batch; no line where one does."""
     from lakehouse_ml.report.cautions import assumed_day, assumed_day_sentence
     from lakehouse_ml.storage.landing import IngestionSpec
 
     ingestion = IngestionSpec.model_validate(catalog.load(f"params:{use_case.name}.data_ingestion"))
     if batch != assumed_day(use_case, _files(use_case, catalog), ingestion):
         return []
-    return [_line("", assumed_day_sentence(batch).replace("`", ""))]
+    return [_format_line("", assumed_day_sentence(batch).replace("`", ""))]
 
 
-def _future(batch: str) -> list[str]:
-    """A warning where a batch lies in the future: it stays the newest until its day has come."""
+def _warn_of_future(batch: str) -> list[str]:
+    """Warn of a batch in the future: it stays the newest until that day."""
     if batch <= f"{datetime.now(UTC):%Y-%m-%d}":
         return []
-    told = f"batch {batch} lies in the future: if a file's name has a wrong date, correct it, then kedro withdraw file"
-    return [_line("", told, told, "red")]
+    warning = (
+        f"batch {batch} lies in the future: if a file's name has a wrong date, correct it, then kedro withdraw file"
+    )
+    return [_format_line("", warning, warning, "red")]
 
 
-def _monitored(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    drift = _stored(catalog, f"{use_case.name}.verdict_drift")
+def _describe_monitoring(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    drift = _load_if_stored(catalog, f"{use_case.name}.verdict_drift")
     if drift is None or drift.empty:
-        return [_line("drift", "not assessable: nothing is scored yet")]
+        return [_format_line("drift", "not assessable: nothing is scored yet")]
     from lakehouse_ml.modelling.drift import STATUS_WORDS
 
-    batch = _monitored_batch(use_case, catalog)
-    told = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")
-    newest = told.iloc[-1]
+    batch = _find_monitored_batch(use_case, catalog)
+    rows = drift[drift["batch"] == batch] if batch in set(drift["batch"]) else drift.sort_values("batch")
+    newest = rows.iloc[-1]
     status = STATUS_WORDS.get(newest.status, newest.status)
-    lines = [_line("drift", f"{status}: {newest.reason}", status, _DRIFT.get(newest.status))]
-    return lines + _real(use_case, catalog)
+    lines = [_format_line("drift", f"{status}: {newest.reason}", status, _DRIFT.get(newest.status))]
+    return lines + _describe_performance(use_case, catalog)
 
 
-def _monitored_batch(use_case: UseCase, catalog: DataCatalog) -> str | None:
+def _find_monitored_batch(use_case: UseCase, catalog: DataCatalog) -> str | None:
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
     verdicts = catalog.get(f"{use_case.name}.verdict_drift")
     return verdicts.last_batch() if isinstance(verdicts, DeltaTable) else None
 
 
-def _real(use_case: UseCase, catalog: DataCatalog) -> list[str]:
-    """How real outcomes compare with the hold-out; nothing while none is known."""
+def _describe_performance(use_case: UseCase, catalog: DataCatalog) -> list[str]:
+    """Compare real outcomes with the hold-out; no line while none is known."""
     if use_case.multiple_rows_per_entity:
         return []
-    judged = _stored(catalog, f"{use_case.name}.verdict_live")
+    judged = _load_if_stored(catalog, f"{use_case.name}.verdict_live")
     if judged is None or judged.empty:
         return []
     from lakehouse_ml.report.sections import outcomes
 
     row = judged.iloc[0].to_dict()
-    told = outcomes.describe_performance(row, use_case.wording.within(_horizon(use_case, catalog)))
-    return [_line("real", told, told, "red" if row["status"] == "worse" else None)]
+    sentence = outcomes.describe_performance(row, use_case.wording.within(_horizon(use_case, catalog)))
+    return [_format_line("real", sentence, sentence, "red" if row["status"] == "worse" else None)]
 
 
-def _times(name: str, run: Run) -> str:
+def _describe_times(name: str, run: Run) -> str:
     spent = {
         stage: sum(seconds for node, seconds in run.seconds.items() if node.startswith(f"{name}.{stage}."))
         for stage in STAGES
@@ -334,18 +343,20 @@ def _times(name: str, run: Run) -> str:
     }
     if not any(spent.values()):
         return f"{run.total:.1f} s; unchanged: every step was skipped"
-    told = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items() if seconds)
-    return f"{told}; with start-up {run.total:.1f} s"
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in spent.items() if seconds)
+    return f"{stages}; with start-up {run.total:.1f} s"
 
 
-def _next(use_case: str, landing: str | None = None, lake: str | None = None, env: str | None = None) -> list[str]:
-    """What to type next: each command goes on with the values that the run was given."""
+def _list_next_commands(
+    use_case: str, landing: str | None = None, lake: str | None = None, env: str | None = None
+) -> list[str]:
+    """List the next commands, with the values of this run."""
     import mlflow
 
     store = mlflow.get_tracking_uri()
     described = {}
     if store.startswith(("http", "sqlite:")):
-        pages = store if store.startswith("http") else next_commands.make("ui", LAKE=lake or _lake_of(store, env))
+        pages = store if store.startswith("http") else next_commands.make("ui", LAKE=lake or _find_lake(store, env))
         described[pages] = "the runs, the trials and the registered model, in MLflow"
     described["make viz"] = "the pipelines as a picture"
     if landing:
@@ -355,27 +366,29 @@ def _next(use_case: str, landing: str | None = None, lake: str | None = None, en
         own = next_commands.run_all(use_case, landing="<folder>", lake="data/mine", env=env)
         described[own] = "the same on your own files"
     width = max(map(len, described))
-    return [_line("next" if not number else "", f"{command:<{width}}   {why}")
-            for number, (command, why) in enumerate(described.items())]  # fmt: skip
+    return [
+        _format_line("next" if not number else "", f"{command:<{width}}   {why}")
+        for number, (command, why) in enumerate(described.items())
+    ]
 
 
-def _lake_of(store: str, env: str | None) -> str | None:
+def _find_lake(store: str, env: str | None) -> str | None:
     """The folder of a tracking store, where an environment may have named another than the usual lake."""
     return str(Path(store.removeprefix("sqlite:///")).parent) if env else None
 
 
-def _stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:
-    """A table that a run of single nodes may not have made yet."""
+def _load_if_stored(catalog: DataCatalog, name: str) -> pd.DataFrame | None:
+    """Load a table; None where no run has written it yet."""
     return catalog.load(name) if catalog.exists(name) else None
 
 
-def _line(head: str, text: str, marked: str = "", colour: str | None = None) -> str:
+def _format_line(head: str, text: str, marked: str = "", colour: str | None = None) -> str:
     """One line, whatever names stand in the text; `marked`, a part of it, in a colour."""
     shown, part = printable(text), printable(marked)
     shown = shown.replace(part, click.style(part, fg=colour), 1) if part and colour else shown
     return f"  {click.style(f'{head:<10}', dim=True) if head else ' ' * 10}{shown}"
 
 
-def _shown(path: str) -> str:
+def _shorten_path(path: str) -> str:
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

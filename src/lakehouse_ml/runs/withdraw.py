@@ -112,11 +112,11 @@ def plan_file(catalog: DataCatalog, use_cases: Sequence[UseCase], name: str) -> 
         LakehouseError: The file was not read, was read by several use cases, or is still in the landing folder.
     """
     # A name that isn't UTF-8 is refused as it lands, and no table can be asked for it.
-    asked = use_cases if is_utf8(name) else ()
-    found = [(one, tables) for one in asked if (tables := _tables_with(catalog, one, name))]
-    if not found:
+    candidates = use_cases if is_utf8(name) else ()
+    readers = [(one, tables) for one in candidates if (tables := _tables_with(catalog, one, name))]
+    if not readers:
         raise LakehouseError(f"No file {name} was read into this lake. {_known_files(catalog, use_cases)}")
-    use_case, tables = _only(f"The file {name} was read", found)
+    use_case, tables = _only(f"The file {name} was read", readers)
     removals: list[Removal] = []
     notes: list[str] = []
     batches: set[str] = set()
@@ -145,15 +145,15 @@ def plan_batch(catalog: DataCatalog, use_cases: Sequence[UseCase], batch: str) -
     Raises:
         LakehouseError: No use case, or several, have a batch of that day.
     """
-    found = [(one, removals) for one in use_cases if (removals := _of_batch(catalog, one, batch))]
-    if not found:
+    scorers = [(one, removals) for one in use_cases if (removals := _of_batch(catalog, one, batch))]
+    if not scorers:
         raise LakehouseError(f"No batch {batch} was scored in this lake. {_known_batches(catalog, use_cases)}")
-    use_case, removals = _only(f"The batch {batch} was scored", found)
+    use_case, removals = _only(f"The batch {batch} was scored", scorers)
     if batch == _newest_day(catalog, use_case):
-        told = "It is the newest day: the next run scores it again."
+        next_run = "It is the newest day: the next run scores it again."
     else:
-        told = f"The next run scores the newest day only. {_how_to_score(use_case, batch)}"
-    notes = [f"The rows of that day stay. {told}"]
+        next_run = f"The next run scores the newest day only. {_how_to_score(use_case, batch)}"
+    notes = [f"The rows of that day stay. {next_run}"]
     return Withdrawal(f"the batch {batch}", use_case.name, removals, _output_files(catalog, use_case, {batch}), notes)
 
 
@@ -161,22 +161,22 @@ def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) ->
     """Remove what a plan names, table by table; after an interruption the same command does the rest."""
     for _, address in plan.files:
         recorded_file.remove(address)
-    made = Provenance(f"withdraw {plan.what}", {}, _WITHDRAWN, git=git)
+    origin = Provenance(f"withdraw {plan.what}", {}, _WITHDRAWN, git=git)
     for number, removal in enumerate(plan.removals, 1):
         log.info("[%2d/%d] %s", number, len(plan.removals), removal.dataset)
         table = _table(catalog, removal.dataset)
         rows = table.load()
         none = rows.limit(0) if hasattr(rows, "sparkSession") else rows.head(0)
-        with provenance.attach_provenance(made):
+        with provenance.attach_provenance(origin):
             table.save(none if removal.empties else ReplaceBatch(none, removal.column, (removal.value,)))
 
 
-def _only(what: str, found: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
+def _only(what: str, candidates: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
     """The one use case that is meant, with what was found of it."""
-    if len(found) > 1:
-        names = ", ".join(use_case.name for use_case, _ in found)
+    if len(candidates) > 1:
+        names = ", ".join(use_case.name for use_case, _ in candidates)
         raise LakehouseError(f"{what} by {names}: choose one of them with --use-case.")
-    return found[0]
+    return candidates[0]
 
 
 def _tables_with(catalog: DataCatalog, use_case: UseCase, name: str) -> dict[str, str]:
@@ -186,9 +186,9 @@ def _tables_with(catalog: DataCatalog, use_case: UseCase, name: str) -> dict[str
 
 def _stored_name(catalog: DataCatalog, use_case: UseCase, table: str, name: str) -> str | None:
     """A file's name as a landing table stores it: letters with accents have two spellings in Unicode."""
-    known = {_normal(one): one for one in _read_files(catalog, use_case, table)}
-    if _normal(name) in known:
-        return known[_normal(name)]
+    stored_names = {_normal(one): one for one in _read_files(catalog, use_case, table)}
+    if _normal(name) in stored_names:
+        return stored_names[_normal(name)]
     # An interrupted run leaves rows without an entry in the manifest.
     parts = ("raw", "quarantine_lines")
     stored = any(_count(catalog, f"{use_case.name}.{part}_{table}", "source_file", name) for part in parts)
@@ -206,7 +206,7 @@ def _of_batch(catalog: DataCatalog, use_case: UseCase, batch: str) -> list[Remov
 
 
 def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[Removal]:
-    found = []
+    removals = []
     for part in _OF_FILES:
         name = f"{use_case.name}.{part}_{table}"
         n_rows = _count(catalog, name, "source_file", file)
@@ -214,8 +214,8 @@ def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> 
         # before, and only an emptied table tells that the file has to be parsed.
         empties = part == "parsed" and _table(catalog, name).exists()
         if n_rows or empties:
-            found.append(Removal(name, "source_file", file, n_rows, empties))
-    return found
+            removals.append(Removal(name, "source_file", file, n_rows, empties))
+    return removals
 
 
 def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""The pipelines as a page: `python -m lakehouse_ml.tooling.flow docs/flow.md` writes it; without a path, prints it."""
+"""Render the pipelines as a page and a picture: `python -m lakehouse_ml.tooling.flow docs/flow.md`.
+
+Without a path, the page is printed.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,18 @@ _HEAD = """\
 
 Generated from the pipelines by `make docs`; a test compares. Within a stage, nodes stand in the order in which they
 run; a name in a table is short for `<use case>.<name>`, and `conf/base/catalog.yml` says where it is stored.
+
+![Seven stages below each other; each with the tables that it reads on its left, and those that it writes on its \
+right](flow.svg)
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page of this project's stages to the named file, and the picture beside it; or print the page."""
-    stages = registered()
-    target = write_or_print(text(stages), argv)
+    stages = load_stages()
+    target = write_or_print(render_page(stages), argv)
     if target:
-        target.with_suffix(".svg").write_text(picture(stages), encoding="utf-8")
+        target.with_suffix(".svg").write_text(draw_stages(stages), encoding="utf-8")
 
 
 def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
@@ -48,16 +54,16 @@ def write_or_print(page: str, argv: Sequence[str] | None = None) -> Path | None:
     return target
 
 
-def registered() -> dict[str, Pipeline]:
-    """The project's stages by name, in the order in which data flows."""
+def load_stages() -> dict[str, Pipeline]:
+    """Load the project's stages by name, in the order in which data flows."""
     from kedro.framework.project import pipelines
 
     configure()
     return {name: pipelines[name] for name in STAGES}
 
 
-def text(stages: Mapping[str, Pipeline]) -> str:
-    """The page: a chart of the stages and the datasets between them, then the nodes of each.
+def render_page(stages: Mapping[str, Pipeline]) -> str:
+    """Render the page: the picture of the stages, then the nodes of each.
 
     Args:
         stages: Pipelines by name, in order; their nodes are named `<use case>.<stage>.<node>`.
@@ -65,21 +71,21 @@ def text(stages: Mapping[str, Pipeline]) -> str:
     Raises:
         ValueError: A node's function has no docstring.
     """
-    sections = [_section(number, name, stage) for number, (name, stage) in enumerate(stages.items(), 1)]
-    return "\n".join([_HEAD, _chart(stages), *sections])
+    sections = [_render_section(number, name, stage) for number, (name, stage) in enumerate(stages.items(), 1)]
+    return "\n".join([_HEAD, *sections])
 
 
-def picture(stages: Mapping[str, Pipeline]) -> str:
-    """SVG: the stages below each other; what each reads from others on its left, what it writes on its right.
+def draw_stages(stages: Mapping[str, Pipeline]) -> str:
+    """Draw the stages below each other as SVG; what each reads from others on its left, what it writes on its right.
 
     Args:
         stages: Pipelines by name, in order; a dataset's use case is left out, so several of them fall together.
     """
     boxes, top = [], 8
     for number, (name, stage) in enumerate(stages.items(), 1):
-        reads, writes = (_lines(datasets) for datasets in (stage.inputs(), stage.outputs() | _stored(stage)))
+        reads, writes = (_wrap_names(datasets) for datasets in (stage.inputs(), stage.outputs() | _list_stored(stage)))
         height = _LINE * max(len(reads), len(writes), 2) + 16
-        boxes.append(_box(f"{number}. {name}", reads, writes, top, height))
+        boxes.append(_draw_box(f"{number}. {name}", reads, writes, top, height))
         top += height + 12
     return f"{_SVG_HEAD.format(height=top)}{''.join(boxes)}</svg>\n"
 
@@ -94,12 +100,12 @@ _SVG_HEAD = (
 )
 
 
-def _stored(stage: Pipeline) -> set[str]:
-    """What a stage writes and reads again itself."""
+def _list_stored(stage: Pipeline) -> set[str]:
+    """Datasets that a stage writes and itself reads again."""
     return set(stage.all_outputs()) - stage.outputs()
 
 
-def _lines(datasets: Iterable[str]) -> list[str]:
+def _wrap_names(datasets: Iterable[str]) -> list[str]:
     """Names without their use case and its tables, which differ, as lines of a readable width."""
     tables = {table for use_case in USE_CASES for table in (*use_case.sources, use_case.entity_plural)}
     names = {name.split(".", 1)[-1].rpartition("_") for name in datasets if not name.startswith("params:")}
@@ -107,7 +113,7 @@ def _lines(datasets: Iterable[str]) -> list[str]:
     return wrap(", ".join(shown), _WIDTH, break_long_words=False)
 
 
-def _box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:
+def _draw_box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:
     middle = top + height / 2
     drawn = [
         f'<rect x="490" y="{top}" width="200" height="{height}" rx="6"/>',
@@ -120,34 +126,18 @@ def _box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, heig
     return "\n".join([*drawn, ""])
 
 
-def _chart(stages: Mapping[str, Pipeline]) -> str:
-    """Mermaid: a box a stage, a cylinder a stored dataset that passes between stages, a rounded box what is given."""
-    writer = {dataset: name for name, stage in stages.items() for dataset in stage.all_outputs()}
-    readers: dict[str, list[str]] = {}
-    for name, stage in stages.items():
-        for dataset in sorted(stage.inputs()):
-            if not dataset.startswith("params:"):
-                readers.setdefault(dataset, []).append(name)
-    lines = ["```mermaid", "flowchart TD"]
-    for dataset, names in readers.items():
-        key = dataset.replace(".", "__")
-        source = f"{writer[dataset]} --> {key}[({dataset})]" if dataset in writer else f"{key}([{dataset}])"
-        lines.append(f"    {source} --> {' & '.join(names)}")
-    return "\n".join([*lines, "```", ""])
-
-
-def _section(number: int, name: str, stage: Pipeline) -> str:
+def _render_section(number: int, name: str, stage: Pipeline) -> str:
     lines = [f"## {number}. {name}", ""]
     if find_spec(package := f"lakehouse_ml.pipelines.{name}"):
         lines += [first_line(import_module(package), package), ""]
     for use_case, nodes in groupby(sorted(stage.nodes, key=_use_case), key=_use_case):
         lines += [f"### {use_case}", "", "| node | what it does | reads | writes |", "|---|---|---|---|"]
-        lines += [_row(node, f"{use_case}.") for node in nodes]
+        lines += [_render_row(node, f"{use_case}.") for node in nodes]
         lines.append("")
     return "\n".join(lines)
 
 
-def _row(node: Node, prefix: str) -> str:
+def _render_row(node: Node, prefix: str) -> str:
     short = node.name.rsplit(".", 1)[-1]
     reads, writes = (
         ", ".join(f"`{name.replace(prefix, '', 1)}`" for name in names) for names in (node.inputs, node.outputs)
@@ -156,15 +146,15 @@ def _row(node: Node, prefix: str) -> str:
 
 
 def first_line(thing: Any, name: str) -> str:
-    """What the docs say of a documented thing, as a cell of a table.
+    """Return the first line of a docstring as a cell of a table.
 
     Raises:
         ValueError: It has no docstring.
     """
-    told = inspect.getdoc(thing)
-    if not told:
-        raise ValueError(f"{name} has no docstring: its first line is what docs/flow.md says of it.")
-    return told.splitlines()[0].replace("|", "\\|")
+    docstring = inspect.getdoc(thing)
+    if not docstring:
+        raise ValueError(f"{name} has no docstring: docs/flow.md shows its first line.")
+    return docstring.splitlines()[0].replace("|", "\\|")
 
 
 def _use_case(node: Node) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lakehouse_ml.project import CONF, PROJECT
-from lakehouse_ml.tooling.flow import first_line, registered, write_or_print
+from lakehouse_ml.tooling.flow import first_line, load_stages, write_or_print
 from lakehouse_ml.use_cases import USE_CASES
 from lakehouse_ml.use_cases.contracts import Table
 
@@ -36,37 +36,37 @@ wrong types are refused by name before anything runs. A list that is given takes
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page of this project to the named file, or print it."""
-    write_or_print(page(), argv)
+    write_or_print(render_page(), argv)
 
 
-def page() -> str:
+def render_page() -> str:
     """The page of this project: make's targets, pipelines, conf, datasets and columns."""
-    stages = registered()
-    conf = _conf()
+    stages = load_stages()
+    conf = _read_conf()
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    parts = [_HEAD, _targets(makefile), _commands(), _pipelines(stages)]
+    parts = [_HEAD, _render_targets(makefile), _render_commands(), _render_pipelines(stages)]
     for use_case in USE_CASES:
         parts += [
-            parameters(use_case.name, specs(use_case.name, stages), conf["parameters"][use_case.name]),
-            _datasets(use_case, stages, conf["catalog"]),
-            _columns(use_case),
+            render_parameters(use_case.name, collect_specs(use_case.name, stages), conf["parameters"][use_case.name]),
+            _render_datasets(use_case, stages, conf["catalog"]),
+            _render_columns(use_case),
         ]
-    parts.append(_other_conf(conf))
+    parts.append(_render_other_conf(conf))
     return "\n".join(parts)
 
 
-def specs(use_case: str, stages: Mapping[str, Pipeline]) -> dict[str, type[BaseModel]]:
+def collect_specs(use_case: str, stages: Mapping[str, Pipeline]) -> dict[str, type[BaseModel]]:
     """The type of each parameter that a use case's nodes name, in the order in which data flows."""
     from kedro.validation.type_extractor import TypeExtractor
 
-    found = TypeExtractor(dict(stages)).extract_types_from_pipelines()
+    types = TypeExtractor(dict(stages)).extract_types_from_pipelines()
     prefix = f"{use_case}."
     # A node that also serves use cases without the parameter says so: its type is a union with None.
-    own = {name.removeprefix(prefix): kind for name, kind in found.items() if name.startswith(prefix)}
-    return {name: spec_within(kind) or kind for name, kind in own.items()}
+    own = {name.removeprefix(prefix): kind for name, kind in types.items() if name.startswith(prefix)}
+    return {name: find_inner_spec(kind) or kind for name, kind in own.items()}
 
 
-def parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapping[str, Any]) -> str:
+def render_parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapping[str, Any]) -> str:
     """A section with one table per parameter: key, value in base, meaning.
 
     Raises:
@@ -75,76 +75,80 @@ def parameters(use_case: str, types: Mapping[str, type[BaseModel]], values: Mapp
     parts = [f"## Parameters of {use_case}", "", _PARAMETERS]
     for name, kind in types.items():
         parts += [f"### {name}", "", first_line(kind, kind.__name__), "", "| key | base | meaning |", "|---|---|---|"]
-        parts += [f"| `{key}` | {_cell(value)} | {told} |" for key, value, told in _fields(kind, values.get(name, {}))]
+        parts += [
+            f"| `{key}` | {_cell(value)} | {meaning} |"
+            for key, value, meaning in _list_fields(kind, values.get(name, {}))
+        ]
         parts.append("")
     return "\n".join(parts)
 
 
-def described(kind: type[BaseModel]) -> dict[str, str]:
+def describe_fields(kind: type[BaseModel]) -> dict[str, str]:
     """What the docstring's Attributes, or those of the class above, say of each field.
 
     Raises:
         ValueError: It says nothing of a field.
     """
-    told: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        _, _, listed = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
+    meanings: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        _, _, listed = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")
         entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
-        told |= {name: re.sub(r"\s+", " ", text) for name, text in entries if name in kind.model_fields}
-    silent = [name for name in kind.model_fields if name not in told]
+        meanings |= {name: re.sub(r"\s+", " ", text) for name, text in entries if name in kind.model_fields}
+    silent = [name for name in kind.model_fields if name not in meanings]
     if silent:
         raise ValueError(f"{kind.__name__} does not tell under Attributes what it means by {', '.join(silent)}.")
-    return told
+    return meanings
 
 
-def _fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
+def _list_fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
     """Key, value and meaning of each field; a field that is a spec itself gives its own fields instead."""
-    told = described(kind)
+    meanings = describe_fields(kind)
     for name, field in kind.model_fields.items():
         key = f"{path}{name}"
         given = values.get(name, field.default) if isinstance(values, Mapping) else ""
-        inner = _spec_of_kind(field.annotation, given) or spec_within(field.annotation)
+        inner = _find_spec_of_kind(field.annotation, given) or find_inner_spec(field.annotation)
         if inner is None:
-            yield key, "" if given is PydanticUndefined else given, told[name]
-        elif inspect.isclass(field.annotation) or _spec_of_kind(field.annotation, given):
-            yield from _fields(inner, given, f"{key}.")
+            yield key, "" if given is PydanticUndefined else given, meanings[name]
+        elif inspect.isclass(field.annotation) or _find_spec_of_kind(field.annotation, given):
+            yield from _list_fields(inner, given, f"{key}.")
         else:
             by_name = isinstance(given, Mapping)
-            yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", told[name]
+            yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", meanings[name]
             within = f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[]."
-            seen = set()
-            for each in specs_within(field.annotation):
-                rows = [row for row in _fields(each, "", within) if row[0] not in seen]
-                seen |= {name for name, _, _ in rows}
+            names = set()
+            for each in iterate_inner_specs(field.annotation):
+                rows = [row for row in _list_fields(each, "", within) if row[0] not in names]
+                names |= {name for name, _, _ in rows}
                 yield from rows
 
 
-def _spec_of_kind(annotation: Any, given: Any) -> type[BaseModel] | None:
+def _find_spec_of_kind(annotation: Any, given: Any) -> type[BaseModel] | None:
     """Of several specs that are told apart by `kind`, the one that is given; the first where no kind is."""
     several: list[type[BaseModel]] = [
-        part for part in get_args(annotation)
+        part
+        for part in get_args(annotation)
         if inspect.isclass(part) and issubclass(part, BaseModel) and "kind" in part.model_fields
-    ]  # fmt: skip
+    ]
     kind = given.get("kind") if isinstance(given, Mapping) else None
     named = [part for part in several if kind in get_args(part.model_fields["kind"].annotation)]
     return next(iter(named or several), None)
 
 
-def spec_within(annotation: Any) -> type[BaseModel] | None:
+def find_inner_spec(annotation: Any) -> type[BaseModel] | None:
     """The spec that an annotation is, or the first that it holds."""
-    return next(specs_within(annotation), None)
+    return next(iterate_inner_specs(annotation), None)
 
 
-def specs_within(annotation: Any) -> Iterator[type[BaseModel]]:
+def iterate_inner_specs(annotation: Any) -> Iterator[type[BaseModel]]:
     """The specs that an annotation is, or holds, in order."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     else:
         for part in get_args(annotation):
-            yield from specs_within(part)
+            yield from iterate_inner_specs(part)
 
 
-def _conf() -> dict[str, Any]:
+def _read_conf() -> dict[str, Any]:
     """Read base's conf, with paths relative to the project folder."""
     from kedro.framework.project import settings
 
@@ -157,13 +161,13 @@ def _conf() -> dict[str, Any]:
     return read
 
 
-def _targets(makefile: str) -> str:
+def _render_targets(makefile: str) -> str:
     rows = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
     table = [f"| `make {name}` | {_escaped(told)} |" for name, told in rows]
     return "\n".join(["## Commands", "", "| command | what it does |", "|---|---|", *table, ""])
 
 
-def _commands() -> str:
+def _render_commands() -> str:
     """The project's own words on Kedro's command line."""
     cli = import_module("lakehouse_ml.cli").cli  # as Kedro finds them
 
@@ -182,7 +186,7 @@ def _subcommands(path: str, command: click.Command) -> Iterator[tuple[str, click
         yield from _subcommands(f"{path} {name}", each)
 
 
-def _pipelines(stages: Mapping[str, Pipeline]) -> str:
+def _render_pipelines(stages: Mapping[str, Pipeline]) -> str:
     rows = [
         f"| `{name}` | {len(stage.nodes)} | {first_line(import_module(f'lakehouse_ml.pipelines.{name}'), name)} |"
         for name, stage in stages.items()
@@ -192,7 +196,7 @@ def _pipelines(stages: Mapping[str, Pipeline]) -> str:
     return "\n".join(["## Pipelines", "", said, "", "| pipeline | nodes | what it does |", "|---|--:|---|", *rows, ""])
 
 
-def _datasets(use_case: UseCase, stages: Mapping[str, Pipeline], catalog: Mapping[str, Any]) -> str:
+def _render_datasets(use_case: UseCase, stages: Mapping[str, Pipeline], catalog: Mapping[str, Any]) -> str:
     from kedro.io import CatalogConfigResolver
 
     resolver = CatalogConfigResolver(dict(catalog), default_runtime_patterns={"{default}": {"type": "MemoryDataset"}})
@@ -215,7 +219,7 @@ def _flowing(use_case: str, stages: Mapping[str, Pipeline]) -> list[str]:
     return [name for name in names if name.startswith(f"{use_case}.")]
 
 
-def _columns(use_case: UseCase) -> str:
+def _render_columns(use_case: UseCase) -> str:
     contracts = vars(import_module(f"lakehouse_ml.use_cases.{use_case.name}.contracts"))
     rows: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for table in (value for value in contracts.values() if isinstance(value, Table)):
@@ -229,7 +233,7 @@ def _columns(use_case: UseCase) -> str:
     return "\n".join([f"## Columns of {use_case.name}", "", *head, *body, ""])
 
 
-def _other_conf(conf: Mapping[str, Any]) -> str:
+def _render_other_conf(conf: Mapping[str, Any]) -> str:
     parts = ["## Other conf", ""]
     for name in ("globals", "spark", "mlflow"):
         text = (CONF / "base" / f"{name}.yml").read_text(encoding="utf-8")

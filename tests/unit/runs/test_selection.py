@@ -66,12 +66,12 @@ def test_a_use_case_without_files_is_left_out_and_it_is_said(tmp_path: Path, cap
     (tmp_path / "churn").mkdir()
     (tmp_path / "churn" / "customers.csv").touch()
     with caplog.at_level(logging.WARNING):
-        assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]
+        assert selection.select_use_cases(catalog_conf(tmp_path), USE_CASES) == ["churn"]
     assert "Left out: predictive_maintenance, for no file of" in caplog.text
 
 
 def test_without_any_files_nothing_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == [use_case.name for use_case in USE_CASES]
+    assert selection.select_use_cases(catalog_conf(tmp_path), USE_CASES) == [use_case.name for use_case in USE_CASES]
     assert caplog.text == ""
 
 
@@ -82,4 +82,4 @@ def test_a_use_case_that_was_read_before_stays_without_its_files(tmp_path: Path)
 
     manifest = catalog_conf(tmp_path)["churn.landing_customers"]["manifest"]
     DeltaTable(filepath=manifest).save(pd.DataFrame({"source_file": ["a.csv"]}))
-    assert selection.with_data(catalog_conf(tmp_path), USE_CASES) == ["churn"]
+    assert selection.select_use_cases(catalog_conf(tmp_path), USE_CASES) == ["churn"]

@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 
 from lakehouse_ml.cli import commands
 from lakehouse_ml.errors import ConfError, LakehouseError, LandingError
-from lakehouse_ml.tooling.drafting.columns import Profile, profile_columns, snake
+from lakehouse_ml.tooling.drafting.columns import Profile, profile_columns, to_snake_case
 from lakehouse_ml.tooling.drafting.landing_file import read_landing_file
 from lakehouse_ml.tooling.drafting.plan import DraftRequest, plan_draft
-from lakehouse_ml.tooling.drafting.project import check_name, draft_use_case, with_use_case
+from lakehouse_ml.tooling.drafting.project import add_to_listing, check_name, draft_use_case
 from lakehouse_ml.tooling.drafting.templates import render_draft
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 from lakehouse_ml.use_cases.wording import Wording
@@ -97,17 +97,17 @@ def complaints(project: Path) -> str:
     )
 
 
-def asked(**wish: Any) -> DraftRequest:
-    return DraftRequest(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **wish})
+def asked(**fields: Any) -> DraftRequest:
+    return DraftRequest(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **fields})
 
 
 def profiled(path: Path) -> dict[str, Profile]:
     return {column.name: column for column in profile_columns(read_landing_file(path), WORDS)}
 
 
-def drafted(tmp_path: Path, rows: list[dict[str, Any]], **wish: Any) -> dict[str, str]:
+def drafted(tmp_path: Path, rows: list[dict[str, Any]], **fields: Any) -> dict[str, str]:
     records = read_landing_file(landed(tmp_path / "loans.csv", rows))
-    plan = plan_draft(asked(**wish), records, WORDS)
+    plan = plan_draft(asked(**fields), records, WORDS)
     return {Path(path).name: text for path, text in render_draft("loans", plan, records.delimiter).items()}
 
 
@@ -128,7 +128,7 @@ def test_one_value_beyond_the_others_decides_a_columns_type(tmp_path: Path) -> N
 
 def test_names_become_snake_case() -> None:
     names = ["LoanID", "Term (months)", "größe", "XMLFile", "2nd rate", "価格", "already_so"]
-    assert [snake(name) for name in names] == [
+    assert [to_snake_case(name) for name in names] == [
         "loan_id", "term_months", "groe", "xml_file", "n_2nd_rate", "", "already_so",
     ]  # fmt: skip
 
@@ -152,7 +152,7 @@ def test_features_are_numbers_and_categories_and_the_rest_is_left_out_with_its_r
 
 
 @pytest.mark.parametrize(
-    ("wish", "delimiter"),
+    ("fields", "delimiter"),
     [
         ({}, ","),
         ({"label": "Tier"}, ";"),
@@ -163,9 +163,9 @@ def test_features_are_numbers_and_categories_and_the_rest_is_left_out_with_its_r
     ids=["two outcomes", "classes", "snapshots", "a proposed key", "classes, a proposed key"],
 )
 def test_a_draft_is_formatted_and_without_a_linters_objection(
-    project: Path, tmp_path: Path, wish: dict[str, Any], delimiter: str
+    project: Path, tmp_path: Path, fields: dict[str, Any], delimiter: str
 ) -> None:
-    draft_use_case(project, asked(**wish), landed(tmp_path / "loans.csv", loans(), delimiter))
+    draft_use_case(project, asked(**fields), landed(tmp_path / "loans.csv", loans(), delimiter))
     assert complaints(project) == ""
     conf = yaml.safe_load((project / "conf/base/loans/catalog.yml").read_text(encoding="utf-8"))
     assert conf["loans.landing_rows"].get("delimiter", ",") == delimiter
@@ -190,8 +190,8 @@ def test_a_draft_of_the_longest_names_is_too(project: Path, tmp_path: Path, labe
         {f"{name[:5]}{far}": value for name, value in row.items()} | {f"Tier{far}": classes[row["Tier"]]}
         for row in loans()
     ]
-    wish = DraftRequest("a_name_of_as_many_as_x_letters", f"{label[:5]}{far}", f"LoanI{far}", time=f"Since{far}")
-    draft_use_case(project, wish, landed(tmp_path / "loans.csv", rows))
+    request = DraftRequest("a_name_of_as_many_as_x_letters", f"{label[:5]}{far}", f"LoanI{far}", time=f"Since{far}")
+    draft_use_case(project, request, landed(tmp_path / "loans.csv", rows))
     assert complaints(project) == ""
 
 
@@ -216,20 +216,20 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("wish", "rows", "told"),
+    ("fields", "rows", "told"),
     [
         ({"name": "churn"}, loans(), r"There is a use case churn already"),
         ({"name": "Loans!"}, loans(), r"Invalid name Loans!: use lower-case letters, digits"),
         ({"name": "all"}, loans(), r"Invalid name all: it is reserved"),
-        ({"name": "training"}, loans(), r"training can't name"),
-        ({"name": "parameters_of_loans"}, loans(), r"parameters_of_loans can't name"),
-        ({"name": "class"}, loans(), r"class can't name"),
+        ({"name": "training"}, loans(), r"Invalid name training"),
+        ({"name": "parameters_of_loans"}, loans(), r"Invalid name parameters_of_loans"),
+        ({"name": "class"}, loans(), r"Invalid name class"),
         ({"key": "Loan"}, loans(), r"--key: there is no column Loan in the file\. There are LoanID, Income"),
         ({"label": "Default"}, loans(), r"--label: there is no column Default"),
         ({"time": "Day"}, loans(), r"--time: there is no column Day"),
         ({"label": "LoanID"}, loans(), r"name different columns"),
         ({"time": "Grade"}, loans(), r"--time: Grade holds .*, and no day as YYYY-MM-DD"),
-        ({}, changed(LoanID=lambda i: i // 2), r"LoanID has duplicates: '0' stands in 2 rows, as 100 keys.*--time"),
+        ({}, changed(LoanID=lambda i: i // 2), r"LoanID has duplicates: '0' is in 2 rows, as 100 keys.*--time"),
         ({}, changed(LoanID=lambda i: i if i % 4 else ""), r"50 of 200 records would be refused.*line 2 has no LoanID"),
         ({"time": "Since"}, changed(LoanID=lambda i: 1, Since=lambda i: "2020-01-01"), r"Since together have dupli"),
         ({"label": "Rate"}, loans(), r"Rate has 200 different values.*predict which of at most 20 classes"),
@@ -242,17 +242,17 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
         ({"label": "Tier"}, changed(Tier=lambda i: ["A b", "a-B", "c"][i % 3]), r"a-B and A b would both be.*a_b"),
         ({}, changed(Defaulted=lambda i: ["\x1b[31mno", "a\nb"][i % 2]), r"name one of '\\x1b\[31mno', 'a\\nb' with"),
         ({"label": "Tier"}, changed(Tier=lambda i: ["価", "b", "c"][i % 3]), r"価 could not be the end"),
-        ({}, changed(Defaulted=lambda i: "yes" if i < 9 else "no"), r"= yes stands in 9 rows.*needs 5 of each"),
+        ({}, changed(Defaulted=lambda i: "yes" if i < 9 else "no"), r"= yes is in 9 rows.*needs 5 of each"),
         ({}, changed(loan_id=lambda i: i), r"Columns LoanID and loan_id would both be called loan_id"),
         ({}, [{"LoanID": i, "Defaulted": ["yes", "no"][i % 2]} for i in range(99)], r"no column can be learned fr"),
     ],
 )  # fmt: skip
 def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
-    project: Path, tmp_path: Path, wish: dict[str, Any], rows: list[dict[str, Any]], told: str,
+    project: Path, tmp_path: Path, fields: dict[str, Any], rows: list[dict[str, Any]], told: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     before = everything(project)
-    request = asked(**wish)
+    request = asked(**fields)
     monkeypatch.setattr(commands, "PROJECT", project)
     options = [
         word for option, value in vars(request).items() if value and option != "name" for word in (f"--{option}", value)
@@ -280,7 +280,7 @@ def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"a,b\n", "no record below it"),
         (b"a,b\n1\n2\n", "every record is refused: the first one, in line 2, has 1 field instead of 2"),
-        (b"a,a\n1,2\n", "column a stands in the header twice"),
+        (b"a,a\n1,2\n", "column a appears twice in the header"),
         (b",,a\n1,2,3\n", "column 1 of 3 has no printable name"),
         (b" ,a\n1,2\n", "column 1 of 2 has no printable name"),
         (b"a,b\n\xff,2\n", "not in UTF-8"),
@@ -326,13 +326,13 @@ def test_what_was_placed_is_taken_back_if_the_rest_cannot_be(project: Path, tmp_
 def test_a_list_that_somebody_has_rewritten_is_left_alone(line: str) -> None:
     source = (PROJECT / LISTING).read_text(encoding="utf-8")
     with pytest.raises(ConfError, match="not the plain list of use cases any more"):
-        with_use_case(f"{source}{line}", "loans")
+        add_to_listing(f"{source}{line}", "loans")
 
 
 def test_a_long_list_is_written_over_several_lines() -> None:
     source = (PROJECT / LISTING).read_text(encoding="utf-8")
     for name in ("a_very_long_name_of_a_use_case", "another_very_long_name_of_one", "yet_another_long_name"):
-        source = with_use_case(source, name)
+        source = add_to_listing(source, name)
     names: dict[str, Any] = {}
     assert source.endswith("    YET_ANOTHER_LONG_NAME,\n)\n")
     assert max(map(len, source.splitlines())) <= 120
@@ -369,8 +369,8 @@ def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Pat
 
 
 def test_without_a_key_a_column_that_is_different_in_each_row_is_proposed(tmp_path: Path) -> None:
-    def key(rows: list[dict[str, Any]], **wish: Any) -> str:
-        plan = plan_draft(asked(key=None, **wish), read_landing_file(landed(tmp_path / "loans.csv", rows)), WORDS)
+    def key(rows: list[dict[str, Any]], **fields: Any) -> str:
+        plan = plan_draft(asked(key=None, **fields), read_landing_file(landed(tmp_path / "loans.csv", rows)), WORDS)
         return plan.key_name
 
     assert key(loans()) == "loan_id"
@@ -446,7 +446,7 @@ def test_numbers_are_seen_however_they_are_written(
     column = one_column(tmp_path, values, delimiter)
     assert column.is_number
     assert column.format == form
-    assert [column.parsed(value) for value in column.counts] == parsed
+    assert [column.parse(value) for value in column.counts] == parsed
 
 
 @pytest.mark.parametrize("values", [["R-0001", "R-0002"], ["M14860", "M14861"], ["007", "12"], ["No 0007", "No 0012"]])
@@ -543,7 +543,7 @@ def test_the_true_cause_is_named(tmp_path: Path, name: str, content: bytes, told
 
 @pytest.mark.parametrize("name", ["on", "no", "null", "true", "lake", "landing", "use_cases", "formats", "job_run"])
 def test_a_name_that_means_something_else_is_refused(project: Path, name: str) -> None:
-    with pytest.raises(ConfError, match="means something else"):
+    with pytest.raises(ConfError, match="it is reserved"):
         check_name(name, project)
 
 

@@ -71,7 +71,7 @@ def read_landing_file(path: Path) -> LandingRecords:
         )
     delimiter = find_delimiter(sample)
     header = read_header(str(path), "csv", delimiter, path.name)
-    _check_header(path.name, header, _parsed(sample[1:], delimiter))
+    _check_header(path.name, header, _parse_records(sample[1:], delimiter))
     sources = {f"c{number}": name for number, name in enumerate(header)}
     try:
         batches = list(read_records(str(path), path.name, "csv", delimiter, sources, ""))
@@ -80,11 +80,12 @@ def read_landing_file(path: Path) -> LandingRecords:
     whole = [batch.filter(pc.is_null(batch["line_fault"])) for batch in batches]
     faulty = [batch.filter(pc.is_valid(batch["line_fault"])) for batch in batches]
     refused = {
-        number: fault for batch in faulty
+        number: fault
+        for batch in faulty
         for number, fault in zip(batch["line_number"].to_pylist(), batch["line_fault"].to_pylist(), strict=True)
-    }  # fmt: skip
+    }
     if not sum(batch.num_rows for batch in whole):
-        raise LandingError(_without_records(path.name, header, refused, _parsed(sample[1:], delimiter)))
+        raise LandingError(_explain_no_records(path.name, header, refused, _parse_records(sample[1:], delimiter)))
     table = pa.Table.from_batches(whole)
     columns = [pc.fill_null(pc.utf8_trim(table[name], " \t\r\n\u00a0\ufeff"), "") for name in sources]
     records = pa.Table.from_arrays(columns, names=list(header))
@@ -95,7 +96,7 @@ def find_delimiter(lines: Sequence[str]) -> str:
     """What separates the fields of a file's first lines: with it, header and records have equally many, and most."""
 
     def fit(delimiter: str) -> float:
-        fields = [len(row) for row in _parsed(lines, delimiter)]
+        fields = [len(row) for row in _parse_records(lines, delimiter)]
         return fields[0] * sum(n == fields[0] for n in fields) / len(fields) if fields and fields[0] > 1 else 0.0
 
     best = max(DELIMITERS, key=fit)
@@ -120,7 +121,7 @@ def _check_kind(path: Path) -> None:
         raise LandingError(f"{path.name} is not named like a CSV that lands: name it something.csv.")
 
 
-def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+def _parse_records(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     """The records of a few lines; what is no CSV gives none, and whoever reads the whole file says why."""
     try:
         return [row for row in csv.reader(lines, delimiter=delimiter) if row]
@@ -131,7 +132,7 @@ def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 def _check_header(name: str, header: Sequence[str], sample: Sequence[Sequence[str]]) -> None:
     """Refuse a header that isn't one, or that can't name columns."""
     if not header:
-        raise LandingError(f"{name} is empty: not even a header stands in it.")
+        raise LandingError(f"{name} is empty: it has no header.")
     words = len(header[0].split())
     if len(header) == 1 and words > 1 and sample and all(len(" ".join(row).split()) == words for row in sample):
         raise LandingError(
@@ -152,7 +153,7 @@ def _check_header(name: str, header: Sequence[str], sample: Sequence[Sequence[st
         if (column and not column.strip()) or not column.isprintable() or (not column and header.count("") > 1):
             raise LandingError(f"{at} has no printable name in the header. Name it, or remove it.")
         if header.count(column) > 1:
-            raise LandingError(f"{name}: column {column} stands in the header twice. Rename or remove one.")
+            raise LandingError(f"{name}: column {column} appears twice in the header. Rename or remove one.")
 
 
 def _is_data(header: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
@@ -163,14 +164,16 @@ def _is_data(header: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
     )
 
 
-def _without_records(
+def _explain_no_records(
     name: str, header: Sequence[str], refused: Mapping[int, str], sample: Sequence[Sequence[str]]
 ) -> str:
     if not refused:
         return f"{name} has a header and no record below it: there is nothing to draft from."
-    told = f"{name}: every record is refused: the first one, in line {min(refused)}, {refused[min(refused)]}."
+    sentence = f"{name}: every record is refused: the first one, in line {min(refused)}, {refused[min(refused)]}."
     if sample and all(len(row) == len(header) + 1 for row in sample):
         if all(not row[-1].strip() for row in sample):
-            return f"{told} Each record ends in a delimiter too many: remove it, or add one to the header."
-        return f"{told} The header lacks a name, mostly the first one (R writes it so): put one on top of each column."
-    return f"{told} Does the header name each column once?"
+            return f"{sentence} Each record ends in a delimiter too many: remove it, or add one to the header."
+        return (
+            f"{sentence} The header lacks a name, mostly the first one (R writes it so): put one on top of each column."
+        )
+    return f"{sentence} Does the header name each column once?"

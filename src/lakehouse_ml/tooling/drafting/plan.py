@@ -12,10 +12,10 @@ from lakehouse_ml.tooling.drafting.columns import (
     LONGEST,
     MOST_CATEGORIES,
     Profile,
-    printable,
     profile_columns,
-    short,
-    snake,
+    quote_unprintable,
+    shorten,
+    to_snake_case,
 )
 
 if TYPE_CHECKING:
@@ -109,15 +109,15 @@ class DraftPlan:
         return self.key.name if self.key else ROW_ID
 
     @property
-    def others(self) -> list[Profile]:
+    def other_columns(self) -> list[Profile]:
         """All but key, label and time."""
-        taken = {column.name for column in (self.key, self.label, self.time) if column}
-        return [column for column in self.columns if column.name not in taken]
+        special = {column.name for column in (self.key, self.label, self.time) if column}
+        return [column for column in self.columns if column.name not in special]
 
     @property
     def features(self) -> list[Profile]:
         """What is learned from."""
-        return [column for column in self.others if not column.unfit]
+        return [column for column in self.other_columns if not column.exclusion]
 
     @property
     def categorical(self) -> list[str]:
@@ -125,9 +125,9 @@ class DraftPlan:
         return [column.name for column in self.features if not column.is_number]
 
     @property
-    def left_out(self) -> list[str]:
+    def exclusions(self) -> list[str]:
         """What is no feature, with the reason."""
-        return [f"{column.name} {column.unfit}." for column in self.others if column.unfit]
+        return [f"{column.name} {column.exclusion}." for column in self.other_columns if column.exclusion]
 
 
 def plan_draft(request: DraftRequest, records: LandingRecords, missing_words: Collection[str]) -> DraftPlan:
@@ -145,25 +145,36 @@ def plan_draft(request: DraftRequest, records: LandingRecords, missing_words: Co
     columns = profile_columns(records, missing_words, texts=[request.label, *([request.key] if request.key else [])])
     label = _find_column(columns, request.label, "--label")
     time = _find_column(columns, request.time, "--time") if request.time else None
-    asked = _find_column(columns, request.key, "--key") if request.key else None
-    named = [column for column in (asked, label, time) if column]
+    requested = _find_column(columns, request.key, "--key") if request.key else None
+    named = [column for column in (requested, label, time) if column]
     if len({column.name for column in named}) < len(named):
-        raise LakehouseError("--key, --label and --time name different columns: what identifies a row, what is "
-                             "predicted, and the row's day.")  # fmt: skip
+        raise LakehouseError(
+            "--key, --label and --time name different columns: what identifies a row, what is "
+            "predicted, and the row's day."
+        )
     if time:
         _check_time(time, records)
-    key = asked or _propose_key(columns, label, time, records)
-    refused = _refused(records, key, time)
+    key = requested or _propose_key(columns, label, time, records)
+    refused = _find_refusals(records, key, time)
     _check_refused(records, refused)
     if key:
         _check_key(records, key, time)
-    classes, positive = _outcomes(label, request.positive)
-    labelled = _newest_labelled(records, key, label, None if classes else time, refused)
-    limits = _limits(labelled, len(records.lines) - len(refused))
+    classes, positive = _choose_classes(label, request.positive)
+    labelled = _list_labelled(records, key, label, None if classes else time, refused)
+    limits = _choose_limits(labelled, len(records.lines) - len(refused))
     plan = DraftPlan(
-        columns, key, asked is None, label, time, classes, positive, _salt(labelled, label, limits), limits,
-        len(records.lines) + len(records.refused), refused,
-    )  # fmt: skip
+        columns,
+        key,
+        requested is None,
+        label,
+        time,
+        classes,
+        positive,
+        _choose_salt(labelled, label, limits),
+        limits,
+        len(records.lines) + len(records.refused),
+        refused,
+    )
     if not plan.features:
         raise LakehouseError(
             f"Beside {plan.key_name if key is None else key.source} and {label.source} no column can be learned from: "
@@ -179,28 +190,39 @@ def describe_plan(plan: DraftPlan, file: str) -> list[str]:
         plan: The decisions.
         file: Name of the file.
     """
-    label, known = plan.label, plan.label.n_known
-    told = [f"{plan.n_records:,} records, {len(plan.columns)} columns, {len(plan.features)} features, "
-            f"{len(plan.categorical)} of them text."]  # fmt: skip
+    label, n_labels = plan.label, plan.label.n_values
+    sentences = [
+        f"{plan.n_records:,} records, {len(plan.columns)} columns, {len(plan.features)} features, "
+        f"{len(plan.categorical)} of them text."
+    ]
     if plan.refused:
         shown = "; ".join(f"line {line} {plan.refused[line]}" for line in sorted(plan.refused)[:3])
-        told.append(f"{len(plan.refused):,} of {plan.n_records:,} records will be refused when the file lands: {shown}"
-                    f"{'; …' if len(plan.refused) > 3 else ''}.")  # fmt: skip
+        sentences.append(
+            f"{len(plan.refused):,} of {plan.n_records:,} records will be refused when the file lands: {shown}"
+            f"{'; …' if len(plan.refused) > 3 else ''}."
+        )
     if plan.classes:
-        told.append(f"{label.source} has {len(plan.classes)} classes, known of {known:,} rows: one label per row and "
-                    f"class.")  # fmt: skip
+        sentences.append(
+            f"{label.source} has {len(plan.classes)} classes, known of {n_labels:,} rows: one label per row and class."
+        )
     else:
-        told.append(f"{label.source} = {plan.positive!r} is predicted: {label.counts[plan.positive]:,} of {known:,} "
-                    f"rows with a known label.")  # fmt: skip
+        sentences.append(
+            f"{label.source} = {plan.positive!r} is predicted: {label.counts[plan.positive]:,} of {n_labels:,} "
+            f"rows with a known label."
+        )
     if label.missing or label.n_blank:
         words = ", ".join(f"{n:,} say {word!r}" for word, n in label.missing.items())
         listed = " (missing_words in conf/base/globals.yml)" if words else ""
         blank = f"{label.n_blank:,} are empty" if label.n_blank else ""
-        told.append(f"{label.source} is unknown in {label.n_blank + sum(label.missing.values()):,} rows: "
-                    f"{', '.join(filter(None, (words, blank)))}{listed}.")  # fmt: skip
-    told += _describe_key(plan, file)
-    told += [line for column in (*plan.others, *([plan.time] if plan.time else [])) for line in column.decisions]
-    return [*told, *(f"Left out: {line}" for line in plan.left_out)]
+        sentences.append(
+            f"{label.source} is unknown in {label.n_blank + sum(label.missing.values()):,} rows: "
+            f"{', '.join(filter(None, (words, blank)))}{listed}."
+        )
+    sentences += _describe_key(plan, file)
+    sentences += [
+        line for column in (*plan.other_columns, *([plan.time] if plan.time else [])) for line in column.decisions
+    ]
+    return [*sentences, *(f"Left out: {line}" for line in plan.exclusions)]
 
 
 def _describe_key(plan: DraftPlan, file: str) -> list[str]:
@@ -220,8 +242,9 @@ def _find_column(columns: Sequence[Profile], name: str, option: str) -> Profile:
     for column in columns:
         if name in (column.source, column.name):
             return column
-    raise LakehouseError(f"{option}: there is no column {name} in the file. There are "
-                         f"{', '.join(column.source for column in columns)}.")  # fmt: skip
+    raise LakehouseError(
+        f"{option}: there is no column {name} in the file. There are {', '.join(column.source for column in columns)}."
+    )
 
 
 def _check_time(time: Profile, records: LandingRecords) -> None:
@@ -234,25 +257,25 @@ def _check_time(time: Profile, records: LandingRecords) -> None:
             f"first. Write them as YYYY-MM-DD."
         )
     raise LakehouseError(
-        f"--time: {time.source} holds {short(shown, LONGEST)!r}, and no day as YYYY-MM-DD, DD.MM.YYYY, DD/MM/YYYY, "
+        f"--time: {time.source} holds {shorten(shown, LONGEST)!r}, and no day as YYYY-MM-DD, DD.MM.YYYY, DD/MM/YYYY, "
         f"MM/DD/YYYY or YYYYMMDD, with or without a time behind it. Write its days as YYYY-MM-DD."
     )
 
 
-def _values(records: LandingRecords, column: Profile) -> list[str]:
+def _read_values(records: LandingRecords, column: Profile) -> list[str]:
     """A column's values as ingestion reads them: what means missing is empty, a day is YYYY-MM-DD."""
     missing = {*column.missing, *column.strays, ""}
-    plain = {value: str(column.parsed(value)) if column.type == "date" else value for value in column.counts}
+    plain = {value: str(column.parse(value)) if column.type == "date" else value for value in column.counts}
     if column.type == "timestamp":
         plain = {value: value[:10] for value in column.counts}
     return ["" if value in missing else plain[value] for value in records.table[column.source].to_pylist()]
 
 
-def _refused(records: LandingRecords, key: Profile | None, time: Profile | None) -> dict[int, str]:
+def _find_refusals(records: LandingRecords, key: Profile | None, time: Profile | None) -> dict[int, str]:
     """Records that aren't whole, or have no key or day."""
     refused = dict(records.refused)
     for column in (key, time):
-        for line, value in zip(records.lines, _values(records, column) if column else (), strict=False):
+        for line, value in zip(records.lines, _read_values(records, column) if column else (), strict=False):
             if not value:
                 refused.setdefault(line, f"has no {column.source if column else ''}")
     return dict(sorted(refused.items()))
@@ -274,39 +297,43 @@ def _propose_key(
     """A column that names each row (on its day), one whose name says so first; None if there is none."""
     candidates = [column for column in columns if column not in (label, time) and column.can_be_key]
     # Some empty keys are refused rows and no reason to take another one.
-    for column in sorted(candidates, key=lambda column: not column.names_a_row):
-        if column.n_known >= (1 - MOST_REFUSED) * column.n_records and not _repeated(records, column, time):
+    for column in sorted(candidates, key=lambda column: not column.is_named_like_id):
+        if column.n_values >= (1 - MOST_REFUSED) * column.n_records and not _count_duplicate_keys(
+            records, column, time
+        ):
             return column
     return None
 
 
-def _repeated(records: LandingRecords, key: Profile, time: Profile | None) -> dict[tuple[str, ...], int]:
+def _count_duplicate_keys(records: LandingRecords, key: Profile, time: Profile | None) -> dict[tuple[str, ...], int]:
     """Keys that several records have, with how many."""
     if time is None:
         return {(value,): n for value, n in key.counts.items() if n > 1}
-    pairs = Counter(zip(_values(records, key), _values(records, time), strict=True))
+    pairs = Counter(zip(_read_values(records, key), _read_values(records, time), strict=True))
     return {pair: n for pair, n in pairs.items() if n > 1 and all(pair)}
 
 
 def _check_key(records: LandingRecords, key: Profile, time: Profile | None) -> None:
-    repeated = _repeated(records, key, time)
+    repeated = _count_duplicate_keys(records, key, time)
     if not repeated:
         return
     worst = max(repeated, key=lambda values: repeated[values])
-    shown = f"{' of '.join(map(repr, worst))} stands in {repeated[worst]} rows, as {len(repeated):,} keys do in several"
+    shown = f"{' of '.join(map(repr, worst))} is in {repeated[worst]} rows, as {len(repeated):,} keys do in several"
     if time:
-        raise LakehouseError(f"{key.source} and {time.source} together have duplicates: {shown}. Remove them, or name "
-                             f"columns that tell rows apart.")  # fmt: skip
+        raise LakehouseError(
+            f"{key.source} and {time.source} together have duplicates: {shown}. Remove them, or name "
+            f"columns that tell rows apart."
+        )
     raise LakehouseError(
         f"{key.source} has duplicates: {shown}. If they are its states over time, name the column of their day with "
         f"--time; if not, remove them, name another --key, or leave --key out: file and line are the key then."
     )
 
 
-def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str]:
+def _choose_classes(label: Profile, positive: str | None) -> tuple[dict[str, str], str]:
     """Names of the classes by the file's words, none where there are two outcomes; and which of two is positive."""
     words = sorted(label.counts)
-    shown = short(", ".join(map(printable, words)), LONGEST)
+    shown = shorten(", ".join(map(quote_unprintable, words)), LONGEST)
     if len(words) < 2:
         raise LakehouseError(
             f"{label.source} has {f'only the value {shown}' if words else 'no value in any row'}: two outcomes at "
@@ -320,7 +347,7 @@ def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str
             what = f"has no value {positive}" if positive else "doesn't say by itself which value is to be predicted"
             raise LakehouseError(f"{label.source} {what}: name one of {shown} with --positive.")
         return {}, chosen[0]
-    continuous = label.type == "double" and any(float(label.parsed(word)) % 1 for word in label.counts)
+    continuous = label.type == "double" and any(float(label.parse(word)) % 1 for word in label.counts)
     if continuous or label.type in ("date", "timestamp") or len(words) > MOST_CLASSES:
         raise LakehouseError(
             f"{label.source} has {len(words):,} different values ({shown}): the stages predict which of at most "
@@ -331,35 +358,37 @@ def _outcomes(label: Profile, positive: str | None) -> tuple[dict[str, str], str
         raise LakehouseError(f"--positive goes with two outcomes; {label.source} has {len(words)}: {shown}.")
     slugs: dict[str, str] = {}
     for word in words:
-        slug = snake(word) if not word[:1].isdigit() else snake(word).removeprefix("n_")
+        slug = to_snake_case(word) if not word[:1].isdigit() else to_snake_case(word).removeprefix("n_")
         if not slug or slug in slugs.values():
             others = [other for other, name in slugs.items() if name == slug]
-            told = printable(word)
-            what = f"{told} and {printable(others[0])} would both be" if others else f"{told} could not be"
-            raise LakehouseError(f"{label.source}: {what} the end of a column's name, probability_{slug}. "
-                                 f"Rename a class in the file.")  # fmt: skip
+            text = quote_unprintable(word)
+            what = f"{text} and {quote_unprintable(others[0])} would both be" if others else f"{text} could not be"
+            raise LakehouseError(
+                f"{label.source}: {what} the end of a column's name, probability_{slug}. Rename a class in the file."
+            )
         slugs[word] = slug
     return slugs, ""
 
 
-def _newest_labelled(
+def _list_labelled(
     records: LandingRecords, key: Profile | None, label: Profile, time: Profile | None, refused: Mapping[int, str]
 ) -> list[tuple[str, str]]:
     """Entity and label of the rows that are learned from."""
-    entities = _values(records, key) if key else [f"{records.name}:{line}" for line in records.lines]
+    entities = _read_values(records, key) if key else [f"{records.name}:{line}" for line in records.lines]
     labels = records.table[label.source].to_pylist()
-    known = [
-        position for position, word in enumerate(labels)
+    positions = [
+        position
+        for position, word in enumerate(labels)
         if word and word not in label.missing and records.lines[position] not in refused
-    ]  # fmt: skip
+    ]
     if time is None:
-        return [(entities[position], labels[position]) for position in known]
-    days = _values(records, time)
-    newest = {entities[position]: labels[position] for position in sorted(known, key=lambda one: days[one])}
+        return [(entities[position], labels[position]) for position in positions]
+    days = _read_values(records, time)
+    newest = {entities[position]: labels[position] for position in sorted(positions, key=lambda one: days[one])}
     return list(newest.items())
 
 
-def _limits(labelled: Sequence[tuple[str, str]], n_rows: int) -> Limits:
+def _choose_limits(labelled: Sequence[tuple[str, str]], n_rows: int) -> Limits:
     """The usual limits, or lower ones for a file whose hold-out wouldn't reach them."""
     pairs = Counter(word for _, word in set(labelled))
     # A draw of the hold-out may have a third less than its share.
@@ -371,7 +400,7 @@ def _limits(labelled: Sequence[tuple[str, str]], n_rows: int) -> Limits:
     return Limits(20, 0.1, 100, 50, actions, is_small)
 
 
-def _salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> int:
+def _choose_salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> int:
     """The first salt whose split leaves both parts enough entities of each class, in like shares."""
     from lakehouse_ml.modelling.split import is_held_out
 
@@ -381,15 +410,15 @@ def _salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits) -> in
     rarest, fewest = min(counts.items(), key=lambda entry: entry[1])
     needed = round(limits.per_class / HOLDOUT_SHARE)
     for salt in range(_SALTS) if fewest >= 2 * limits.per_class else ():
-        out = {entity: is_held_out(entity, salt, HOLDOUT_SHARE) for entity, _ in pairs}
-        held = Counter(word for entity, word in pairs if out[entity])
-        shares = [part[rarest] / max(part.total(), 1) for part in (held, counts - held)]
+        is_out = {entity: is_held_out(entity, salt, HOLDOUT_SHARE) for entity, _ in pairs}
+        held_out = Counter(word for entity, word in pairs if is_out[entity])
+        shares = [part[rarest] / max(part.total(), 1) for part in (held_out, counts - held_out)]
         if abs(shares[0] - shares[1]) <= limits.share_gap and all(
-            limits.per_class <= held[word] <= n - limits.per_class for word, n in counts.items()
+            limits.per_class <= held_out[word] <= n - limits.per_class for word, n in counts.items()
         ):
             return salt
     raise LakehouseError(
-        f"{label.source} = {printable(rarest)} stands in {fewest:,} rows with a key of their own: too few. A fifth of "
-        f"the keys is held out to judge a model, and each part needs {limits.per_class} of each class: some {needed} "
-        f"in all. Add rows, or merge rare classes."
+        f"{label.source} = {quote_unprintable(rarest)} is in {fewest:,} rows with a key of their own: too few. A fifth "
+        f"of the keys is held out to judge a model, and each part needs {limits.per_class} of each class: some "
+        f"{needed} in all. Add rows, or merge rare classes."
     )

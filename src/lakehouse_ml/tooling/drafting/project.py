@@ -44,13 +44,13 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
     """
     listing = project / _PACKAGE / "__init__.py"
     check_name(request.name, project)
-    listed = with_use_case(listing.read_text(encoding="utf-8"), request.name)
+    listed = add_to_listing(listing.read_text(encoding="utf-8"), request.name)
     folders = [f"{_PACKAGE}/{request.name}", f"conf/base/{request.name}", f"data/landing/{request.name}"]
     for folder in folders:
         if (project / folder).exists():
             raise ConfError(f"{folder} is there already. Choose another name, or remove what is of that name.")
     records = read_landing_file(file)
-    plan = plan_draft(request, records, _globals(project).get("missing_words", ()))
+    plan = plan_draft(request, records, _read_globals(project).get("missing_words", ()))
     (project / "data").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=project / "data", prefix=".draft-") as temporary:
         draft = Path(temporary)
@@ -62,8 +62,11 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
         shutil.copyfile(file, landed)
         _write_text(draft / "listing", listed)
         _move(draft, project, folders, listing)
-    return [*describe_plan(plan, file.name), f"Written: {folders[0]}, {folders[1]}, the line in "
-            f"{listing.relative_to(project)}; {file.name} was copied into {folders[2]}."]  # fmt: skip
+    return [
+        *describe_plan(plan, file.name),
+        f"Written: {folders[0]}, {folders[1]}, the line in "
+        f"{listing.relative_to(project)}; {file.name} was copied into {folders[2]}.",
+    ]
 
 
 def check_name(name: str, project: Path) -> None:
@@ -80,15 +83,19 @@ def check_name(name: str, project: Path) -> None:
         )
     # YAML reads a bare on, no or null as something else than this word.
     is_reserved = (
-        keyword.iskeyword(name) or name in _RESERVED_NAMES or name in RUNTIME or name in _globals(project)
-        or name.startswith(_RESERVED_STARTS) or yaml.safe_load(name) != name
+        keyword.iskeyword(name)
+        or name in _RESERVED_NAMES
+        or name in RUNTIME
+        or name in _read_globals(project)
+        or name.startswith(_RESERVED_STARTS)
+        or yaml.safe_load(name) != name
         or (project / _PACKAGE / f"{name}.py").exists()
-    )  # fmt: skip
+    )
     if is_reserved:
         raise ConfError(f"Invalid name {name}: it is reserved. Choose another.")
 
 
-def with_use_case(source: str, name: str) -> str:
+def add_to_listing(source: str, name: str) -> str:
     """The list of use cases with one more at its end.
 
     Raises:
@@ -96,34 +103,35 @@ def with_use_case(source: str, name: str) -> str:
     """
     module = ast.parse(source)
     docstring, *imports, listing = module.body or [ast.Pass()]
-    known = {
-        statement.module: statement.names[0].name for statement in imports
+    imported = {
+        statement.module: statement.names[0].name
+        for statement in imports
         if isinstance(statement, ast.ImportFrom) and statement.module and len(statement.names) == 1
-    }  # fmt: skip
+    }
     match listing:
         case ast.Assign(targets=[ast.Name(id="USE_CASES")], value=ast.Tuple(elts=elements)):
             listed = [element.id for element in elements if isinstance(element, ast.Name)]
         case _:
             listed = []
-    plain = isinstance(docstring, ast.Expr) and len(known) == len(imports) and set(listed) == set(known.values())
+    plain = isinstance(docstring, ast.Expr) and len(imported) == len(imports) and set(listed) == set(imported.values())
     if not plain or "#" in source:
         raise ConfError(
             "src/lakehouse_ml/use_cases/__init__.py is not the plain list of use cases any more, so nothing is added "
             "to it: write the import and the entry of USE_CASES by hand, or restore it."
         )
     path = f"lakehouse_ml.use_cases.{name}"
-    if path in known or name.upper() in listed:
+    if path in imported or name.upper() in listed:
         raise ConfError(f"There is a use case {name} already. Choose another name.")
-    known[path] = name.upper()
+    imported[path] = name.upper()
     head = source[: source.index("from lakehouse_ml")]
-    lines = [f"from {module} import {constant}\n" for module, constant in sorted(known.items())]
+    lines = [f"from {module} import {constant}\n" for module, constant in sorted(imported.items())]
     entries = f"USE_CASES = ({', '.join([*listed, name.upper()])})\n"
     if len(entries) > _WIDTH:
         entries = "".join(["USE_CASES = (\n", *(f"    {entry},\n" for entry in [*listed, name.upper()]), ")\n"])
     return f"{head}{''.join(lines)}\n{entries}"
 
 
-def _globals(project: Path) -> dict[str, Any]:
+def _read_globals(project: Path) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load((project / _GLOBALS).read_text(encoding="utf-8"))
     return values
 
@@ -140,7 +148,7 @@ def _check_draft(draft: Path, name: str, plan: DraftPlan) -> None:
 
     conf = draft / f"conf/base/{name}"
     try:
-        with _imported(draft, name) as use_case:
+        with _import_draft(draft, name) as use_case:
             sources = [column.landing_name for column in use_case.sources["rows"].columns]
         OmegaConf.load(conf / "catalog.yml")
         # What else is interpolated is in files of conf that aren't loaded here.
@@ -156,7 +164,7 @@ def _check_draft(draft: Path, name: str, plan: DraftPlan) -> None:
 
 
 @contextmanager
-def _imported(draft: Path, name: str) -> Iterator[Any]:
+def _import_draft(draft: Path, name: str) -> Iterator[Any]:
     """The use case of a draft, imported from where it lies and forgotten again."""
     import lakehouse_ml.use_cases as package
 

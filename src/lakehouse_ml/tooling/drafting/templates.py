@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lakehouse_ml.tooling.drafting.columns import Profile, short
+from lakehouse_ml.tooling.drafting.columns import Profile, shorten
 from lakehouse_ml.tooling.drafting.plan import HOLDOUT_SHARE, ROW_ID, DraftPlan
 from lakehouse_ml.use_cases.formats import Format, NumberFormat
 from lakehouse_ml.use_cases.sql import string_literal
@@ -26,20 +26,21 @@ def render_draft(name: str, plan: DraftPlan, delimiter: str) -> dict[str, str]:
         plan: What each column is.
         delimiter: What separates the file's fields.
     """
-    values = _values(name, plan, delimiter)
+    values = _fill_values(name, plan, delimiter)
     code, conf = f"src/lakehouse_ml/use_cases/{name}", f"conf/base/{name}"
     folders = {f"{module}.py": code for module in ("__init__", "contracts", "features", "labels", "synthetic")}
     folders |= {f"{kind}.yml": conf for kind in ("catalog", "parameters")}
     return {f"{folder}/{file}": _render(f"{file}.j2", values) for file, folder in folders.items()}
 
 
-def _values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
+def _fill_values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
     """What the templates are filled with."""
     key, label, time, positive = plan.key, plan.label, plan.time, plan.positive
     few = [
-        column.name for column in plan.features
+        column.name
+        for column in plan.features
         if column.name in plan.categorical and len(column.counts) <= _MOST_GROUPS
-    ]  # fmt: skip
+    ]
     moment = time.name if time else "snapshot_on"
     row_id = [] if key else [f'        Column("{ROW_ID}", "string", nullable=False, doc="File and line of the row."),']
     known_later = [column for column in (key, time, label) if column]
@@ -47,8 +48,8 @@ def _values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
         "name": name,
         "title": name.replace("_", " ").capitalize(),
         "constant": name.upper(),
-        "imports": _imports(name, plan),
-        "grain": f"one row per {short(plan.key_name, 30) if key else 'line'} and {'day' if time else 'snapshot'}",
+        "imports": _list_imports(name, plan),
+        "grain": f"one row per {shorten(plan.key_name, 30) if key else 'line'} and {'day' if time else 'snapshot'}",
         "key": plan.key_name,
         "by_line": key is None,
         "landing_key": (key.name, moment) if key else ("source_file", "line_number", moment),
@@ -59,17 +60,17 @@ def _values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
         "classes": plan.classes,
         "positive": positive,
         "negative": next((word for word in sorted(label.counts) if word != positive), ""),
-        "happens": "apply" if plan.classes else f"have {label.name} = {short(positive, 40)}",
-        "happened": "applied" if plan.classes else f"had {label.name} = {short(positive, 40)}",
+        "happens": "apply" if plan.classes else f"have {label.name} = {shorten(positive, 40)}",
+        "happened": "applied" if plan.classes else f"had {label.name} = {shorten(positive, 40)}",
         "segments": [*(["outcome"] if plan.classes else []), *few][:2],
-        "landing": [_column(column, required=column in (key, time), plan=plan) for column in plan.columns],
-        "outcomes": [*row_id, *(_column(column, required=True, plan=plan) for column in known_later)],
+        "landing": [_write_column(column, required=column in (key, time), plan=plan) for column in plan.columns],
+        "outcomes": [*row_id, *(_write_column(column, required=True, plan=plan) for column in known_later)],
         "outcome_header": delimiter.join([*([] if key else [ROW_ID]), *(column.source for column in known_later)]),
         "categorical": plan.categorical,
         "kept": [column.name for column in plan.features],
-        "left_out": [short(line, _WIDTH - 10) for line in plan.left_out],
+        "left_out": [shorten(line, _WIDTH - 10) for line in plan.exclusions],
         "delimiter": delimiter,
-        "day": max(str(time.parsed(value)) for value in time.counts)[:10] if time else "2024-12-31",
+        "day": max(str(time.parse(value)) for value in time.counts)[:10] if time else "2024-12-31",
         "known": f"`{label.name}` in ({', '.join(map(string_literal, sorted(label.counts)))})",
         "salt": plan.salt,
         "limits": plan.limits,
@@ -83,11 +84,11 @@ def _averted_value(plan: DraftPlan) -> float:
     """What an averted outcome is worth, so that an action of cost 1 pays from twice the average probability or 0.5."""
     if plan.classes:
         return 10.0
-    share = plan.label.counts[plan.positive] / plan.label.n_known
+    share = plan.label.counts[plan.positive] / plan.label.n_values
     return round(1 / min(2 * share, 0.5), 1)
 
 
-def _imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
+def _list_imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
     """The lines that import from the project, in order."""
     base, own = "from lakehouse_ml.use_cases", f"from lakehouse_ml.use_cases.{name}"
     formats = sorted({type(column.format).__name__ for column in plan.columns if _has_format(column, plan)})
@@ -119,19 +120,19 @@ def _has_format(column: Profile, plan: DraftPlan) -> bool:
     return column.format is not None and column not in (plan.key, plan.label)
 
 
-def _column(column: Profile, *, required: bool, plan: DraftPlan) -> str:
+def _write_column(column: Profile, *, required: bool, plan: DraftPlan) -> str:
     """The declaration of a column, on one line if it fits there."""
     # A key and a label are compared and not counted with.
     kind = "date" if column is plan.time else "string" if column in (plan.key, plan.label) else column.type
     parts = [_literal(column.name), _literal(kind), _literal(column.source)]
     parts += ["nullable=False"] if required else []
-    parts += [f"format={_format(column.format)}"] if column.format and _has_format(column, plan) else []
+    parts += [f"format={_write_format(column.format)}"] if column.format and _has_format(column, plan) else []
     parts.append(f"doc={_literal(column.doc)}")
     line = f"        Column({', '.join(parts)}),"
-    return line if len(line) <= _WIDTH else f"        {_exploded('Column', parts, 8)},"
+    return line if len(line) <= _WIDTH else f"        {_write_lines('Column', parts, 8)},"
 
 
-def _format(form: Format) -> str:
+def _write_format(form: Format) -> str:
     """A format as code: what differs from the standard."""
     if isinstance(form, NumberFormat):
         marks = {name: getattr(form, name) for name in ("decimal", "grouping", "unit")}
@@ -142,11 +143,11 @@ def _format(form: Format) -> str:
     line = f"{type(form).__name__}({', '.join(parts)})"
     if len(line) <= _WIDTH - 20:
         return line
-    parts[-1] = f"missing={_exploded('', list(map(_literal, form.missing)), 16)}"
-    return _exploded(type(form).__name__, parts, 12)
+    parts[-1] = f"missing={_write_lines('', list(map(_literal, form.missing)), 16)}"
+    return _write_lines(type(form).__name__, parts, 12)
 
 
-def _exploded(name: str, parts: Sequence[str], indent: int) -> str:
+def _write_lines(name: str, parts: Sequence[str], indent: int) -> str:
     """A call or a tuple with a line for each of its parts."""
     inner = "".join(f"{' ' * (indent + 4)}{part},\n" for part in parts)
     return f"{name}(\n{inner}{' ' * indent})"
