@@ -41,11 +41,24 @@ _COMMIT_LIMITS = (200, 2_000)
 # NULL for every value, silently.
 _SUPPORTED_FEATURES = frozenset({"timestampNtz"})
 # Operations that leave every row as it is; a catalog runs some of them by itself.
-_MAINTENANCE = frozenset({
-    "OPTIMIZE", "VACUUM START", "VACUUM END", "ADD CONSTRAINT", "DROP CONSTRAINT", "SET TBLPROPERTIES",
-    "UNSET TBLPROPERTIES", "CHANGE COLUMN", "UPDATE COLUMN METADATA", "UPDATE TABLE METADATA", "COMPUTE STATS",
-    "UPGRADE PROTOCOL", "ADD FEATURE", "CREATE TABLE",
-})  # fmt: skip
+_MAINTENANCE = frozenset(
+    {
+        "OPTIMIZE",
+        "VACUUM START",
+        "VACUUM END",
+        "ADD CONSTRAINT",
+        "DROP CONSTRAINT",
+        "SET TBLPROPERTIES",
+        "UNSET TBLPROPERTIES",
+        "CHANGE COLUMN",
+        "UPDATE COLUMN METADATA",
+        "UPDATE TABLE METADATA",
+        "COMPUTE STATS",
+        "UPGRADE PROTOCOL",
+        "ADD FEATURE",
+        "CREATE TABLE",
+    }
+)
 _WEEK_HOURS = 7 * 24
 # Nodes find their earlier results by commits, which Delta removes after 30 days at a checkpoint: a model would be
 # trained again without a new row, and lineage would end there. The text of a commit is small.
@@ -221,8 +234,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
             history = self._log.read_commits(limit)
             for commit in history[n_read:]:
                 if newest is None or commit.version <= newest:
-                    own = {"version": commit.version, "operation": commit.operation, "at": commit.timestamp}
-                    yield {**_parse_commit_metadata(commit.metadata), **own}
+                    fields = {"version": commit.version, "operation": commit.operation, "at": commit.timestamp}
+                    yield {**_parse_commit_metadata(commit.metadata), **fields}
             n_read = len(history)
             if n_read < limit:
                 return
@@ -235,16 +248,17 @@ class DeltaTable(AbstractDataset[Any, Any]):
             batch: Only the commit that stored this batch: its own, or an overwrite that may contain it.
         """
         origins: list[dict[str, Any]] = []
-        covered: set[str] = set()
+        covered_batches: set[str] = set()
         for commit in self._iterate_changes():
             scope = set(commit.get("scope", []))
             is_newer = version is not None and commit["version"] > version
-            if is_newer or commit.get("nothing") or (scope and (scope <= covered or batch not in {None, *scope})):
+            is_of_other_batches = bool(scope) and (scope <= covered_batches or batch not in {None, *scope})
+            if is_newer or commit.get("nothing") or is_of_other_batches:
                 continue
             if "restored" in commit:
                 return origins + self.origin_commits(commit["restored"], batch)
             origins.append(commit)
-            covered |= scope
+            covered_batches |= scope
             if batch is not None or (not scope and self._mode == "overwrite"):
                 break
         return origins
@@ -312,12 +326,12 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
     def _rewrite_batch(self, batch: ReplaceBatch) -> None:
         """Replace a batch by its own stored rows: Spark records no commit without rows."""
-        stored = self.load()
-        if hasattr(stored, "sparkSession"):
-            same = stored.where(batch.predicate)
+        table_rows = self.load()
+        if hasattr(table_rows, "sparkSession"):
+            batch_rows = table_rows.where(batch.predicate)
         else:
-            same = stored[stored[batch.column].astype("string").isin(batch.values)]
-        with self._writer.prepare(same) as rows:
+            batch_rows = table_rows[table_rows[batch.column].astype("string").isin(batch.values)]
+        with self._writer.prepare(batch_rows) as rows:
             self._writer.write(rows, self._plan_write("replace", rows, {"nothing": True}, batch=batch))
 
     def _has_rows_of(self, batch: ReplaceBatch) -> bool:
@@ -488,9 +502,9 @@ class DeltaTable(AbstractDataset[Any, Any]):
         creates_table = not self._exists()
         if creates_table or mode == "overwrite":
             return WritePlan(mode, schema, metadata, self._layout, creates_table, **options)
-        stored = {field.name: field for field in normalise_schema(self._read_snapshot().schema)}
-        new = [name for name in schema.names if name not in stored]
-        faults = _find_column_faults(rows.schema, schema, stored)
+        stored_fields = {field.name: field for field in normalise_schema(self._read_snapshot().schema)}
+        new = [name for name in schema.names if name not in stored_fields]
+        faults = _find_column_faults(rows.schema, schema, stored_fields)
         if not self._new_columns:
             faults += [f"column {name} is not the table's" for name in new]
         if faults:
@@ -500,20 +514,20 @@ class DeltaTable(AbstractDataset[Any, Any]):
             )
         import pyarrow as pa
 
-        aligned = pa.schema([stored.get(field.name, field) for field in schema])
+        aligned = pa.schema([stored_fields.get(field.name, field) for field in schema])
         return WritePlan(mode, aligned, metadata, self._layout, creates_table, adds_columns=bool(new), **options)
 
 
-def _find_column_faults(original: pa.Schema, schema: pa.Schema, stored: Mapping[str, pa.Field]) -> list[str]:
+def _find_column_faults(original: pa.Schema, schema: pa.Schema, stored_fields: Mapping[str, pa.Field]) -> list[str]:
     """Why columns cannot be written as those of the table; a column of nulls fits any type."""
     import pyarrow as pa
 
-    missing = [f"column {name} is missing" for name in stored if name not in schema.names]
+    missing = [f"column {name} is missing" for name in stored_fields if name not in schema.names]
     return missing + [
-        f"column {field.name} is {field.type}, the table's is {stored[field.name].type}"
+        f"column {field.name} is {field.type}, the table's is {stored_fields[field.name].type}"
         for field in schema
-        if field.name in stored
-        and field.type != stored[field.name].type
+        if field.name in stored_fields
+        and field.type != stored_fields[field.name].type
         and not pa.types.is_null(original.field(field.name).type)
     ]
 

@@ -232,8 +232,8 @@ class LandingFiles(AbstractDataset[NoReturn, Landing]):
         """Names of files whose rows were stored, replaced or removed after the manifest was written."""
         commits = self._manifest.commits() if self._manifest.exists() else iter(())
         recorded_tokens = next((commit["inputs"].values() for commit in commits if commit.get("inputs")), ())
-        stored = [table for table in self._row_tables if table.exists()]
-        return frozenset(name for table in stored for name in table.batches_since(recorded_tokens))
+        tables = [table for table in self._row_tables if table.exists()]
+        return frozenset(name for table in tables for name in table.batches_since(recorded_tokens))
 
 
 def _sibling(manifest: str, part: str) -> str | None:

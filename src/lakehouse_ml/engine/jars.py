@@ -83,8 +83,8 @@ def check_jars() -> None:
 
     missing = _list_missing((*DELTA, *S3))
     if missing:
-        others = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise EngineError(f"engine: spark needs {_file_name(missing[0])}{others} in {FOLDER}: make jars")
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise EngineError(f"engine: spark needs {_file_name(missing[0])}{more} in {FOLDER}: make jars")
     if not pyspark.__version__.startswith(f"{SPARK}."):
         raise EngineError(
             f"Delta's jars are for Spark {SPARK}, and pyspark is {pyspark.__version__}: install pyspark {SPARK}."

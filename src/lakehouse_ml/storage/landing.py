@@ -156,21 +156,21 @@ def check_content(landing: Landing, selection: Selection, day_of: Callable[[str]
         if name not in new:
             names_by_content.setdefault(sha256, []).append(name)
     for file in selection.files:
-        others, day = names_by_content.setdefault(file.sha256, []), day_of(file.name)
-        for other in others if file.has_rows else ():
-            same = f"{file.name} in {landing.address} has the same content as {other}"
-            withdraw = f"kedro withdraw file {shell_word(other)}"
-            if other in selection.missing_names and (day_of(other) == day or day_of(other) > today):
+        duplicates, day = names_by_content.setdefault(file.sha256, []), day_of(file.name)
+        for duplicate in duplicates if file.has_rows else ():
+            fault = f"{file.name} in {landing.address} has the same content as {duplicate}"
+            withdraw = f"kedro withdraw file {shell_word(duplicate)}"
+            if duplicate in selection.missing_names and (day_of(duplicate) == day or day_of(duplicate) > today):
                 raise LandingError(
-                    f"{same}, which was in the folder before: its rows would count twice. Give it that name again "
+                    f"{fault}, which was in the folder before: its rows would count twice. Give it that name again "
                     f"or, if that name was wrong, withdraw its rows: {withdraw}"
                 )
-            if day_of(other) == day:
+            if day_of(duplicate) == day:
                 raise LandingError(
-                    f"{same}: its rows would count twice. Remove one of the two (a corrected file keeps its name)."
+                    f"{fault}: its rows would count twice. Remove one of the two (a corrected file keeps its name)."
                 )
             warnings.append(
-                f"{same}, of another day: both are read. If {other} is wrong, withdraw its rows: {withdraw}"
+                f"{fault}, of another day: both are read. If {duplicate} is wrong, withdraw its rows: {withdraw}"
             )
-        others.append(file.name)
+        duplicates.append(file.name)
     return warnings

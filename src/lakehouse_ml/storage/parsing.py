@@ -96,12 +96,12 @@ def guess_delimiter(header: Sequence[str], delimiter: str) -> str | None:
 def find_header_faults(header: Sequence[str], expected: Sequence[str]) -> list[str]:
     """Faults of a header, each in a few words; another order of columns is no fault."""
     missing = [name for name in expected if name not in header]
-    extra = [name for name in header if name not in expected]
+    undeclared = [name for name in header if name not in expected]
     repeated = sorted({name for name in header if list(header).count(name) > 1})
-    renamed = {name: other for name in missing for other in extra if _normalise(name) == _normalise(other)}
+    renamed = {name: other for name in missing for other in undeclared if _normalise(name) == _normalise(other)}
     faults = [f"column {name} is written as {_printable_name(other)}" for name, other in renamed.items()]
     faults += [f"column {name} is missing" for name in missing if name not in renamed]
-    faults += [f"column {_printable_name(name)} isn't declared" for name in extra if name not in renamed.values()]
+    faults += [f"column {_printable_name(name)} isn't declared" for name in undeclared if name not in renamed.values()]
     return faults + [f"column {_printable_name(name)} appears twice" for name in repeated]
 
 
@@ -187,12 +187,12 @@ class _Utf8Stream(io.RawIOBase):
         return len(data)
 
     def _describe(self, error: UnicodeDecodeError) -> str:
-        before, byte = error.object[: error.start], error.object[error.start : error.start + 1]
-        line = self._line + _count_line_ends(before)
+        prefix, byte = error.object[: error.start], error.object[error.start : error.start + 1]
+        line = self._line + _count_line_ends(prefix)
         fault = f"line {line} has the byte 0x{byte.hex()}"
         if line == 1 and error.object.startswith(_UTF16):
             return f"{fault}, with which files in UTF-16 begin"
-        if not (self._is_ascii and before.isascii()):
+        if not (self._is_ascii and prefix.isascii()):
             return f"{fault}, and letters in UTF-8 before it: is the file complete, or joined from two?"
         try:
             letter = byte.decode("cp1252")
@@ -209,8 +209,8 @@ def _count_line_ends(data: bytes) -> int:
 def _open_delta(path: str, version: str | None) -> Any:
     import deltalake
 
-    at = int(version.removeprefix("version ")) if version else None
-    return deltalake.DeltaTable(path, version=at)
+    number = int(version.removeprefix("version ")) if version else None
+    return deltalake.DeltaTable(path, version=number)
 
 
 def _csv_head(text: io.TextIOWrapper, delimiter: str, name: str) -> tuple[tuple[str, ...], bool]:

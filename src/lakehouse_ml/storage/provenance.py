@@ -22,14 +22,29 @@ SCHEME = "2-"
 
 # Code that reads, computes and stores rows in every stage.
 _EVERY_STAGE = (
-    "config/results.py", "config/spec.py", "datasets", "engine", "modelling/population.py", "storage",
-    "use_cases/base.py", "use_cases/columns.py", "use_cases/contracts.py", "use_cases/formats.py", "use_cases/sql.py",
-)  # fmt: skip
+    "config/results.py",
+    "config/spec.py",
+    "datasets",
+    "engine",
+    "modelling/population.py",
+    "storage",
+    "use_cases/base.py",
+    "use_cases/columns.py",
+    "use_cases/contracts.py",
+    "use_cases/formats.py",
+    "use_cases/sql.py",
+)
 # The token of the training rows is a hash of their content, so features, rules and storage need no entry here.
 _SEARCH = (
-    "config/spec.py", "modelling/card.py", "modelling/drift.py", "modelling/estimators", "modelling/metrics.py",
-    "modelling/population.py", "modelling/split.py", "pipelines/training",
-)  # fmt: skip
+    "config/spec.py",
+    "modelling/card.py",
+    "modelling/drift.py",
+    "modelling/estimators",
+    "modelling/metrics.py",
+    "modelling/population.py",
+    "modelling/split.py",
+    "pipelines/training",
+)
 # What a stage uses besides that and its own folder. Messages, the command line and runs make no result.
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "data_ingestion": (),

@@ -38,8 +38,8 @@ class ReplaceBatch:
     @property
     def predicate(self) -> str:
         """The batches as an SQL condition."""
-        listed = ", ".join("'" + value.replace("'", "''") + "'" for value in self.values)
-        return f"{self.column} IN ({listed})"
+        literals = ", ".join("'" + value.replace("'", "''") + "'" for value in self.values)
+        return f"{self.column} IN ({literals})"
 
 
 @dataclass(frozen=True)

@@ -176,10 +176,10 @@ def type_records(records: DataFrame, contract: Table, clock: datetime, missing_w
     # Most records have every value: skip the search for problems there.
     may_have_problems = ["line_fault is not null", *(f"({value}) is null" for value in values.values())]
     problems = F.expr(f"case when {' or '.join(may_have_problems)} then {all_problems} else {_NO_PROBLEMS} end")
-    typed = [F.expr(value).alias(name) for name, value in values.items()]
+    typed_columns = [F.expr(value).alias(name) for name, value in values.items()]
     text = F.coalesce("line_text", F.to_json(F.struct(*[F.col(name) for name in contract.names])))
     return records.withColumn("_problems", problems).select(
-        *typed,
+        *typed_columns,
         "snapshot_on",
         "source_file",
         "file_sha256",
@@ -191,17 +191,17 @@ def type_records(records: DataFrame, contract: Table, clock: datetime, missing_w
 
 
 def keep_rows(
-    parsed: DataFrame, landing: Landing, refused: DataFrame, spec: IngestionSpec, contract: Table
-) -> ReplaceBatch:  # fmt: skip
+    parsed: DataFrame, landing: Landing, refused_lines: DataFrame, spec: IngestionSpec, contract: Table
+) -> ReplaceBatch:
     """Keep the rows without problems; they replace earlier rows of their files. Columns: contract and `AUDIT`.
 
-    `refused`, the table of refused lines, is an input so that they are stored, and can be inspected, before the run
+    `refused_lines` is an input so that they are stored, and can be inspected, before the run
     stops.
 
     Raises:
         LandingError: More rows of a file are refused than tolerated.
     """
-    _check_refused(parsed, refused, landing, spec.tolerated_refused_share, contract.name.removeprefix("landing_"))
+    _check_refused(parsed, refused_lines, landing, spec.tolerated_refused_share, contract.name.removeprefix("landing_"))
     names = [*contract.names, *(column.name for column in AUDIT)]
     return _replace_files(parsed.where(F.size("problems") == 0).select(*names), landing)
 
@@ -248,7 +248,7 @@ def record_files(
     return ReplaceBatch(table, "source_file", select_files(landing).replaced_names)
 
 
-def _check_refused(parsed: DataFrame, refused: DataFrame, landing: Landing, tolerated: float, table: str) -> None:
+def _check_refused(parsed: DataFrame, refused_lines: DataFrame, landing: Landing, tolerated: float, table: str) -> None:
     """Stop if more of a file is refused than tolerated: the remaining rows would not represent its day."""
     n_refused = F.sum((F.size("problems") > 0).cast("int")).alias("n_refused")
     files = collect(parsed.groupBy("source_file").agg(F.count(F.lit(1)).alias("n_rows"), n_refused))
@@ -259,15 +259,15 @@ def _check_refused(parsed: DataFrame, refused: DataFrame, landing: Landing, tole
     more = f" and {len(counts) - _SHOWN_FILES} more files" if len(counts) > _SHOWN_FILES else ""
     raise LandingError(
         f"More than the tolerated {tolerated:.0%} of rows can't be read: {', '.join(counts[:_SHOWN_FILES])}{more}, in "
-        f"{landing.address}. {_describe_most_frequent_problem(refused, files['source_file'].iloc[0])} Nothing of "
+        f"{landing.address}. {_describe_most_frequent_problem(refused_lines, files['source_file'].iloc[0])} Nothing of "
         f"such a file is used. Correct it and run again, or raise tolerated_refused_share (data_ingestion in "
         f"parameters.yml). All refused lines, with their reasons, are in the table quarantine_lines_{table}."
     )
 
 
-def _describe_most_frequent_problem(refused: DataFrame, file: str) -> str:
+def _describe_most_frequent_problem(refused_lines: DataFrame, file: str) -> str:
     """The most frequent problem of the refused lines of a file, and the first line that has it."""
-    problems = refused.where(F.col("source_file") == F.lit(file)).select(
+    problems = refused_lines.where(F.col("source_file") == F.lit(file)).select(
         "line_number", F.explode("problems").alias("problem")
     )
     grouped = problems.groupBy("problem.column", "problem.reason").agg(
@@ -367,8 +367,8 @@ def _value_sql(column: Column, missing_words: Sequence[str]) -> str:
 def _is_missing_sql(column: Column, missing_words: Sequence[str]) -> str:
     """SQL: whether a record has no value in a column; never null."""
     words = dict.fromkeys(word.lower() for word in (*missing_words, *(column.format.missing if column.format else ())))
-    listed = ", ".join(map(string_literal, ("", *words)))
-    return f"lower(coalesce({_TRIMMED.format(name=column.name)}, '')) in ({listed})"
+    literals = ", ".join(map(string_literal, ("", *words)))
+    return f"lower(coalesce({_TRIMMED.format(name=column.name)}, '')) in ({literals})"
 
 
 def _problem_sql(column: Column, value: str, missing_words: Sequence[str]) -> str:

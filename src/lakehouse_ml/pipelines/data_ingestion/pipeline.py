@@ -37,7 +37,7 @@ def table_pipeline(name: str, contract: Table) -> Pipeline:
                 inputs={
                     "parsed": f"parsed_{name}",
                     "landing": f"landing_{name}",
-                    "refused": f"quarantine_lines_{name}",
+                    "refused_lines": f"quarantine_lines_{name}",
                     "spec": "params:data_ingestion",
                 },
                 outputs=f"raw_{name}",

@@ -33,11 +33,11 @@ def _mark_repeated(raw: DataFrame, key: Sequence[str]) -> DataFrame:
     names = {name: f"_key_{name}" for name in key}
     duplicates = raw.groupBy(*key).agg(F.count(F.lit(1)).alias("_n")).where("_n > 1")
     duplicates = duplicates.select(*(F.col(name).alias(other) for name, other in names.items()))
-    same = [F.col(name).eqNullSafe(F.col(other)) for name, other in names.items()]
+    on = [F.col(name).eqNullSafe(F.col(other)) for name, other in names.items()]
     position = F.struct(*_AGE_ORDER)
-    newest = raw.join(duplicates, same, "inner").groupBy(*names.values()).agg(F.max(position).alias("_newest"))
+    newest = raw.join(duplicates, on, "inner").groupBy(*names.values()).agg(F.max(position).alias("_newest"))
     repeated = F.coalesce(position < F.col("_newest"), F.lit(_FALSE))
-    return raw.join(newest, same, "left").withColumn(REPEATED, repeated).select(*raw.columns, REPEATED)
+    return raw.join(newest, on, "left").withColumn(REPEATED, repeated).select(*raw.columns, REPEATED)
 
 
 def evaluate_rules(
@@ -61,20 +61,20 @@ def evaluate_rules(
     for rule in rules:
         _check_rule(raw, rule, table, references)
     frame = _mark_repeated(raw, key)
-    broken: dict[str, Column] = {}
+    conditions: dict[str, Column] = {}
     for number, rule in enumerate(rules):
         if isinstance(rule, RowRule):
-            broken[rule.name] = ~F.coalesce(F.expr(f"({rule.predicate})"), F.lit(_FALSE))
+            conditions[rule.name] = ~F.coalesce(F.expr(f"({rule.predicate})"), F.lit(_FALSE))
         elif isinstance(rule, ReferenceRule):
             flag = f"_exists_{number}"
             frame = _mark_existing(frame, references[rule.refers_to], rule.by, flag)
-            broken[rule.name] = F.col(flag).isNull()
+            conditions[rule.name] = F.col(flag).isNull()
     sequence_rules = [rule for rule in rules if isinstance(rule, GapRule | StuckRule)]
     for number, group in enumerate(dict.fromkeys((rule.per, rule.order) for rule in sequence_rules)):
         same_order = [rule for rule in sequence_rules if (rule.per, rule.order) == group]
         frame, columns = _evaluate_sequence_rules(frame, same_order, number)
-        broken |= columns
-    return frame, broken
+        conditions |= columns
+    return frame, conditions
 
 
 def _evaluate_sequence_rules(
@@ -84,22 +84,22 @@ def _evaluate_sequence_rules(
     per, order = rules[0].per, rules[0].order
     time = F.unix_micros(F.col(order).cast("timestamp"))
     rows = Window.partitionBy(*per).orderBy(order, REPEATED)
-    before = f"_before_{number}"
+    previous = f"_before_{number}"
     moving = dict.fromkeys(rule.moves for rule in rules if isinstance(rule, StuckRule))
     last = {column: f"_last_{number}_{column}" for column in moving}
     since = {column: f"_since_{number}_{column}" for column in moving}
     values = [_last_value(column, per, order).alias(last[column]) for column in moving]
-    frame = frame.select("*", F.lag(time).over(rows).alias(before), *values)
-    moves = [_last_change(column, last[column], before, time, rows).alias(since[column]) for column in moving]
+    frame = frame.select("*", F.lag(time).over(rows).alias(previous), *values)
+    moves = [_last_change(column, last[column], previous, time, rows).alias(since[column]) for column in moving]
     frame = frame.select("*", *moves)
-    broken = {}
+    conditions = {}
     for rule in rules:
         if isinstance(rule, GapRule):
-            is_broken = time - F.col(before) > rule.step_hours * _HOUR
+            is_broken = time - F.col(previous) > rule.step_hours * _HOUR
         else:
             is_broken = (time - F.col(since[rule.moves]) >= rule.within_hours * _HOUR) & ~F.col(REPEATED)
-        broken[rule.name] = F.coalesce(is_broken, F.lit(_FALSE))
-    return frame, broken
+        conditions[rule.name] = F.coalesce(is_broken, F.lit(_FALSE))
+    return frame, conditions
 
 
 def _last_value(column: str, per: Sequence[str], order: str) -> Column:
@@ -115,19 +115,19 @@ def _last_value(column: str, per: Sequence[str], order: str) -> Column:
     )
 
 
-def _last_change(column: str, last: str, before: str, time: Column, rows: WindowSpec) -> Column:
+def _last_change(column: str, last: str, previous: str, time: Column, rows: WindowSpec) -> Column:
     """Time of the last new value up to a row; without any, the time of the first row of the group."""
     is_new = F.col(column).isNotNull() & (F.col(last).isNull() | (F.col(column) != F.col(last)))
-    has_changed = (is_new | F.col(before).isNull()) & ~F.col(REPEATED)
+    has_changed = (is_new | F.col(previous).isNull()) & ~F.col(REPEATED)
     return F.max(F.when(has_changed, time)).over(rows.rowsBetween(Window.unboundedPreceding, 0))
 
 
-def _mark_existing(frame: DataFrame, other: DataFrame, on: Sequence[str], flag: str) -> DataFrame:
-    names = {name: f"{flag}_{name}" for name in on}
-    existing = other.select(*(F.col(name).alias(key) for name, key in names.items())).distinct()
+def _mark_existing(frame: DataFrame, reference: DataFrame, columns: Sequence[str], flag: str) -> DataFrame:
+    names = {name: f"{flag}_{name}" for name in columns}
+    existing = reference.select(*(F.col(name).alias(key) for name, key in names.items())).distinct()
     existing = existing.withColumn(flag, F.lit(_TRUE))
-    same = [F.col(name) == F.col(key) for name, key in names.items()]
-    return frame.join(existing, same, "left").drop(*names.values())
+    on = [F.col(name) == F.col(key) for name, key in names.items()]
+    return frame.join(existing, on, "left").drop(*names.values())
 
 
 def _check_rule(raw: DataFrame, rule: Rule, table: str, references: Mapping[str, DataFrame]) -> None:

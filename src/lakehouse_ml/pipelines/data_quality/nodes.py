@@ -42,8 +42,8 @@ def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]
         QualityError: A rule names a missing table or column, or can't be evaluated.
     """
     rules = _rules(spec, table)
-    frame, broken = evaluate_rules(raw, rules, table, key, references)
-    rule_names = {name: F.when(condition, F.lit(name)) for name, condition in broken.items()}
+    frame, conditions = evaluate_rules(raw, rules, table, key, references)
+    rule_names = {name: F.when(condition, F.lit(name)) for name, condition in conditions.items()}
     reasons = [*(rule_names[rule.name] for rule in rules if rule.stops), F.when(F.col(REPEATED), F.lit(DUPLICATE))]
     warnings = [rule_names[rule.name] for rule in rules if not rule.stops]
     return frame.select(*raw.columns, _collect_names(reasons).alias(REASONS), _collect_names(warnings).alias(WARNINGS))
@@ -222,8 +222,8 @@ def _describe_column(
 
 
 def _count_failed(checked: DataFrame) -> dict[str, int]:
-    broken = checked.select(F.explode(F.concat(REASONS, WARNINGS)).alias("rule"))
-    counts = collect(broken.groupBy("rule").agg(F.count(F.lit(1)).alias("n")))
+    rule_names = checked.select(F.explode(F.concat(REASONS, WARNINGS)).alias("rule"))
+    counts = collect(rule_names.groupBy("rule").agg(F.count(F.lit(1)).alias("n")))
     return {str(rule): int(n) for rule, n in zip(counts["rule"], counts["n"], strict=True)}
 
 
@@ -244,11 +244,11 @@ def _add_previous_time(checked: DataFrame, examples: DataFrame, rule: GapRule) -
     ends = examples.select(
         *(F.col(name).alias(f"_{name}") for name in rule.per), F.col(rule.order).alias("_end")
     ).distinct()
-    same = [F.col(name).eqNullSafe(F.col(f"_{name}")) for name in rule.per]
-    earlier = checked.join(ends, [*same, F.col(rule.order) < F.col("_end")], "inner")
+    on = [F.col(name).eqNullSafe(F.col(f"_{name}")) for name in rule.per]
+    earlier = checked.join(ends, [*on, F.col(rule.order) < F.col("_end")], "inner")
     began = earlier.groupBy(*(f"_{name}" for name in rule.per), "_end").agg(F.max(rule.order).alias(rule.previous))
-    joined = examples.join(began, [*same, F.col(rule.order) == F.col("_end")], "left")
-    return joined.select(*checked.columns, rule.previous)
+    with_start = examples.join(began, [*on, F.col(rule.order) == F.col("_end")], "left")
+    return with_start.select(*checked.columns, rule.previous)
 
 
 def _describe_violation(row: dict[str, object]) -> str:

@@ -9,14 +9,46 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 # Functions that do not depend on the row alone: random, of the session, of files, or of code outside of SQL.
-_NOT_ROW_FUNCTIONS = frozenset({
-    "rand", "random", "randn", "uuid", "shuffle", "randstr", "uniform", "monotonically_increasing_id",
-    "spark_partition_id",
-    "input_file_name", "input_file_block_start", "input_file_block_length", "current_user", "session_user", "user",
-    "current_catalog", "current_database", "current_schema", "version", "java_method", "reflect", "try_reflect",
-    "raise_error", "assert_true", "read_files", "secret", "try_secret", "ai_query", "current_timezone",
-    "current_date", "current_timestamp", "current_time", "current_datetime", "localtimestamp", "now", "curdate",
-})  # fmt: skip
+_NOT_ROW_FUNCTIONS = frozenset(
+    {
+        "rand",
+        "random",
+        "randn",
+        "uuid",
+        "shuffle",
+        "randstr",
+        "uniform",
+        "monotonically_increasing_id",
+        "spark_partition_id",
+        "input_file_name",
+        "input_file_block_start",
+        "input_file_block_length",
+        "current_user",
+        "session_user",
+        "user",
+        "current_catalog",
+        "current_database",
+        "current_schema",
+        "version",
+        "java_method",
+        "reflect",
+        "try_reflect",
+        "raise_error",
+        "assert_true",
+        "read_files",
+        "secret",
+        "try_secret",
+        "ai_query",
+        "current_timezone",
+        "current_date",
+        "current_timestamp",
+        "current_time",
+        "current_datetime",
+        "localtimestamp",
+        "now",
+        "curdate",
+    }
+)
 # Texts that Spark casts to the current time.
 _CURRENT_TIMES = frozenset({"now", "today", "tomorrow", "yesterday"})
 

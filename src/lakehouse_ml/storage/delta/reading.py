@@ -33,8 +33,8 @@ def read_rows(
     """
     import pyarrow as pa
 
-    stored = read_schema(table)
-    selected = pa.schema([stored.field(name) for name in columns]) if columns else stored
+    table_schema = read_schema(table)
+    selected = pa.schema([table_schema.field(name) for name in columns]) if columns else table_schema
     names = ", ".join(map(_quote, selected.names))
     limit_clause = "" if limit is None else f" LIMIT {limit:d}"
     statement = f"SELECT {names} FROM stored{limit_clause}"  # noqa: S608 - the names are quoted
