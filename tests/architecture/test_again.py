@@ -35,25 +35,25 @@ def times(folder: Path) -> dict[str, int]:
     return {name: len((folder / name).read_text(encoding="utf-8")) for name in ("sound", "a b", "c")}
 
 
-def test_whatever_passes_at_once_is_run_once(tmp_path: Path) -> None:
+def test_passing_tests_are_run_once(tmp_path: Path) -> None:
     code, output = again(tmp_path, failures=0)
     assert (code, times(tmp_path)) == (0, {"sound": 1, "a b": 1, "c": 1})
     assert "FLAKY" not in output
 
 
-def test_what_fails_by_chance_is_run_again_by_itself_and_named(tmp_path: Path) -> None:
+def test_a_test_that_fails_by_chance_is_run_again_alone_and_named(tmp_path: Path) -> None:
     code, output = again(tmp_path, "-n", "2", "--dist", "loadfile", failures=1)
     assert (code, times(tmp_path)) == (0, {"sound": 1, "a b": 1, "c": 2})
     assert output.endswith("FLAKY: test_some.py::test_of_chance[c] failed, and passed when it was run again.\n")
 
 
-def test_what_fails_again_has_failed(tmp_path: Path) -> None:
+def test_a_test_that_fails_again_has_failed(tmp_path: Path) -> None:
     code, output = again(tmp_path, failures=2)
     assert (code, times(tmp_path)["c"]) == (1, 2)
     assert "FLAKY" not in output
 
 
-def test_where_many_fail_something_is_broken_and_nothing_is_run_again(tmp_path: Path) -> None:
+def test_many_failures_are_not_run_again(tmp_path: Path) -> None:
     text = "import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_broken(n): assert False\n"
     code, output = again(tmp_path, failures=0, text=text)
     assert code == 1

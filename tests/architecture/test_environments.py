@@ -229,7 +229,7 @@ def test_a_planted_mistake_is_found(conf: Path, env: str, file: str, text: str, 
     assert not any("hunter2" in fault or "dapi" in fault or "secret@" in fault for fault in messages)
 
 
-def test_where_a_secret_is_may_stand_in_conf(conf: Path) -> None:
+def test_the_place_of_a_secret_may_stand_in_conf(conf: Path) -> None:
     plant(conf, "prod/credentials.yml", "store:\n  token: ${oc.env:STORE_TOKEN}\n  password: '{{secrets/scope/key}}'")
     assert faults(conf, "prod") == []
 

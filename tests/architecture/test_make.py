@@ -37,7 +37,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
         ("run LANDIN=/x PYTHON=nothing", "make run does not take LANDIN=. It takes "),
     ],
 )
-def test_what_a_target_does_not_take_is_named_before_anything_is_made(words: str, sentence: str) -> None:
+def test_an_unknown_variable_of_a_target_is_refused_before_anything_runs(words: str, sentence: str) -> None:
     done = make(*words.split(" "))
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"Makefile:\d+: \*\*\* {re.escape(sentence)}.*  Stop\.\n", done.stderr), done.stderr
@@ -51,7 +51,7 @@ def test_what_a_target_does_not_take_is_named_before_anything_is_made(words: str
         "help -s -j2", "help SHELL=/bin/sh",
     ],
 )  # fmt: skip
-def test_what_a_target_takes_passes(words: str) -> None:
+def test_the_variables_of_a_target_pass(words: str) -> None:
     done = make(*words.split())
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -685,7 +685,7 @@ def test_any_other_letter_may_stand_in_the_path_of_a_lake_and_nothing_lies_besid
     assert DeltaTable(str(lake / "03_primary" / "churn" / "clean_customers")).count() == 200
 
 
-def test_what_a_killed_run_left_open_is_ended_and_a_run_of_somebody_else_stays_open(
+def test_a_killed_runs_open_mlflow_run_is_ended_and_one_of_somebody_else_stays_open(
     start: Callable[..., Any], ingested: Path, tmp_path: Path
 ) -> None:
     import mlflow
@@ -798,7 +798,7 @@ FIRST_NODES = (
 
 
 @pytest.mark.slow
-def test_a_life_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_one(
+def test_a_run_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_one(
     small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     """By Ctrl-C; test_kills.py kills at any moment."""
@@ -821,7 +821,7 @@ def test_a_life_interrupted_in_each_of_its_seven_stages_ends_as_an_undisturbed_o
 
 
 @pytest.mark.slow
-def test_of_two_runs_at_once_one_does_all_and_the_other_is_refused(
+def test_one_of_two_runs_at_once_does_all_and_the_other_is_refused(
     small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     lake = tmp_path / "lake"

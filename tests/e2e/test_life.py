@@ -151,7 +151,7 @@ def test_no_secret_of_its_surroundings_is_in_what_a_run_says_and_leaves(
     assert "conf says where to read and write: MLFLOW_REGISTRY_URI, MLFLOW_S3_ENDPOINT_URL" in done.stderr
 
 
-def test_every_tag_and_parameter_of_a_life_is_whole_and_for_people(
+def test_every_tag_and_parameter_of_a_run_is_complete_and_readable(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
     import sqlite3
@@ -291,7 +291,7 @@ Quick = tuple[Place, Path, subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.slow
-def test_where_approval_is_required_a_first_run_ends_well_and_says_what_it_waits_for(quick: Quick) -> None:
+def test_a_first_run_that_needs_approval_ends_well_and_awaits_it(quick: Quick) -> None:
     here, conf, waiting = quick
     assert waiting.returncode == 0, waiting.stderr
     assert "awaiting approval" in waiting.stdout

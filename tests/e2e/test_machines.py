@@ -208,7 +208,7 @@ def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place
 
 
 @pytest.mark.slow
-def test_of_more_days_only_the_new_files_are_read(later: tuple[Place, dict[str, int]]) -> None:
+def test_only_the_new_files_of_more_days_are_read(later: tuple[Place, dict[str, int]]) -> None:
     here, before = later
     files = {f"telemetry/telemetry_{day}_simulated.csv" for day in NEXT}
     for table in ("raw_telemetry", "quarantine_lines_telemetry", "manifest_telemetry"):

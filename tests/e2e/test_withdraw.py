@@ -247,7 +247,7 @@ def test_the_plan_is_a_table_of_rows_and_files(catalog: Callable[..., Any]) -> N
     ]
 
 
-def test_where_there_is_no_lake_none_is_begun(project: None, tmp_path: Path) -> None:
+def test_without_a_lake_none_is_created(project: None, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").touch()
     for name in ("folder", "nowhere", "folder/notes.txt"):
@@ -281,7 +281,7 @@ def test_an_unknown_use_case_or_environment_is_refused(
     assert done.output.startswith(f"Error: {message}")
 
 
-def test_what_is_not_there_is_refused_with_what_is_there_and_so_is_a_file_in_its_folder(
+def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_folder(
     catalog: Callable[..., Any], tmp_path: Path
 ) -> None:
     landing, files = tmp_path / "landing", [f"customers_{number:02d}.csv" for number in range(14)]

@@ -554,7 +554,7 @@ def test_an_overwritten_table_no_longer_holds_what_was_there(lake: Lake) -> None
     assert not table.has_fingerprint("one")
 
 
-def test_a_batch_is_held_until_it_is_written_again_whatever_happens_to_others(lake: Lake) -> None:
+def test_a_batch_keeps_its_fingerprint_until_it_is_written_again(lake: Lake) -> None:
     table = lake.table()
     made_with("a one", table, lake.batch(("a", 1, 1.0), values=("a",)))
     made_with("b one", table, lake.batch(("b", 2, 2.0), values=("b",)))
@@ -568,7 +568,7 @@ def test_a_batch_is_held_until_it_is_written_again_whatever_happens_to_others(la
     assert table.has_fingerprint("b one")
 
 
-def test_a_commit_of_two_batches_is_no_longer_held_when_one_of_them_is_written_again(lake: Lake) -> None:
+def test_a_commit_of_two_batches_loses_its_fingerprint_when_one_of_them_is_written_again(lake: Lake) -> None:
     table = lake.table()
     made_with("both", table, lake.batch(("a", 1, 1.0), ("b", 2, 2.0), values=("a", "b")))
     made_with("another", table, lake.batch(("c", 3, 3.0), values=("c",)))
@@ -579,7 +579,7 @@ def test_a_commit_of_two_batches_is_no_longer_held_when_one_of_them_is_written_a
     assert not table.has_fingerprint("both")
 
 
-def test_batches_are_no_longer_held_after_the_whole_table_is_overwritten(lake: Lake) -> None:
+def test_batches_lose_their_fingerprints_when_the_whole_table_is_overwritten(lake: Lake) -> None:
     table = lake.table()
     made_with("batch", table, lake.batch(("a", 1, 1.0), values=("a",)))
 
@@ -588,7 +588,7 @@ def test_batches_are_no_longer_held_after_the_whole_table_is_overwritten(lake: L
     assert not table.has_fingerprint("batch")
 
 
-def test_a_batch_of_nothing_is_held_like_any_other(lake: Lake) -> None:
+def test_an_empty_batch_has_its_fingerprint_like_any_other(lake: Lake) -> None:
     table = lake.table()
 
     made_with("nothing came", table, lake.batch(values=()))
@@ -756,7 +756,7 @@ def test_on_spark_the_second_writer_is_refused_and_writes_nothing(
     assert stored(table) == [("a", 1, 1.0)]
 
 
-def test_on_spark_two_who_append_at_once_are_both_in(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
+def test_on_spark_two_concurrent_appends_are_both_stored(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
     table, other = lake.table(mode="append"), lake.table(mode="append")
     table.save(lake.frame(("a", 0, 0.0)))
 
@@ -919,7 +919,7 @@ def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake:
 # --- appended once
 
 
-def test_what_was_appended_once_is_not_appended_again(lake: Lake) -> None:
+def test_an_append_is_not_repeated(lake: Lake) -> None:
     table = lake.table()
     for number, row in ((1, ("a", 1, 1.0)), (1, ("a", 1, 1.0)), (2, ("b", 2, 2.0)), (1, ("c", 3, 3.0))):
         table.save(IdempotentAppend(lake.frame(row), "ledger", number))
@@ -1020,7 +1020,7 @@ OTHER_WORDS = replace(
 )
 
 
-def test_what_a_contract_says_stands_with_the_table_for_whoever_reads_sql(lake: Lake) -> None:
+def test_the_descriptions_of_a_contract_are_stored_with_the_table(lake: Lake) -> None:
     table = lake.table()
     table.document(GRAIN)
     table.save(lake.frame(("a", 1, 1.0)))
@@ -1174,7 +1174,7 @@ def opened(table: DeltaTable, version: int | None = None) -> deltalake.DeltaTabl
         pytest.param("'delta.enableDeletionVectors' = 'true'", id="deletion vectors"),
     ],
 )
-def test_what_spark_reads_rightly_is_read_and_refused_where_delta_rs_would_read(
+def test_a_feature_that_spark_supports_is_read_by_spark_and_refused_by_delta_rs(
     spark: Any, tmp_path: Path, uses: str
 ) -> None:
     if not ENGINE.writes_delta:
@@ -1202,7 +1202,7 @@ def test_a_name_in_a_catalog_is_refused_where_the_engine_has_none(spark: Any) ->
 
 
 @pytest.mark.parametrize("name", ["scores", "a.b.c.d", "folder/scores.delta", "a.`b`"])
-def test_what_is_no_name_is_refused_before_anything_runs(name: str) -> None:
+def test_an_invalid_name_is_refused_before_anything_runs(name: str) -> None:
     assert "`[catalog.]schema.table`" in refused(lambda: DeltaTable(filepath=name, kind="schema"))
 
 

@@ -34,7 +34,7 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_engine_that_nobody_chose_is_refused_and_says_how_to_choose() -> None:
+def test_an_unchosen_engine_is_refused_with_how_to_choose_one() -> None:
     with pytest.raises(EngineError, match=r"conf/<env>/spark\.yml"):
         Engine().session()
 
@@ -92,7 +92,7 @@ print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
 
 
 @pytest.mark.jvm
-def test_what_a_killed_spark_leaves_lies_in_a_folder_that_the_next_run_removes(
+def test_leftovers_of_a_killed_spark_are_removed_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
@@ -160,7 +160,7 @@ def test_a_process_ends_without_session_and_server() -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "None None", "")
 
 
-def test_an_engine_that_was_stopped_starts_anew_and_stops_as_often_as_one_likes() -> None:
+def test_a_stopped_engine_starts_and_stops_again() -> None:
     done = _python("counted()\nENGINE.stop()\nENGINE.stop()\nprint(counted())")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
 

@@ -100,7 +100,7 @@ class Place:
         rows = self.table("raw").load().select("thing_id", "source_file", "n_items").collect()
         return sorted(tuple(row) for row in rows)
 
-    def books(self) -> pd.DataFrame:
+    def manifest(self) -> pd.DataFrame:
         return self.table("manifest").load().set_index("source_file").sort_index()
 
 
@@ -168,19 +168,19 @@ def test_every_kind_of_source_gives_the_same_rows(place: Place, format: Format, 
     assert [row["line_number"] for row in rows] == ([2, 3, 4] if format == "csv" else [1, 2, 3])
 
 
-def test_of_a_delta_table_a_new_version_is_read_and_takes_the_old_ones_place(place: Place) -> None:
+def test_a_new_version_of_a_landing_delta_table_replaces_the_old_one(place: Place) -> None:
     table = Place(place.folder, place.lake, "delta")
     as_delta(place.folder)
     table.ingest()
-    assert table.books().file_sha256.to_dict() == {"drop": "version 0"}
+    assert table.manifest().file_sha256.to_dict() == {"drop": "version 0"}
     assert table.parse() == []
     deltalake.write_deltalake(place.folder, TYPED.slice(2), mode="overwrite")
     table.ingest(SECOND)
     assert table.raw() == [("C", "drop", 3)]
-    assert table.books().file_sha256.to_dict() == {"drop": "version 1"}
+    assert table.manifest().file_sha256.to_dict() == {"drop": "version 1"}
 
 
-def test_what_is_parsed_fulfils_its_contract_and_so_does_what_it_is_parted_into(place: Place) -> None:
+def test_parsed_rows_fulfil_their_contract_and_so_do_their_parts(place: Place) -> None:
     place.put("t.csv", HEADER + "A,1,1.5,2024-01-31,red\nB\n")
     landing = place.listed().load()
     parsed = parse_files(landing, FIRST, SPEC, LANDING)
@@ -307,7 +307,7 @@ def test_a_whole_number_may_be_written_as_a_floating_one(place: Place) -> None:
 
 
 @pytest.mark.parametrize("text", ["39.5", "39.01", ".0", "39.", "3 9.0", "2147483648.0", "39.0.0", "1e2.0", "39,0"])
-def test_what_is_no_whole_number_stays_refused_however_it_is_written(place: Place, text: str) -> None:
+def test_a_value_that_is_no_whole_number_is_refused_in_any_notation(place: Place, text: str) -> None:
     place.put("t.csv", HEADER + f'A,"{text}",1,,red\n')
     (row,) = place.parse()
     assert problems(row) == [("items", text, NOT_INT)]
@@ -504,11 +504,11 @@ def test_an_empty_file_is_one_sentence_that_names_the_file(place: Place, content
     assert message_of(place.parse) == f"empty.csv in {place.folder} is empty: it has no header line."
 
 
-def test_a_file_with_nothing_but_a_header_has_no_rows_and_is_in_the_books(place: Place) -> None:
+def test_a_file_with_only_a_header_has_no_rows_and_is_in_the_manifest(place: Place) -> None:
     place.put("t.csv", HEADER)
     place.ingest()
     assert place.raw() == []
-    assert place.books()[["n_lines", "n_raw", "n_quarantined"]].to_numpy().tolist() == [[0, 0, 0]]
+    assert place.manifest()[["n_lines", "n_raw", "n_quarantined"]].to_numpy().tolist() == [[0, 0, 0]]
 
 
 # Where a row came from
@@ -580,17 +580,17 @@ def test_files_arrive_over_time_and_each_is_read_once(place: Place) -> None:
     assert [row["source_file"] for row in place.parse(SECOND)] == ["2.csv"]
     place.ingest(SECOND)
     assert place.raw() == [("A", "1.csv", 1), ("B", "2.csv", 2)]
-    assert [time.to_pydatetime() for time in place.books().ingested_at] == [FIRST, SECOND]
+    assert [time.to_pydatetime() for time in place.manifest().ingested_at] == [FIRST, SECOND]
 
 
-def test_with_nothing_new_nothing_is_read_and_nothing_replaced(place: Place) -> None:
+def test_without_new_files_nothing_is_read_or_replaced(place: Place) -> None:
     place.put("1.csv", HEADER + "A,1,,,\nB\n")
     place.ingest(FIRST)
-    books = place.books()
+    manifest = place.manifest()
     place.ingest(SECOND)
     assert place.raw() == [("A", "1.csv", 1)]
     assert [row.line_text for row in place.table("refused").load().collect()] == ["B"]
-    pd.testing.assert_frame_equal(place.books(), books)
+    pd.testing.assert_frame_equal(place.manifest(), manifest)
     assert place.parse(SECOND) == []
 
 
@@ -602,7 +602,7 @@ def test_a_corrected_file_takes_the_place_of_its_rows_and_refused_lines_and_touc
     place.ingest(SECOND)
     assert place.raw() == [("A", "1.csv", 10), ("B", "1.csv", 2), ("D", "2.csv", 4)]
     assert [row.line_text for row in place.table("refused").load().collect()] == ["E"]
-    counts = place.books()[["n_lines", "n_raw", "n_quarantined"]]
+    counts = place.manifest()[["n_lines", "n_raw", "n_quarantined"]]
     assert counts.to_numpy().tolist() == [[2, 2, 0], [2, 1, 1]]
 
 
@@ -649,7 +649,7 @@ files = st.lists(st.lists(cells, min_size=3, max_size=6).map(",".join), max_size
 
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(contents=st.lists(files, min_size=1, max_size=3, unique=True))
-def test_of_every_file_the_lines_are_the_raw_rows_and_the_refused_ones(
+def test_the_lines_of_every_file_are_its_raw_and_its_refused_rows(
     spark: Any, tmp_path_factory: pytest.TempPathFactory, contents: list[str]
 ) -> None:
     root = tmp_path_factory.mktemp("books")
@@ -661,11 +661,11 @@ def test_of_every_file_the_lines_are_the_raw_rows_and_the_refused_ones(
         name: place.table(name).load().groupBy("source_file").count().toPandas().set_index("source_file")["count"]
         for name in ("raw", "refused")
     }
-    books = place.books()
+    manifest = place.manifest()
     for number, content in enumerate(contents):
         # Line breaks inside quotes don't end a record.
         n_lines = len(content.replace("a\nb", "").splitlines())
-        counted = books.loc[f"{number}.csv"]
+        counted = manifest.loc[f"{number}.csv"]
         assert counted.n_lines == n_lines == counted.n_raw + counted.n_quarantined
         assert (counted.n_raw, counted.n_quarantined) == tuple(
             stored[name].get(f"{number}.csv", 0) for name in ("raw", "refused")
@@ -686,7 +686,7 @@ def test_a_file_whose_rows_are_not_all_stored_does_not_count_as_read(place: Plac
     assert (written["n_lines"], written["n_raw"], written["n_quarantined"]) == (3, 2, 1)
 
 
-def test_in_the_pipeline_the_books_wait_for_the_rows() -> None:
+def test_in_the_pipeline_the_manifest_waits_for_the_rows() -> None:
     from lakehouse_ml.pipelines.data_ingestion.pipeline import shape
     from lakehouse_ml.use_cases.churn import CHURN
 
@@ -842,7 +842,7 @@ def test_a_file_of_which_more_than_the_tolerated_share_is_refused_stops_the_run_
     ingest_tolerating(place, 0.3)
 
 
-def test_of_many_refused_files_three_are_named(place: Place) -> None:
+def test_three_of_many_refused_files_are_named(place: Place) -> None:
     for number in range(5):
         place.put(f"{number}.csv", HEADER + f"ragged {number}\n")
     sentence = message_of(lambda: ingest_tolerating(place, 0.2))

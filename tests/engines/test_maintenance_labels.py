@@ -52,7 +52,7 @@ def test_a_failure_a_microsecond_beyond_the_horizon_does_not_count(spark: Any) -
     ]  # fmt: skip
 
 
-def test_of_two_components_that_fail_at_once_neither_is_lost(spark: Any) -> None:
+def test_two_components_that_fail_at_once_are_both_kept(spark: Any) -> None:
     failures = [(at(40), 1, "comp1"), (at(40), 1, "comp2")]
     assert positive(labels(tables(spark, errors=ERRORS, failures=failures))) == [
         (1, hour, component) for hour in (24, 36) for component in ("comp1", "comp2")

@@ -237,7 +237,7 @@ def test_the_hold_out_is_that_of_the_champions_own_split(spark: Any) -> None:
     assert columns.n_batch["score"] == sum(is_held_out(thing, 5, 0.3) for thing in things().thing_id)
 
 
-def test_of_a_champion_that_was_split_in_time_the_rows_from_its_first_unseen_moment_on_are_compared(spark: Any) -> None:
+def test_scores_are_compared_from_the_first_unseen_moment_of_a_champion_split_in_time(spark: Any) -> None:
     (day,) = things().seen_on.unique()
     for first, n in ((day, len(things())), (day + timedelta(days=1), 0)):
         unseen = {"kind": "time", "from": f"{first}T00:00:00+00:00"}

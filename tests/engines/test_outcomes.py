@@ -101,7 +101,7 @@ def test_an_outcome_of_an_unknown_customer_is_counted_and_not_used(spark: Any) -
     assert counts["n_unknown"].to_dict() == {"2024-01-31": 1, "2024-02-29": 0}
 
 
-def test_who_left_and_is_seen_again_is_counted(spark: Any) -> None:
+def test_a_customer_who_left_and_returned_is_counted(spark: Any) -> None:
     own = [("A", JAN, "Yes"), ("A", FEB, "No"), ("B", JAN, "Yes"), ("C", JAN, "No"), ("C", FEB, "No")]
     _, counts = gathered(spark, own)
     assert counts["n_returned"].to_dict() == {"2024-01-31": 1, "2024-02-29": 0}
@@ -129,7 +129,7 @@ def test_a_use_case_whose_outcomes_never_come_later_gathers_its_own(spark: Any) 
     assert counts["n_labels"].tolist() == [1]
 
 
-def test_where_a_row_has_several_targets_its_entity_is_counted_once(spark: Any) -> None:
+def test_the_entity_of_a_row_with_several_targets_is_counted_once(spark: Any) -> None:
     def classes(customers: Any) -> Any:
         return customers.selectExpr(
             "customer_id", "snapshot_on", "explode(array('red', 'blue')) AS colour", "int(churn = 'Yes') AS label"
@@ -200,7 +200,7 @@ def there(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(histories)
-def test_who_is_there_is_what_plain_python_finds(spark: Any, history: dict[str, Any]) -> None:
+def test_the_population_equals_that_of_plain_python(spark: Any, history: dict[str, Any]) -> None:
     words = {True: "Yes", False: "No", None: None}
     own = [(c, d, words[history["own"].get((c, d))]) for c, d in sorted(history["states"])]
     later = [(c, d, words[left]) for (c, d), left in history["later"].items()]

@@ -211,7 +211,7 @@ def test_every_rule_that_stops_is_reported(spark: Any) -> None:
         release_rows(checked, judge(checked, rules), "things")
 
 
-def test_what_is_tolerated_does_not_stop_the_run_and_is_kept_out_all_the_same(spark: Any) -> None:
+def test_tolerated_rows_do_not_stop_the_run_and_are_still_kept_out(spark: Any) -> None:
     rules = spec(SIZE | {"action": "fail", "tolerate": 0.5})
     checked = check(raw(spark, {}, {"size": None}), rules)
     summary = judge(checked, rules)
@@ -330,7 +330,7 @@ def test_quartiles_are_those_of_the_values_to_a_hundredth_of_their_range(spark: 
     assert profile.loc["size", ["p25", "p50", "p75"]].tolist() == pytest.approx([250, 500, 750], abs=10)
 
 
-def test_of_many_rows_the_quantiles_are_those_of_an_even_sample(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quantiles_of_many_rows_are_those_of_an_even_sample(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "_SAMPLE", 2_000)
     frame = raw(spark, *({"size": n % 1_000, "colour": f"c{n % 4_000}"} for n in range(20_000)))
     profile = describe_columns(check(frame, spec()), spec(), contract=LANDING).set_index("column")

@@ -129,7 +129,7 @@ def test_each_check_gets_the_tables_that_a_use_case_shares_but_its_own(monkeypat
 # Times to come
 
 
-def test_what_was_to_come_when_it_was_read_is_kept_out_however_late_it_is_checked(spark: Any) -> None:
+def test_a_row_in_the_future_at_reading_is_kept_out_however_late_it_is_checked(spark: Any) -> None:
     moment = (READ - START) / timedelta(hours=1)
     frame = raw(
         spark, (1, moment, 1.0), (1, moment + 0.001, 1.0), (2, moment + 1, 1.0, {"ingested_at": at(moment + 2)})

@@ -99,7 +99,7 @@ def test_a_champion_that_needs_other_columns_is_refused_with_their_names(spark: 
 # Who is scored
 
 
-def test_a_full_snapshot_holds_everybody_who_is_there_and_nobody_else(spark: Any, champion: Model) -> None:
+def test_a_full_snapshot_is_the_whole_population_of_its_day(spark: Any, champion: Model) -> None:
     states = [plain("A", MARCH, 1.0), plain("A", APRIL, 2.0), plain("gone without a word", MARCH, 3.0)]
     rows = score(spark, champion, states)
     assert who(rows) == [("A", APRIL)]
@@ -115,7 +115,7 @@ def test_after_a_snapshot_of_changes_everybody_else_keeps_their_newest_state(spa
 
 
 @pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
-def test_who_has_left_by_the_days_own_file_is_not_scored_and_who_stayed_or_is_unknown_is(
+def test_customers_gone_by_the_days_own_file_are_not_scored_and_all_others_are(
     spark: Any, champion: Model, population: PopulationSpec
 ) -> None:
     states = [plain(thing, APRIL) for thing in ("left", "stayed", "unknown")]
@@ -125,14 +125,14 @@ def test_who_has_left_by_the_days_own_file_is_not_scored_and_who_stayed_or_is_un
 
 
 @pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
-def test_who_left_and_is_seen_again_is_scored(spark: Any, champion: Model, population: PopulationSpec) -> None:
+def test_a_customer_who_left_and_returned_is_scored(spark: Any, champion: Model, population: PopulationSpec) -> None:
     for days in (0, 30):
         states = [plain("A", MARCH), plain("A", APRIL)]
         assert who(score(spark, champion, states, [("A", MARCH)], days, population)) == [("A", APRIL)]
 
 
 @pytest.mark.parametrize("days", [0, 27, 30], ids=["own column", "known by then", "known a little later"])
-def test_who_left_by_an_outcome_of_an_earlier_day_is_not_scored_by_an_older_state(
+def test_a_customer_gone_by_an_earlier_outcome_is_not_scored_by_an_older_state(
     spark: Any, champion: Model, days: int
 ) -> None:
     states = [plain("left", MARCH), plain("stays", MARCH), plain("new", APRIL)]
@@ -154,7 +154,7 @@ def test_a_named_batch_knows_only_what_was_known_on_its_day(spark: Any, champion
 
 @pytest.mark.parametrize("population", [FULL, CHANGES], ids=["full", "changes"])
 @pytest.mark.parametrize("day", [date(2023, 1, 1), date(2024, 4, 15), date(2052, 1, 31)])
-def test_a_day_without_rows_is_refused_with_the_days_that_there_are(
+def test_a_day_without_rows_is_refused_with_the_days_of_the_data(
     spark: Any, champion: Model, population: PopulationSpec, day: date
 ) -> None:
     states = [plain("A", MARCH), plain("B", APRIL)]
@@ -163,7 +163,7 @@ def test_a_day_without_rows_is_refused_with_the_days_that_there_are(
         score(spark, champion, states, population=population, batch=day)
 
 
-def test_of_many_days_the_newest_are_named(spark: Any, champion: Model) -> None:
+def test_the_newest_of_many_days_are_named(spark: Any, champion: Model) -> None:
     states = [plain("A", date(2023, 1, 1) + timedelta(days=30 * n)) for n in range(15)]
     with pytest.raises(LakehouseError, match=r"are 2023-04-01, .*, 2024-02-25 and 3 earlier ones"):
         score(spark, champion, states, batch=MAY)
@@ -237,9 +237,7 @@ def test_a_reason_shows_the_value_as_it_stands_and_nothing_where_there_is_none(s
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (20, 3)])
-def test_a_row_has_as_many_reasons_as_asked_for_if_there_are_so_many(
-    spark: Any, champion: Model, asked: int, expected: int
-) -> None:
+def test_a_row_has_at_most_as_many_reasons_as_asked_for(spark: Any, champion: Model, asked: int, expected: int) -> None:
     assert {len(row.reasons) for row in score(spark, champion, STATES, reasons=asked)} == {expected}
 
 

@@ -247,7 +247,7 @@ def test_a_range_is_refused_where_rows_do_not_recur(lake: Lake) -> None:
 # --- what is done once, and what is done again
 
 
-def test_a_range_is_held_only_when_all_of_its_days_are_there(lake: Lake) -> None:
+def test_a_range_has_its_fingerprint_only_when_all_of_its_days_are_stored(lake: Lake) -> None:
     killed(lake, "a", 3, **ALL)
     assert lake.days() == [(FIRST, [1, 4]), (SECOND, [2, 4])]
     assert not lake.table.has_fingerprint("a")
@@ -316,7 +316,7 @@ def test_without_provenance_days_are_written_each_time(lake: Lake) -> None:
     assert lake.days() == [(THIRD, [1, 2]), (FOURTH, [2, 2])] * 2
 
 
-def test_a_range_of_more_days_than_commits_are_read_at_first_is_held_like_a_short_one(
+def test_a_range_longer_than_the_first_commits_read_has_its_fingerprint_like_a_short_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delta_table, "_COMMIT_LIMITS", (5, 50))

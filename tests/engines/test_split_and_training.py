@@ -154,7 +154,7 @@ def test_the_part_is_decided_by_the_entity_alone(spark: Any) -> None:
     }  # fmt: skip
 
 
-def test_what_is_assembled_of_churns_tables_fulfils_its_contract(spark: Any) -> None:
+def test_rows_assembled_from_churns_tables_fulfil_their_contract(spark: Any) -> None:
     features, labels = (spark.createDataFrame([], table.ddl) for table in (feature_customers, label_customers))
     model_input_customers.validate(assemble_rows(features, labels, training(), FULL, CHURN.key))
 
@@ -366,7 +366,7 @@ def test_another_label_of_a_training_row_gives_another_model(spark: Any, plain: 
     assert not same_model(plain[0], searched(spark, changed, training(LOGISTIC))[0])
 
 
-def test_of_equally_good_trials_the_first_is_chosen(spark: Any) -> None:
+def test_the_first_of_equally_good_trials_is_chosen(spark: Any) -> None:
     _, trials = searched(spark, things(), training(LOGISTIC, LOGISTIC))
     assert trials.chosen.tolist() == [True, False]
 

@@ -380,9 +380,7 @@ def test_the_holdout_influences_nothing_and_calibration_neither_trials_nor_order
         assert other[1].drop(columns="fit_seconds").equals(plain[1].drop(columns="fit_seconds"))
 
 
-def test_of_too_many_rows_each_label_keeps_its_share_in_whatever_order_they_come(
-    spark: Any, rows: pd.DataFrame
-) -> None:
+def test_a_sample_of_too_many_rows_keeps_the_share_of_each_label_in_any_order(spark: Any, rows: pd.DataFrame) -> None:
     from lakehouse_ml.pipelines.training import nodes
 
     spec, columns = training(max_rows=100), nodes.Columns.from_names(rows.columns, KEY, ("model",), "component")
@@ -397,7 +395,7 @@ def test_of_too_many_rows_each_label_keeps_its_share_in_whatever_order_they_come
     assert len(set(one.entity)) > 15
 
 
-def test_of_too_many_rows_those_are_assembled_that_the_search_takes_and_the_whole_hold_out(spark: Any) -> None:
+def test_too_many_rows_are_assembled_as_the_sample_of_the_search_and_the_whole_hold_out(spark: Any) -> None:
     from lakehouse_ml.pipelines.training import nodes
 
     key, rows = [*KEY, "component"], long_rows()

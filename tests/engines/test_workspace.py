@@ -98,7 +98,7 @@ def test_a_job_on_other_compute_than_conf_says_is_refused(conf: str, platform: d
     assert message in python(code, **platform)
 
 
-def test_where_no_session_is_there_none_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_session_of_the_job_none_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "from lakehouse_ml.engine.sessions import Engine\n"
         "from lakehouse_ml.engine.spec import EngineSpec\n"

@@ -132,7 +132,7 @@ def test_files_for_people_are_whole_and_what_was_there_stays_until_they_are(addr
     assert verdict.exists()
 
 
-def test_of_two_who_append_at_once_both_are_in(address: str) -> None:
+def test_two_concurrent_appends_are_both_stored(address: str) -> None:
     def append(who: int) -> None:
         for n in range(6):
             DeltaTable(filepath=f"{address}/numbers", mode="append").save(pd.DataFrame({"who": [who], "n": [n]}))
@@ -144,7 +144,7 @@ def test_of_two_who_append_at_once_both_are_in(address: str) -> None:
     assert sorted(zip(stored["who"], stored["n"], strict=True)) == [(who, n) for who in range(3) for n in range(6)]
 
 
-def test_of_two_writers_that_replace_a_batch_at_once_one_is_asked_to_run_again(address: str) -> None:
+def test_one_of_two_writers_that_replace_a_batch_at_once_is_asked_to_run_again(address: str) -> None:
     def replace(who: int) -> str:
         rows = pd.DataFrame({"day": ["a"], "who": [who]})
         try:
