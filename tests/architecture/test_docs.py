@@ -69,6 +69,24 @@ def test_every_make_target_in_the_texts_exists() -> None:
     assert named - targets == set()
 
 
+def missing_modules(markdown: str) -> set[str]:
+    """Modules that a text names by their path, from the project or from the package, and that do not exist."""
+    named = set(re.findall(r"(?:`|src/lakehouse_ml/)((?:[a-z_]+/)+[a-z_]+\.py)\b", markdown))
+    roots = (PROJECT, PROJECT / "src", PROJECT / "src" / "lakehouse_ml")
+    return {name for name in named if not any((root / name).is_file() for root in roots)}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.relative_to(PROJECT).as_posix())
+def test_every_module_in_the_texts_exists(text: Path) -> None:
+    drafted = {f"use_cases/loans/{name}.py" for name in ("contracts", "features")}
+    assert missing_modules(text.read_text(encoding="utf-8")) - drafted == set()
+
+
+def test_a_module_that_moved_is_missing() -> None:
+    text = "`storage/lock.py`, `tests/warm.py`, src/lakehouse_ml/cli/ui.py, src/lakehouse_ml/runs/life.py, `a/b.py`"
+    assert missing_modules(text) == {"runs/life.py", "a/b.py"}
+
+
 def test_the_list_of_pages_has_every_page_and_no_other() -> None:
     names, patterns = listed()
     pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")} - {"index"}
