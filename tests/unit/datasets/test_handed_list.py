@@ -13,7 +13,7 @@ import pytest
 from lakehouse_ml.datasets.handed_list import HandedList
 
 
-def written(folder: Path, rows: pd.DataFrame) -> list[dict[str, str]]:
+def write_and_read(folder: Path, rows: pd.DataFrame) -> list[dict[str, str]]:
     path = folder / "list.csv"
     HandedList(filepath=str(path)).save(rows)
     with path.open(encoding="utf-8", newline="") as stream:
@@ -22,7 +22,7 @@ def written(folder: Path, rows: pd.DataFrame) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("text", ["=cmd|'/c calc'!A1", "+1", "-1", "@x", "\tx", "\rx"])
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path: Path, text: str) -> None:
-    assert written(tmp_path, pd.DataFrame({"id": [text]})) == [{"id": f"'{text}"}]
+    assert write_and_read(tmp_path, pd.DataFrame({"id": [text]})) == [{"id": f"'{text}"}]
 
 
 def test_other_texts_numbers_days_and_gaps_stay_as_they_are(tmp_path: Path) -> None:
@@ -31,20 +31,20 @@ def test_other_texts_numbers_days_and_gaps_stay_as_they_are(tmp_path: Path) -> N
          "on": [date(2024, 1, 31)] * 3}
     )  # fmt: skip
     plain = list(csv.DictReader(rows.to_csv(index=False).splitlines()))
-    assert written(tmp_path, rows) == plain
+    assert write_and_read(tmp_path, rows) == plain
 
 
 def test_a_line_break_of_any_kind_inside_a_text_begins_no_cell(tmp_path: Path) -> None:
     texts = ["x\r=1", "x\n=1", "x\r\n=1", 'x",=1']
-    assert [row["id"] for row in written(tmp_path, pd.DataFrame({"id": texts}))] == texts
+    assert [row["id"] for row in write_and_read(tmp_path, pd.DataFrame({"id": texts}))] == texts
 
 
 def test_the_frame_that_is_saved_keeps_its_texts(tmp_path: Path) -> None:
     rows = pd.DataFrame({"id": ["=1"]})
-    written(tmp_path, rows)
+    write_and_read(tmp_path, rows)
     assert rows["id"].tolist() == ["=1"]
 
 
 def test_an_empty_list_has_its_columns(tmp_path: Path) -> None:
-    assert written(tmp_path, pd.DataFrame({"id": pd.Series([], dtype=str)})) == []
+    assert write_and_read(tmp_path, pd.DataFrame({"id": pd.Series([], dtype=str)})) == []
     assert (tmp_path / "list.csv").read_text(encoding="utf-8") == '"id"\n'

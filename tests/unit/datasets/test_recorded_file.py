@@ -36,12 +36,12 @@ def test_a_file_holds_the_fingerprint_that_it_was_saved_with_and_no_other(drift:
     assert drift.load() == {"status": "drift"}
 
 
-@pytest.mark.parametrize("gone", ["drift.json", ".drift.json.fingerprint"])
+@pytest.mark.parametrize("removed_name", ["drift.json", ".drift.json.fingerprint"])
 def test_a_file_without_its_stamp_and_a_stamp_without_its_file_do_not_count(
-    drift: JsonFile, tmp_path: Path, gone: str
+    drift: JsonFile, tmp_path: Path, removed_name: str
 ) -> None:
     save(drift, {}, "a")
-    (tmp_path / gone).unlink()
+    (tmp_path / removed_name).unlink()
     assert not drift.has_fingerprint("a")
 
 

@@ -46,26 +46,26 @@ def leave(folder: Path, process: int) -> list[Path]:
 
 def test_what_a_dead_process_left_is_removed_and_nothing_of_another(temporary: Path) -> None:
     process = ended()
-    gone = leave(temporary, process)
+    leftovers = leave(temporary, process)
     stays = [*leave(temporary, os.getpid()), *leave(temporary, int(f"{process}1"))]
     (temporary / f"sem.other-{process}-1").touch()
 
     temporary_files.remove_leftovers(process)
 
-    assert not any(path.exists() for path in gone)
+    assert not any(path.exists() for path in leftovers)
     assert all(path.exists() for path in stays)
     assert (temporary / f"sem.other-{process}-1").exists()
 
 
 def test_what_a_killed_process_left_is_removed_while_its_parent_has_not_asked_for_its_end(temporary: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    gone = leave(temporary, process.pid)
+    leftovers = leave(temporary, process.pid)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
     temporary_files.remove_leftovers(process.pid)
 
-    assert not any(path.exists() for path in gone)
+    assert not any(path.exists() for path in leftovers)
     process.communicate()
 
 

@@ -24,8 +24,8 @@ from lakehouse_ml.pipelines.data_quality.rules import (
 from lakehouse_ml.use_cases.columns import DUPLICATE
 
 
-def rule(action: str, **given: Any) -> RowRule:
-    return RowRule.model_validate({"name": "size_is_positive", "predicate": "size > 0", "action": action, **given})
+def rule(action: str, **options: Any) -> RowRule:
+    return RowRule.model_validate({"name": "size_is_positive", "predicate": "size > 0", "action": action, **options})
 
 
 @pytest.mark.parametrize("action", ["warn", "drop", "fail"])
@@ -34,9 +34,9 @@ def test_a_rule_that_no_row_breaks_is_ok_whatever_its_action(action: str) -> Non
     assert judge_outcome(rule(action), 0, 0) == "ok"
 
 
-@pytest.mark.parametrize(("action", "told"), [("warn", "warned"), ("drop", "dropped"), ("fail", "stopped")])
-def test_one_broken_row_has_its_action_where_nothing_is_tolerated(action: str, told: str) -> None:
-    assert judge_outcome(rule(action), 1, 1_000_000) == told
+@pytest.mark.parametrize(("action", "outcome"), [("warn", "warned"), ("drop", "dropped"), ("fail", "stopped")])
+def test_one_broken_row_has_its_action_where_nothing_is_tolerated(action: str, outcome: str) -> None:
+    assert judge_outcome(rule(action), 1, 1_000_000) == outcome
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_more_broken_rows_never_have_a_milder_outcome(rows: int, failed: int, to
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "key"),
     [
         ({"name": "Size is positive"}, "name"),
         ({"action": "ignore"}, "action"),
@@ -81,10 +81,10 @@ def test_more_broken_rows_never_have_a_milder_outcome(rows: int, failed: int, to
         ({"predicat": "size > 0"}, "predicat"),
     ],
 )
-def test_a_rule_that_conf_spells_wrongly_is_refused_by_the_key(wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError) as refused:
+def test_a_rule_that_conf_spells_wrongly_is_refused_by_the_key(wrong: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValidationError) as caught:
         rule(**{"action": "warn", **wrong})
-    assert [error["loc"][-1] for error in refused.value.errors()] == [told]
+    assert [error["loc"][-1] for error in caught.value.errors()] == [key]
 
 
 def test_two_rules_of_one_name_are_refused() -> None:
@@ -115,12 +115,12 @@ MOVES = {"name": "size_moves", "action": "warn", "per": ["thing_id"], "order": "
 POSITIVE = {"name": "size_is_positive", "action": "warn", "predicate": "size > 0"}
 
 
-def of(*rules: Any) -> QualitySpec:
+def quality_spec(*rules: Any) -> QualitySpec:
     return QualitySpec.model_validate({"tables": {"readings": {"rules": rules}}})
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "expected"),
+    ("options", "kind", "expected"),
     [
         (POSITIVE, RowRule, "size > 0"),
         (KNOWN, ReferenceRule, "thing_id exists in things"),
@@ -130,14 +130,14 @@ def of(*rules: Any) -> QualitySpec:
     ],
 )
 def test_the_kind_of_a_rule_is_told_by_its_keys_and_it_says_what_it_expects(
-    given: dict[str, Any], kind: type[Rule], expected: str
+    options: dict[str, Any], kind: type[Rule], expected: str
 ) -> None:
-    (rule,) = of(given).tables["readings"].rules
+    (rule,) = quality_spec(options).tables["readings"].rules
     assert (type(rule), rule.expected) == (kind, expected)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "place", "told"),
+    ("wrong", "place", "message"),
     [
         (POSITIVE | {"refers_to": "things"}, (), "predicate and refers_to belong to different kinds of rules"),
         (GAP | {"moves": "size"}, (), "step_hours and moves belong to different kinds of rules"),
@@ -151,11 +151,11 @@ def test_the_kind_of_a_rule_is_told_by_its_keys_and_it_says_what_it_expects(
     ],
 )
 def test_a_mistake_in_a_rule_of_any_kind_is_one_and_told_at_its_place(
-    wrong: Any, place: tuple[str, ...], told: str
+    wrong: Any, place: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told) as refused:
-        of(POSITIVE, wrong)
-    assert [error["loc"] for error in refused.value.errors()] == [("tables", "readings", "rules", 1, *place)]
+    with pytest.raises(ValidationError, match=message) as caught:
+        quality_spec(POSITIVE, wrong)
+    assert [error["loc"] for error in caught.value.errors()] == [("tables", "readings", "rules", 1, *place)]
 
 
 @pytest.mark.parametrize(
@@ -168,20 +168,22 @@ def test_a_mistake_in_a_rule_of_any_kind_is_one_and_told_at_its_place(
 def test_a_changed_rule_of_any_kind_changes_the_text_by_which_a_run_sees_that_conf_has_changed(
     rule: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    assert str(of(rule)) == str(of(dict(rule)))
-    assert str(of(rule)) != str(of(rule | change))
+    assert str(quality_spec(rule)) == str(quality_spec(dict(rule)))
+    assert str(quality_spec(rule)) != str(quality_spec(rule | change))
 
 
 @pytest.mark.parametrize(
-    ("predicate", "asked"),
+    ("predicate", "function"),
     [
         ("seen_at <= current_timestamp()", "current_timestamp"), ("seen_on <= CURRENT_DATE", "CURRENT_DATE"),
         ("seen_at <= now ( )", "now"), ("seen_at <= :now", ":now"),
     ],
 )  # fmt: skip
-def test_a_predicate_that_asks_the_clock_is_refused_and_told_what_to_ask_instead(predicate: str, asked: str) -> None:
-    with pytest.raises(ValidationError, match=f"{asked} depends on the current time.*ingested_at"):
-        of(POSITIVE | {"predicate": predicate})
+def test_a_predicate_on_the_current_time_is_refused_with_the_column_to_use_instead(
+    predicate: str, function: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"{function} depends on the current time.*ingested_at"):
+        quality_spec(POSITIVE | {"predicate": predicate})
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_a_predicate_that_is_not_one_deterministic_expression_over_the_row_is_re
     predicate: str, reason: str
 ) -> None:
     with pytest.raises(ValidationError, match=re.escape(reason)):
-        of(POSITIVE | {"predicate": predicate})
+        quality_spec(POSITIVE | {"predicate": predicate})
 
 
 @pytest.mark.parametrize(
@@ -238,4 +240,4 @@ def test_the_columns_of_a_predicate_are_those_of_the_row() -> None:
 
 def test_a_predicate_on_the_time_at_which_a_row_was_read_is_none_that_asks_the_clock() -> None:
     for predicate in ("seen_at <= ingested_at", "now_known > 0", "colour = 'now'", "seen_at < timestamp '2030-01-01'"):
-        assert of(POSITIVE | {"predicate": predicate})
+        assert quality_spec(POSITIVE | {"predicate": predicate})

@@ -16,15 +16,15 @@ FOLDER = "/data/drop"
 
 def landing(
     files: dict[str, str],
-    known: dict[str, str] | None = None,
+    recorded: dict[str, str] | None = None,
     recorded_address: str | None = FOLDER,
     *,
     rows: bool = True,
 ) -> Landing:
-    """A folder holding `files` (name: hash), of which the manifest has `known`; `rows`: whether the files have rows."""
-    listed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256, has_rows=rows) for name, sha256 in files.items())
+    """A folder with `files` (name: hash), where the manifest has `recorded`; `rows`: whether the files have rows."""
+    landed = tuple(LandingFile(name, f"{FOLDER}/{name}", sha256, has_rows=rows) for name, sha256 in files.items())
     return Landing(
-        FOLDER, "csv", ",", listed, known or {}, recorded_address if known else None, manifest_address=FOLDER
+        FOLDER, "csv", ",", landed, recorded or {}, recorded_address if recorded else None, manifest_address=FOLDER
     )
 
 
@@ -52,8 +52,8 @@ def test_a_corrected_file_is_read_again() -> None:
 
 
 def test_a_file_that_went_away_is_told_and_nothing_is_read() -> None:
-    known = {"b.csv": "2", "a.csv": "1", "c.csv": "3"}
-    assert select_files(landing({"c.csv": "3"}, known)) == Selection((), ("a.csv", "b.csv"))
+    recorded = {"b.csv": "2", "a.csv": "1", "c.csv": "3"}
+    assert select_files(landing({"c.csv": "3"}, recorded)) == Selection((), ("a.csv", "b.csv"))
 
 
 def test_the_same_content_under_a_new_name_is_refused_by_both_names() -> None:
@@ -71,11 +71,11 @@ def test_a_renamed_file_is_refused_as_its_rows_are_in_the_lake_already() -> None
         check(landing({"renamed.csv": "1"}, {"a.csv": "1"}))
 
 
-@pytest.mark.parametrize("known", [{}, {"2025-01-31.csv": "1"}])
+@pytest.mark.parametrize("recorded", [{}, {"2025-01-31.csv": "1"}])
 def test_the_same_rows_of_another_day_are_other_rows_and_a_word_says_that_they_are_the_same(
-    known: dict[str, str],
+    recorded: dict[str, str],
 ) -> None:
-    here = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, known)
+    here = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, recorded)
     (warning,) = check(here)
     assert warning.startswith("2025-02-28.csv in /data/drop has the same content as 2025-01-31.csv, of another day")
     assert warning.endswith("kedro withdraw file 2025-01-31.csv")
@@ -110,23 +110,23 @@ names = st.text("abcdef", min_size=1, max_size=3)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(here=st.lists(names, unique=True, max_size=6), known=st.dictionaries(names, st.booleans(), max_size=6))
+@given(here=st.lists(names, unique=True, max_size=6), recorded=st.dictionaries(names, st.booleans(), max_size=6))
 def test_every_name_is_read_known_or_vanished_and_after_reading_nothing_is_left(
-    here: list[str], known: dict[str, bool]
+    here: list[str], recorded: dict[str, bool]
 ) -> None:
     files = {name: f"content of {name}" for name in here}
-    books = {name: f"content of {name}" if same else f"old content of {name}" for name, same in known.items()}
-    selection = select_files(landing(files, books))
-    assert set(selection.names) == {name for name in here if books.get(name) != files[name]}
-    assert set(selection.missing_names) == set(books) - set(files)
-    again = select_files(landing(files, books | {file.name: file.sha256 for file in selection.files}))
+    hashes = {name: f"content of {name}" if same else f"old content of {name}" for name, same in recorded.items()}
+    selection = select_files(landing(files, hashes))
+    assert set(selection.names) == {name for name in here if hashes.get(name) != files[name]}
+    assert set(selection.missing_names) == set(hashes) - set(files)
+    again = select_files(landing(files, hashes | {file.name: file.sha256 for file in selection.files}))
     assert again == Selection((), selection.missing_names)
 
 
 def test_files_that_swapped_their_contents_or_took_over_an_old_one_are_corrected_files() -> None:
-    known = {"jan.csv": "1", "feb.csv": "2"}
-    assert select_files(landing({"jan.csv": "2", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
-    assert select_files(landing({"jan.csv": "3", "feb.csv": "1"}, known)).names == ("jan.csv", "feb.csv")
+    recorded = {"jan.csv": "1", "feb.csv": "2"}
+    assert select_files(landing({"jan.csv": "2", "feb.csv": "1"}, recorded)).names == ("jan.csv", "feb.csv")
+    assert select_files(landing({"jan.csv": "3", "feb.csv": "1"}, recorded)).names == ("jan.csv", "feb.csv")
 
 
 def test_of_two_files_with_one_content_the_known_one_is_the_original_whatever_its_name() -> None:

@@ -42,13 +42,13 @@ def records(path: str, format: str = "csv", delimiter: str = ",", version: str =
     return sorted((row for batch in batches for row in batch.to_pylist()), key=lambda row: row["line_number"])
 
 
-def whole(rows: list[dict[str, Any]]) -> list[Record]:
-    """Number and values of the records that are whole."""
+def whole_records(rows: list[dict[str, Any]]) -> list[Record]:
+    """Number and values of the whole records."""
     return [(row["line_number"], [row[name] for name in SOURCES]) for row in rows if row["line_fault"] is None]
 
 
-def broken(rows: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
-    """Number, text and fault of the records that aren't."""
+def broken_records(rows: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
+    """Number, text and fault of the broken records."""
     return [(row["line_number"], row["line_text"], row["line_fault"]) for row in rows if row["line_fault"] is not None]
 
 
@@ -60,7 +60,7 @@ def test_a_header_in_another_order_has_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "faults"),
     [
         (["thingID", "colour"], ["column items is missing"]),
         (["thingID", "items", "colour", "size"], ["column size isn't declared"]),
@@ -71,8 +71,8 @@ def test_a_header_in_another_order_has_no_fault() -> None:
     ],
     ids=["missing", "extra", "renamed", "duplicated", "renamed beyond recognition", "empty"],
 )
-def test_each_fault_of_a_header_names_its_column(header: list[str], told: list[str]) -> None:
-    assert find_header_faults(header, EXPECTED) == told
+def test_each_fault_of_a_header_names_its_column(header: list[str], faults: list[str]) -> None:
+    assert find_header_faults(header, EXPECTED) == faults
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -81,9 +81,9 @@ def test_a_header_is_free_of_faults_exactly_if_it_holds_each_column_once(names: 
     shuffled = random.sample(names, len(names))
     assert find_header_faults(shuffled, names) == []
     assert len(find_header_faults(shuffled[1:], names)) == 1
-    (told,) = find_header_faults([*shuffled, names[0]], names)
-    assert told.endswith(" appears twice")
-    assert told.isprintable()
+    (fault,) = find_header_faults([*shuffled, names[0]], names)
+    assert fault.endswith(" appears twice")
+    assert fault.isprintable()
 
 
 @pytest.mark.parametrize("content", [HEADER, "\ufeff" + HEADER, HEADER.replace("\n", "\r\n"), HEADER.strip()])
@@ -108,10 +108,10 @@ def test_the_header_of_json_lines_is_every_key_of_the_first_records(tmp_path: Pa
 
 def test_a_json_record_with_an_undeclared_key_is_a_fault_of_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, '{"thingID": "A"}\n{"thingId": "B"}\n')
-    found = [
+    rows = [
         row for batch in read_records(path, "a.jsonl", "jsonl", ",", {"id": "thingID"}, "") for row in batch.to_pylist()
     ]
-    assert [(row["id"], row["line_fault"]) for row in found] == [("A", None), (None, "has undeclared keys: thingId")]
+    assert [(row["id"], row["line_fault"]) for row in rows] == [("A", None), (None, "has undeclared keys: thingId")]
 
 
 def test_json_lines_without_any_object_are_a_sentence(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_header_that_cannot_be_read_is_a_sentence_that_names_the_file(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         ("thingID,coulé\n".encode("cp1252"), "line 1 has the byte 0xe9, which is 'é' in Windows-1252 (Latin-1), and"),
         (b"thingID,\x81\n", "line 1 has the byte 0x81. Save"),
@@ -150,11 +150,11 @@ def test_a_header_that_cannot_be_read_is_a_sentence_that_names_the_file(
     ],
 )
 def test_a_header_that_is_not_utf8_is_a_sentence_with_what_it_seems_to_be(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    with pytest.raises(LandingError) as refused:
+    with pytest.raises(LandingError) as caught:
         read_header(write(tmp_path, content), "csv", ",", "june/odd")
-    assert str(refused.value).startswith(f"june/odd is not in UTF-8: {told}")
+    assert str(caught.value).startswith(f"june/odd is not in UTF-8: {reason}")
 
 
 def test_a_first_line_longer_than_a_header_may_be_is_refused_and_not_read_to_its_end(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_a_json_record_longer_than_a_record_may_be_is_refused_and_not_read_to_it
     tmp_path: Path, line: int
 ) -> None:
     cut = gzip.compress(b'{"thingID": "A"}\n' * (line - 1) + b"[" + b" " * (64 << 20))[:-40]
-    told = rf"a\.jsonl\.gz: line {line} is longer than 8 MiB"
-    with pytest.raises(LandingError, match=told):
+    message = rf"a\.jsonl\.gz: line {line} is longer than 8 MiB"
+    with pytest.raises(LandingError, match=message):
         read_header(write(tmp_path, cut, "a.jsonl.gz"), "jsonl", ",", "a.jsonl.gz")
-    with pytest.raises(ValueError, match=rf"refused: {told}"):
+    with pytest.raises(ValueError, match=rf"refused: {message}"):
         records(str(tmp_path / "a.jsonl.gz"), "jsonl")
 
 
@@ -188,12 +188,12 @@ def test_a_json_record_longer_than_a_record_may_be_is_refused_and_not_read_to_it
 
 def test_records_count_from_the_header_on_and_values_stay_the_text_that_they_are(tmp_path: Path) -> None:
     rows = records(write(tmp_path, HEADER + 'A,007," red "\nB,,\nC,NULL,NaN\n'))
-    assert whole(rows) == [(2, ["A", "007", " red "]), (3, ["B", "", ""]), (4, ["C", "NULL", "NaN"])]
-    assert broken(rows) == []
+    assert whole_records(rows) == [(2, ["A", "007", " red "]), (3, ["B", "", ""]), (4, ["C", "NULL", "NaN"])]
+    assert broken_records(rows) == []
 
 
 def test_columns_are_found_by_name_in_any_order(tmp_path: Path) -> None:
-    assert whole(records(write(tmp_path, "colour,thingID,items\nred,A,1\n"))) == [(2, ["A", "1", "red"])]
+    assert whole_records(records(write(tmp_path, "colour,thingID,items\nred,A,1\n"))) == [(2, ["A", "1", "red"])]
 
 
 @pytest.mark.parametrize(
@@ -204,25 +204,25 @@ def test_columns_are_found_by_name_in_any_order(tmp_path: Path) -> None:
     ids=["plain", "no last line end", "byte order mark", "CRLF", "quoted", "blank lines"],
 )  # fmt: skip
 def test_ways_to_write_the_same_csv_give_the_same_records(tmp_path: Path, content: str) -> None:
-    assert whole(records(write(tmp_path, content))) == [(2, ["A", "1", "red"]), (3, ["B", "2", "blue"])]
+    assert whole_records(records(write(tmp_path, content))) == [(2, ["A", "1", "red"]), (3, ["B", "2", "blue"])]
 
 
 def test_a_compressed_file_gives_the_same_records(tmp_path: Path) -> None:
     path = write(tmp_path, gzip.compress((HEADER + "A,1,red\nB\n").encode()), "a.csv.gz")
     assert read_header(path, "csv", ",", "a.csv.gz") == ("thingID", "items", "colour")
-    assert whole(records(path)) == [(2, ["A", "1", "red"])]
-    assert broken(records(path)) == [(3, "B", "has 1 field instead of 3")]
+    assert whole_records(records(path)) == [(2, ["A", "1", "red"])]
+    assert broken_records(records(path)) == [(3, "B", "has 1 field instead of 3")]
 
 
 def test_a_record_with_line_breaks_and_quotes_inside_counts_once(tmp_path: Path) -> None:
     rows = records(write(tmp_path, HEADER + 'A,1,"red,\n""dark""\nor not"\nB,2,blue\n'))
-    assert whole(rows) == [(2, ["A", "1", 'red,\n"dark"\nor not']), (3, ["B", "2", "blue"])]
+    assert whole_records(rows) == [(2, ["A", "1", 'red,\n"dark"\nor not']), (3, ["B", "2", "blue"])]
 
 
 def test_a_ragged_record_comes_out_with_its_text_and_number_and_costs_no_other(tmp_path: Path) -> None:
     rows = records(write(tmp_path, HEADER + "A,1\nB,2,blue\n\nC,3,red,4\nD,4,green\nE\n"))
-    assert whole(rows) == [(3, ["B", "2", "blue"]), (5, ["D", "4", "green"])]
-    assert broken(rows) == [
+    assert whole_records(rows) == [(3, ["B", "2", "blue"]), (5, ["D", "4", "green"])]
+    assert broken_records(rows) == [
         (2, "A,1", "has 2 fields instead of 3"),
         (4, "C,3,red,4", "has 4 fields instead of 3"),
         (6, "E", "has 1 field instead of 3"),
@@ -231,7 +231,7 @@ def test_a_ragged_record_comes_out_with_its_text_and_number_and_costs_no_other(t
 
 
 def test_a_file_of_ragged_records_only_loses_none(tmp_path: Path) -> None:
-    assert broken(records(write(tmp_path, HEADER + "A\nB\n"))) == [
+    assert broken_records(records(write(tmp_path, HEADER + "A\nB\n"))) == [
         (2, "A", "has 1 field instead of 3"),
         (3, "B", "has 1 field instead of 3"),
     ]
@@ -243,8 +243,8 @@ LOOKS_LIKE_THE_END = "".join([HEADER, "a,1,red\n" * 20, "\x03end of file\x03\n",
 
 def test_nothing_that_stands_in_a_file_is_taken_for_its_end(tmp_path: Path) -> None:
     rows = records(write(tmp_path, LOOKS_LIKE_THE_END))
-    assert [number for number, _ in whole(rows)] == [*range(2, 22), *range(23, 43)]
-    assert [number for number, *_ in broken(rows)] == [22]
+    assert [number for number, _ in whole_records(rows)] == [*range(2, 22), *range(23, 43)]
+    assert [number for number, *_ in broken_records(rows)] == [22]
 
 
 def test_nor_does_it_hide_a_quote_that_is_left_open_behind_it(tmp_path: Path) -> None:
@@ -269,9 +269,11 @@ def test_as_many_records_come_out_as_the_reader_counted(tmp_path: Path, lines: s
 def test_a_file_of_which_a_record_got_lost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lakehouse_ml.storage import parsing
 
-    kept = parsing._record_batch
+    record_batch = parsing._record_batch
     monkeypatch.setattr(
-        parsing, "_record_batch", lambda columns, sources, numbers: kept([c[1:] for c in columns], sources, numbers[1:])
+        parsing,
+        "_record_batch",
+        lambda columns, sources, numbers: record_batch([c[1:] for c in columns], sources, numbers[1:]),
     )
     with pytest.raises(ValueError, match=r"a\.csv has 2 records after its header, and 1 were parsed"):
         records(write(tmp_path, HEADER + "a,1,red\nb,2,blue\n"))
@@ -298,8 +300,8 @@ def test_numbers_run_on_over_the_blocks_in_which_a_large_file_is_read(tmp_path: 
     lines = [f"{n},ragged\n" if n % 7 == 0 else f'{n},1,"{wide}"\n' for n in range(2, 70)]
     rows = records(write(tmp_path, HEADER + "".join(lines)))
     assert [row["line_number"] for row in rows] == list(range(2, 70))
-    assert whole(rows) == [(n, [str(n), "1", wide]) for n in range(2, 70) if n % 7]
-    assert [(number, text) for number, text, _ in broken(rows)] == [(n, f"{n},ragged") for n in range(7, 70, 7)]
+    assert whole_records(rows) == [(n, [str(n), "1", wide]) for n in range(2, 70) if n % 7]
+    assert [(number, text) for number, text, _ in broken_records(rows)] == [(n, f"{n},ragged") for n in range(7, 70, 7)]
 
 
 @pytest.mark.parametrize("bad_line", [0, 40_000], ids=["first", "late"])
@@ -307,11 +309,11 @@ def test_text_that_is_not_utf8_is_one_sentence_that_names_the_file(tmp_path: Pat
     lines = [b"A,1,red\n"] * (bad_line + 1)
     lines[bad_line] = "A,1,rosé\n".encode("latin-1")
     path = write(tmp_path, HEADER.encode() + b"".join(lines))
-    with pytest.raises(ValueError, match="refused") as refused:
+    with pytest.raises(ValueError, match="refused") as caught:
         records(path)
-    told = find(refused.value)
-    assert isinstance(told, LandingError)
-    assert str(told) == (
+    error = find(caught.value)
+    assert isinstance(error, LandingError)
+    assert str(error) == (
         f"a.csv is not in UTF-8: line {bad_line + 2} has the byte 0xe9, which is 'é' in Windows-1252 (Latin-1), and "
         f"the file seems to use that encoding. Save it in UTF-8 and run again."
     )
@@ -341,8 +343,8 @@ def test_whatever_a_csv_writer_wrote_is_read_back_as_it_was_or_told(
     path = tmp_path_factory.getbasetemp() / "written.csv"
     path.write_bytes(stream.getvalue().encode())
     rows = records(str(path))
-    assert whole(rows) == [(number, row) for number, row in enumerate(table, 2) if len(row) == 3]
-    assert [(number, fault.partition(" and spans")[0]) for number, _, fault in broken(rows)] == [
+    assert whole_records(rows) == [(number, row) for number, row in enumerate(table, 2) if len(row) == 3]
+    assert [(number, fault.partition(" and spans")[0]) for number, _, fault in broken_records(rows)] == [
         (number, f"has {len(row)} fields instead of 3") for number, row in enumerate(table, 2) if len(row) != 3
     ]
 
@@ -358,27 +360,27 @@ def test_json_lines_give_text_and_null_for_what_is_absent(tmp_path: Path) -> Non
         {"items": True, "thingID": "D", "colour": ["x"]},
     ]
     path = write(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
-    assert whole(records(path, "jsonl")) == [
+    assert whole_records(records(path, "jsonl")) == [
         (1, ["A", "1", "rosé"]), (2, ["B", "1.5", None]), (3, ["C", None, None]), (4, ["D", "true", '["x"]']),
     ]  # fmt: skip
 
 
 def test_a_line_that_is_no_json_object_comes_out_with_its_text_and_number(tmp_path: Path) -> None:
     rows = records(write(tmp_path, '{"thingID": "A"}\n\n{"thingID": \n[1]\n{"thingID": "B"}'), "jsonl")
-    assert whole(rows) == [(1, ["A", None, None]), (5, ["B", None, None])]
-    assert broken(rows) == [(3, '{"thingID": ', "is not a JSON object"), (4, "[1]", "is not a JSON object")]
+    assert whole_records(rows) == [(1, ["A", None, None]), (5, ["B", None, None])]
+    assert broken_records(rows) == [(3, '{"thingID": ', "is not a JSON object"), (4, "[1]", "is not a JSON object")]
 
 
 def test_json_lines_that_are_not_utf8_are_one_sentence_that_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="refused") as refused:
+    with pytest.raises(ValueError, match="refused") as caught:
         records(write(tmp_path, b'{"thingID": "ros\xe9"}\n', "a.jsonl"), "jsonl")
-    assert str(find(refused.value)).startswith("a.jsonl is not in UTF-8: line 1 has the byte 0xe9, which is 'é'")
+    assert str(find(caught.value)).startswith("a.jsonl is not in UTF-8: line 1 has the byte 0xe9, which is 'é'")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_json_record(tmp_path: Path) -> None:
     path = write(tmp_path, '\ufeff{"thingID": "A"}\n', "a.jsonl")
     assert read_header(path, "jsonl", ",", "a.jsonl") == ("thingID",)
-    assert whole(records(path, "jsonl")) == [(1, ["A", None, None])]
+    assert whole_records(records(path, "jsonl")) == [(1, ["A", None, None])]
 
 
 # Tables with types
@@ -393,19 +395,19 @@ TEXT = [(1, ["A", "1", "red"]), (2, ["B", None, None]), (3, ["C", "2", ""])]
 
 def test_parquet_gives_text_and_the_numbers_of_its_rows(tmp_path: Path) -> None:
     pq.write_table(TYPED, tmp_path / "a.parquet", row_group_size=2)
-    assert whole(records(str(tmp_path / "a.parquet"), "parquet")) == TEXT
+    assert whole_records(records(str(tmp_path / "a.parquet"), "parquet")) == TEXT
 
 
 def test_whole_numbers_stored_as_floating_point_stay_whole_numbers(tmp_path: Path) -> None:
     floats = TYPED.set_column(0, "items", pa.array([1.0, None, 2.0]))
     pq.write_table(floats, tmp_path / "a.parquet")
-    assert whole(records(str(tmp_path / "a.parquet"), "parquet")) == TEXT
+    assert whole_records(records(str(tmp_path / "a.parquet"), "parquet")) == TEXT
 
 
 def test_a_delta_table_is_read_at_the_version_that_was_listed(tmp_path: Path) -> None:
     deltalake.write_deltalake(tmp_path / "table", TYPED)
     deltalake.write_deltalake(tmp_path / "table", TYPED.slice(0, 1), mode="overwrite")
-    read = {n: whole(records(str(tmp_path / "table"), "delta", version=f"version {n}")) for n in (0, 1)}
+    read = {n: whole_records(records(str(tmp_path / "table"), "delta", version=f"version {n}")) for n in (0, 1)}
     assert read == {0: TEXT, 1: TEXT[:1]}
 
 
