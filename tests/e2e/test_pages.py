@@ -79,9 +79,9 @@ SHOWS = {
         r"batch +customers +mean\n0 +2024-12-31 ",
     ],
     "how-to/score-a-range.md": [
-        r"champion +version 1\n[^$]+predictions in batch 2015-03-16; which to visit",
-        r"predictions in batch 2015-03-07; which to visit",
-        r"predictions in batch 2015-03-07 of trial_march; which to visit: .*trial_march_actions\.csv",
+        r"champion +version 1\n[^$]+predictions in batch 2015-03-16; visit list",
+        r"predictions in batch 2015-03-07; visit list",
+        r"predictions in batch 2015-03-07 of trial_march; visit list: .*trial_march_actions\.csv",
         r"score_machines\n[^$]+2015-03-01 +96 [^$]+2015-03-16 +96 [^$]+trial_march\n[^$]+2015-03-07 +96 ",
         r"6 +2015-03-07 +1 +384 ",
         r"champion +version 1\n",

@@ -82,9 +82,9 @@ def perfect_sentence(metrics: pd.DataFrame, words: Wording, features: Sequence[s
 def _caution(
     perfect: Sequence[str], metrics: pd.DataFrame, own: pd.DataFrame, words: Wording, features: Sequence[str]
 ) -> Iterator[str]:  # fmt: skip
-    n, cases = int(own["n_positives"].iloc[0]), f"{words.all} {words.who} {words.happened}"
-    if words.measured and words.measured.cases:
-        segment, metric, noun = words.measured.cases
+    n, cases = int(own["n_positives"].iloc[0]), words.positives
+    if words.metric_section and words.metric_section.cases:
+        segment, metric, noun = words.metric_section.cases
         counted = metrics[(metrics["segment"] == segment) & (metrics["metric"] == metric)]["value"]
         n, cases = (int(counted.iloc[0]), noun) if len(counted) else (n, cases)
     yield f"{' and '.join(perfect)} of 1.000 on {n:,} {cases}: don't rely on it yet."

@@ -13,7 +13,7 @@ from lakehouse_ml.modelling.metrics import TITLES
 
 METRIC_TITLES = {
     **{name: TITLES[name] for name in ("f1", "precision", "recall", "accuracy", "roc_auc", "average_precision")},
-    "expected_value": "value per {one}",
+    "expected_value": "value per {row}",
 }
 # Stands where nothing can be measured.
 DASH = "–"

@@ -1,4 +1,4 @@
-"""What a use case measures besides, in its own words: for the page and for the summary of a run."""
+"""A use case's further metrics as texts, for the page and for the summary of a run."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from lakehouse_ml.use_cases.wording import Measured, Told
+    from lakehouse_ml.use_cases.wording import MetricSection, ReportedMetric
 
 
-def format_measures(metrics: pd.DataFrame, told: Measured, model: str) -> dict[str, str]:
-    """The values of one contender as texts, by `Told.name`; what is unknown (missing or NaN) is not in it.
+def format_measures(metrics: pd.DataFrame, section: MetricSection, model: str) -> dict[str, str]:
+    """Format one contender's values, by `ReportedMetric.name`; missing values are left out.
 
     Args:
         metrics: One row per contender, segment and metric.
-        told: What is told of them.
+        section: The use case's further metrics.
         model: The contender.
     """
     own = metrics[(metrics["model"] == model) & metrics["value"].notna()]
     known = {(row.segment, row.metric): float(row.value) for row in own.itertuples()}
-    return {row.name: _text(row, known[row.segment, row.metric]) for row in told.rows
+    return {row.name: _format_value(row, known[row.segment, row.metric]) for row in section.metrics
              if (row.segment, row.metric) in known}  # fmt: skip
 
 
 def fill_sentence(text: str, known: Mapping[str, str]) -> str | None:
-    """A text with its values; None if it names one that is unknown."""
+    """Fill a template; None if one of its values is missing."""
     names = {name for _, name, _, _ in string.Formatter().parse(text) if name}
     return text.format_map(known) if names <= known.keys() else None
 
 
-def _text(told: Told, value: float) -> str:
-    match told.unit:
+def _format_value(metric: ReportedMetric, value: float) -> str:
+    match metric.unit:
         case "share":
             return f"{value:.1%}"
         case "score":

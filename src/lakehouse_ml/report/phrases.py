@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -32,24 +33,37 @@ def describe_batch_day(data: ReportData) -> str:
     return f"in batch {data.batch.batch}" if data.is_day_assumed else f"as of {data.batch.batch}"
 
 
+def describe_scored_batch(data: ReportData) -> str:
+    """How many rows were scored, as of which day, and how many reach the threshold."""
+    words, batch = data.words, data.batch
+    until = ""
+    if data.horizon_days and not data.is_day_assumed:
+        until = f", by {date.fromisoformat(str(batch.batch)) + timedelta(days=data.horizon_days)}"
+    return (
+        f"{format_quantity(batch.n_rows, words.row)}{describe_entities(data)} were scored {describe_batch_day(data)}; "
+        f"{format_count(batch.n_positive)} of them reach the threshold of {batch.threshold:.2f} and are named as "
+        f"{words.prediction}{until}."
+    )
+
+
 def describe_action_list(data: ReportData) -> str:
-    """The one answer to whom to act on: the list, where it lies, and why it is as long as it is."""
+    """What the list of actions contains, where it is, and why it has this length."""
     words, batch, listed = data.words, data.batch, data.actions
     if not len(listed):
-        return f"The list of actions names nobody: for no {words.one} {words.action} is expected to pay."
-    said = (
-        f"The list of actions, {data.list_file}, names "
-        f"{words.listed.format(n=format_count(len(listed)), entities='')}, best "
-        f"first; it is worth {format_money(float(listed['expected_gain'].sum()))} in total."
+        return f"The {words.action_list} is empty: {words.action} is not expected to pay for any {words.entity}."
+    content = (
+        f"The {words.action_list}, {data.list_file}, names {format_quantity(len(listed), words.entity)}, best first; "
+        f"it is worth {format_money(float(listed['expected_gain'].sum()))} in total."
     )
-    entities = f"{format_count(batch.n_paying)} of the {format_count(batch.n_entities)}"
-    pays = f"{capitalize(words.action)} is expected to pay for {entities}"
-    if batch.n_paying > len(listed):
-        return (
-            f"{said} {pays} ({format_share(batch.n_paying / batch.n_entities)}), worth {format_money(batch.gain)}; the "
-            f"list ends at {format_count(len(listed))}, the `actions` in parameters.yml."
-        )
-    return f"{said} It names everybody for whom {words.action} is expected to pay."
+    if batch.n_paying <= len(listed):
+        return f"{content} {capitalize(words.action)} is not expected to pay for any other {words.entity}."
+    # Where an entity has several rows, their gains add up to more than acting once would bring.
+    worth = f", worth {format_money(batch.gain)}" if batch.n_rows == batch.n_entities else ""
+    return (
+        f"{content} {capitalize(words.action)} is expected to pay for {format_count(batch.n_paying)} of the "
+        f"{format_count(batch.n_entities)} ({format_share(batch.n_paying / batch.n_entities)}){worth}; the list ends "
+        f"at {format_count(len(listed))}, `actions` in parameters.yml."
+    )
 
 
 def describe_holdout(data: ReportData) -> str:
@@ -57,7 +71,7 @@ def describe_holdout(data: ReportData) -> str:
     words, n, entity = data.words, len(data.holdout), data.holdout.columns[0]
     n_entities = data.holdout[entity].nunique() if entity != "label" else n
     if data.horizon_days is None or n_entities == n:
-        return f"{format_count(n)} {words.many}"
+        return format_quantity(n, words.row)
     return f"{format_count(n)} outcomes of {format_quantity(n_entities, words.entity)}"
 
 
@@ -83,5 +97,5 @@ def format_interval(data: ReportData, name: str) -> str:
 
 def format_own_measures(data: ReportData, model: str) -> dict[str, str]:
     """The use case's own measures of a contender, as texts by name."""
-    assert data.words.measured
-    return measures.format_measures(data.metrics, data.words.measured, model)
+    assert data.words.metric_section
+    return measures.format_measures(data.metrics, data.words.metric_section, model)

@@ -193,7 +193,7 @@ def _describe_evaluation(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     sentence = f"version {newest.version} {decided}: {newest.reason}"
     lines = [_format_line("verdict", sentence, decided, _COLOURS[newest.decision])]
     lines.append(_format_line("champion", f"version {promotion.champion}" if promotion.champion else "none yet"))
-    lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.one)
+    lines += _metric_table(metrics[metrics["segment"] == "all"], use_case.wording.row)
     return lines + _describe_measures(metrics, use_case) + _warn_of_perfection(metrics, use_case, catalog)
 
 
@@ -209,7 +209,7 @@ def _describe_measures(metrics: pd.DataFrame, use_case: UseCase) -> list[str]:
     """Describe the use case's own measures in one line; no line where it has none."""
     from lakehouse_ml.report import measures
 
-    section = use_case.wording.measured
+    section = use_case.wording.metric_section
     if section is None:
         return []
     head, text = section.brief
@@ -258,10 +258,9 @@ def _describe_scoring(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     words = use_case.wording
     named = _table_name(scores, use_case) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
+    rows = f"{n:,} {words.row}{'' if n == 1 else 's'}"
     return [
-        _format_line(
-            "scores", f"{n:,} {words.many} in batch {batch}{where}; {words.whom}: {_shorten_path(actions or 'none')}"
-        ),
+        _format_line("scores", f"{rows} in batch {batch}{where}; {words.action_list}: {_shorten_path(actions or 'none')}"),
         *_warn_of_future(batch),
         *_warn_of_assumed_day(use_case, catalog, batch),
     ]

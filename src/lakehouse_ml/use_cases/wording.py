@@ -1,4 +1,4 @@
-"""How a report speaks of a use case and of its further measures."""
+"""The report's sentences that differ from use case to use case."""
 
 from __future__ import annotations
 
@@ -7,47 +7,48 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Told:
-    """One of a use case's further measures, as a report tells it.
+class ReportedMetric:
+    """One of a use case's further metrics, as a report shows it.
 
     Attributes:
-        segment: Of the measure.
-        metric: Of the measure.
-        says: What it is, in words.
-        unit: Whether it is a share, a score from 0 to 1 like a share, a number of things, money, or hours.
+        segment: Segment of the metric.
+        metric: Name of the metric.
+        description: What it measures, in words.
+        unit: A share, a score from 0 to 1, a count, money, or hours.
     """
 
     segment: str
     metric: str
-    says: str
+    description: str
     unit: Literal["share", "score", "count", "money", "hours"]
 
     @property
     def name(self) -> str:
-        """What sentences call it: segment and metric."""
+        """Its placeholder in sentences: segment and metric."""
         return f"{self.segment}_{self.metric}"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How a use case's further measures are told; a sentence is left out if a value that it names is unknown.
+class MetricSection:
+    """The section with a use case's further metrics.
 
-    Sentences name values in braces as `Told.name` has them.
+    Sentences are templates with `ReportedMetric.name` as placeholders. A sentence is left out if one of its values is
+    missing.
 
     Attributes:
         title: Heading of the section.
-        sentences: What the section begins with.
-        summary: What follows them there, and stands among the page's first sentences.
-        rows: Its table, a measure a row.
-        tile: Label, value and note of the figure that is seen at a glance, in place of the value of a row.
-        brief: The line that ends the metrics of a run's summary: its head, and what it says.
-        cases: Segment and metric of the number of cases, where several rows tell of one, and what a case is called.
+        sentences: First sentences of the section.
+        summary: Sentence that follows them, and that the page's summary repeats.
+        metrics: Rows of its table.
+        tile: Label, value and note of the tile at the top of the page, in place of the value per row.
+        brief: Head and text of the last line of the metrics in a run's summary.
+        cases: Segment and metric that count the cases, and the noun for them; None where each positive row is a case.
     """
 
     title: str
     sentences: tuple[str, ...]
     summary: str
-    rows: tuple[Told, ...]
+    metrics: tuple[ReportedMetric, ...]
     tile: tuple[str, str, str]
     brief: tuple[str, str]
     cases: tuple[str, str, str] | None = None
@@ -55,57 +56,48 @@ class Measured:
 
 @dataclass(frozen=True)
 class Wording:
-    """How a use case is spoken of in a report.
+    """A use case's nouns and sentences in a report. Nouns take an s in the plural.
 
     `{within}` in any of them is the horizon, where the use case has one: " within 30 days".
 
     Attributes:
-        title: As a heading.
-        entity: Whom the list of actions names.
-        one: A row that is judged or scored.
-        many: Several of them.
-        all: To what in the plural it happens.
-        who: The pronoun that goes with them.
-        happens: What is predicted, as a verb in the plural: they leave.
-        happened: The same in the past: they left.
-        action: What is done about it: an offer.
-        whom: What the list of actions says: whom to make an offer.
-        listed: The same of a number `{n}` of them, or `{entities}` with their noun: the {n} to whom an offer is worth
-            most.
-        economics: A sentence with `{cost}` of acting, `{share}` of outcomes averted, and `{value}` of one.
-        later: How it becomes known what happened.
-        everybody: All of those to whom it may happen, in the singular: everybody.
-        share: A clause with the `{share}` of judged rows to which it happened.
-        named: What scored rows that reach the threshold do, as a clause: are named as likely to leave.
+        title: Heading of the page.
+        entity: Whom or what the list of actions names: customer.
+        row: A row that is judged or scored: customer.
+        action: What is done for a row, with its article: an offer.
+        action_list: Name of the list of actions: offer list.
         heads: Heads of the list's first columns: whom it names, and where a list needs it, when and what of them.
-        rows: What a row is and what follows from it, in sentences; empty where a row is an entity.
-        worth: What must be known to read the value of a row; empty where nothing must.
-        measured: How the further measures are told, where there are some.
+        positives: The positive rows, in the past: customers who left.
+        outcomes: The positive and the negative outcome, in the past, for legends: left, did not leave.
+        prediction: What a score at the threshold says: likely to leave.
+        calibration: The question that the picture of calibration answers.
+        economics: Sentence with `{cost}` of acting, `{share}` of outcomes averted, and `{value}` of one.
+        next_outcomes: How to hand in what happened.
+        judgement_note: What a row is and what follows for the judgement; empty where a row is an entity.
+        value_note: How to read the value of a row; empty where nothing needs a note.
+        metric_section: The use case's further metrics, if it has any.
     """
 
     title: str
     entity: str
-    one: str
-    many: str
-    all: str
-    who: str
-    happens: str
-    happened: str
+    row: str
     action: str
-    whom: str
-    listed: str
-    economics: str
-    later: str
-    everybody: str
-    share: str
-    named: str
+    action_list: str
     heads: tuple[str, ...]
-    rows: str = ""
-    worth: str = ""
-    measured: Measured | None = None
+    positives: str
+    outcomes: tuple[str, str]
+    prediction: str
+    calibration: str
+    economics: str
+    next_outcomes: str
+    judgement_note: str = ""
+    value_note: str = ""
+    metric_section: MetricSection | None = None
 
     def within(self, days: int | None) -> Wording:
-        """The same with the horizon in its place; without a horizon nothing stands there."""
-        told = "" if days is None else f" within {days} day{'' if days == 1 else 's'}"
+        """Insert the horizon; without one, nothing."""
+        horizon = "" if days is None else f" within {days} day{'' if days == 1 else 's'}"
         texts: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, str)}
-        return replace(self, **{name: text.replace("{within}", told) for name, text in texts.items()})
+        inserted = {name: text.replace("{within}", horizon) for name, text in texts.items()}
+        positive, negative = (text.replace("{within}", horizon) for text in self.outcomes)
+        return replace(self, **inserted, outcomes=(positive, negative))

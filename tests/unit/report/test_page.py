@@ -234,7 +234,7 @@ def test_the_same_tables_give_the_same_page(drawn_pictures: dict[bytes, str]) ->
 def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> None:
     told = read().text
     assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in told
-    assert re.search(r"Of customers who leave within 30 days, the new model \(version 2\) finds \d+ of 100", told)
+    assert re.search(r"The new model \(version 2\) finds \d+ of 100 customers who left within 30 days", told)
     assert "Version 2 was promoted to champion." in told
     # The threshold is that of the version that scored, not the candidate's.
     assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of 0.31" in told
@@ -335,13 +335,13 @@ def test_outcomes_that_contradict_the_hold_out_come_first_in_red_and_in_the_step
     given = performing()
     assert given.summary[0].startswith(
         "Real outcomes contradict the hold-out (recall worse beyond chance). Of 100 customers who left within 30 days "
-        "after 2024-12-31, version 1 had named 11; 79 were expected from the hold-out (95 % interval of what was seen: "
+        "after 2024-12-31, version 1 had named 11; 79 were expected from the hold-out (95 % interval of the observed: "
         "6 to 19)."
     )
     tile = given.tiles[0]
     assert (tile.label, tile.value, tile.tone) == ("Real performance", "worse than expected", "bad")
     assert tile.note == "named 11 of 100, expected 79"
-    assert given.steps[0].startswith("The real outcomes are worse than the hold-out promised.")
+    assert given.steps[0].startswith("The real outcomes are worse than the hold-out predicted.")
 
 
 def test_outcomes_as_expected_lead_too_without_an_alarm() -> None:
@@ -364,29 +364,27 @@ def test_without_outcomes_nothing_is_said_of_real_performance() -> None:
 
 def test_there_is_one_answer_to_whom_to_call() -> None:
     whom = (
-        "The list of actions, 07_model_output/churn/actions.csv, names the 2 to whom an offer is worth most, best "
-        "first; it is worth 164.00 in total. An offer is expected to pay for 150 of the 300 (50%), worth 4,500.00; the "
-        "list ends at 2, the `actions` in parameters.yml."
+        "The offer list, 07_model_output/churn/actions.csv, names 2 customers, best first; it is worth 164.00 in "
+        "total. An offer is expected to pay for 150 of the 300 (50%), worth 4,500.00; the list ends at 2, `actions` in "
+        "parameters.yml."
     )
     given = build_page(GIVEN)
     assert sum(whom in text for text in given.summary) == 1
-    step = (
-        "Whom to make an offer: the 2 to whom an offer is worth most, in 07_model_output/churn/actions.csv, best first."
-    )
-    assert step in given.steps
+    assert "Offer list: 2 customers, in 07_model_output/churn/actions.csv, best first." in given.steps
     scores = next(part for part in given.sections if part.key == "scores")
-    assert any("The threshold plays no part in that" in text for text in scores.sentences)
+    assert any("The threshold doesn't decide who is on it" in text for text in scores.sentences)
     assert any("are named as likely to leave within 30 days, by 2025-03-02" in text for text in given.summary)
 
 
 def test_a_list_with_everybody_for_whom_it_pays_says_so_and_an_empty_one_why() -> None:
     everybody = replace(GIVEN, batch=ScoredBatch("2025-01-31", 300, 60, 300, 2, 164.0))
     assert any(
-        "It names everybody for whom an offer is expected to pay." in text for text in build_page(everybody).summary
+        "An offer is not expected to pay for any other customer." in text for text in build_page(everybody).summary
     )
     nobody = replace(GIVEN, actions=GIVEN.actions.head(0))
     assert any(
-        "names nobody: for no customer an offer is expected to pay" in text for text in build_page(nobody).summary
+        "The offer list is empty: an offer is not expected to pay for any customer." in text
+        for text in build_page(nobody).summary
     )
 
 
@@ -425,7 +423,9 @@ def test_a_run_without_a_new_outcome_had_nothing_new_to_learn_from(judged: str, 
 def test_outcomes_are_counted_by_day_and_what_is_wrong_with_them_is_a_step() -> None:
     given = build_page(replace(GIVEN, labels=LABELS))
     assert any(step.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3)") for step in given.steps)
-    assert any(step.startswith("2 customers who left within 30 days are in a later file again") for step in given.steps)
+    assert any(
+        step.startswith("2 customers who left within 30 days appear in a later file again") for step in given.steps
+    )
     grid = next(part for part in given.sections if part.key == "outcomes").grids[-1]
     assert grid.rows[0] == ("2024-12-31", "0", "50", "47", "9", "0", "0", "1")
 
@@ -534,12 +534,12 @@ def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> No
 
 
 def further(model: str, **changed: float) -> pd.DataFrame:
-    told = PREDICTIVE_MAINTENANCE.wording.measured
+    told = PREDICTIVE_MAINTENANCE.wording.metric_section
     assert told
     known = {"cost_n_failures": 47.0, "hours_ahead_seen_share": 0.957, "hours_ahead_median_at_least": 21.0,
              "hours_ahead_quantile_10_at_least": 18.0, "cost_cost_of_decisions": 4400.0,
              "cost_cost_of_nothing": 94000.0} | changed  # fmt: skip
-    rows = [(model, row.segment, row.metric, known.get(row.name, 1.0)) for row in told.rows]
+    rows = [(model, row.segment, row.metric, known.get(row.name, 1.0)) for row in told.metrics]
     table = pd.DataFrame(rows, columns=["model", "segment", "metric", "value"])
     return table.assign(low=np.nan, high=np.nan, n_rows=N, n_positives=int(LABEL.sum()))
 
@@ -566,8 +566,8 @@ def section(key: str, given: ReportData = MACHINES) -> Section:
 def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
     told = section("further")
     assert told.title == "In visits and failures"
-    assert any("Of 47 failures on unseen days, 95.7% were seen: half of those at least 21 h ahead, nine of ten at "
-               "least 18 h ahead." in sentence for sentence in told.sentences)  # fmt: skip
+    assert any("Of 47 failures on unseen days, 95.7% were seen, a median of at least 21 h ahead, and nine of "
+               "ten at least 18 h ahead." in sentence for sentence in told.sentences)  # fmt: skip
     assert ("Cost of doing nothing", "94,000.00") in told.grids[0].rows
     assert "Failures seen" in [tile.label for tile in build_page(MACHINES).tiles]
     assert "further" not in [s.key for s in build_page(GIVEN).sections]
@@ -600,7 +600,7 @@ def test_the_list_of_actions_names_machine_time_and_component() -> None:
 def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> None:
     told = read(MACHINES).text
     assert "800 predictions of 100 machines were scored as of 2025-01-31; 20 of them reach" in told
-    assert "names the 1 machine to which a visit is worth most" in told
+    assert "names 1 machine, best first" in told
     assert "of 300 customers" not in read().text
 
 
@@ -844,4 +844,4 @@ def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -
     assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", told)
     (section,) = [section for section in build_page(given).sections if section.key == "drift"]
     assert [row[1:4] for row in section.grids[0].rows] == [("–", "–", "too few rows")] * 3
-    assert "those customers who were still there" in section.sentences[1]
+    assert "whose customer was still present" in section.sentences[1]

@@ -35,7 +35,7 @@ churn
             F1                    0.642 (0.610 to 0.670)      0.600
             ROC-AUC               0.850
             value per customer    12.300
-  scores    2 customers in batch 2024-12-31; whom to make an offer: actions.csv
+  scores    2 customers in batch 2024-12-31; offer list: actions.csv
   drift     stable: Nothing moved.
   time      data_ingestion 1.5 s, training 12.0 s; with start-up 20.0 s
   next      make ui                                    the runs, the trials and the registered model, in MLflow
@@ -216,7 +216,7 @@ def test_a_batch_that_has_nobody_is_not_taken_for_one_that_awaits_approval(told:
 def test_the_batch_is_the_one_that_the_list_is_of(told: Told) -> None:
     november = ReplaceBatch(pd.DataFrame({"batch": ["2024-11-30"]}), "batch", ("2024-11-30",))
     assert lines(told("batch_scoring", score_actions=november), "scores") == [
-        "1 customers in batch 2024-11-30; whom to make an offer: actions.csv"
+        "1 customer in batch 2024-11-30; offer list: actions.csv"
     ]
 
 
@@ -241,8 +241,8 @@ def test_real_performance_has_a_line_with_the_horizon(told: Told) -> None:
     (line,) = lines(told("monitoring", verdict_live=pd.DataFrame([PERFORMANCE])), "real")
     assert line == (
         "Real outcomes contradict the hold-out (recall worse beyond chance). Of 100 customers who left within 30 days "
-        "after 2024-11-30, version 10 had named 11; 79 were expected from the hold-out (95 % interval of what was "
-        "seen: 6 to 19). Of 200 that it named, 11 left within 30 days; 100 were expected. ROC-AUC is 0.43, on the "
+        "after 2024-11-30, version 10 had named 11; 79 were expected from the hold-out (95 % interval of the "
+        "observed: 6 to 19). Of 200 that it named, 11 left within 30 days; 100 were expected. ROC-AUC is 0.43, on the "
         "hold-out 0.85."
     )
 
@@ -275,7 +275,7 @@ def test_scores_in_another_table_than_usual_are_told_with_its_name(told: Told) -
     trial = TABLES["score_customers"].tail(1)
 
     (line,) = lines(told("batch_scoring", trial=trial, scores="trial"), "scores")
-    assert line.startswith("1 customers in batch 2024-12-31 of trial; whom")
+    assert line.startswith("1 customer in batch 2024-12-31 of trial; offer list")
 
 
 def test_a_table_of_drift_without_rows_is_told_like_none(told: Told) -> None:
@@ -329,7 +329,7 @@ def test_a_list_outside_of_the_working_folder_has_its_whole_path(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
 
-    assert lines(told("batch_scoring"), "scores")[0].endswith(f"an offer: {tmp_path / 'actions.csv'}")
+    assert lines(told("batch_scoring"), "scores")[0].endswith(f"offer list: {tmp_path / 'actions.csv'}")
 
 
 def test_a_run_of_single_nodes_has_a_summary_although_not_every_table_is_there_yet(told: Told) -> None:
@@ -423,7 +423,7 @@ def test_what_a_use_case_measures_besides_ends_the_metrics(tmp_path: Path) -> No
     told = told_of_machines(tmp_path, "evaluation").splitlines()
 
     assert told[told.index(next(line for line in told if "F1  " in line)) + 1] == (
-        "            any failure           F1 0.986; 95.7% of 47 failures seen, half of those at least 21 h ahead"
+        "            any failure           F1 0.986; 95.7% of 47 failures seen, median at least 21 h ahead"
     )
 
 

@@ -19,7 +19,14 @@ from lakehouse_ml.report.curves import (
     compute_roc,
     compute_value,
 )
-from lakehouse_ml.report.formatting import format_count, format_decimal, format_money, format_percent, format_share
+from lakehouse_ml.report.formatting import (
+    capitalize,
+    format_count,
+    format_decimal,
+    format_money,
+    format_percent,
+    format_share,
+)
 from lakehouse_ml.report.page import Grid, Picture, Section
 from lakehouse_ml.report.phrases import describe_holdout
 
@@ -35,7 +42,9 @@ def build_curves_section(data: ReportData) -> Section:
     """How well the candidate's scores separate the two outcomes."""
     label = data.holdout["label"].to_numpy(dtype=float)
     if not 0 < label.sum() < len(label):
-        return Section("curves", "How well it tells them apart", ["Without both outcomes there is nothing to draw."])
+        return Section(
+            "curves", "How well it separates the outcomes", ["Without both outcomes there is nothing to draw."]
+        )
     words, sides = data.words, list(_list_contenders(data))
     share = label.mean()
     part, riskiest = (0.2, "fifth") if share >= RARE_SHARE else (0.01, "hundredth")
@@ -44,23 +53,23 @@ def build_curves_section(data: ReportData) -> Section:
     pictures = [
         Picture(
             charts.curves({name: compute_roc(label, p) for name, p in sides}, "false alarms, share of the others",
-                          f"found, share of those {words.who} {words.happens}", diagonal=True),
+                          f"found, share of {words.positives}", diagonal=True),
             f"ROC curve: the area below it is {format_decimal(data.metric('roc_auc'))}; guessing reaches 0.5.",
             "ROC: how many are found for how many false alarms. The further up on the left, the better.",
         ),
         Picture(
             charts.curves({name: compute_precision_recall(label, p) for name, p in sides},
-                          f"found, share of those {words.who} {words.happens} (recall)",
+                          f"found, share of {words.positives} (recall)",
                           "right, share of those named (precision)"),
             f"Precision-recall curve: average precision {format_decimal(data.metric('average_precision'))}; naming "
-            f"{words.everybody} would be right for {format_share(share)}.",
-            "Precision and recall: who wants to find more, is wrong more often.",
+            f"every {words.row} would be right for {format_share(share)}.",
+            "Precision and recall: finding more of them means more false alarms.",
         ),
         Picture(
-            charts.calibration({name: compute_calibration(label, p) for name, p in sides}, "promised probability",
-                               f"share {words.who} did {words.happens}"),
+            charts.calibration({name: compute_calibration(label, p) for name, p in sides}, "predicted probability",
+                               "observed share"),
             f"Calibration: {_describe_calibration(label, sides[0][1])}",
-            "Calibration: of those promised 30 %, do 30 % come true? On the dotted line, yes. Bars are 95 % intervals.",
+            f"Calibration: {words.calibration} On the dotted line, yes. Bars are 95 % intervals.",
         ),
         Picture(
             charts.curves(compute_by_threshold(label, sides[0][1]), "threshold", "value", mark=data.card.threshold),
@@ -69,23 +78,23 @@ def build_curves_section(data: ReportData) -> Section:
         ),
         Picture(
             charts.curves({name: compute_gain(label, p) for name, p in sides},
-                          f"share of {words.many} looked at, riskiest first",
-                          f"found, share of those {words.who} {words.happens}", diagonal=True, x_to=near),
-            f"Gain curve: the riskiest {riskiest} holds {held} of all {words.who} {words.happens}.",
-            f"Gain: the riskiest {riskiest} of all {words.many} holds {held} of those {words.who} "
-            f"{words.happens}.",
+                          f"share of {words.row}s looked at, riskiest first",
+                          f"found, share of {words.positives}", diagonal=True, x_to=near),
+            f"Gain curve: the riskiest {riskiest} holds {held} of all {words.positives}.",
+            f"Gain: the riskiest {riskiest} of all {words.row}s holds {held} of the {words.positives}.",
         ),
         Picture(
-            charts.two_histograms({f"did {words.happens}": sides[0][1][label == 1],
-                                   f"did not {words.happens}": sides[0][1][label == 0]},
+            charts.two_histograms({words.outcomes[0]: sides[0][1][label == 1],
+                                   words.outcomes[1]: sides[0][1][label == 0]},
                                   data.card.threshold, "probability"),
-            f"Histograms of the probability for those {words.who} did {words.happens} and those {words.who} did not.",
+            f"Histograms of the probability: {words.outcomes[0]}, and {words.outcomes[1]}.",
             "How far the two groups lie apart. Where they overlap, no threshold is right for all.",
         ),
     ]  # fmt: skip
-    told = words.share.format(share=f"{share:.1%}")
-    said = [f"On {describe_holdout(data)} that took no part in training; {told}."]
-    return Section("curves", "How well it tells them apart", said, pictures)
+    sentence = (
+        f"On {describe_holdout(data)} that took no part in training. Share that {words.outcomes[0]}: {share:.1%}."
+    )
+    return Section("curves", "How well it separates the outcomes", [sentence], pictures)
 
 
 def build_segments_section(data: ReportData) -> Section:
@@ -105,12 +114,12 @@ def build_segments_section(data: ReportData) -> Section:
     heads = (
         "segment",
         "rows",
-        f"{data.words.who} {data.words.happened}",
+        data.words.outcomes[0],
         "precision",
         "recall",
         "F1",
         "ROC-AUC",
-        f"value per {data.words.one}",
+        f"value per {data.words.row}",
     )
     said = [
         "The same model, group by group. A group in which few or nearly all had the outcome has a low or high F1 by "
@@ -131,7 +140,7 @@ def build_value_section(data: ReportData) -> Section:
         + "; all in the currency of the data. These three numbers are assumptions, under `economics` in "
         "parameters.yml: others give another list."
     ]
-    said += filter(None, [words.worth])
+    said += filter(None, [words.value_note])
     label = data.holdout["label"].to_numpy(dtype=float)
     if not len(label):
         return Section("value", "What it is worth", said)
@@ -139,18 +148,18 @@ def build_value_section(data: ReportData) -> Section:
     shares, values = compute_value(label, probability, money)
     best = int(np.argmax(values))
     said.append(
-        f"On the unseen rows, {words.action} for {words.everybody} named by the threshold is worth "
-        f"{format_money(data.metric('expected_value'))} per {words.one}; most is reached with the riskiest "
-        f"{format_share(shares[best])}, {format_money(values[best])}; {words.action} for {words.everybody} would bring "
+        f"On unseen rows, {words.action} for every {words.row} named by the threshold is worth "
+        f"{format_money(data.metric('expected_value'))} per {words.row}. {capitalize(words.action)} for the riskiest "
+        f"{format_share(shares[best])} is worth most, {format_money(values[best])}; for every {words.row} it is worth "
         f"{format_money(values[-1])}."
     )
     near = choose_drawn_share(label)
     picture = Picture(
-        charts.curves({f"version {data.version}": (shares, values)}, f"share of {words.many} with {words.action}",
-                      f"value per {words.one}", unit_y=False, x_to=near),
-        f"Expected value by share of {words.many}: highest, {format_money(values[best])}, at "
+        charts.curves({f"version {data.version}": (shares, values)}, f"share of {words.row}s with {words.action}",
+                      f"value per {words.row}", unit_y=False, x_to=near),
+        f"Expected value by share of {words.row}s: highest, {format_money(values[best])}, at "
         f"{format_share(shares[best])}.",
-        f"Value per {words.one}, if so many get {words.action}, the riskiest first."
+        f"Value per {words.row}, if so many get {words.action}, the riskiest first."
         + (f" Only the riskiest {near:.0%} are drawn." if near < 1 else ""),
     )  # fmt: skip
     return Section("value", "What it is worth", said, [picture])
@@ -167,6 +176,6 @@ def _describe_calibration(label: Floats, probability: Floats) -> str:
     promised, share, low, high = compute_calibration(label, probability)
     kept = int(((promised >= low) & (promised <= high)).sum())
     return (
-        f"in {kept} of {len(promised)} groups the promised probability lies within the interval of what came; the "
-        f"widest gap is {np.abs(promised - share).max():.2f}."
+        f"in {kept} of {len(promised)} groups the predicted probability lies within the interval of the observed "
+        f"share; the widest gap is {np.abs(promised - share).max():.2f}."
     )

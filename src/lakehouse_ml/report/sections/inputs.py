@@ -144,7 +144,7 @@ def _build_column_grid(name: str, columns: pd.DataFrame) -> Grid:
     rows = []
     for c in columns.itertuples():
         tops = ", ".join(f"{format_value(value)} ({format_count(n)})" for value, n in json.loads(c.top_values))
-        spread = "" if pd.isna(c.min) else f"{c.min:g} to {c.max:g}, half below {c.p50:g}, mean {c.mean:.4g}"
+        spread = "" if pd.isna(c.min) else f"{c.min:g} to {c.max:g}, median {c.p50:g}, mean {c.mean:.4g}"
         rows.append((c.column, c.type, f"{c.null_share:.1%}", format_count(c.n_distinct), spread or shorten(tops)))
     heads = ("column", "type", "missing", "distinct (about)", "values")
     return Grid(f"What the columns of {name} hold", heads, rows, frozenset({2, 3}), folded=True)

@@ -25,11 +25,11 @@ def build_judgement_section(data: ReportData) -> Section:
         mine = data.metric(name)
         if name in set(everybody["metric"]):
             theirs = [format_decimal(data.metric(name, "incumbent"))] if contested else []
-            shown = title.format(one=data.words.one)
+            shown = title.format(row=data.words.row)
             rows.append((shown, format_decimal(mine), format_interval(data, name) or DASH, *theirs))
     heads = ("on unseen rows", f"version {data.version}", "95 % interval")
     versus = (f"version {data.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = [data.verdict["reason"], _describe_detectable_gain(data), *filter(None, [data.words.rows])]
+    said = [data.verdict["reason"], _describe_detectable_gain(data), *filter(None, [data.words.judgement_note])]
     unseen = "neither of the two" if contested else "the model never"
     grids = [
         Grid(f"Measured on {describe_holdout(data)} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))
@@ -41,23 +41,23 @@ def build_judgement_section(data: ReportData) -> Section:
 
 def build_measures_sections(data: ReportData) -> Iterator[Section]:
     """What the use case measures besides, in its own words; no section, where it measures nothing."""
-    told = data.words.measured
-    if told is None:
+    section = data.words.metric_section
+    if section is None:
         return
     mine, theirs = format_own_measures(data, "candidate"), format_own_measures(data, "incumbent")
-    names = [row.name for row in told.rows]
+    names = [row.name for row in section.metrics]
     contested = any(name in theirs for name in names)
     if not any(name in mine for name in names):
         return
     rows = [
-        (row.says, mine.get(row.name, "unknown"),
+        (row.description, mine.get(row.name, "unknown"),
          *([theirs.get(row.name, "unknown")] if contested else []))
-        for row in told.rows
+        for row in section.metrics
     ]  # fmt: skip
     versus = (f"version {data.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = list(filter(None, (measures.fill_sentence(text, mine) for text in (*told.sentences, told.summary))))
+    said = list(filter(None, (measures.fill_sentence(text, mine) for text in (*section.sentences, section.summary))))
     grid = Grid("Measured on the same unseen rows", ("", f"version {data.version}", *versus), rows, frozenset({1, 2}))
-    yield Section("further", told.title, said, (), [grid])
+    yield Section("further", section.title, said, (), [grid])
 
 
 def _describe_detectable_gain(data: ReportData) -> str:
@@ -81,11 +81,11 @@ def _build_confusion_grid(data: ReportData) -> Grid:
     }
     return Grid(
         f"Right and wrong at the threshold of {data.card.threshold:.2f}",
-        ("", f"named: will {words.happens}", "not named"),
+        ("", "named", "not named"),
         [
-            (f"did {words.happens}", f"{format_count(cell[1, True])} found", f"{format_count(cell[1, False])} missed"),
+            (words.outcomes[0], f"{format_count(cell[1, True])} found", f"{format_count(cell[1, False])} missed"),
             (
-                f"did not {words.happens}",
+                words.outcomes[1],
                 f"{format_count(cell[0, True])} false alarms",
                 f"{format_count(cell[0, False])} rightly left alone",
             ),

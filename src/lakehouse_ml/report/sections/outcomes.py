@@ -11,7 +11,7 @@ import pandas as pd
 
 from lakehouse_ml.modelling.drift import STATUS_WORDS
 from lakehouse_ml.report import charts
-from lakehouse_ml.report.formatting import DASH, METRIC_TITLES, format_count, format_decimal
+from lakehouse_ml.report.formatting import DASH, METRIC_TITLES, format_count, format_decimal, format_quantity
 from lakehouse_ml.report.page import Grid, Picture, Section, Tile, Tone
 
 if TYPE_CHECKING:
@@ -39,20 +39,19 @@ def describe_performance(judged: Mapping[str, Any], words: Wording) -> str:
     if judged["status"] == "few":
         return (
             f"Real outcomes are few so far: of {_count_rows(judged['n_rows'], words)} of {days} with a known outcome, "
-            f"{n:,} "
-            f"{words.happened}, and version {version} had named {hits:,} of them. That is too few to compare with the "
-            f"hold-out."
+            f"{n:,} {words.outcomes[0]}, and version {version} had named {hits:,} of them. That is too few to compare "
+            f"with the hold-out."
         )
     low, high = (round(float(judged[name]) * n) for name in ("recall_low", "recall_high"))
-    said = f"Of {n:,} {words.all} {words.who} {words.happened} after {days}, version {version} had named {hits:,}"
+    said = f"Of {n:,} {words.positives} after {days}, version {version} had named {hits:,}"
     if judged["status"] == "not_judged":
-        return f"{said} (95 % interval {low:,} to {high:,}); what its hold-out promised is not recorded."
+        return f"{said} (95 % interval {low:,} to {high:,}); its hold-out metrics are not recorded."
     expected = round(float(judged["expected_recall"]) * n)
-    said += f"; {expected:,} were expected from the hold-out (95 % interval of what was seen: {low:,} to {high:,})."
+    said += f"; {expected:,} were expected from the hold-out (95 % interval of the observed: {low:,} to {high:,})."
     named = int(judged["n_named"])
     if named and not math.isnan(judged["expected_precision"]):
         right = round(float(judged["expected_precision"]) * named)
-        said += f" Of {named:,} that it named, {hits:,} {words.happened}; {right:,} were expected."
+        said += f" Of {named:,} that it named, {hits:,} {words.outcomes[0]}; {right:,} were expected."
     if not math.isnan(judged["roc_auc"]):
         said += f" ROC-AUC is {judged['roc_auc']:.2f}, on the hold-out {judged['expected_roc_auc']:.2f}."
     if judged["status"] == "worse":
@@ -75,7 +74,7 @@ def advise_on_performance(judged: Mapping[str, Any]) -> str | None:
     if judged["status"] != "worse":
         return None
     return (
-        "The real outcomes are worse than the hold-out promised. Check that each outcome file carries the day of the "
+        "The real outcomes are worse than the hold-out predicted. Check that each outcome file carries the day of the "
         "snapshot it is about, look at the drift below, and don't rely on the list until a model that learned from "
         "these outcomes is champion."
     )
@@ -101,7 +100,7 @@ def describe_label_problems(labels: pd.DataFrame, words: Wording) -> Iterator[st
         )
     if sums["n_returned"]:
         yield (
-            f"{int(sums['n_returned']):,} {words.all} {words.who} {words.happened} are in a later file again "
+            f"{int(sums['n_returned']):,} {words.positives} appear in a later file again "
             f"({_list_days(labels, 'n_returned')}): they are scored again."
         )
 
@@ -114,7 +113,7 @@ def build_label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | No
         for r in labels.sort_values("day", ascending=False).itertuples()
     ]
     heads = (
-        "day", "in the snapshot", "in outcome files", "used", f"{words.who} {words.happened}", "contradicting",
+        "day", "in the snapshot", "in outcome files", "used", words.outcomes[0], "contradicting",
         "of nobody known", "seen again later",
     )  # fmt: skip
     return Grid("Known outcomes by day", heads, rows, frozenset(range(1, 8)), folded=len(rows) > _SHOWN_BATCHES)
@@ -127,14 +126,14 @@ def build_outcomes_section(data: ReportData) -> Section:
         [] if data.labels is None or not len(data.labels) else [build_label_grid(data.labels, words, data.assumed_day)]
     )
     if not len(data.live):
-        unknown = f"It isn't known yet which of the scored {words.all} {words.happened}."
+        unknown = f"No outcome of the scored {words.row}s is known yet."
         return Section("outcomes", "Scores and real outcomes", [unknown], (), grids)
     live = data.live.sort_values("batch", kind="stable")
     heads = (
         "batch",
         "model version",
         "known outcomes",
-        f"{words.who} {words.happened}",
+        words.outcomes[0],
         *(METRIC_TITLES[name] for name in _LIVE),
     )
     rows = [
@@ -148,7 +147,7 @@ def build_outcomes_section(data: ReportData) -> Section:
         for r in live.itertuples()
     ]
     said = [describe_performance(data.performance, words)] if data.performance else []
-    said += ["Scores beside what happened later. Few outcomes, or outcomes of a choice of rows only, tell little."]
+    said += ["Scores compared with what happened later. Few outcomes, or outcomes of selected rows only, say little."]
     numeric = frozenset(range(2, 8))
     if len(rows) <= _SHOWN_BATCHES:
         grids = [Grid("Live metrics", heads, rows, numeric), *grids]
@@ -209,7 +208,7 @@ def build_trend_section(data: ReportData) -> Section:
         for b in batches.sort_values("batch", ascending=False).itertuples()
     ]  # fmt: skip
     heads = (
-        "batch", "scored", "named", "share named", "drift", "known outcomes", f"{words.who} {words.happened}",
+        "batch", "scored", "named", "share named", "drift", "known outcomes", words.outcomes[0],
         "of them named", "recall", "precision", "ROC-AUC",
     )  # fmt: skip
     numeric = frozenset({1, 2, 3, 5, 6, 7, 8, 9, 10})
@@ -245,7 +244,7 @@ def _format_range(first: str, last: str) -> str:
 
 
 def _count_rows(n: Any, words: Wording) -> str:
-    return f"{int(n):,} {words.one if int(n) == 1 else words.many}"
+    return format_quantity(n, words.row)
 
 
 def _count_outcomes(n: Any) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lakehouse_ml.report import cautions, measures
 from lakehouse_ml.report.formatting import (
+    capitalize,
     format_count,
     format_decimal,
     format_money,
@@ -19,9 +20,9 @@ from lakehouse_ml.report.formatting import (
 from lakehouse_ml.report.page import Tile, Tone
 from lakehouse_ml.report.phrases import (
     describe_action_list,
-    describe_batch_day,
     describe_entities,
     describe_holdout,
+    describe_scored_batch,
     describe_simulated_data,
     format_interval,
     format_own_measures,
@@ -66,37 +67,19 @@ def write_summary(data: ReportData) -> Iterator[str]:
         yield f"All other rows that were read are clean: {told}."
     precision, recall = (data.metric(name) for name in ("precision", "recall"))
     if recall is not None:
-        right = "it names none" if precision is None else (
-            f"of those that it names, {format_of_100(precision)} do {words.happens}"
-        )  # fmt: skip
+        correct = "it names none" if precision is None else f"of 100 that it names, {round(100 * precision)} are right"
         yield (
-            f"Of {words.all} {words.who} {words.happens}, the new model (version {data.version}) finds "
-            f"{format_of_100(recall)}; {right}. Measured on {describe_holdout(data)} that it never saw."
+            f"The new model (version {data.version}) finds {format_of_100(recall)} {words.positives}; {correct}. "
+            f"Measured on {describe_holdout(data)} that it never saw."
         )
     yield from filter(None, [warn_of_perfect_scores(data)])
-    if words.measured:
-        yield from filter(
-            None, [measures.fill_sentence(words.measured.summary, format_own_measures(data, "candidate"))]
-        )
+    if words.metric_section:
+        own = format_own_measures(data, "candidate")
+        yield from filter(None, [measures.fill_sentence(words.metric_section.summary, own)])
     yield _describe_verdict(data)
     yield from filter(None, [_explain_unchanged_outcomes(data)])
-    batch, n, positive, *_ = data.batch
-    if batch and data.horizon_days:
-        until = "" if data.is_day_assumed else f", by {outcomes.last_horizon_day(batch, data.horizon_days)}"
-        yield (
-            f"{format_count(n)} {words.many} were scored {describe_batch_day(data)}; {format_count(positive)} of them "
-            f"reach the threshold of "
-            f"{data.batch.threshold:.2f}, and so {words.named}{until}. {describe_action_list(data)}"
-        )
-    elif batch:
-        listed = words.listed.format(
-            n=format_count(len(data.actions)), entities=format_quantity(len(data.actions), words.entity)
-        )
-        yield (
-            f"{format_count(n)} {words.many}{describe_entities(data)} were scored {describe_batch_day(data)}; "
-            f"{format_count(positive)} of them reach the "
-            f"threshold of {data.batch.threshold:.2f}, and so {words.named}. The list of actions names {listed}."
-        )
+    if data.batch.batch:
+        yield f"{describe_scored_batch(data)} {describe_action_list(data)}"
     if data.drift_verdict:
         status, reason = data.drift_verdict["status"], data.drift_verdict["reason"]
         yield f"Change since training: {_DRIFT_STATUS[status][0]}." + (
@@ -156,11 +139,11 @@ def _describe_scored(data: ReportData) -> str:
 def _build_value_tile(data: ReportData) -> Tile:
     """What decisions are worth: in the use case's own words, where it measures that by itself."""
     words = data.words
-    if words.measured:
-        known = format_own_measures(data, "candidate")
-        label, value, note = (measures.fill_sentence(text, known) or "" for text in words.measured.tile)
+    if words.metric_section:
+        own = format_own_measures(data, "candidate")
+        label, value, note = (measures.fill_sentence(text, own) or "" for text in words.metric_section.tile)
         return Tile(label, value, note)
-    return Tile(f"Value per {words.one}", format_money(data.metric("expected_value")), "against doing nothing")
+    return Tile(f"Value per {words.row}", format_money(data.metric("expected_value")), "against doing nothing")
 
 
 def list_steps(data: ReportData) -> Iterator[str]:
@@ -186,19 +169,16 @@ def list_steps(data: ReportData) -> Iterator[str]:
         yield "The candidate was refused. More labelled rows or other features change that; running again does not."
     if data.verdict["decision"] == "request":
         yield f"Read the judgement below, and approve version {data.verdict['version']} or leave it."
-    if len(data.actions) and data.horizon_days:
-        listed = words.listed.format(n=format_count(len(data.actions)), entities="")
-        yield f"{words.whom[0].upper()}{words.whom[1:]}: {listed}, in {data.list_file}, best first."
-    elif len(data.actions):
+    if len(data.actions):
         listed = format_quantity(len(data.actions), words.entity)
-        yield f"Hand on the list of actions, the CSV file beside the scores: {listed}, best first."
+        yield f"{capitalize(words.action_list)}: {listed}, in {data.list_file}, best first."
     status = data.drift_verdict["status"] if data.drift_verdict else None
     if status == "drift":
         yield "The batch differs from what the champion learned from: look at its columns, and train on newer rows."
     if status == "warn":
         yield "Some columns begin to differ from training: watch them in the next batch."
     if not len(data.live):
-        yield f"{words.later}: only that tells how good the scores were."
+        yield f"{words.next_outcomes}. Only that shows how good the scores were."
 
 
 def _list_urgent_steps(data: ReportData) -> Iterator[str]:

@@ -9,15 +9,13 @@ from lakehouse_ml.modelling.drift import STATUS_WORDS
 from lakehouse_ml.report import charts
 from lakehouse_ml.report.formatting import (
     format_cell,
-    format_count,
     format_decimal,
     format_money,
     format_p_value,
     format_value,
 )
 from lakehouse_ml.report.page import Grid, Picture, Section
-from lakehouse_ml.report.phrases import describe_action_list, describe_batch_day, describe_entities
-from lakehouse_ml.report.sections import outcomes
+from lakehouse_ml.report.phrases import describe_action_list, describe_scored_batch
 
 if TYPE_CHECKING:
     from lakehouse_ml.report.data import ReportData
@@ -28,27 +26,15 @@ _SHOWN_COLUMNS = 15
 
 def build_scores_section(data: ReportData) -> Section:
     """How many rows were scored, and the top of the list of actions."""
-    batch, n, positive, *_ = data.batch
-    if not batch:
-        nobody = "Nobody was there to score as of the batch's day."
+    if not data.batch.batch:
+        nobody = "No rows were left to score as of the batch's day."
         why = nobody if data.standing.champion else "Nothing is scored yet: there is no champion."
         return Section("scores", "The scores", [why])
-    said = [
-        f"{format_count(n)} {data.words.many}{describe_entities(data)} were scored {describe_batch_day(data)}. "
-        f"{format_count(positive)} reach the threshold. Each score names what moved it most."
+    sentences = [
+        f"{describe_scored_batch(data)} Each score lists the features that moved it most.",
+        f"{describe_action_list(data)} The threshold doesn't decide who is on it: the threshold says what is "
+        f"{data.words.prediction}, the list what is worth acting on.",
     ]
-    if data.horizon_days:
-        until = "" if data.is_day_assumed else (
-            f", for what happens by {outcomes.last_horizon_day(batch, data.horizon_days)}"
-        )  # fmt: skip
-        said = [
-            f"{format_count(n)} {data.words.many} were scored {describe_batch_day(data)}{until}. "
-            f"{format_count(positive)} reach the threshold. Each "
-            f"score names what moved it most.",
-            f"{describe_action_list(data)} The threshold plays no part in that: it says who is likely to "
-            f"{data.words.happens}, the "
-            f"list who is worth acting on.",
-        ]
     heads = data.words.heads
     rows = [
         (
@@ -64,7 +50,7 @@ def build_scores_section(data: ReportData) -> Section:
     columns = ("rank", *heads, "probability", "expected gain", "strongest reason", "model version")
     numeric = frozenset({0, len(heads) + 1, len(heads) + 2})
     grids = [Grid("The top of the list of actions", columns, rows, numeric)] if rows else []
-    return Section("scores", "The scores", said, (), grids)
+    return Section("scores", "The scores", sentences, (), grids)
 
 
 def build_drift_section(data: ReportData) -> Section:
@@ -89,10 +75,9 @@ def _describe_reference(data: ReportData) -> str:
     """What a batch is compared with."""
     if data.horizon_days is None:
         return "A batch is compared with the training rows of the champion."
-    words = data.words
     return (
-        f"A batch is compared with the champion's training rows of those {words.all} {words.who} were still there, for "
-        f"no batch holds the others."
+        f"A batch is compared with those training rows of the champion whose {data.words.entity} was still present, "
+        f"since a batch contains no others."
     )
 
 

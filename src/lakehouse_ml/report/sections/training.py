@@ -29,8 +29,8 @@ def build_features_section(data: ReportData) -> Section:
         "features",
         "What the model looks at",
         [
-            "A feature that is far up matters to the model; that doesn't make it a cause. Features that tell the same "
-            "share their weight."
+            "A feature at the top matters to the model; that doesn't make it a cause. Correlated features "
+            "share importance."
         ],
         [picture],
         [

@@ -60,8 +60,7 @@ def _fill_values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
         "classes": plan.classes,
         "positive": positive,
         "negative": next((word for word in sorted(label.counts) if word != positive), ""),
-        "happens": "apply" if plan.classes else f"have {label.name} = {shorten(positive, 40)}",
-        "happened": "applied" if plan.classes else f"had {label.name} = {shorten(positive, 40)}",
+        **_describe_outcome(plan),
         "segments": [*(["outcome"] if plan.classes else []), *few][:2],
         "landing": [_write_column(column, required=column in (key, time), plan=plan) for column in plan.columns],
         "outcomes": [*row_id, *(_write_column(column, required=True, plan=plan) for column in known_later)],
@@ -86,6 +85,22 @@ def _averted_value(plan: DraftPlan) -> float:
         return 10.0
     share = plan.label.counts[plan.positive] / plan.label.n_values
     return round(1 / min(2 * share, 0.5), 1)
+
+
+def _describe_outcome(plan: DraftPlan) -> dict[str, Any]:
+    """Nouns and phrases for the outcome, for the wording of the report."""
+    if plan.classes:
+        return {
+            "positives": "classes that applied",
+            "outcome_names": ("applied", "did not apply"),
+            "prediction": "likely to apply",
+        }
+    outcome = f"{plan.label.name} = {shorten(plan.positive, 40)}{{within}}"
+    return {
+        "positives": f"rows that had {outcome}",
+        "outcome_names": (f"had {outcome}", f"did not have {outcome}"),
+        "prediction": f"likely to have {outcome}",
+    }
 
 
 def _list_imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
