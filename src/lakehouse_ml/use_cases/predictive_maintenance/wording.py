@@ -59,8 +59,8 @@ WORDING = Wording(
     economics="A visit costs {cost} and prevents {share} of the failures that it comes before; each would cost {value}",
     next_outcomes="Land the days that follow: a prediction is compared with the failures once its horizon is over",
     judgement_note="The model is judged by predictions of one component of one machine at one time: does it fail "
-    "within the horizon, `horizon_hours` in parameters.yml? Predictions of one machine depend on each other. The intervals of "
-    "the metrics allow for that; those in the picture of calibration don't and are too narrow.",
+    "within the horizon, `horizon_hours` in parameters.yml? Predictions of one machine depend on each other. The "
+    "intervals of the metrics allow for that; those in the picture of calibration don't and are too narrow.",
     value_note="Each prediction is valued by itself here: a failure that several predictions announce counts several "
     "times, and so does the visit. Use it to compare thresholds; see visits and failures for what a plant would save.",
     metric_section=_METRICS,
