@@ -258,9 +258,9 @@ def _describe_scoring(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     words = use_case.wording
     named = _table_name(scores, use_case) if isinstance(scores, DeltaTable) else table
     where = "" if named == table else f" of {named}"
-    rows = f"{n:,} {words.row}{'' if n == 1 else 's'}"
+    rows = f"{n:,} {words.row}{'' if n == 1 else 's'} in batch {batch}{where}"
     return [
-        _format_line("scores", f"{rows} in batch {batch}{where}; {words.action_list}: {_shorten_path(actions or 'none')}"),
+        _format_line("scores", f"{rows}; {words.action_list}: {_shorten_path(actions or 'none')}"),
         *_warn_of_future(batch),
         *_warn_of_assumed_day(use_case, catalog, batch),
     ]
