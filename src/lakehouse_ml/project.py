@@ -21,14 +21,14 @@ _UNACTIONABLE = ("register_new_resolver", "type hint", "ORJSONResponse is deprec
 _SHOWN: list[Any] = []
 
 
-def built() -> dict[str, str]:
-    """What the installed wheel was built of: `git_sha`, and `sha256` of its contents. Nothing in a checkout."""
+def read_build() -> dict[str, str]:
+    """Read what the installed wheel was built of: `git_sha`, and `sha256` of its contents. Empty in a checkout."""
     origin: dict[str, str] = json.loads((_PACKAGE / "build.json").read_text(encoding="utf-8")) if INSTALLED else {}
     return origin
 
 
 def configure() -> None:
-    """Tell Kedro in this process which project it works for."""
+    """Configure Kedro in this process for this project."""
     from kedro.framework.project import configure_project
     from kedro.framework.startup import bootstrap_project
 
@@ -39,29 +39,29 @@ def configure() -> None:
 
 
 def configure_logging() -> None:
-    """Deprecations inside libraries, and MLflow's notes: no user of the project can act on them."""
+    """Set up logging, and hide warnings and notes of libraries that no user of the project can act on."""
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
     # MLflow undoes filters while it warns; what is shown in the end passes here.
-    if warnings.showwarning is not _show:
+    if warnings.showwarning is not _show_warning:
         _SHOWN.append(warnings.showwarning)
-        warnings.showwarning = _show
+        warnings.showwarning = _show_warning
     # MLflow sets the level of its loggers itself, from here.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    # Where a server keeps the runs, each would be told with its address as often as it is left.
+    # With a tracking server, MLflow would print the address of a run each time it ends.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    _log_as_conf_says()
+    _configure_log()
     # Neither Kedro's nor MLflow's usage statistics leave the machine.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def log_only_warnings() -> None:
-    """No progress: what is left are the summary, which isn't logged, and what somebody must act on."""
+    """Log no progress: the summary, which isn't logged, and warnings are left."""
     logging.getLogger(__package__).setLevel(logging.WARNING)
 
 
-def _on_one_line(record: logging.LogRecord) -> bool:
+def _print_on_one_line(record: logging.LogRecord) -> bool:
     """Let no name in a message split or colour it; a library's own line ends stay."""
     message = record.getMessage()
     parts = [message] if record.name.split(".")[0] == __package__ else message.split("\n")
@@ -70,7 +70,7 @@ def _on_one_line(record: logging.LogRecord) -> bool:
 
 
 @cache
-def _log_as_conf_says() -> None:
+def _configure_log() -> None:
     """Kedro looks for logging.yml in conf/ of the folder that one stands in, while it is imported; ours is set here.
 
     Raises:
@@ -88,7 +88,7 @@ def _log_as_conf_says() -> None:
     try:
         LOGGING.configure(yaml.safe_load(ours.read_text(encoding="utf-8")))
         for handler in logging.getLogger().handlers:
-            handler.addFilter(_on_one_line)
+            handler.addFilter(_print_on_one_line)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SystemExit(f"Error: {ours}, line {line}: this is not valid YAML ({error.problem}).") from None
@@ -97,6 +97,6 @@ def _log_as_conf_says() -> None:
         raise SystemExit(f"Error: {ours}: {why}.") from None
 
 
-def _show(message: Warning | str, *arguments: Any, **options: Any) -> None:
+def _show_warning(message: Warning | str, *arguments: Any, **options: Any) -> None:
     if not any(part in str(message) for part in _UNACTIONABLE):
         _SHOWN[-1](message, *arguments, **options)

@@ -39,28 +39,28 @@ def parse_params(_context: click.Context, option: click.Parameter, value: str | 
     """
     name = f"--{(option.name or '').replace('_', '-')}"
     if isinstance(value, Mapping):
-        pairs = list(_flat((), value))
+        pairs = list(_flatten((), value))
     elif not is_utf8(value):
         raise click.ClickException(f"{name}: {printable(value)} is not UTF-8: rename the folder that it names.")
     else:
-        pairs = [_pair(part, name) for part in value.split(",") if part.strip()]
+        pairs = [_parse_pair(part, name) for part in value.split(",") if part.strip()]
     parsed = OmegaConf.create()
     for number, (key, parameter) in enumerate(pairs):
         for other, _ in pairs[:number]:
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
-                raise click.ClickException(f"{name}: {key} is given beside {other}. Leave one of them out.")
+                raise click.ClickException(f"{name}: {key} conflicts with {other}. Leave one of them out.")
         OmegaConf.update(parsed, key, parameter, merge=True)
     return cast("dict[str, Any]", OmegaConf.to_container(parsed))
 
 
-def _flat(above: tuple[str, ...], values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+def _flatten(above: tuple[str, ...], values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Values by dotted key; a key may have dots of its own."""
     for key, value in values.items():
         path = (*above, str(key))
-        yield from _flat(path, value) if isinstance(value, Mapping) and value else [(".".join(path), value)]
+        yield from _flatten(path, value) if isinstance(value, Mapping) and value else [(".".join(path), value)]
 
 
-def _pair(part: str, name: str) -> tuple[str, Any]:
+def _parse_pair(part: str, name: str) -> tuple[str, Any]:
     key, equals, value = (text.strip() for text in part.partition("="))
     if not equals or not key:
         lacks = "key before its =" if equals else "="

@@ -1,4 +1,4 @@
-"""The project's own words on Kedro's command line."""
+"""The project's commands on Kedro's command line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 @click.group(name="lakehouse-ml")
 def cli() -> None:
-    """Run the pipelines of lakehouse-ml, and look after a lake."""
+    """Run the pipelines of lakehouse-ml, and maintain a lake."""
 
 
 def _run(*, quiet: bool, **options: Any) -> Any:
@@ -51,8 +51,8 @@ def _run(*, quiet: bool, **options: Any) -> Any:
     return click.get_current_context().invoke(kedro_run, **options)
 
 
-def _parsed_here(option: click.Parameter) -> click.Parameter:
-    """An option of Kedro's, parsed and checked by this project where Kedro's way ends in a trace or another value."""
+def _replace_parser(option: click.Parameter) -> click.Parameter:
+    """Give an option of Kedro's this project's parser where Kedro's ends in a trace or another value."""
     parser = {"params": parse_params, "runner_params": parse_params, "config": read_config}.get(option.name or "")
     mine = copy(option)
     mine.callback = parser or option.callback
@@ -64,7 +64,7 @@ run = click.Command(
     callback=_run,
     help=_run.__doc__,
     params=[
-        *map(_parsed_here, kedro_run.params),
+        *map(_replace_parser, kedro_run.params),
         click.Option(["--quiet", "-q"], is_flag=True, help="Say only the summary and mistakes."),
     ],
 )
@@ -72,13 +72,13 @@ cli.add_command(run)
 
 
 def _with_package(command: click.Command, package: str) -> click.Command:
-    """A command of Kedro's that says how to get the package it needs."""
+    """Wrap a command of Kedro's so that it says how to install the package it needs."""
     call = cast("Callable[..., Any]", command.callback)
 
     def with_package(*args: Any, **options: Any) -> Any:
         if find_spec(package.replace("-", "_")) is None:
             path = click.get_current_context().command_path
-            raise click.ClickException(f"{path} needs {package}. {_remedy(package)}")
+            raise click.ClickException(f"{path} needs {package}. {_suggest_install(package)}")
         return call(*args, **options)
 
     mine = copy(command)
@@ -86,8 +86,8 @@ def _with_package(command: click.Command, package: str) -> click.Command:
     return mine
 
 
-def _remedy(package: str) -> str:
-    """How to install a package that this environment lacks."""
+def _suggest_install(package: str) -> str:
+    """Say how to install a package that this environment lacks."""
     if INSTALLED:
         return f"Install it: pip install {package}"
     if package in ("IPython", "ipykernel", "kedro-viz"):
@@ -159,10 +159,10 @@ def withdraw() -> None:
     """Remove a landing file or a scored batch from a lake."""
 
 
-def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of a command that removes rows from a lake."""
+def _add_lake_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a command that removes rows from a lake."""
     for option in (
-        click.option("--env", "-e", help="A folder of conf/; local by default."),
+        click.option("--env", "-e", help="A folder of conf/; by default local."),
         click.option("--conf-source", help="Another folder of conf."),
         click.option("--lake", help="Folder or address of another lake than the one in conf."),
         click.option("--use-case", help="Search this use case only; all of them by default."),
@@ -174,7 +174,7 @@ def _lake_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @withdraw.command(name="file")
 @click.argument("name")
-@_lake_options
+@_add_lake_options
 def withdraw_file(name: str, **options: Any) -> None:
     """Remove a landing file's rows and everything made of them.
 
@@ -188,7 +188,7 @@ def withdraw_file(name: str, **options: Any) -> None:
 
 @withdraw.command(name="batch")
 @click.argument("day")
-@_lake_options
+@_add_lake_options
 def withdraw_batch(day: str, **options: Any) -> None:
     """Remove the scores of a DAY and what was made of them.
 
@@ -211,20 +211,20 @@ def _withdraw(
 ) -> None:
     """Show what is to be removed, ask, and remove it."""
     from lakehouse_ml.runs import withdraw as withdrawing
-    from lakehouse_ml.runs.hooks import code_version
+    from lakehouse_ml.runs.hooks import find_code_version
     from lakehouse_ml.use_cases import USE_CASES
 
     chosen = [one for one in USE_CASES if use_case in (None, one.name)]
     if not chosen:
         raise click.ClickException(f"Unknown use case {use_case}. Known: {', '.join(one.name for one in USE_CASES)}.")
     runtime = {"lake": lake} if lake else None
-    with _session(env, conf_source, runtime) as session, session.lock_catalog() as catalog:
+    with _open_session(env, conf_source, runtime) as session, session.lock_catalog() as catalog:
         planned = plan(catalog, chosen, what)
         click.echo("\n".join(map(printable, planned.lines)))
         if not yes and not click.confirm("Remove?"):
             click.echo("Nothing was removed.")
             raise SystemExit(1)
-        withdrawing.carry_out(catalog, planned, code_version(str(PROJECT))["git_sha"])
+        withdrawing.carry_out(catalog, planned, find_code_version(str(PROJECT))["git_sha"])
     click.echo(f"Removed. Now run {planned.use_case} again.")
 
 
@@ -257,17 +257,17 @@ def new_use_case(name: str, file: Path, label: str, key: str | None, positive: s
     click.echo("\n".join(map(printable, [*sentences, f"Run it: make run USE_CASE={name}"])))
 
 
-def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that name an environment."""
+def _add_environment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name an environment."""
     env = click.option("--env", "-e", help="A folder of conf/; by default local.")
     return env(click.option("--conf-source", help="Another folder of conf.")(command))
 
 
 @contextmanager
-def _session(
+def _open_session(
     env: str | None, conf_source: str | None, runtime: dict[str, str] | None = None
 ) -> Iterator[ProjectSession]:
-    """A session that runs nothing; a user's mistake ends in its sentence."""
+    """Open a session that runs nothing; a user's mistake ends in its sentence."""
     from lakehouse_ml.runs.session import ProjectSession
 
     try:
@@ -281,13 +281,13 @@ def _session(
 
 
 @cli.command(name="check")
-@_of_environment
+@_add_environment_options
 def check(env: str | None, conf_source: str | None) -> None:
     """Check the configuration of an environment.
 
     Every mistake is named with its file and line. Neither an engine nor the network is used.
     """
-    with _session(env, conf_source) as session:
+    with _open_session(env, conf_source) as session:
         faults = session.preflight()
     for fault in faults:
         click.echo(printable(fault))
@@ -302,13 +302,13 @@ def engine() -> None:
 
 
 @engine.command(name="check")
-@_of_environment
+@_add_environment_options
 def check_engine(env: str | None, conf_source: str | None) -> None:
     """Show engine, lake, registry and identity, and what is missing.
 
     Nothing is started.
     """
-    with _session(env, conf_source) as session:
+    with _open_session(env, conf_source) as session:
         environment = session.environment()
     for label, text in environment.lines.items():
         click.echo(f"{label:<11}{printable(text)}")

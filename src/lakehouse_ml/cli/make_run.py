@@ -1,4 +1,4 @@
-"""What `make run` runs: the whole life of one or all use cases, on generated files if there are no others."""
+"""`make run`: all stages of one or all use cases, on generated files if there are no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tasks of a job call, by the entry points of the installed wheel: `run` and `command`.
+"""Entry points of the installed wheel that the tasks of a job call: `run` and `command`.
 
 A platform calls them in a process of its own, where a session may be running already, with the task's parameters in
 `sys.argv`. To return is success; whatever is raised is failure, a `SystemExit` of 0 too.
@@ -27,7 +27,7 @@ def run() -> None:
     Raises:
         TaskError: An argument is unknown, or a mistake, a state of the world or a defect has stopped a node.
     """
-    _call(_run)
+    _call(_build_run)
 
 
 def command() -> None:
@@ -36,7 +36,7 @@ def command() -> None:
     Raises:
         TaskError: There is no such command, or it has failed.
     """
-    _call(_commands)
+    _call(_find_commands)
 
 
 def _call(chosen: Callable[[], click.Command]) -> None:
@@ -50,11 +50,11 @@ def _call(chosen: Callable[[], click.Command]) -> None:
         if error.code not in (None, 0):
             raise TaskError(str(error.code)) from error
     except Exception as error:
-        raise TaskError(_told(error)) from error
+        raise TaskError(_describe_error(error)) from error
 
 
-def _run() -> click.Command:
-    """The command `run`, with an option for each address that a run may be told; an empty one counts as not given."""
+def _build_run() -> click.Command:
+    """Build the command `run` with an option for each runtime parameter; an empty one counts as absent."""
     import click
 
     from lakehouse_ml.cli.commands import run
@@ -69,14 +69,14 @@ def _run() -> click.Command:
     return click.Command("run", callback=with_named, help=run.help, params=[*run.params, *named])
 
 
-def _commands() -> click.Command:
+def _find_commands() -> click.Command:
     from lakehouse_ml.cli.commands import cli
 
     return cli
 
 
-def _told(error: Exception) -> str:
-    """Sentence and place of an error; of one that nobody foresaw also its kind, which may be all that it says."""
+def _describe_error(error: Exception) -> str:
+    """Return an error's message and node; for an unforeseen one also its type, which may be all that it says."""
     import click
 
     what = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"

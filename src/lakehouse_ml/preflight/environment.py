@@ -54,7 +54,7 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     lines = {
         "engine": spec.engine,
         "runs": "in this process" if spec.engine == "sail" else f"on {compute}",
-        "version": _version(spec.engine),
+        "version": _find_version(spec.engine),
         "lake": lake.root + (" (a schema of Unity Catalog)" if lake.is_schema else ""),
         "files": lake.files_location(own["volume"]),
         "landing": own["landing"],
@@ -62,15 +62,15 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
         "registry": str(server.get("mlflow_registry_uri") or tracking),
         "experiment": own["experiment"],
         "models": lake.model_name("<use case>"),
-        "identity": _identity(spec, lake.root),
+        "identity": _describe_identity(spec, lake.root),
     }
-    if _unmounted(lines["files"]):
+    if _is_unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted on this machine: stages that read or write files there run only in a job"
     addresses = (lines["files"], lines["landing"])
-    return Environment(lines, (*faults, *find_missing(spec), *_file_systems(*addresses)))
+    return Environment(lines, (*faults, *find_missing(spec), *_find_missing_file_systems(*addresses)))
 
 
-def _version(engine: str) -> str:
+def _find_version(engine: str) -> str:
     runtime = os.environ.get("DATABRICKS_RUNTIME_VERSION")
     try:
         installed = f"{_PACKAGE[engine]} {version(_PACKAGE[engine])}"
@@ -79,7 +79,7 @@ def _version(engine: str) -> str:
     return f"Databricks Runtime {runtime}, {installed}" if engine == "databricks" and runtime else installed
 
 
-def _identity(spec: EngineSpec, lake: str) -> str:
+def _describe_identity(spec: EngineSpec, lake: str) -> str:
     if spec.is_in_workspace:
         return workspace.describe_identity(spec.engine)
     if not lake.startswith("s3"):
@@ -91,11 +91,11 @@ def _identity(spec: EngineSpec, lake: str) -> str:
     return "the default AWS credentials: neither AWS_PROFILE nor AWS_ACCESS_KEY_ID is set"
 
 
-def _unmounted(folder: str) -> bool:
+def _is_unmounted(folder: str) -> bool:
     return folder.startswith("/Volumes/") and not Path("/Volumes").is_dir()
 
 
-def _file_systems(*addresses: str) -> Iterator[str]:
+def _find_missing_file_systems(*addresses: str) -> Iterator[str]:
     """Name the packages that fsspec lacks for an address."""
     import fsspec
 

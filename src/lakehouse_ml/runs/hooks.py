@@ -62,7 +62,7 @@ class EngineHooks:
             LakehouseError: An input, a Volume or the engine is missing.
         """
         for name in sorted(pipeline.datasets()):
-            _document(name, catalog.get(name), catalog)  # a wrong entry is refused before the first node runs
+            _describe_columns(name, catalog.get(name), catalog)  # a wrong entry is refused before the first node runs
         _check_volumes(pipeline, catalog)
         ENGINE.describe()  # a session of Databricks has to be what conf says
         if not run_params.get("only_missing_outputs"):  # then not every node runs
@@ -131,7 +131,7 @@ class TrackingHooks:
         from lakehouse_ml.storage import provenance
 
         self._run = None
-        active, code = mlflow.active_run(), code_version(run_params["project_path"])
+        active, code = mlflow.active_run(), find_code_version(run_params["project_path"])
         provenance.set_run(str(active.info.run_id) if active else None, code["git_sha"])
         if active is None:
             return
@@ -145,9 +145,9 @@ class TrackingHooks:
         if "kedro_command" in client.get_run(run.id).data.tags:
             client.delete_tag(run.id, "kedro_command")  # kedro-mlflow's guess, where `command` is what was typed
         tags = {
-            "mlflow.runName": run_name(use_cases, pipeline),
+            "mlflow.runName": build_run_name(use_cases, pipeline),
             "use_case": ",".join(use_cases),
-            "command": typed_command(sys.argv),
+            "command": rebuild_command(sys.argv),
             **ENGINE.describe(),
             "environment": _environment(run_params),
             **({"lake": self._lake} if self._lake else {}),
@@ -264,7 +264,7 @@ def _overrides(run_params: dict[str, Any]) -> dict[str, str | None]:
     return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if is_usual else env}
 
 
-def _document(name: str, dataset: Any, catalog: DataCatalog) -> None:
+def _describe_columns(name: str, dataset: Any, catalog: DataCatalog) -> None:
     """Give a table the descriptions of the contract that its entry is bound to; SQL shows them."""
     spec = catalog.validator_specs.get(name)
     if spec is not None and hasattr(dataset, "document"):
@@ -317,7 +317,7 @@ def _should_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def typed_command(argv: Sequence[str]) -> str:
+def rebuild_command(argv: Sequence[str]) -> str:
     """Rebuild the command that started this process: `make run` with its variables, or a program."""
     program, arguments = Path(argv[0]), list(argv[1:])
     if program.parts[-3:] == ("lakehouse_ml", "cli", "make_run.py"):
@@ -333,8 +333,8 @@ def typed_command(argv: Sequence[str]) -> str:
     return shlex.join([program.name, *arguments])
 
 
-def run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
-    """Use cases and stages, in a length that MLflow's list of runs shows."""
+def build_run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
+    """Name use cases and stages, in a length that MLflow's list of runs shows."""
     stages = [stage for stage in STAGES if any(f".{stage}." in node.name for node in pipeline.nodes)]
     first = STAGES.index(stages[0]) if stages else 0
     if len(stages) == len(STAGES):
@@ -347,10 +347,10 @@ def run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
     return f"{' and '.join(use_cases) if len(use_cases) <= _FEW else f'{len(use_cases)} use cases'}: {what}"
 
 
-def code_version(project_path: str) -> dict[str, str]:
-    """Commit of the checkout, or that of the wheel and what it holds: a cluster has no git."""
+def find_code_version(project_path: str) -> dict[str, str]:
+    """Find the commit of the checkout, or of the wheel and its contents: a cluster has no git."""
     if project.INSTALLED:
-        return {"git_sha": project.built()["git_sha"], "wheel_sha256": project.built()["sha256"]}
+        return {"git_sha": project.read_build()["git_sha"], "wheel_sha256": project.read_build()["sha256"]}
     call = ["git", "-C", project_path, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return {"git_sha": subprocess.run(call, capture_output=True, text=True, check=True, timeout=10).stdout.strip()}

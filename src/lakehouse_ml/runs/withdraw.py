@@ -113,25 +113,27 @@ def plan_file(catalog: DataCatalog, use_cases: Sequence[UseCase], name: str) -> 
     """
     # A name that isn't UTF-8 is refused as it lands, and no table can be asked for it.
     candidates = use_cases if is_utf8(name) else ()
-    readers = [(one, tables) for one in candidates if (tables := _tables_with(catalog, one, name))]
+    readers = [(one, tables) for one in candidates if (tables := _find_tables(catalog, one, name))]
     if not readers:
-        raise LakehouseError(f"No file {name} was read into this lake. {_known_files(catalog, use_cases)}")
-    use_case, tables = _only(f"The file {name} was read", readers)
+        raise LakehouseError(f"No file {name} was read into this lake. {_suggest_files(catalog, use_cases)}")
+    use_case, tables = _choose_use_case(f"The file {name} was read", readers)
     removals: list[Removal] = []
     notes: list[str] = []
     batches: set[str] = set()
     for table, stored in tables.items():
         notes += _check_gone(catalog, use_case, table, stored)
-        of_table = _batches_of(catalog, use_case, table, stored)
+        of_table = _find_batches(catalog, use_case, table, stored)
         batches |= set(of_table)
         for batch in of_table:
-            removals += _of_batch(catalog, use_case, batch)
-        removals += _of_file(catalog, use_case, table, stored)
-        notes += _note_on_models(catalog, use_case, table, stored)
+            removals += _list_removals_of_batch(catalog, use_case, batch)
+        removals += _list_removals_of_file(catalog, use_case, table, stored)
+        notes += _describe_models(catalog, use_case, table, stored)
     notes.append("The next run builds features, labels and everything after them again, from the remaining rows.")
-    notes += _notes_on_batches(catalog, use_case, sorted(batches))
+    notes += _describe_batches(catalog, use_case, sorted(batches))
     removals = list(dict.fromkeys(removals))
-    return Withdrawal(f"the file {name}", use_case.name, removals, _output_files(catalog, use_case, batches), notes)
+    return Withdrawal(
+        f"the file {name}", use_case.name, removals, _list_output_files(catalog, use_case, batches), notes
+    )
 
 
 def plan_batch(catalog: DataCatalog, use_cases: Sequence[UseCase], batch: str) -> Withdrawal:
@@ -145,16 +147,18 @@ def plan_batch(catalog: DataCatalog, use_cases: Sequence[UseCase], batch: str) -
     Raises:
         LakehouseError: No use case, or several, have a batch of that day.
     """
-    scorers = [(one, removals) for one in use_cases if (removals := _of_batch(catalog, one, batch))]
+    scorers = [(one, removals) for one in use_cases if (removals := _list_removals_of_batch(catalog, one, batch))]
     if not scorers:
-        raise LakehouseError(f"No batch {batch} was scored in this lake. {_known_batches(catalog, use_cases)}")
-    use_case, removals = _only(f"The batch {batch} was scored", scorers)
-    if batch == _newest_day(catalog, use_case):
+        raise LakehouseError(f"No batch {batch} was scored in this lake. {_suggest_batches(catalog, use_cases)}")
+    use_case, removals = _choose_use_case(f"The batch {batch} was scored", scorers)
+    if batch == _find_newest_day(catalog, use_case):
         next_run = "It is the newest day: the next run scores it again."
     else:
-        next_run = f"The next run scores the newest day only. {_how_to_score(use_case, batch)}"
+        next_run = f"The next run scores the newest day only. {_suggest_scoring(use_case, batch)}"
     notes = [f"The rows of that day stay. {next_run}"]
-    return Withdrawal(f"the batch {batch}", use_case.name, removals, _output_files(catalog, use_case, {batch}), notes)
+    return Withdrawal(
+        f"the batch {batch}", use_case.name, removals, _list_output_files(catalog, use_case, {batch}), notes
+    )
 
 
 def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) -> None:
@@ -171,41 +175,43 @@ def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) ->
             table.save(none if removal.empties else ReplaceBatch(none, removal.column, (removal.value,)))
 
 
-def _only(what: str, candidates: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
-    """The one use case that is meant, with what was found of it."""
+def _choose_use_case(what: str, candidates: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
+    """Return the only candidate: a use case and what was found for it."""
     if len(candidates) > 1:
         names = ", ".join(use_case.name for use_case, _ in candidates)
         raise LakehouseError(f"{what} by {names}: choose one of them with --use-case.")
     return candidates[0]
 
 
-def _tables_with(catalog: DataCatalog, use_case: UseCase, name: str) -> dict[str, str]:
+def _find_tables(catalog: DataCatalog, use_case: UseCase, name: str) -> dict[str, str]:
     """Landing tables that read a file, each with the name as it is stored there."""
-    return {table: stored for table in use_case.sources if (stored := _stored_name(catalog, use_case, table, name))}
+    return {
+        table: stored for table in use_case.sources if (stored := _find_stored_name(catalog, use_case, table, name))
+    }
 
 
-def _stored_name(catalog: DataCatalog, use_case: UseCase, table: str, name: str) -> str | None:
+def _find_stored_name(catalog: DataCatalog, use_case: UseCase, table: str, name: str) -> str | None:
     """A file's name as a landing table stores it: letters with accents have two spellings in Unicode."""
-    stored_names = {_normal(one): one for one in _read_files(catalog, use_case, table)}
-    if _normal(name) in stored_names:
-        return stored_names[_normal(name)]
+    stored_names = {_normalise(one): one for one in _list_files(catalog, use_case, table)}
+    if _normalise(name) in stored_names:
+        return stored_names[_normalise(name)]
     # An interrupted run leaves rows without an entry in the manifest.
     parts = ("raw", "quarantine_lines")
     stored = any(_count(catalog, f"{use_case.name}.{part}_{table}", "source_file", name) for part in parts)
     return name if stored else None
 
 
-def _normal(name: str) -> str:
+def _normalise(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _of_batch(catalog: DataCatalog, use_case: UseCase, batch: str) -> list[Removal]:
+def _list_removals_of_batch(catalog: DataCatalog, use_case: UseCase, batch: str) -> list[Removal]:
     names = [f"{use_case.name}.{name.format(noun=use_case.entity_plural)}" for name in _OF_BATCHES]
     counted = [Removal(name, "batch", batch, _count(catalog, name, "batch", batch)) for name in names]
     return [one for one in counted if one.n_rows]
 
 
-def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[Removal]:
+def _list_removals_of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[Removal]:
     removals = []
     for part in _OF_FILES:
         name = f"{use_case.name}.{part}_{table}"
@@ -218,7 +224,7 @@ def _of_file(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> 
     return removals
 
 
-def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> list[tuple[str, str]]:
+def _list_output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) -> list[tuple[str, str]]:
     """Dataset and address of each list, drift and report about one of the batches."""
     outputs = {f"{use_case.name}.{name}": catalog.get(f"{use_case.name}.{name}") for name in _OUTPUT_FILES}
     return [
@@ -229,7 +235,7 @@ def _output_files(catalog: DataCatalog, use_case: UseCase, batches: set[str]) ->
     ]
 
 
-def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
+def _find_batches(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
     """Batches with an entity of the file: with its very row or, where a score has another time, on the same day."""
     from pyspark.sql import functions as F
 
@@ -238,15 +244,15 @@ def _batches_of(catalog: DataCatalog, use_case: UseCase, table: str, file: str) 
     )
     if table not in inspect.signature(use_case.features).parameters or not raw.exists() or not scores.exists():
         return []
-    rows = _rows_of(raw.load_frame(), file)
+    rows = _select_rows(raw.load_frame(), file)
     keys = [F.col(name) for name in use_case.key if name in rows.columns]
-    keys += [_day(use_case, table).alias("batch")] if len(keys) < len(use_case.key) else []
+    keys += [_build_day(use_case, table).alias("batch")] if len(keys) < len(use_case.key) else []
     of_file = rows.select(*keys).distinct()
     hit = scores.load_frame().join(of_file, on=of_file.columns, how="left_semi")
     return sorted(collect(hit.select("batch").distinct())["batch"])
 
 
-def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
+def _describe_models(catalog: DataCatalog, use_case: UseCase, table: str, file: str) -> list[str]:
     """Whether the newest version learned from rows of the file, or was judged on them."""
     from pyspark.sql import functions as F
 
@@ -256,12 +262,12 @@ def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: s
     )
     if not learned.exists() or not raw.exists():
         return []
-    rows = _rows_of(raw.load_frame(), file)
+    rows = _select_rows(raw.load_frame(), file)
     if moment in rows.columns:
         hit = learned.load_frame().join(rows.select(entity, moment).distinct(), on=[entity, moment], how="left_semi")
         which = "of this file"
     else:
-        days = rows.select(entity, _day(use_case, table).alias("_day")).distinct()
+        days = rows.select(entity, _build_day(use_case, table).alias("_day")).distinct()
         dated = learned.load_frame().withColumn("_day", F.col(moment).cast("date").cast("string"))
         hit = dated.join(days, on=[entity, "_day"], how="left_semi")
         which = "of days of this file"
@@ -274,35 +280,35 @@ def _note_on_models(catalog: DataCatalog, use_case: UseCase, table: str, file: s
     ]
 
 
-def _notes_on_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence[str]) -> list[str]:
+def _describe_batches(catalog: DataCatalog, use_case: UseCase, batches: Sequence[str]) -> list[str]:
     """What becomes of removed batches whose day keeps rows, and of later ones where features look back."""
     notes = []
-    earlier = [one for one in batches if one != _newest_day(catalog, use_case)]
+    earlier = [one for one in batches if one != _find_newest_day(catalog, use_case)]
     # Else the rows of the day were those of the file.
     if earlier and (use_case.multiple_rows_per_entity or len(batches) > 1):
-        notes.append(f"The next run scores the newest day only. {_how_to_score(use_case, earlier[-1])}")
+        notes.append(f"The next run scores the newest day only. {_suggest_scoring(use_case, earlier[-1])}")
     scores = _table(catalog, f"{use_case.name}.score_{use_case.entity_plural}")
-    later = [one for one in _stored_batches(scores) if batches and one > batches[-1]]
+    later = [one for one in _list_batches(scores) if batches and one > batches[-1]]
     if use_case.multiple_rows_per_entity and later:
         notes.append(
-            f"Scores of later days stay ({_some(later)}), although their features may look back at rows of this file. "
-            f"To remove one: kedro withdraw batch {later[0]}"
+            f"Scores of later days stay ({_abbreviate(later)}), although their features may look back at rows of this "
+            f"file. To remove one: kedro withdraw batch {later[0]}"
         )
     return notes
 
 
-def _newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
+def _find_newest_day(catalog: DataCatalog, use_case: UseCase) -> str | None:
     features = _table(catalog, f"{use_case.name}.feature_{use_case.entity_plural}")
     day = find_newest_day(features.load_frame(), use_case.key[1]) if features.exists() else None
     return day.isoformat() if day else None
 
 
-def _how_to_score(use_case: UseCase, day: str) -> str:
+def _suggest_scoring(use_case: UseCase, day: str) -> str:
     return f"To score {day} again, run with --params {use_case.name}.batch_scoring.batch={day}"
 
 
-def _day(use_case: UseCase, table: str) -> Any:
-    """The day of a row's event or, where the table has no time, of its file."""
+def _build_day(use_case: UseCase, table: str) -> Any:
+    """Build the column with the day of a row's event or, where the table has no time, of its file."""
     from pyspark.sql import functions as F
 
     contract = use_case.sources[table]
@@ -310,7 +316,7 @@ def _day(use_case: UseCase, table: str) -> Any:
     return F.col(times[0] if times else "snapshot_on").cast("date").cast("string")
 
 
-def _rows_of(rows: DataFrame, file: str) -> DataFrame:
+def _select_rows(rows: DataFrame, file: str) -> DataFrame:
     from pyspark.sql import functions as F
 
     return rows.where(F.col("source_file") == F.lit(file))
@@ -339,33 +345,33 @@ def _check_gone(catalog: DataCatalog, use_case: UseCase, table: str, name: str) 
     return []
 
 
-def _known_files(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
+def _suggest_files(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
     names: list[str] = []
     for use_case in use_cases:
         for table in use_case.sources:
             raw = _table(catalog, f"{use_case.name}.raw_{table}")
             unlisted = collect(raw.load_frame().select("source_file").distinct())["source_file"] if raw.exists() else []
-            names += sorted({*_read_files(catalog, use_case, table), *unlisted})
-    return f"It has the files {_some(names)}." if names else "It has no files yet."
+            names += sorted({*_list_files(catalog, use_case, table), *unlisted})
+    return f"It has the files {_abbreviate(names)}." if names else "It has no files yet."
 
 
-def _known_batches(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
+def _suggest_batches(catalog: DataCatalog, use_cases: Sequence[UseCase]) -> str:
     names: set[str] = set()
     for use_case in use_cases:
-        names |= set(_stored_batches(_table(catalog, f"{use_case.name}.score_{use_case.entity_plural}")))
-    return f"It has the batches {_some(sorted(names))}." if names else "It has no batches yet."
+        names |= set(_list_batches(_table(catalog, f"{use_case.name}.score_{use_case.entity_plural}")))
+    return f"It has the batches {_abbreviate(sorted(names))}." if names else "It has no batches yet."
 
 
-def _read_files(catalog: DataCatalog, use_case: UseCase, table: str) -> list[str]:
+def _list_files(catalog: DataCatalog, use_case: UseCase, table: str) -> list[str]:
     manifest = _table(catalog, f"{use_case.name}.manifest_{table}")
     return list(manifest.load()["source_file"]) if manifest.exists() else []
 
 
-def _stored_batches(scores: DeltaTable) -> list[str]:
+def _list_batches(scores: DeltaTable) -> list[str]:
     return sorted(collect(scores.load_frame().select("batch").distinct())["batch"]) if scores.exists() else []
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviate(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[-_SHOWN:])}{more}"
 

@@ -64,8 +64,8 @@ def test_params_are_addresses_as_typed_and_values_in_yaml(
         ("lake=", "--params: lake is empty. Give it a value, lake=VALUE, or leave it out."),
         ("landing=' '", "--params: landing is empty. "),
         ("a.b=[1", "--params: a.b=[1 can't be read as YAML: "),
-        ("lake=/a,lake=/b", "--params: lake is given beside lake. Leave one of them out."),
-        ("a=1,a.b=2", "--params: a.b is given beside a. Leave one of them out."),
+        ("lake=/a,lake=/b", "--params: lake conflicts with lake. Leave one of them out."),
+        ("a=1,a.b=2", "--params: a.b conflicts with a. Leave one of them out."),
     ],
 )
 def test_params_that_say_something_else_are_refused(given: dict[str, Any], params: str, sentence: str) -> None:
@@ -123,7 +123,7 @@ def test_a_file_of_arguments_means_what_the_command_line_does(
         ("run:\n  only_missing_outputs: maybe\n", "run.yml, line 2: only_missing_outputs can't be 'maybe': it is "),
         ("run:\n  params: {lake: 3}\n", "--params: lake can't be 3: it is text. In a file put it in quotes."),
         ("run:\n  params: {lake: }\n", "--params: lake is empty. "),
-        ("run:\n  params: {a: 1, a.b: 2}\n", "--params: a.b is given beside a. Leave one of them out."),
+        ("run:\n  params: {a: 1, a.b: 2}\n", "--params: a.b conflicts with a. Leave one of them out."),
     ],
 )
 def test_a_file_of_arguments_that_cannot_be_used_is_named_with_line_and_key(

@@ -86,6 +86,6 @@ def test_the_message_ends_in_the_node_that_failed() -> None:
     catalog = DataCatalog({"given": MemoryDataset(1)})
     with pytest.raises(LandingError) as caught:
         UpToDateRunner().run(pipeline, catalog)
-    assert tasks._told(caught.value) == (
+    assert tasks._describe_error(caught.value) == (
         "LandingError: customers.csv is empty: land it again. Node churn.data_ingestion.parse failed."
     )

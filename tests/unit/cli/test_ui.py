@@ -11,7 +11,7 @@ from kedro.pipeline import node, pipeline
 from lakehouse_ml.cli import ui
 from lakehouse_ml.pipelines import STAGES
 from lakehouse_ml.runs.experiment import experiment_tags
-from lakehouse_ml.runs.hooks import run_name, typed_command
+from lakehouse_ml.runs.hooks import build_run_name, rebuild_command
 from lakehouse_ml.use_cases import USE_CASES
 
 SERVER = "http://127.0.0.1:5000"
@@ -54,7 +54,7 @@ def _named(*stages: str, use_cases: tuple[str, ...] = ("churn",)) -> str:
         for stage in stages
         for use_case in use_cases
     ]
-    return run_name(use_cases, pipeline(nodes))
+    return build_run_name(use_cases, pipeline(nodes))
 
 
 def test_the_name_of_a_run_is_short_enough_to_be_read() -> None:
@@ -105,4 +105,4 @@ def test_the_name_of_a_run_is_short_enough_to_be_read() -> None:
     ],
 )
 def test_the_command_is_what_was_typed(argv: list[str], typed: str) -> None:
-    assert typed_command(argv) == typed
+    assert rebuild_command(argv) == typed
