@@ -15,13 +15,13 @@ from kedro.io import DataCatalog
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.explore import (
-    course,
     holdout_curves,
     importance,
+    list_tables,
     node,
+    plot_timeline,
     register_views,
     sql,
-    stored,
     without_workers,
 )
 
@@ -40,7 +40,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
 def test_stored_tables_are_views_by_their_names_whatever_they_load_as(spark: Any, catalog: DataCatalog) -> None:
     catalog.save("churn.metrics_trials", pd.DataFrame({"trial": [1, 2], "f1": [0.5, 0.75]}))
     catalog.save("churn.clean_customers", spark.createDataFrame([("a", 3)], "customer_id string, tenure_months int"))
-    assert stored(catalog) == ["churn.clean_customers", "churn.metrics_trials"]
+    assert list_tables(catalog) == ["churn.clean_customers", "churn.metrics_trials"]
     assert register_views(catalog, spark) == ["churn_clean_customers", "churn_metrics_trials"]
     assert sql("select max(f1) as best from churn_metrics_trials")["best"].item() == 0.75
     assert sql("select customer_id from churn_clean_customers")["customer_id"].tolist() == ["a"]
@@ -95,12 +95,12 @@ def test_a_course_of_time_has_a_line_per_target_and_names_what_happened_at_once_
     at = pd.to_datetime(["2024-01-01T03:00Z", "2024-01-01T00:00Z"] * 2)
     scores = pd.DataFrame({"at": at, "target": ["comp1", "comp1", "comp2", "comp2"], "probability": [0.1, 0.9, 0.2, 0]})
     events = pd.DataFrame({"at": at[[0, 0, 1]], "target": ["comp1", "comp2", "comp2"]})
-    svg = course(scores, events, 0.68)._repr_svg_()
+    svg = plot_timeline(scores, events, 0.68)._repr_svg_()
     counts = {">comp1<": 1, ">comp2<": 2, ">comp1, comp2<": 1, ">threshold 0.68<": 1}
     assert {text: svg.count(text) for text in counts} == counts
-    assert ">comp1, comp2<" not in course(scores, events.head(0), 0.68).svg
+    assert ">comp1, comp2<" not in plot_timeline(scores, events.head(0), 0.68).svg
     with pytest.raises(LakehouseError, match="no row is scored"):
-        course(scores.head(0), events, 0.68)
+        plot_timeline(scores.head(0), events, 0.68)
 
 
 def test_pictures_are_shown_by_a_notebook_as_pictures() -> None:

@@ -142,10 +142,10 @@ def lineage(table: str, at: str | None, lake: str | None, env: str | None) -> No
     Its newest version; another VERSION; or the rows of one KEY, such as the day of a batch.
     """
     from lakehouse_ml import explore
-    from lakehouse_ml.explore import lineage as walk
+    from lakehouse_ml.explore.lineage import trace_table
 
     try:
-        for line in walk.lines(explore.catalog(lake, env), table, at):
+        for line in trace_table(explore.catalog(lake, env), table, at):
             click.echo(printable(line))
     except Exception as error:
         mistake = find(error)

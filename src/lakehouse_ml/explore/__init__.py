@@ -3,27 +3,27 @@
 from lakehouse_ml.explore.notebook import (
     Drawing,
     catalog,
-    course,
     debugger,
     holdout_curves,
     importance,
+    list_tables,
     node,
+    plot_timeline,
     register_views,
     sql,
-    stored,
     without_workers,
 )
 
 __all__ = [
     "Drawing",
     "catalog",
-    "course",
     "debugger",
     "holdout_curves",
     "importance",
+    "list_tables",
     "node",
+    "plot_timeline",
     "register_views",
     "sql",
-    "stored",
     "without_workers",
 ]

@@ -33,11 +33,11 @@ class Drawing:
 
 
 def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
-    """The project's catalog, as a run would see it; MLflow is then set to the lake's store as well.
+    """Load the project's catalog as a run would see it, and point MLflow at the lake's tracking store.
 
     Args:
         lake: Folder of another lake than the one of conf; relative paths start at the project folder.
-        env: A folder of conf/.
+        env: Name of a folder in conf/.
 
     Raises:
         LakehouseError: There is no such environment, or no lake in the named folder.
@@ -50,19 +50,19 @@ def catalog(lake: str | None = None, env: str | None = None) -> DataCatalog:
     session = settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params={"lake": lake} if lake else {})
     if lake:
         session.check_lake()
-    found: DataCatalog = session.load_context().catalog
-    return found
+    data_catalog: DataCatalog = session.load_context().catalog
+    return data_catalog
 
 
-def stored(catalog: DataCatalog) -> list[str]:
-    """Names of the Delta tables that exist, in the order in which data flows."""
-    return list(_tables(catalog))
+def list_tables(catalog: DataCatalog) -> list[str]:
+    """List the names of the Delta tables that exist, in the order in which data flows."""
+    return list(_load_tables(catalog))
 
 
 def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> list[str]:
-    """Make every stored table readable in SQL, `churn.score_customers` as `churn_score_customers`.
+    """Register every stored table as a view: `churn.score_customers` as `churn_score_customers`.
 
-    A view shows the version that is the newest now; call again after a run.
+    A view shows the newest version at the time of the call; call again after a run.
 
     Args:
         catalog: See `catalog`.
@@ -74,20 +74,20 @@ def register_views(catalog: DataCatalog, spark: SparkSession | None = None) -> l
     Raises:
         LakehouseError: The lake holds no table yet.
     """
-    tables = _tables(catalog)
+    tables = _load_tables(catalog)
     if not tables:
         raise LakehouseError("There are no tables in this lake yet: make run writes them.")
     for name, table in tables.items():
-        table.load_frame(spark).createOrReplaceTempView(_view(name))
-    return [_view(name) for name in tables]
+        table.load_frame(spark).createOrReplaceTempView(_view_name(name))
+    return [_view_name(name) for name in tables]
 
 
 def sql(query: str, **values: Any) -> pd.DataFrame:
-    """The rows of a query over the views, in memory.
+    """Run a query over the views and collect its rows.
 
     Args:
-        query: Spark SQL; `:name` stands for one of the values.
-        values: By name.
+        query: Spark SQL with `:name` as placeholders.
+        values: Values of the placeholders, by name.
     """
     from lakehouse_ml.engine.sessions import ENGINE
     from lakehouse_ml.storage.writes import collect
@@ -96,11 +96,11 @@ def sql(query: str, **values: Any) -> pd.DataFrame:
 
 
 def node(catalog: DataCatalog, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """What a run would call for a node, and what it would give it, by argument; calling the one saves nothing.
+    """Return the function of a node and its inputs by argument name; calling the function saves nothing.
 
     Args:
         catalog: See `catalog`; the inputs are loaded from it, tables as Spark frames that nothing has computed yet.
-        name: In full, `<use case>.<stage>.<node>`.
+        name: Full name, `<use case>.<stage>.<node>`.
 
     Raises:
         LakehouseError: There is no such node, or one of its inputs isn't stored yet.
@@ -110,42 +110,42 @@ def node(catalog: DataCatalog, name: str) -> tuple[Callable[..., Any], dict[str,
     nodes = {node.name: node for node in pipelines["__default__"].nodes}
     if name not in nodes:
         raise LakehouseError(f"There is no node {name}: docs/flow.md has them all, <use case>.<stage>.<node>.")
-    inputs: Any = nodes[name]._inputs  # noqa: SLF001 - it alone tells which argument each is
+    inputs: Any = nodes[name]._inputs  # noqa: SLF001 - the only source of argument names
     return nodes[name].func, {argument: catalog.load(dataset) for argument, dataset in inputs.items()}
 
 
 @contextmanager
 def without_workers() -> Iterator[None]:
-    """Within it, what `mapInArrow` is given runs here and at once, on rows that are brought from the engine.
+    """Run functions of `mapInArrow` in this process, eagerly, on rows collected from the engine.
 
-    So a debugger stops inside of it, which it never does in the engine's Python workers. Every row that the function
-    takes or gives is held in memory: take a sample first.
+    A debugger can then stop in them, which it can't in the engine's Python workers. All input and output rows are in
+    memory: take a sample first.
     """
     import pyarrow as pa
 
     from lakehouse_ml.engine.sessions import ENGINE
 
     frame: Any = type(ENGINE.session().range(0))
-    by_workers = frame.mapInArrow
+    original = frame.mapInArrow
 
-    def here(rows: Any, function: Callable[..., Any], schema: Any, *_: Any, **__: Any) -> DataFrame:
-        told = list(function(iter(rows.toArrow().to_batches())))
+    def map_in_process(rows: Any, function: Callable[..., Any], schema: Any, *_: Any, **__: Any) -> DataFrame:
+        batches = list(function(iter(rows.toArrow().to_batches())))
         session = rows.sparkSession
-        made: DataFrame = session.createDataFrame(pa.Table.from_batches(told) if told else [], schema)
-        return made
+        result: DataFrame = session.createDataFrame(pa.Table.from_batches(batches) if batches else [], schema)
+        return result
 
-    frame.mapInArrow = here
+    frame.mapInArrow = map_in_process
     try:
         yield
     finally:
-        frame.mapInArrow = by_workers
+        frame.mapInArrow = original
 
 
 def debugger(*answers: str) -> Pdb:
-    """A debugger whose `runcall` stops on the first line of what it calls, and asks what to do.
+    """Create a debugger whose `runcall` stops on the first line of the called function.
 
     Args:
-        answers: What it is told instead of asking, one after the other; the last is `continue`.
+        answers: Commands to run instead of asking for them; the last is `continue`.
     """
     from io import StringIO
     from pdb import Pdb
@@ -154,13 +154,13 @@ def debugger(*answers: str) -> Pdb:
 
 
 def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
-    """ROC and precision-recall curve of the candidate.
+    """Draw the ROC and the precision-recall curve of the candidate.
 
     Args:
         holdout: Rows of `outcome_holdout`, of which `label` and `candidate_probability` are used.
 
     Raises:
-        LakehouseError: Only one outcome occurs, so there is nothing to tell apart.
+        LakehouseError: All held-out rows have the same outcome.
     """
     from lakehouse_ml.report import charts
     from lakehouse_ml.report.curves import compute_precision_recall, compute_roc
@@ -179,11 +179,11 @@ def holdout_curves(holdout: pd.DataFrame) -> tuple[Drawing, Drawing]:
 
 
 def importance(effects: dict[str, float], most: int = 10) -> Drawing:
-    """The predictors that move the probability most, as bars.
+    """Draw the predictors that move the probability most, as bars.
 
     Args:
         effects: Mean absolute effect by predictor, as in a model card.
-        most: How many are shown.
+        most: Number of predictors to draw.
     """
     from lakehouse_ml.report import charts
 
@@ -192,13 +192,13 @@ def importance(effects: dict[str, float], most: int = 10) -> Drawing:
     return Drawing(charts.ranked_bars(names, values, "mean change of the probability"))
 
 
-def course(scores: pd.DataFrame, events: pd.DataFrame, threshold: float) -> Drawing:
-    """The probabilities of one entity over time, a line per target, and what happened to it.
+def plot_timeline(scores: pd.DataFrame, events: pd.DataFrame, threshold: float) -> Drawing:
+    """Draw the probabilities of one entity over time, a line for each label, and its events.
 
     Args:
-        scores: One row per moment and target: `at` (UTC), `target`, `probability`.
+        scores: One row per moment and label: `at` (UTC), `target`, `probability`.
         events: One row per event: `at` (UTC), `target`.
-        threshold: From which probability on a target is named.
+        threshold: Probability from which the decision is 1.
 
     Raises:
         LakehouseError: There are no scores.
@@ -211,19 +211,19 @@ def course(scores: pd.DataFrame, events: pd.DataFrame, threshold: float) -> Draw
         str(name): (rows["at"].to_numpy("datetime64[ns]"), rows["probability"].to_numpy())
         for name, rows in scores.sort_values("at").groupby("target")
     }
-    happened = list(zip(events["at"].to_numpy("datetime64[ns]"), events["target"].astype(str), strict=True))
-    return Drawing(charts.course(lines, happened, threshold, "probability"))
+    dated_events = list(zip(events["at"].to_numpy("datetime64[ns]"), events["target"].astype(str), strict=True))
+    return Drawing(charts.course(lines, dated_events, threshold, "probability"))
 
 
-def _tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
+def _load_tables(catalog: DataCatalog) -> dict[str, DeltaTable]:
     from kedro.framework.project import pipelines
 
     from lakehouse_ml.datasets.delta_table import DeltaTable
 
-    written = dict.fromkeys(name for node in pipelines["__default__"].nodes for name in node.outputs)
-    found = {name: catalog.get(name) for name in written}
-    return {name: table for name, table in found.items() if isinstance(table, DeltaTable) and table.exists()}
+    outputs = dict.fromkeys(name for node in pipelines["__default__"].nodes for name in node.outputs)
+    datasets = {name: catalog.get(name) for name in outputs}
+    return {name: table for name, table in datasets.items() if isinstance(table, DeltaTable) and table.exists()}
 
 
-def _view(name: str) -> str:
+def _view_name(name: str) -> str:
     return name.replace(".", "_")

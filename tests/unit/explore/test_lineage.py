@@ -12,7 +12,7 @@ from lakehouse_ml.datasets.clock import Clock
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.explore.lineage import lines
+from lakehouse_ml.explore.lineage import trace_table
 from lakehouse_ml.storage.provenance import attach_provenance, describe, set_run
 from lakehouse_ml.storage.writes import ReplaceBatch
 
@@ -51,7 +51,7 @@ def told(catalog: DataCatalog, name: str, at: str | None = None) -> list[str]:
     """Lines without the time at which they were made."""
     return [
         line if " UTC" not in line else line[: line.index("made ") + 4] + line[line.index(" UTC") + 4 :]
-        for line in lines(catalog, name, at)
+        for line in trace_table(catalog, name, at)
     ]
 
 
@@ -111,7 +111,7 @@ def test_a_table_that_was_made_anew_is_not_taken_for_the_one_that_was_read(cella
 @pytest.mark.parametrize(("name", "at"), [("score_wine", "sunday"), ("score_wine", "7")])
 def test_what_is_not_there_is_named_beside_what_is(cellar: DataCatalog, name: str, at: str) -> None:
     with pytest.raises(LakehouseError, match=rf"has no \w+ {at}; its newest version is 1, which holds monday, tuesday"):
-        list(lines(cellar, name, at))
+        list(trace_table(cellar, name, at))
 
 
 @pytest.mark.parametrize("name", ["clock", "score_beer"])
@@ -120,4 +120,4 @@ def test_what_is_no_table_is_refused_by_name(cellar: DataCatalog, name: str) -> 
 
     bootstrap_project(Path(__file__).resolve().parents[3])
     with pytest.raises(LakehouseError, match=f"This lake has no table named '{name}'. There are none."):
-        list(lines(cellar, name))
+        list(trace_table(cellar, name))
