@@ -131,7 +131,7 @@ def test_a_draft_without_files_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_list_of_use_cases_is_one_that_the_command_can_add_to() -> None:
-    from lakehouse_ml.tooling.drafting.project import with_use_case
+    from lakehouse_ml.tooling.drafting.project import add_to_listing
 
     listing = PROJECT / "src/lakehouse_ml/use_cases/__init__.py"
-    assert "WINES)" in with_use_case(listing.read_text(encoding="utf-8"), "wines")
+    assert "WINES)" in add_to_listing(listing.read_text(encoding="utf-8"), "wines")

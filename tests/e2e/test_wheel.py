@@ -21,7 +21,7 @@ import yaml
 from checkouts import PROJECT, copied, shown
 from deltalake import DeltaTable
 
-from lakehouse_ml.tooling.flow import registered
+from lakehouse_ml.tooling.flow import load_stages
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def cluster(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 @pytest.fixture(scope="module")
 def stages() -> list[str]:
     """The stages in an order in which each comes after those whose data it reads."""
-    pipelines = registered()
+    pipelines = load_stages()
     return list(
         TopologicalSorter(
             {

@@ -41,7 +41,7 @@ from lakehouse_ml.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 from lakehouse_ml.storage.landing import Landing
 from lakehouse_ml.storage.writes import Edition, ReplaceBatch
 from lakehouse_ml.tooling import flow
-from lakehouse_ml.tooling.reference import spec_within
+from lakehouse_ml.tooling.reference import find_inner_spec
 from lakehouse_ml.use_cases import USE_CASES
 from parity.cases import CLOCK, CONF, PARTITIONS, VARIANTS, Folder, write
 
@@ -56,7 +56,7 @@ _SOUND = {
 
 def nodes(use_case: str) -> dict[str, Node]:
     """Nodes of a use case by name, in the order in which data flows."""
-    whole = sum(flow.registered().values(), start=Pipeline([]))
+    whole = sum(flow.load_stages().values(), start=Pipeline([]))
     return {node.name: node for node in whole.nodes if node.name.startswith(f"{use_case}.")}
 
 
@@ -130,7 +130,7 @@ class _World:
 
     def _input(self, dataset: str, hint: Any, variant: str) -> Any:
         if dataset.startswith("params:"):
-            spec = spec_within(hint)
+            spec = find_inner_spec(hint)
             assert spec is not None, dataset
             return spec.model_validate(self._conf[dataset.split(".")[1]])
         name = dataset.split(".")[1]
