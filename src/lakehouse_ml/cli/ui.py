@@ -83,7 +83,7 @@ def _prepare(lake: str, env: str) -> tuple[str, list[str]]:
     session.check_runs()
     context = session.load_context()
     store, conf = mlflow.get_tracking_uri(), context.mlflow
-    file = tracking_store.file_of(store)
+    file = tracking_store.find_file(store)
     server = store.rstrip("/") if file is None else f"http://{conf.ui.host}:{conf.ui.port}"
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(conf.tracking.experiment.name)

@@ -210,18 +210,18 @@ def score_edges(scores: FloatArray, bins: int = 10, width: float = SCORE_WIDTH) 
 
     grid = np.round(np.arange(1, round(2 / width)) * width / 2, 10)
     below, near = share_below(grid), share_below(grid + width / 2) - share_below(grid - width / 2)
-    apart = width - 1e-9
+    min_distance = width - 1e-9
     inner: list[int] = []
-    for place in range(grid.size):
-        since = below[place] - (below[inner[-1]] if inner else 0.0)
-        wide = not inner or grid[place] - grid[inner[-1]] >= apart
-        if wide and near[place] <= 1 / bins and min(since, 1 - below[place]) >= 1 / bins:
-            inner.append(place)
-    # A fifth as many scores may be close to an outer edge: behind it lie few or none, and each weighs more.
-    calm = near <= 1 / bins / 5
+    for index in range(grid.size):
+        share_since_edge = below[index] - (below[inner[-1]] if inner else 0.0)
+        is_far = not inner or grid[index] - grid[inner[-1]] >= min_distance
+        if is_far and near[index] <= 1 / bins and min(share_since_edge, 1 - below[index]) >= 1 / bins:
+            inner.append(index)
+    # A fifth as many scores may be close to an outer edge: the bin behind it has few rows, and each counts more.
+    has_few_near = near <= 1 / bins / 5
     first, last = (grid[inner[0]], grid[inner[-1]]) if inner else (np.inf, -np.inf)
-    low = grid[calm & (below < 1 / bins) & (grid <= first - apart)][-1:]
-    high = grid[calm & (1 - below < 1 / bins) & (grid >= max(last, *low, -np.inf) + apart)][:1]
+    low = grid[has_few_near & (below < 1 / bins) & (grid <= first - min_distance)][-1:]
+    high = grid[has_few_near & (1 - below < 1 / bins) & (grid >= max(last, *low, -np.inf) + min_distance)][:1]
     return (*low.tolist(), *grid[inner].tolist(), *high.tolist())
 
 
@@ -259,12 +259,12 @@ def profile_categorical(values: Iterable[str | None]) -> ColumnProfile:
     """
     from pandas import isna
 
-    counted = Counter(values)
-    odd = [value for value in counted if not isinstance(value, str) and not isna(value)]
-    if odd:
-        raise ValueError(f"Categories are text, got {odd[0]!r}: cast reference and batch to text alike.")
-    counts = {value: count for value, count in counted.items() if isinstance(value, str)}
-    return ColumnProfile("categorical", counts, counted.total() - sum(counts.values()))
+    counter = Counter(values)
+    invalid = [value for value in counter if not isinstance(value, str) and not isna(value)]
+    if invalid:
+        raise ValueError(f"Categories are text, got {invalid[0]!r}: cast reference and batch to text alike.")
+    counts = {value: count for value, count in counter.items() if isinstance(value, str)}
+    return ColumnProfile("categorical", counts, counter.total() - sum(counts.values()))
 
 
 def _require_same_bins(reference: ColumnProfile, batch: ColumnProfile) -> None:
@@ -376,12 +376,12 @@ def _pool_rare_bins(table: FloatArray, min_expected: float) -> tuple[FloatArray,
 
 def _pearson(table: FloatArray) -> float:
     """Pearson's chi-square statistic of a table, shape (2, bins); 0 when a side or every bin is empty."""
-    filled = table[:, table.sum(axis=0) > 0]
-    rows = filled.sum(axis=1)
+    bins = table[:, table.sum(axis=0) > 0]
+    rows = bins.sum(axis=1)
     if not rows.all():
         return 0.0
-    expected = np.outer(rows, filled.sum(axis=0)) / rows.sum()
-    return float(np.sum((filled - expected) ** 2 / expected))
+    expected = np.outer(rows, bins.sum(axis=0)) / rows.sum()
+    return float(np.sum((bins - expected) ** 2 / expected))
 
 
 def _chi_square_tail(statistic: float, degrees: int) -> float:
@@ -642,17 +642,17 @@ def _sizes(reference: ColumnProfile, batch: ColumnProfile) -> str:
 
 
 def _size(profile: ColumnProfile, side: str) -> str:
-    counted = "" if profile.entities is None else f" that count as {profile.independent} (an entity once a day)"
-    return f"{profile.rows} {side} rows{counted}"
+    suffix = "" if profile.entities is None else f" that count as {profile.independent} (an entity once a day)"
+    return f"{profile.rows} {side} rows{suffix}"
 
 
 def _novelty(row: ColumnDrift) -> list[str]:
     if not row.new_categories:
         return []
-    shown = ", ".join(repr(name) for name in row.new_categories[:3])
+    names = ", ".join(repr(name) for name in row.new_categories[:3])
     unnamed = len(row.new_categories[3:])
     more = f" and {unnamed} more" if unnamed else ""
-    return [f"{row.new_category_share:.1%} of the batch in new categories ({shown}{more})"]
+    return [f"{row.new_category_share:.1%} of the batch in new categories ({names}{more})"]
 
 
 def summarize_drift(
@@ -723,5 +723,5 @@ def _names(columns: Sequence[ColumnDrift], status: Status) -> str:
     """The columns of a status, those that changed most first; of many the first few and the number of the others."""
     rows = [row for row in columns if row.status == status]
     rows.sort(key=lambda row: 0.0 if isnan(row.psi) else -row.psi)
-    shown = ", ".join(row.column if isnan(row.psi) else f"{row.column} (PSI {row.psi:.3f})" for row in rows[:_NAMED])
-    return shown if len(rows) <= _NAMED else f"{shown} and {len(rows) - _NAMED} more"
+    names = ", ".join(row.column if isnan(row.psi) else f"{row.column} (PSI {row.psi:.3f})" for row in rows[:_NAMED])
+    return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED} more"

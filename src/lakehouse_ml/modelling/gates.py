@@ -324,8 +324,8 @@ def _find_objection(verdict: Verdict, policy: Policy) -> str | None:
 def _state_grounds(verdict: Verdict, floors: Floors, policy: Policy) -> str:
     if verdict.incumbent_metrics is None:
         metrics = [
-            f"{TITLES[name]} {verdict.metrics[name]:.4f} (at least {least:.4f})"
-            for name, least in floors.minima.items()
+            f"{TITLES[name]} {verdict.metrics[name]:.4f} (at least {minimum:.4f})"
+            for name, minimum in floors.minima.items()
         ]
         return f"First champion: every minimum is met: {', '.join(metrics)}."
     if policy.mode == "superiority":

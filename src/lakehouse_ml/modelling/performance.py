@@ -90,9 +90,9 @@ def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: Performa
         return _set_types(pd.DataFrame(columns=names))
     newest = live.sort_values(["batch", "n_rows"]).iloc[-1]
     version = str(newest["model_version"])
-    counted = _select_newest(live[live["model_version"] == version], spec.min_positives)
+    batches = _select_newest(live[live["model_version"] == version], spec.min_positives)
     expected_row = _find_expected(verdicts, version)
-    performance = _judge(counted, version, expected_row, spec)
+    performance = _judge(batches, version, expected_row, spec)
     return _set_types(pd.DataFrame([asdict(performance)], columns=names))
 
 
@@ -116,10 +116,10 @@ def _find_expected(verdicts: pd.DataFrame, version: str) -> pd.Series | None:
 
 
 def _judge(
-    counted: pd.DataFrame, version: str, expected_row: pd.Series | None, spec: PerformanceSpec
+    batches: pd.DataFrame, version: str, expected_row: pd.Series | None, spec: PerformanceSpec
 ) -> LivePerformance:
-    n, positives, named, hits = (int(counted[name].sum()) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
-    ranked = counted[counted["roc_auc"].notna()]
+    n, positives, named, hits = (int(batches[name].sum()) for name in ("n_rows", "n_positives", "n_named", "n_hits"))
+    ranked = batches[batches["roc_auc"].notna()]
     weights = ranked["n_positives"]
     auc = float((ranked["roc_auc"] * weights).sum() / weights.sum()) if len(ranked) else math.nan
     expected = {
@@ -136,8 +136,8 @@ def _judge(
         status = "worse" if worse else "as_expected"
     return LivePerformance(
         version,
-        str(counted["batch"].min()),
-        str(counted["batch"].max()),
+        str(batches["batch"].min()),
+        str(batches["batch"].max()),
         status,
         n,
         positives,

@@ -92,10 +92,10 @@ def find_population(
         newest = states.where(at <= F.lit(day)).groupBy(entity).agg(F.max(moment).alias(moment))
         present = states.join(newest, on=list(key), how="left_semi")
     is_known = (at < F.lit(day)) | (F.col(KNOWN_AT) <= F.lit(day))
-    left = labels.where((F.col("label") == 1) & is_known).groupBy(entity).agg(F.max(moment).alias(_LEFT))
+    last_departures = labels.where((F.col("label") == 1) & is_known).groupBy(entity).agg(F.max(moment).alias(_LEFT))
     # A state of a later day brings an entity back.
     is_present = F.col(_LEFT).isNull() | (F.col(moment) > F.col(_LEFT))
-    return present.join(left, on=entity, how="left").where(is_present).select(*states.columns)
+    return present.join(last_departures, on=entity, how="left").where(is_present).select(*states.columns)
 
 
 def list_days(states: DataFrame, moment: str) -> list[date]:

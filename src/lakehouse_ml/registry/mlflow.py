@@ -48,7 +48,7 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return _version(_client().get_model_version_by_alias(name, alias))
+            return _to_version(_client().get_model_version_by_alias(name, alias))
         except MlflowException as error:
             # The SQL store reports INVALID_PARAMETER_VALUE for a missing alias, RESOURCE_DOES_NOT_EXIST for a missing
             # model.
@@ -65,7 +65,7 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return _version(_client().get_model_version(name, number))
+            return _to_version(_client().get_model_version(name, number))
         except MlflowException as error:
             raise RegistryError(f"The registry has no version {number} of {name}.") from error
 
@@ -74,7 +74,7 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return [_version(one) for one in _client().search_model_versions(f"name = '{name}'")]
+            return [_to_version(one) for one in _client().search_model_versions(f"name = '{name}'")]
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -139,7 +139,7 @@ class MlflowRegistry:
         """
         import mlflow
 
-        store = tracking_store.file_of(mlflow.get_registry_uri())
+        store = tracking_store.find_file(mlflow.get_registry_uri())
         if store is None:
             try:
                 copy = mlflow.artifacts.download_artifacts(f"models:/{name}/{number}", dst_path=str(folder))
@@ -164,7 +164,7 @@ class MlflowRegistry:
             raise RegistryError(
                 f"The registry in {store} has no files of version {number} of {name}. {REMEDY}"
             ) from error
-        path = tracking_store.local_path(address)
+        path = tracking_store.to_local_path(address)
         roots = [store.parent, Path(self._artifacts)] if self._artifacts else [store.parent]
         if path is None or not any(root.resolve() in path.resolve().parents for root in roots):
             raise RegistryError(
@@ -180,6 +180,6 @@ def _client() -> MlflowClient:
     return mlflow.MlflowClient()
 
 
-def _version(found: MlflowVersion) -> ModelVersion:
-    created_at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
-    return ModelVersion(str(found.version), created_at, found.run_id or None, dict(found.tags))
+def _to_version(version: MlflowVersion) -> ModelVersion:
+    created_at = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    return ModelVersion(str(version.version), created_at, version.run_id or None, dict(version.tags))

@@ -162,7 +162,7 @@ class ProjectSession(KedroSession):
             LakehouseError: No lake or no store found, or a mistake in conf.
         """
         self.check_lake()
-        file = tracking_store.file_of(_tracking(self._get_config_loader())[0])
+        file = tracking_store.find_file(_tracking(self._get_config_loader())[0])
         if file is not None and not file.is_file():
             raise errors.LakehouseError(f"No runs found in {file.parent}: {file.name} is missing. Run `make run`.")
 
@@ -298,7 +298,7 @@ def _follow_move(lake: Lake, loader: ProjectConfigLoader) -> None:
     A lake that can't be written keeps its old addresses: its tables can be read, its models say what to do.
     """
     store, experiment = _tracking(loader)
-    former = tracking_store.former_folders(store, experiment)
+    former = tracking_store.find_former_folders(store, experiment)
     if not former:
         return
     try:

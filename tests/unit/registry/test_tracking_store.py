@@ -57,7 +57,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """New stores are copies of that one, as in an environment that make has set up."""
-    monkeypatch.setattr(tracking_store, "template", lambda: empty)
+    monkeypatch.setattr(tracking_store, "template_path", lambda: empty)
     yield
     assert not tracking_store._is_whole(empty)
 
@@ -70,7 +70,7 @@ def test_a_new_store_is_a_copy_that_mlflow_takes_for_its_own(copied: None, tmp_p
 
 
 def test_without_one_to_copy_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking_store, "template", lambda: tmp_path / "nowhere.db")
+    monkeypatch.setattr(tracking_store, "template_path", lambda: tmp_path / "nowhere.db")
     store = tmp_path / "lake" / "mlflow.db"
     store.parent.mkdir()
     tracking_store.create(address(store))
@@ -207,7 +207,7 @@ def relocate(lake: Path) -> None:
 
 
 def former(lake: Path) -> set[Path]:
-    return tracking_store.former_folders(address(lake / "mlflow.db"), experiment(lake))
+    return tracking_store.find_former_folders(address(lake / "mlflow.db"), experiment(lake))
 
 
 def test_every_address_of_a_moved_lake_names_its_present_folder(lake: Path, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_process_that_is_killed_within_a_relocation_leaves_it_to_the_next(lake
     moved = lake.rename(tmp_path / "second")
     code = (
         "import os, signal, sys\nfrom lakehouse_ml.registry import tracking_store\n"
-        "tracking_store._moved_source = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "tracking_store._move_source = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "tracking_store.relocate(sys.argv[1], tracking_store.Experiment('lakehouse-ml', sys.argv[2]))"
     )
     given = [address(moved / "mlflow.db"), str(moved / "mlflow-artifacts")]
@@ -313,7 +313,7 @@ def test_a_server_and_a_store_that_may_serve_several_lakes_keep_their_addresses(
     moved = lake.rename(tmp_path / "second")
     before = rows(moved)
     conf = Experiment("lakehouse-ml", artifacts and artifacts.format(moved=moved))
-    assert tracking_store.former_folders(store.format(moved=moved), conf) == set()
+    assert tracking_store.find_former_folders(store.format(moved=moved), conf) == set()
     tracking_store.relocate(store.format(moved=moved), conf)
     assert rows(moved) == before
     assert not (moved / "nowhere.db").exists()

@@ -142,8 +142,8 @@ class EstimatorSpec(Spec):
     def _check_params(self) -> EstimatorSpec:
         unknown = sorted(set(self.params) - set(_PARAMS[self.estimator]))
         if unknown:
-            known = ", ".join(sorted(_PARAMS[self.estimator]))
-            raise ValueError(f"{self.estimator} has no parameter {', '.join(unknown)}; it has {known}")
+            allowed = ", ".join(sorted(_PARAMS[self.estimator]))
+            raise ValueError(f"{self.estimator} has no parameter {', '.join(unknown)}; it has {allowed}")
         for name, value in self.params.items():
             number = _PARAMS[self.estimator][name]
             if not number.accepts(value) and not (value is None and name == _NULLABLE):
@@ -153,7 +153,7 @@ class EstimatorSpec(Spec):
 
 def select_predictors(rows: pd.DataFrame, categorical: Sequence[str], numeric: Sequence[str]) -> pd.DataFrame:
     """Select the columns that a model takes, in its order and types: categories as text or None, numbers as double."""
-    chosen = rows[[*categorical, *numeric]]
-    texts = {name: chosen[name].astype(object).where(chosen[name].notna(), None) for name in categorical}
-    numbers = {name: chosen[name].astype("float64") for name in numeric if chosen[name].dtype != "float64"}
-    return chosen.assign(**texts, **numbers)
+    selected = rows[[*categorical, *numeric]]
+    texts = {name: selected[name].astype(object).where(selected[name].notna(), None) for name in categorical}
+    numbers = {name: selected[name].astype("float64") for name in numeric if selected[name].dtype != "float64"}
+    return selected.assign(**texts, **numbers)

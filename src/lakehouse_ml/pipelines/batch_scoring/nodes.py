@@ -92,10 +92,12 @@ def score_rows(
                 "with them its live performance. To keep them, name another table: results_table=<name>.",
                 day,
             )
-        complete = _add_score_columns(_score(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key)
-        learned = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
+        score_table = _add_score_columns(
+            _score(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key
+        )
+        learned_until = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
         yield ReplaceBatch(
-            complete.select("*", learned),
+            score_table.select("*", learned_until),
             "batch",
             (day.isoformat(),),
             keeps_stored=has_later_outcomes and not spec.batch,
@@ -104,8 +106,8 @@ def score_rows(
     days = _choose_days(features, spec, key[1])
     for number, day in enumerate(days, 1):
         scored = _score(champion, _select_day(features, day, key[1]), spec.reasons, key)
-        complete = _add_score_columns(scored, champion, day.isoformat(), clock, key)
-        yield ReplaceBatch(complete, "batch", (day.isoformat(),), number, len(days))
+        score_table = _add_score_columns(scored, champion, day.isoformat(), clock, key)
+        yield ReplaceBatch(score_table, "batch", (day.isoformat(),), number, len(days))
 
 
 def rank_actions(
@@ -209,11 +211,11 @@ def _choose_day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
     if not days:
         raise LakehouseError(_NO_FEATURES)
     if spec.batch and spec.batch not in days:
-        shown = ", ".join(map(str, days[-_MAX_DAYS_LISTED:]))
+        listed_days = ", ".join(map(str, days[-_MAX_DAYS_LISTED:]))
         more = f" and {len(days) - _MAX_DAYS_LISTED} earlier ones" if len(days) > _MAX_DAYS_LISTED else ""
         raise LakehouseError(
-            f"There are no rows to score on {spec.batch}: the days with rows are {shown}{more}. Name one of them as "
-            f"batch, or leave batch out for the newest."
+            f"There are no rows to score on {spec.batch}: the days with rows are {listed_days}{more}. Name one of them "
+            f"as batch, or leave batch out for the newest."
         )
     return spec.batch or days[-1]
 
@@ -233,9 +235,9 @@ def _choose_days(features: DataFrame, spec: ScoringSpec, moment: str) -> list[da
     first = spec.from_day or last
     present = collect(days.where(F.col("day").between(F.lit(first), F.lit(last))).distinct())["day"]
     if present.empty:
-        wanted = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
+        days_text = f"on {last}" if first == last else f"from {first} " + (f"to {last}" if first < last else "on")
         raise LakehouseError(
-            f"There are no rows to score {wanted}: features go from {pd.Timestamp(oldest).date()} to "
+            f"There are no rows to score {days_text}: features go from {pd.Timestamp(oldest).date()} to "
             f"{pd.Timestamp(newest).date()}. Name days that lie in the data."
         )
     return sorted(pd.Timestamp(day).date() for day in present)
@@ -304,13 +306,13 @@ def _format_reasons(rows: pd.DataFrame, effects: np.ndarray | None, card: ModelC
     strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :n_reasons]
     names = np.array(rows.columns, dtype=object)[strongest]
     values = np.take_along_axis(rows.astype(object).to_numpy(), strongest, axis=1)
-    shown = [
+    texts = [
         None if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value) for value in values.ravel()
     ]
     structs = pa.StructArray.from_arrays(
         [
             pa.array(names.ravel(), pa.string()),
-            pa.array(shown, pa.string()),
+            pa.array(texts, pa.string()),
             pa.array(np.take_along_axis(effects, strongest, axis=1).ravel(), pa.float64()),
         ],
         names=_REASON,

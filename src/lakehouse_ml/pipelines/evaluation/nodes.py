@@ -188,8 +188,8 @@ def _measure(
     label, groups = comparison.rows["label"].to_numpy(), _find_groups(comparison.rows, entity)
     table = []
     for model, probability, threshold in comparison.iterate_contenders():
-        for segment, chosen in _iterate_segments(comparison.rows, segments, spec.min_segment_rows):
-            truth, scores = label[chosen], probability[chosen]
+        for segment, is_in_segment in _iterate_segments(comparison.rows, segments, spec.min_segment_rows):
+            truth, scores = label[is_in_segment], probability[is_in_segment]
             values = classification_metrics(truth, scores, threshold)
             values["expected_value"] = expected_value(truth, scores >= threshold, economics)
             # Intervals for all rows only: those of many segments would invite comparing them.
@@ -221,9 +221,9 @@ def _iterate_segments(rows: pd.DataFrame, segments: Sequence[str], min_rows: int
     yield ALL_ROWS, np.ones(len(rows), dtype=bool)
     for column in segments:
         for value in sorted(rows[column].dropna().unique()):
-            chosen = (rows[column] == value).to_numpy()
-            if chosen.sum() >= min_rows:
-                yield f"{column}={value}", chosen
+            is_in_segment = (rows[column] == value).to_numpy()
+            if is_in_segment.sum() >= min_rows:
+                yield f"{column}={value}", is_in_segment
 
 
 def _build_verdict_row(
@@ -260,8 +260,8 @@ def _build_verdict_row(
 
 def _hash_rows(outcomes: pd.DataFrame) -> str:
     """SHA-256 over keys and labels of the rows: the same rows give the same hash."""
-    judged = outcomes.iloc[:, : outcomes.columns.get_loc("label") + 1]
-    return hashlib.sha256(judged.to_csv(index=False).encode()).hexdigest()
+    content = outcomes.iloc[:, : outcomes.columns.get_loc("label") + 1]
+    return hashlib.sha256(content.to_csv(index=False).encode()).hexdigest()
 
 
 def _hash_content(outcomes: pd.DataFrame) -> str:
@@ -269,8 +269,8 @@ def _hash_content(outcomes: pd.DataFrame) -> str:
 
     Probabilities are rounded to nine digits: further ones depend on the processor.
     """
-    judged = outcomes.drop(columns=["candidate_version", "incumbent_version"])
-    return hashlib.sha256(judged.to_csv(index=False, float_format="%.9f").encode()).hexdigest()
+    content = outcomes.drop(columns=["candidate_version", "incumbent_version"])
+    return hashlib.sha256(content.to_csv(index=False, float_format="%.9f").encode()).hexdigest()
 
 
 def _empty_tables(key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -134,10 +134,10 @@ class Columns:
         cls, names: Sequence[str], key: Sequence[str], categorical: Sequence[str], label_dimension: str | None
     ) -> Columns:
         """Sort columns by name: all that are neither key, label dimension, label, part nor categorical are numbers."""
-        further = (label_dimension,) if label_dimension else ()
-        others = {*key, *further, *categorical, "label", "part", KNOWN_AT}
+        dimension = (label_dimension,) if label_dimension else ()
+        others = {*key, *dimension, *categorical, "label", "part", KNOWN_AT}
         numeric = tuple(name for name in names if name not in others)
-        return cls((*key, *further), label_dimension, (*categorical, *further), numeric)
+        return cls((*key, *dimension), label_dimension, (*categorical, *dimension), numeric)
 
 
 def assemble_rows(
@@ -173,20 +173,20 @@ def assemble_rows(
             class.
     """
     grain = [*key, *([label_dimension] if label_dimension else [])]
-    known = [KNOWN_AT] if KNOWN_AT in labels.columns else []
-    kept = known if population else []
+    known_at = [KNOWN_AT] if KNOWN_AT in labels.columns else []
+    population_columns = known_at if population else []
     if population and population.snapshots == "changes":
         features = select_states(features, labels, population, key)
     # Join predictors last: the split needs keys and labels only, a small part of the bytes.
-    rows = features.select(*key).join(labels.select(*grain, "label", *known), on=list(key), how="inner")
+    rows = features.select(*key).join(labels.select(*grain, "label", *known_at), on=list(key), how="inner")
     part, bounds = _part_column(rows, spec.split, key)
-    rows = rows.select(*grain, "label", *kept, part.alias("part")).where(F.col("part").isNotNull())
+    rows = rows.select(*grain, "label", *population_columns, part.alias("part")).where(F.col("part").isNotNull())
     counts = _count_parts(rows)
     if bounds:
         check_parts(counts, spec.split, bounds)
     rows = _sample(rows, counts, spec, grain)
-    joined = rows.join(features, on=list(key), how="inner")
-    return joined.select(*features.columns, *grain[len(key) :], "label", *kept, "part")
+    labelled = rows.join(features, on=list(key), how="inner")
+    return labelled.select(*features.columns, *grain[len(key) :], "label", *population_columns, "part")
 
 
 def _part_column(
