@@ -43,7 +43,7 @@ def system_error(code: int) -> OSError:
         (system_error(errno.ENOENT), set()),
         (ValueError("column price is missing"), set()),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Exception) else "",
 )
 def test_a_message_tells_the_kind_of_a_failure(
     error: Exception, true_predicates: set[Callable[[BaseException], bool]]
