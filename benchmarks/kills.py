@@ -232,16 +232,28 @@ def remains(lake: Path) -> Remains:
     folders = sorted(log.parent for log in lake.glob("*/*/*/_delta_log"))
     others = [path for path in lake.rglob("*") if path.is_file() and not any(map(path.is_relative_to, folders))]
     with closing(sqlite3.connect(lake / "mlflow.db")) as store:
-        versions = store.execute("select name, version from model_versions").fetchall()
+        versions = store.execute(
+            "select name, version from model_versions where current_stage != 'Deleted_Internal' order by version"
+        ).fetchall()
         tags = store.execute("select name, version, key, value from model_version_tags").fetchall()
         aliases = store.execute("select name, alias, version from registered_model_aliases").fetchall()
         runs = store.execute("select status from runs where lifecycle_stage = 'active'").fetchall()
         metrics = store.execute("select distinct key from metrics").fetchall()
-    lasting = [tag for tag in tags if not tag[2].startswith(_TAGS_OF_A_RUN)]
+    # A version that was half registered when its run was killed is deleted, and MLflow gives its number to no other.
+    order = {str(version): str(position) for position, (_, version) in enumerate(versions, 1)}
+    lasting = [(*tag[:3], order.get(tag[3], tag[3])) for tag in tags if _is_lasting(tag, order)]
+    lasting = [(name, order[str(version)], key, value) for name, version, key, value in lasting]
     return Remains(
-        tables={folder.relative_to(lake).as_posix(): _rows(folder) for folder in folders},
+        tables={folder.relative_to(lake).as_posix(): _rows(folder, order) for folder in folders},
         files=sorted({_name(path.relative_to(lake)) for path in others}),
-        registry=sorted(json.dumps(entry) for entry in (*versions, *lasting, *aliases)),
+        registry=sorted(
+            json.dumps(entry)
+            for entry in (
+                *((name, order[str(version)]) for name, version in versions),
+                *lasting,
+                *((name, alias, order[str(version)]) for name, alias, version in aliases),
+            )
+        ),
         logged=sorted(name for (name,) in metrics),
         failed=sum(status not in ("FINISHED", "KILLED") for (status,) in runs),
     )
@@ -255,10 +267,23 @@ def unused_files(lake: Path) -> int:
     return unused
 
 
-def _rows(folder: Path) -> list[str]:
+def _is_lasting(tag: Sequence[Any], order: Mapping[str, str]) -> bool:
+    """Whether a tag of a version (name, version, key, value) is the same after each undisturbed life."""
+    return str(tag[1]) in order and not tag[2].startswith(_TAGS_OF_A_RUN)
+
+
+def _rows(folder: Path, order: Mapping[str, str]) -> list[str]:
+    """Rows as sorted texts, with versions counted in `order`; the digest of a deleted version is left out."""
     stored = reading.read_rows(DeltaTable(str(folder))).read_all()
     kept: Any = stored.drop_columns([name for name in stored.column_names if name in _OF_A_RUN])
-    return sorted(map(_text, kept.to_pylist()))
+    rows = [row for row in kept.to_pylist() if folder.name != "digests" or row["version"] in order]
+    return sorted(_text(_in_order(row, order)) for row in rows)
+
+
+def _in_order(row: Mapping[str, Any], order: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: order.get(value, value) if name.endswith("version") and value else value for name, value in row.items()
+    }
 
 
 def _text(row: Any) -> str:

@@ -27,7 +27,7 @@ from lakehouse_ml.runs import next_commands
 from lakehouse_ml.storage.retry import with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
@@ -118,12 +118,24 @@ class TrackingHooks:
         self._was_open = mlflow.active_run() is not None
         self._lake = cast("ProjectConfigLoader", context.config_loader).lake.address
 
-    @hook_impl(trylast=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Tag the run that kedro-mlflow has just opened: use case, command, engine, environment and code.
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> Generator[None, Any, Any]:
+        """Tag the run that kedro-mlflow opens: use case, command, engine, environment and code.
 
-        Runs that a killed process left open are ended.
+        The tags by which `end_abandoned` finds it are there from its first moment; the others follow.
         """
+        from lakehouse_ml.runs import tracking
+
+        own = {"project_path": str(run_params["project_path"])} | ({"lake": self._lake} if self._lake else {})
+        with tracking.tagged_at_creation(own):
+            result = yield
+        self._tag(run_params, pipeline, catalog)
+        return result
+
+    def _tag(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Tag the open run, and end those that a killed process left open."""
         import mlflow
 
         from lakehouse_ml.runs import tracking

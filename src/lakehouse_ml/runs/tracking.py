@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _NOTE = "mlflow.note.content"
+# MLflow reads it, as JSON, whenever it creates a run.
+_TAGS_OF_NEW_RUNS = "MLFLOW_RUN_CONTEXT"
 _DECISIONS = {"approve": "was promoted to champion", "refuse": "was refused", "request": "awaits approval"}
 
 
@@ -100,6 +104,23 @@ def end(run_id: str, *, has_results: bool) -> None:
         mlflow.end_run()
     if not has_results:
         mlflow.delete_run(run_id)
+
+
+@contextmanager
+def tagged_at_creation(tags: Mapping[str, str]) -> Iterator[None]:
+    """Give each run that is created inside these tags in the same transaction.
+
+    A tag that is set afterwards is missing if the process is killed in between.
+    """
+    before = os.environ.get(_TAGS_OF_NEW_RUNS)
+    os.environ[_TAGS_OF_NEW_RUNS] = json.dumps({**json.loads(before or "{}"), **tags})
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TAGS_OF_NEW_RUNS]
+        else:
+            os.environ[_TAGS_OF_NEW_RUNS] = before
 
 
 def end_abandoned(active: Run, lake: str | None = None) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from kedro.framework.hooks import hook_impl
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
@@ -385,6 +386,49 @@ def test_a_result_is_logged_before_it_is_saved_for_a_later_run_skips_what_is_sto
             SequentialRunner().run(Pipeline([node], namespace="churn"), catalog, manager)
 
     assert mlflow.get_run(run.info.run_id).data.tags["drift"] == "alarm"
+
+
+class Opened(BaseException):
+    """A process dies as soon as its run is open."""
+
+
+class OpensARun:
+    """What kedro-mlflow does first; its tags come later."""
+
+    def __init__(self, experiment: str) -> None:
+        self.experiment, self.run_id = experiment, ""
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        import mlflow
+
+        self.run_id = mlflow.start_run(experiment_id=self.experiment).info.run_id
+        raise Opened
+
+
+def test_a_run_whose_process_dies_while_it_is_opened_is_ended_by_the_next(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    experiment = mlflow.create_experiment("opened", artifact_location=str(store / "opened"))
+    manager, opens = _create_hook_manager(), OpensARun(experiment)
+    for hooks in (opens, TrackingHooks()):
+        manager.register(hooks)
+    monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"team": "risk"}')
+
+    with pytest.raises(Opened):
+        manager.hook.before_pipeline_run(
+            run_params={"project_path": str(PROJECT)}, pipeline=Pipeline([]), catalog=DataCatalog()
+        )
+    mlflow.end_run("RUNNING")
+    with mlflow.start_run(experiment_id=experiment) as following:
+        tracking.end_abandoned(following)
+
+    assert mlflow.get_run(opens.run_id).info.status == "KILLED"
+    assert mlflow.get_run(opens.run_id).data.tags["team"] == "risk"
+    assert "project_path" not in mlflow.get_run(following.info.run_id).data.tags
+    assert os.environ["MLFLOW_RUN_CONTEXT"] == '{"team": "risk"}'
 
 
 def logged(store: Path, dataset: str, data: Any) -> Any:
