@@ -272,7 +272,7 @@ def _as_json(output: Any) -> Any:
     """An output as JSON: types by Spark's names, and rows sorted where their order means nothing."""
     output = output.content if isinstance(output, Edition) else output
     if isinstance(output, ReplaceBatch):
-        scope = {"column": output.column, "values": output.values, "number": output.number, "of": output.of}
+        scope = {"column": output.column, "values": output.values, "number": output.number, "of": output.count}
         return scope | {"rows": _as_json(output.rows)}
     if isinstance(output, list):
         return [_as_json(one) for one in output]
