@@ -88,7 +88,7 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         assert done.returncode == 0, done.stderr
     done = here.run()
     assert done.returncode == 0, done.stderr
-    return Lived(**{**vars(here), "said": done.stdout})
+    return Lived(**{**vars(here), "output": done.stdout})
 
 
 def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
@@ -113,7 +113,7 @@ def test_another_engine_refuses_its_champion_and_says_what_to_do(lived: Lived) -
     fewer = f",{lived.use_case}.batch_scoring.reasons=1"
     done = lived.run("--pipelines", "batch_scoring", env="local", params=fewer)
     assert done.returncode == 1
-    assert "is a model of mllib, which computes with the engine spark, and this run with sail" in done.stderr
+    assert "is a model of mllib, which needs the engine spark, and this run uses sail" in done.stderr
 
 
 def test_a_candidate_of_scikit_learn_is_judged_against_it_on_the_same_rows(lived: Lived) -> None:
