@@ -89,7 +89,7 @@ SHOWS = {
     "how-to/score-another-day.md": [r"customers in batch 2024-12-31"],
     "how-to/search.md": [r"verdict +version 2 (promoted|refused)", r"gradient_boosting[^$]+(True|False)"],
     "how-to/spark.md": [
-        r"Delta's jars and those of S3 are in [^$]+churn\n[^$]+champion +version",
+        r"The jars of Delta and S3 are in [^$]+churn\n[^$]+champion +version",
         r"verdict +version \d (promoted|refused)",
     ],
     "how-to/withdraw.md": [

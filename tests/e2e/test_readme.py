@@ -33,7 +33,7 @@ SHOWS = {
         r"churn\n  drift .+\n  report .+\n  time .+every step was skipped"
     ),
     "make -C <project> run": r"every step was skipped",
-    "make jars": r"Delta's jars and those of S3 are in ",
+    "make jars": r"The jars of Delta and S3 are in ",
     "make run ENV=spark": r"every step was skipped",
     "make ui": r"<title>MLflow</title>",
     "make viz": r"<title>Kedro-Viz</title>",
