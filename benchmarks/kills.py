@@ -241,8 +241,11 @@ def remains(lake: Path) -> Remains:
         metrics = store.execute("select distinct key from metrics").fetchall()
     # A version that was half registered when its run was killed is deleted, and MLflow gives its number to no other.
     order = {str(version): str(position) for position, (_, version) in enumerate(versions, 1)}
-    lasting = [(*tag[:3], order.get(tag[3], tag[3])) for tag in tags if _is_lasting(tag, order)]
-    lasting = [(name, order[str(version)], key, value) for name, version, key, value in lasting]
+    lasting = [
+        (name, order[str(version)], key, order.get(value, value))
+        for name, version, key, value in tags
+        if str(version) in order and not key.startswith(_TAGS_OF_A_RUN)
+    ]
     return Remains(
         tables={folder.relative_to(lake).as_posix(): _rows(folder, order) for folder in folders},
         files=sorted({_name(path.relative_to(lake)) for path in others}),
@@ -265,11 +268,6 @@ def unused_files(lake: Path) -> int:
     for log in lake.glob("*/*/*/_delta_log"):
         unused += len(DeltaTable(str(log.parent)).vacuum(0, enforce_retention_duration=False, dry_run=True))
     return unused
-
-
-def _is_lasting(tag: Sequence[Any], order: Mapping[str, str]) -> bool:
-    """Whether a tag of a version (name, version, key, value) is the same after each undisturbed life."""
-    return str(tag[1]) in order and not tag[2].startswith(_TAGS_OF_A_RUN)
 
 
 def _rows(folder: Path, order: Mapping[str, str]) -> list[str]:

@@ -32,33 +32,18 @@ class Place:
     lake: Path
 
     def run(self, *more: str) -> subprocess.CompletedProcess[str]:
-        call = [
-            sys.executable,
-            "-m",
-            "lakehouse_ml.cli.make_run",
-            "--landing",
-            str(self.landing),
-            "--lake",
-            str(self.lake),
-            *more,
-        ]
-        return self._call(call)
+        return self._call([*self._make_run(), *more])
 
     def first(self) -> subprocess.CompletedProcess[str]:
         """The same, in a process that imports everything itself, as a user's does, with secrets all around it."""
-        call = [
-            sys.executable,
-            "-m",
-            "lakehouse_ml.cli.make_run",
-            "--landing",
-            str(self.landing),
-            "--lake",
-            str(self.lake),
-        ]
         environment = {**os.environ, **planted.VARIABLES}
         return subprocess.run(
-            call, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=environment
+            self._make_run(), cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False, env=environment
         )
+
+    def _make_run(self) -> list[str]:
+        options = ["--landing", str(self.landing), "--lake", str(self.lake)]
+        return [sys.executable, "-m", "lakehouse_ml.cli.make_run", *options]
 
     def kedro(self, *arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
         params = ["--params", f"landing={self.landing},lake={self.lake}"] if arguments[0] == "run" else []
