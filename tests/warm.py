@@ -169,12 +169,30 @@ def _import_libraries() -> None:
 
     configure_logging()
     for name in (
-        "pandas", "pyarrow.dataset", "kedro.framework.cli", "kedro.framework.session", "kedro.runner",
-        "kedro_datasets.pandas", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "alembic.command",
-        "kedro_mlflow.framework.hooks", "sklearn.ensemble", "sklearn.pipeline", "sklearn.linear_model",
-        "sklearn.calibration", "scipy.stats", "pyspark.sql.connect.session", "pyspark.sql.connect.functions",
-        "pysail.spark", "deltalake", "skops.io", "matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2",
-    ):  # fmt: skip
+        "pandas",
+        "pyarrow.dataset",
+        "kedro.framework.cli",
+        "kedro.framework.session",
+        "kedro.runner",
+        "kedro_datasets.pandas",
+        "mlflow.pyfunc",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "alembic.command",
+        "kedro_mlflow.framework.hooks",
+        "sklearn.ensemble",
+        "sklearn.pipeline",
+        "sklearn.linear_model",
+        "sklearn.calibration",
+        "scipy.stats",
+        "pyspark.sql.connect.session",
+        "pyspark.sql.connect.functions",
+        "pysail.spark",
+        "deltalake",
+        "skops.io",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_svg",
+        "jinja2",
+    ):
         import_module(name)
     for name in [name for name in sys.modules if name.split(".")[0] == "lakehouse_ml"]:
         del sys.modules[name]

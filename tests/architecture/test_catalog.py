@@ -166,11 +166,15 @@ def test_data_derived_from_scores_keeps_its_place_and_another_results_table_has_
         **{
             name: (f"08_reporting/churn/{path}", f"08_reporting/churn/of_trial/{path}")
             for name, path in {
-                "metrics_drift": "metrics_drift", "metrics_live": "metrics_live", "verdict_drift": "verdict_drift",
-                "outcome_customers": "outcome_customers", "report_drift": "drift.json", "report_page": "report.html",
+                "metrics_drift": "metrics_drift",
+                "metrics_live": "metrics_live",
+                "verdict_drift": "verdict_drift",
+                "outcome_customers": "outcome_customers",
+                "report_drift": "drift.json",
+                "report_page": "report.html",
             }.items()
         },
-    }  # fmt: skip
+    }
     stages = [pipelines[stage] for stage in ("batch_scoring", "monitoring")]
     assert set(moved) == {name for stage in stages for name in stage.all_outputs()}
 

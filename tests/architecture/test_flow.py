@@ -69,10 +69,16 @@ def test_the_page_of_a_small_graph_is_complete() -> None:
     }
     drawn = re.findall(r'<text class="(\w+)"[^>]*>([^<]*)</text>', flow.draw_stages(stages))
     assert drawn == [
-        ("name", "1. pressing"), ("reads", "grapes"), ("writes", "must"),
-        ("name", "2. ageing"), ("reads", "must"), ("writes", "lees, wine"),
-        ("name", "3. tasting"), ("reads", "must"), ("writes", "notes"),
-    ]  # fmt: skip
+        ("name", "1. pressing"),
+        ("reads", "grapes"),
+        ("writes", "must"),
+        ("name", "2. ageing"),
+        ("reads", "must"),
+        ("writes", "lees, wine"),
+        ("name", "3. tasting"),
+        ("reads", "must"),
+        ("writes", "notes"),
+    ]
     page = flow.render_page(stages)
     assert page.partition("](flow.svg)\n")[2] == (
         "\n"

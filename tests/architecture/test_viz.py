@@ -45,8 +45,17 @@ def test_tables_are_previewed_by_their_first_rows_as_texts(tmp_path: Path) -> No
 
     table = DeltaTable(filepath=str(tmp_path / "t"))
     day, lists = pd.Timestamp("2025-01-31", tz="UTC"), [["p", None]]
-    table.save(pd.DataFrame({"id": ["a", None] * 6, "n": range(12), "x": [0.123456789, float("nan")] * 6,
-                             "at": day, "lists": lists * 12}))  # fmt: skip
+    table.save(
+        pd.DataFrame(
+            {
+                "id": ["a", None] * 6,
+                "n": range(12),
+                "x": [0.123456789, float("nan")] * 6,
+                "at": day,
+                "lists": lists * 12,
+            }
+        )
+    )
     shown = table.preview(nrows=2)
     assert shown["columns"] == ["id", "n", "x", "at", "lists"]
     assert shown["data"] == [["a", 0, "0.123457", str(day), "['p', None]"], ["", 1, "", str(day), "['p', None]"]]

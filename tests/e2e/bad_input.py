@@ -168,9 +168,12 @@ class Place:
         loader = settings.CONFIG_LOADER_CLASS(conf, runtime_params=runtime_params, **args)
         # Kedro's own context with no plugin in it: a tracking store costs seconds and has no part in this.
         context = KedroContext(
-            project_path=project.project_path, config_loader=loader, env=None, package_name=project.package_name,
+            project_path=project.project_path,
+            config_loader=loader,
+            env=None,
+            package_name=project.package_name,
             hook_manager=_create_hook_manager(),
-        )  # fmt: skip
+        )
         return context.catalog
 
 

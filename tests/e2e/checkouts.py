@@ -133,9 +133,13 @@ def first_page(command: str, checkout: Path) -> str:
     log = checkout / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            ["sh", "-c", command], cwd=checkout, env={**_variables(), "COLD": "1"}, stdout=output, stderr=output,
+            ["sh", "-c", command],
+            cwd=checkout,
+            env={**_variables(), "COLD": "1"},
+            stdout=output,
+            stderr=output,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         return next(_pages(server, log))
     finally:

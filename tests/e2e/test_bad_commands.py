@@ -104,9 +104,13 @@ def test_arguments_that_cannot_be_run_are_refused_before_anything_is_opened(
 
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: case.name)
 def test_a_run_copes_and_says_so(
-    start: Callable[..., Any], ingested: Path, tmp_path: Path, case: Ends,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    start: Callable[..., Any],
+    ingested: Path,
+    tmp_path: Path,
+    case: Ends,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     first = Path(shutil.copytree(ingested, tmp_path / "lake"))
     start(first, "data_ingestion", "data_quality")
     caplog.clear()

@@ -504,10 +504,27 @@ def test_blanks_and_letters_beyond_ascii_in_the_paths_of_file_folder_and_lake(tm
 
 def test_signs_of_libraries_and_shells_in_the_names_of_files_and_of_their_folder(tmp_path: Path, spark: Any) -> None:
     names = [
-        "a::b.csv", "zip::z.csv", "file:x.csv", "s3:y.csv", "-n.csv", "~root.csv", "a%41.csv", "a{b}.csv", "a*.csv",
-        "[x].csv", "a#b.csv", "a?b.csv", "b .csv", "it's.csv", "a\\b.csv", "a`b`.csv", "$HOME.csv", "a\nb.csv",
-        "a\x1b[31mb.csv", f"{'x' * 240}.csv",
-    ]  # fmt: skip
+        "a::b.csv",
+        "zip::z.csv",
+        "file:x.csv",
+        "s3:y.csv",
+        "-n.csv",
+        "~root.csv",
+        "a%41.csv",
+        "a{b}.csv",
+        "a*.csv",
+        "[x].csv",
+        "a#b.csv",
+        "a?b.csv",
+        "b .csv",
+        "it's.csv",
+        "a\\b.csv",
+        "a`b`.csv",
+        "$HOME.csv",
+        "a\nb.csv",
+        "a\x1b[31mb.csv",
+        f"{'x' * 240}.csv",
+    ]
     place = Place(tmp_path / "a::b*{c}[d]%41#e?" / "file:~", tmp_path / "lake", table="customers")
     for seed, name in enumerate(names):
         file(as_text(good(3, seed=seed)), name)(place.landing)
@@ -562,8 +579,9 @@ def test_neighbours_that_differ_in_their_names_only_share_a_row() -> None:
         {"Wine": [Case("red", "Drunk."), Case("red", "Drunk."), Case("white", "Drunk."), Case("rosé", "Kept.")]}
     )
     assert [line for line in page.splitlines() if line.startswith("| r")] == [
-        "| red; white | Drunk. |  |", "| rosé | Kept. |  |",
-    ]  # fmt: skip
+        "| red; white | Drunk. |  |",
+        "| rosé | Kept. |  |",
+    ]
 
 
 def test_a_message_that_is_not_the_whole_sentence_is_another_one(tmp_path: Path) -> None:

@@ -290,9 +290,11 @@ def test_missing_telemetry_is_reported_with_the_parameter_that_switches_it_off(t
 def sound(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
     """A plant of three weeks in which nothing failed, up to its labels."""
     place = plant(
-        tmp_path_factory.mktemp("sound"), telemetry_good=readings(1, 24 * 21), failures_good=[],
+        tmp_path_factory.mktemp("sound"),
+        telemetry_good=readings(1, 24 * 21),
+        failures_good=[],
         maintenance_good=[f"{hour(3)},1,comp1"],
-    )  # fmt: skip
+    )
     assert place.run(*TO_FEATURES) == ""
     return place
 

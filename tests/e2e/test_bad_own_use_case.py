@@ -24,10 +24,12 @@ READ = "The use case is drafted; the draft says how it reads them."
 def rows(**columns: Callable[[int], str]) -> list[str]:
     """Lines of 200 loans; a function of the row's number gives the cells of a column instead."""
     usual = {
-        "LoanID": lambda i: f"L{i:04}", "Income": lambda i: f"{1000 + 7 * i}",
-        "Since": lambda i: f"2020-01-{i % 28 + 1:02}", "Grade": lambda i: "ABC"[i % 3],
+        "LoanID": lambda i: f"L{i:04}",
+        "Income": lambda i: f"{1000 + 7 * i}",
+        "Since": lambda i: f"2020-01-{i % 28 + 1:02}",
+        "Grade": lambda i: "ABC"[i % 3],
         "Defaulted": lambda i: ["yes", "no", ""][i % 3],
-    }  # fmt: skip
+    }
     return [",".join({**usual, **columns}[name](i) for name in HEADER.split(",")) for i in range(200)]
 
 

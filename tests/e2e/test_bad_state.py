@@ -711,11 +711,14 @@ def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[sub
     paths = f"landing={landing},lake={lake}"
     call = [kedro, "run", "--conf-source", str(conf), "--namespaces", "churn", "--params", paths]
     with subprocess.Popen(
-        [*before, *call] if before else warm(call), cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        [*before, *call] if before else warm(call),
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         text=True,
         # A shell's background job ignores Ctrl-C, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    ) as running:  # fmt: skip
+    ) as running:
         yield running
 
 
@@ -771,9 +774,13 @@ def undisturbed(lived: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MODEL, ids=lambda case: case.name)
 def test_a_tampered_model_scores_nothing_and_a_restored_one_goes_on(
-    start: Callable[..., Any], small: tuple[Path, Path], lived: Path, undisturbed: dict[str, Any], tmp_path: Path,
+    start: Callable[..., Any],
+    small: tuple[Path, Path],
+    lived: Path,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
     case: LakeCase,
-) -> None:  # fmt: skip
+) -> None:
     landing, conf = small
     scores = Path("07_model_output", "churn", "score_customers")
     # Without scores a run has to load the model.

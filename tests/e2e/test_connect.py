@@ -30,13 +30,26 @@ class Lived:
 
     def run(self) -> subprocess.CompletedProcess[str]:
         call = [
-            CONNECT.with_name("kedro"), "run", "--env", "connect", "--conf-source", self.folder / "conf",
-            "--namespaces", "churn", "--params", f"landing={self.folder / 'landing'},lake={self.folder / 'lake'}",
-        ]  # fmt: skip
+            CONNECT.with_name("kedro"),
+            "run",
+            "--env",
+            "connect",
+            "--conf-source",
+            self.folder / "conf",
+            "--namespaces",
+            "churn",
+            "--params",
+            f"landing={self.folder / 'landing'},lake={self.folder / 'lake'}",
+        ]
         return subprocess.run(
-            call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False,
+            call,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
             env={**os.environ, "no_grpc_proxy": "127.0.0.1"},
-        )  # fmt: skip
+        )
 
     def versions(self) -> dict[str, int]:
         logs = (self.folder / "lake").glob("*/churn/*/_delta_log")

@@ -41,9 +41,15 @@ def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) ->
     """What a program of the copy's code prints, that somebody types to."""
     mine = {"PYTHONPATH": str(checkout / "src"), "PYTHONBREAKPOINT": "pdb.set_trace", "no_grpc_proxy": "127.0.0.1"}
     done = subprocess.run(
-        call, input=typed, capture_output=True, text=True, timeout=300, check=False, cwd=checkout,
+        call,
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=checkout,
         env={**os.environ, **mine, **variables},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -62,9 +68,7 @@ def test_a_run_stops_at_a_breakpoint_in_a_node_and_goes_on(checkout: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
-def test_a_node_is_stopped_in_whose_frames_are_computed_through_databricks_connect(
-    checkout: Path, server: str
-) -> None:  # fmt: skip
+def test_a_node_is_stopped_in_whose_frames_are_computed_through_databricks_connect(checkout: Path, server: str) -> None:
     # Where no workspace is: its engine is this machine's server, everything else is the laptop's.
     shutil.rmtree(checkout / "conf" / "connect")
     (checkout / "conf" / "connect").mkdir()

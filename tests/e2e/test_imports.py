@@ -36,9 +36,14 @@ def imported(*command: str, others: Sequence[str] = OF_OTHERS) -> list[str]:
     """Which of some modules a command of Kedro has imported when it is done."""
     call = [sys.executable, "-c", RUN, ",".join(others), *command]
     done = subprocess.run(
-        call, capture_output=True, text=True, timeout=300, check=False, cwd=PROJECT,
+        call,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=PROJECT,
         env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.rpartition("imported:")[2].split()
 

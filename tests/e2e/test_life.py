@@ -308,9 +308,15 @@ def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_
     assert "Traceback" not in stopped.stderr
     after = here.versions()
     assert {name for name in before if before[name] != after[name]} == {
-        "parsed_customers", "raw_customers", "quarantine_lines_customers", "manifest_customers", "checked_customers",
-        "quarantine_customers", "metrics_columns_customers", "metrics_rules_customers",
-    }  # fmt: skip
+        "parsed_customers",
+        "raw_customers",
+        "quarantine_lines_customers",
+        "manifest_customers",
+        "checked_customers",
+        "quarantine_customers",
+        "metrics_columns_customers",
+        "metrics_rules_customers",
+    }
     assert here.table("quarantine_customers").to_pyarrow_table().num_rows == 600
 
 

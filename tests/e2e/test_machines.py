@@ -46,9 +46,17 @@ class Place:
         }
         runtime_params = ",".join(f"{key}={value}" for key, value in settings.items())
         return [
-            sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--namespaces", NAME,
-            "--params", runtime_params, *arguments,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "lakehouse_ml",
+            "--conf-source",
+            str(self.conf),
+            "--namespaces",
+            NAME,
+            "--params",
+            runtime_params,
+            *arguments,
+        ]
 
     def run(self, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
         call = warm(self.call(*arguments, **params))
@@ -267,8 +275,12 @@ def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
     done = here.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert {table: balance(here, table)[0] for table in TABLES} == {
-        "telemetry": 43_200, "errors": 211, "maintenance": 208, "failures": 42, "machines": 20,
-    }  # fmt: skip
+        "telemetry": 43_200,
+        "errors": 211,
+        "maintenance": 208,
+        "failures": 42,
+        "machines": 20,
+    }
     scores = here.frame("score_machines")
     assert scores["machine_id"].nunique() == 20
     assert not scores.duplicated(["machine_id", "predicted_at"]).any()

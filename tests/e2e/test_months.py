@@ -181,9 +181,7 @@ def test_each_batch_holds_whoever_is_in_the_days_file_and_has_not_left_by_it(yea
 @pytest.mark.slow
 def test_labels_are_what_the_files_say_in_the_end(year: Year) -> None:
     stored = year.table("label_customers")
-    labels = {
-        (row.customer_id, str(row.snapshot_on)): (row.label, str(row.known_at)) for row in stored.itertuples()
-    }  # fmt: skip
+    labels = {(row.customer_id, str(row.snapshot_on)): (row.label, str(row.known_at)) for row in stored.itertuples()}
     assert len(labels) == len(stored)
     assert labels == expected_labels(year)
 
@@ -281,10 +279,12 @@ def test_real_performance_is_judged_and_leads(year: Year) -> None:
 def test_all_files_at_once_give_the_same_tables_as_month_by_month(year: Year, at_once: Year) -> None:
     audit = ["ingested_at", "file_sha256"]
     for name, key in (
-        ("clean_customers", ["customer_id", "snapshot_on"]), ("feature_customers", ["customer_id", "snapshot_on"]),
-        ("label_customers", ["customer_id", "snapshot_on"]), ("model_input_customers", ["customer_id", "snapshot_on"]),
+        ("clean_customers", ["customer_id", "snapshot_on"]),
+        ("feature_customers", ["customer_id", "snapshot_on"]),
+        ("label_customers", ["customer_id", "snapshot_on"]),
+        ("model_input_customers", ["customer_id", "snapshot_on"]),
         ("metrics_labels", ["day"]),
-    ):  # fmt: skip
+    ):
         mine, theirs = (
             one.table(name).sort_values(key, ignore_index=True).drop(columns=audit, errors="ignore")
             for one in (year, at_once)

@@ -151,8 +151,11 @@ def test_a_notebook_runs_from_top_to_bottom_and_every_cell_shows_something(
         kinds = {kind for output in outputs for kind in output.get("data", {})}
         imports_only = "import" in source and not kinds
         assert imports_only or kinds & {"text/html", "text/plain", "image/svg+xml"}, f"{source} shows nothing"
-        assert [output for output in outputs if output["output_type"] in ("error", "stream")
-                and output.get("name") != "stdout"] == [], f"{source} says what nobody asked for"  # fmt: skip
+        assert [
+            output
+            for output in outputs
+            if output["output_type"] in ("error", "stream") and output.get("name") != "stdout"
+        ] == [], f"{source} says what nobody asked for"
     assert sum("image/svg+xml" in str(outputs) for _, outputs in cells) == PICTURES.get(name, 0)
 
 

@@ -51,9 +51,19 @@ class Lived:
 
     def run(self, *arguments: str, env: str = "spark", params: str = "") -> subprocess.CompletedProcess[str]:
         call = [
-            sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--namespaces", self.use_case,
-            "--env", env, "--params", f"landing={self.landing},lake={self.lake}{params}", *arguments,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "lakehouse_ml",
+            "--conf-source",
+            str(self.conf),
+            "--namespaces",
+            self.use_case,
+            "--env",
+            env,
+            "--params",
+            f"landing={self.landing},lake={self.lake}{params}",
+            *arguments,
+        ]
         done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done

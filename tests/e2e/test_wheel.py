@@ -98,9 +98,14 @@ class Cluster:
         call = json.dumps(["lakehouse_ml", entry_point, parameters, named, session])
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW", "KEDRO"))}
         return subprocess.run(
-            [self.folder / "env" / "bin" / "python", self.folder / "worker.py", call], cwd=self.folder / "driver",
-            env={**own, "RUST_LOG": "error"}, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [self.folder / "env" / "bin" / "python", self.folder / "worker.py", call],
+            cwd=self.folder / "driver",
+            env={**own, "RUST_LOG": "error"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +181,15 @@ def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.Completed
         else:
             params = "churn.batch_scoring.actions=7" if stage == "batch_scoring" else ""
             done[stage] = cluster.task(
-                pipelines=stage, namespaces="churn", env="base", params=params, landing=str(cluster.landing),
-                lake=str(cluster.lake), results_table="", job_run="4711",
-            )  # fmt: skip
+                pipelines=stage,
+                namespaces="churn",
+                env="base",
+                params=params,
+                landing=str(cluster.landing),
+                lake=str(cluster.lake),
+                results_table="",
+                job_run="4711",
+            )
         assert done[stage].returncode == 0, done[stage].stdout + done[stage].stderr
     return done
 

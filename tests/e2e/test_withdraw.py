@@ -253,8 +253,9 @@ def test_without_a_lake_none_is_created(project: None, tmp_path: Path) -> None:
     for name in ("folder", "nowhere", "folder/notes.txt"):
         done = Place(tmp_path, tmp_path / name, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
         assert (done.exit_code, done.output) == (
-            1, f"Error: No lake found in {tmp_path / name}. Run all stages first, or name the folder of a lake.\n",
-        )  # fmt: skip
+            1,
+            f"Error: No lake found in {tmp_path / name}. Run all stages first, or name the folder of a lake.\n",
+        )
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "notes.txt"]
 
 
@@ -293,14 +294,24 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_
     )
     shown = ", ".join(files[-12:])
     for plan, what, message in (
-        (withdrawing.plan_file, "other.csv", f"No file other.csv was read into this lake. It has the files {shown} "
-                                             f"and 2 more."),
-        (withdrawing.plan_batch, "31.01.2024", f"No batch 31.01.2024 was scored in this lake. It has the batches "
-                                               f"{DAYS[0]}, {DAYS[1]}."),
-        (withdrawing.plan_file, files[0], f"{files[0]} is still in the landing folder {landing}, and the next run "
-                                          f"would read it again. Remove it from there or correct its name, then "
-                                          f"repeat the command."),
-    ):  # fmt: skip
+        (
+            withdrawing.plan_file,
+            "other.csv",
+            f"No file other.csv was read into this lake. It has the files {shown} and 2 more.",
+        ),
+        (
+            withdrawing.plan_batch,
+            "31.01.2024",
+            f"No batch 31.01.2024 was scored in this lake. It has the batches {DAYS[0]}, {DAYS[1]}.",
+        ),
+        (
+            withdrawing.plan_file,
+            files[0],
+            f"{files[0]} is still in the landing folder {landing}, and the next run "
+            f"would read it again. Remove it from there or correct its name, then "
+            f"repeat the command.",
+        ),
+    ):
         with pytest.raises(LakehouseError) as refused:
             plan(here, USE_CASES, what)
         assert str(refused.value) == message

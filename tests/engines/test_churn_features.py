@@ -138,8 +138,11 @@ def test_snapshots_that_come_later_never_change_an_earlier_ones_features_and_lab
 def test_each_customer_and_snapshot_has_one_row(spark: Any) -> None:
     rows = features(spark, *({"customer_id": c, "snapshot_on": day} for c in "BA" for day in (MARCH, APRIL)))
     assert [(row["customer_id"], row["snapshot_on"]) for row in rows] == [
-        ("A", MARCH), ("A", APRIL), ("B", MARCH), ("B", APRIL),
-    ]  # fmt: skip
+        ("A", MARCH),
+        ("A", APRIL),
+        ("B", MARCH),
+        ("B", APRIL),
+    ]
 
 
 def test_yes_is_one_and_no_is_zero_and_an_unknown_outcome_has_no_label(spark: Any) -> None:

@@ -286,9 +286,14 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path, format: str, grou
     values = pa.table({"value": pa.array(range(65_536), pa.float64())})
     for number in range(4):
         pads.write_dataset(
-            [values] * 25, tmp_path, format=format, schema=values.schema, basename_template=f"{number}-{{i}}",
-            max_rows_per_group=65_536, existing_data_behavior="overwrite_or_ignore",
-        )  # fmt: skip
+            [values] * 25,
+            tmp_path,
+            format=format,
+            schema=values.schema,
+            basename_template=f"{number}-{{i}}",
+            max_rows_per_group=65_536,
+            existing_data_behavior="overwrite_or_ignore",
+        )
     rows = pads.dataset(tmp_path, format=format)
     before = pa.total_allocated_bytes()
 

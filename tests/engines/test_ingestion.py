@@ -206,8 +206,9 @@ def test_churns_own_file_becomes_raw_customers(place: Place) -> None:
     raw_customers.validate(raw)
     rows = raw.rows.select("customer_id", "tenure_months", "monthly_charges", "total_charges", "churn")
     assert sorted(tuple(row) for row in rows.collect()) == [
-        ("4472-LVYGI", 0, 52.55, None, "No"), ("7590-VHVEG", 1, 29.85, 29.85, "No"),
-    ]  # fmt: skip
+        ("4472-LVYGI", 0, 52.55, None, "No"),
+        ("7590-VHVEG", 1, 29.85, 29.85, "No"),
+    ]
 
 
 # Headers
@@ -262,8 +263,12 @@ def test_a_value_that_does_not_parse_is_reported_with_text_column_and_reason_and
     assert problems(row) == [("items", "one", NOT_INT), ("soldOn", "2024-02-30", "is not of type date")]
     assert values(row) == ["A", None, 1.5, None, "red"]
     assert json.loads(row["line_text"]) == {
-        "thing_id": "A", "n_items": "one", "price": "1.5", "sold_on": "2024-02-30", "colour": "red",
-    }  # fmt: skip
+        "thing_id": "A",
+        "n_items": "one",
+        "price": "1.5",
+        "sold_on": "2024-02-30",
+        "colour": "red",
+    }
 
 
 def test_a_number_that_is_not_finite_or_not_plain_is_a_problem(place: Place) -> None:
@@ -388,9 +393,7 @@ def typed(spark: Any, texts: list[str], column: Column, words: tuple[str, ...] =
         (NumberFormat(missing=("it's \\",)), "it's \\", None),
     ],
 )
-def test_a_number_is_read_as_its_columns_format_says(
-    spark: Any, number: NumberFormat, text: str, value: Any
-) -> None:  # fmt: skip
+def test_a_number_is_read_as_its_columns_format_says(spark: Any, number: NumberFormat, text: str, value: Any) -> None:
     assert typed(spark, [text], Column("amount", "double", format=number)) == [value]
     if isinstance(value, float):
         assert re.fullmatch(number.pattern, text)
@@ -520,9 +523,10 @@ def test_each_row_carries_file_hash_line_and_time_and_the_day_that_it_describes(
     listed = {file.name: file.sha256 for file in place.listed().load().files}
     rows = place.parse()
     assert [(row["source_file"], row["line_number"], row["snapshot_on"]) for row in rows] == [
-        ("things_2024-03-31.csv", 2, date(2024, 3, 31)), ("things_2024-03-31.csv", 3, date(2024, 3, 31)),
+        ("things_2024-03-31.csv", 2, date(2024, 3, 31)),
+        ("things_2024-03-31.csv", 3, date(2024, 3, 31)),
         ("undated.csv", 2, date(2024, 12, 31)),
-    ]  # fmt: skip
+    ]
     assert [row["file_sha256"] for row in rows] == [listed[row["source_file"]] for row in rows]
     assert {row["ingested_at"].replace(tzinfo=UTC) for row in rows} == {FIRST}
 
@@ -753,8 +757,10 @@ def test_a_file_of_an_unfinished_run_that_was_renamed_is_stored_once(ingestion: 
     path.rename(ingestion.folder / "b.csv")
     ingestion.run()
     assert ingestion.stored() == {
-        "raw": [("b.csv", "X"), ("b.csv", "Y")], "refused": [("b.csv", "ragged")], "manifest": [("b.csv", "3")],
-    }  # fmt: skip
+        "raw": [("b.csv", "X"), ("b.csv", "Y")],
+        "refused": [("b.csv", "ragged")],
+        "manifest": [("b.csv", "3")],
+    }
     assert ingestion.run() == []
 
 

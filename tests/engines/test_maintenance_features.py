@@ -208,9 +208,12 @@ def test_days_since_a_replacement_are_those_since_the_last_one_however_long_befo
 
 def test_a_machine_without_any_event_has_rows_that_say_so_and_machines_do_not_mix(spark: Any) -> None:
     history = tables(
-        spark, machines=[(1, "model1", 7), (2, None, None)], telemetry=hourly([1.0] * 24),
-        errors=[(at(12), 1, "error1")], maintenance=[(at(0), 1, "comp1")],
-    )  # fmt: skip
+        spark,
+        machines=[(1, "model1", 7), (2, None, None)],
+        telemetry=hourly([1.0] * 24),
+        errors=[(at(12), 1, "error1")],
+        maintenance=[(at(0), 1, "comp1")],
+    )
     rows = features(history, spec())
     assert sorted(rows) == [(1, 12), (1, 24), (2, 12), (2, 24)]
     filled = {name: value for name, value in rows[2, 24].items() if value is not None}
@@ -277,8 +280,10 @@ def test_times_in_conf_are_instants_and_without_an_offset_they_are_utc() -> None
     summer = timezone(timedelta(hours=2))
     conf = spec(starts_at="2024-03-31T12:00", ends_at=datetime(2024, 4, 1, 14, tzinfo=summer), known_until="2024-05-01")
     assert (conf.starts_at, conf.ends_at, conf.known_until) == (
-        datetime(2024, 3, 31, 12, tzinfo=UTC), datetime(2024, 4, 1, 12, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC),
-    )  # fmt: skip
+        datetime(2024, 3, 31, 12, tzinfo=UTC),
+        datetime(2024, 4, 1, 12, tzinfo=UTC),
+        datetime(2024, 5, 1, tzinfo=UTC),
+    )
 
 
 def random_history(seed: int) -> dict[str, list[tuple[Any, ...]]]:

@@ -41,15 +41,17 @@ def test_labels_have_the_columns_of_their_contract_and_a_row_per_component(spark
 def test_a_failure_counts_from_its_horizon_before_it_until_just_before_it(spark: Any) -> None:
     # (t, t + 24 h]: at 24 the failure of hour 48 is exactly a horizon ahead, in; at 48 it has happened, out.
     assert positive(labels(tables(spark, errors=ERRORS, failures=[(at(48), 1, "comp1")]))) == [
-        (1, 24, "comp1"), (1, 36, "comp1"),
-    ]  # fmt: skip
+        (1, 24, "comp1"),
+        (1, 36, "comp1"),
+    ]
 
 
 def test_a_failure_a_microsecond_beyond_the_horizon_does_not_count(spark: Any) -> None:
     late = at(48) + timedelta(microseconds=1)
     assert positive(labels(tables(spark, errors=ERRORS, failures=[(late, 1, "comp1")]))) == [
-        (1, 36, "comp1"), (1, 48, "comp1"),
-    ]  # fmt: skip
+        (1, 36, "comp1"),
+        (1, 48, "comp1"),
+    ]
 
 
 def test_two_components_that_fail_at_once_are_both_kept(spark: Any) -> None:
@@ -109,13 +111,13 @@ def test_labels_are_those_of_a_second_way(spark: Any, horizon: int) -> None:
         spec(telemetry=False, horizon_hours=horizon),
     )
     assert by_key == {
-        (machine, hour, component): int(any(
-            (m, c) == (machine, component) and at(hour) < moment <= at(hour + horizon) for moment, m, c in failures
-        ))
+        (machine, hour, component): int(
+            any((m, c) == (machine, component) and at(hour) < moment <= at(hour + horizon) for moment, m, c in failures)
+        )
         for machine in (1, 2)
         for hour in range(0, 300 - horizon + 1, 12)
         for component in ("comp1", "comp2")
-    }  # fmt: skip
+    }
     assert 0 < sum(by_key.values()) < len(by_key)
 
 

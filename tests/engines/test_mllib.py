@@ -37,14 +37,16 @@ BASELINE = {"model": "a", "component": "belt", "age": 10.0, "load": 0.0}
 def machines(n: int, seed: int = 0) -> pd.DataFrame:
     """Belts of old machines fail, motors under load; a tenth of the values is missing."""
     draw = np.random.default_rng(seed)
-    rows = pd.DataFrame({
-        "machine_id": np.arange(n),
-        "at": pd.Timestamp("2024-05-01", tz="UTC") + pd.to_timedelta(draw.integers(0, 24, n), unit="h"),
-        "model": draw.choice(["a", "b"], n),
-        "component": draw.choice(PARTS, n),
-        "age": draw.normal(10, 4, n),
-        "load": draw.normal(0, 1, n),
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "machine_id": np.arange(n),
+            "at": pd.Timestamp("2024-05-01", tz="UTC") + pd.to_timedelta(draw.integers(0, 24, n), unit="h"),
+            "model": draw.choice(["a", "b"], n),
+            "component": draw.choice(PARTS, n),
+            "age": draw.normal(10, 4, n),
+            "load": draw.normal(0, 1, n),
+        }
+    )
     belt = rows["component"] == "belt"
     logit = np.where(belt, (rows["age"] - 12) / 2, 2 * rows["load"] - 1) + (rows["model"] == "b") - 0.5
     rows["label"] = (draw.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
@@ -82,10 +84,18 @@ def boosting(spark: Any, learned: pd.DataFrame) -> Any:
 
 def card(**changes: Any) -> ModelCard:
     fields = {
-        "library": "mllib", "estimator": "gradient_boosting", "params": {}, "categorical": CATEGORICAL,
-        "numeric": NUMERIC, "threshold": 0.4, "baseline": BASELINE, "reference": {}, "importance": {"age": 0.1},
-        "metrics": {}, "unseen": {"kind": "hash", "salt": 0, "holdout_share": 0.2},
-    }  # fmt: skip
+        "library": "mllib",
+        "estimator": "gradient_boosting",
+        "params": {},
+        "categorical": CATEGORICAL,
+        "numeric": NUMERIC,
+        "threshold": 0.4,
+        "baseline": BASELINE,
+        "reference": {},
+        "importance": {"age": 0.1},
+        "metrics": {},
+        "unseen": {"kind": "hash", "salt": 0, "holdout_share": 0.2},
+    }
     return ModelCard(**{**fields, **changes})
 
 

@@ -114,10 +114,12 @@ def card(**reference: ColumnProfile) -> ModelCard:
     rows = things()
     profiles = {
         "colour": profile_categorical(rows.colour.tolist()),
-        **{name: profile_numeric(values.to_numpy(), quantile_edges(values.to_numpy()))
-           for name, values in (("size", rows["size"]), ("score", rows.probability))},
+        **{
+            name: profile_numeric(values.to_numpy(), quantile_edges(values.to_numpy()))
+            for name, values in (("size", rows["size"]), ("score", rows.probability))
+        },
         **reference,
-    }  # fmt: skip
+    }
     stored_profiles = {name: profile.to_dict() for name, profile in profiles.items()}
     return ModelCard(
         "sklearn",
@@ -180,9 +182,14 @@ def test_a_batch_like_the_training_rows_is_stable(spark: Any) -> None:
     assert columns.status.to_dict() == {"colour": "stable", "size": "stable", "score": "stable"}
     assert (columns.psi < 0.01).loc[["colour", "size"]].all()
     assert verdict == {
-        "batch": "2024-03-31", "model_version": "7", "status": "stable", "drifted": [], "warned": [],
-        "score_status": "stable", "reason": verdict["reason"],
-    }  # fmt: skip
+        "batch": "2024-03-31",
+        "model_version": "7",
+        "status": "stable",
+        "drifted": [],
+        "warned": [],
+        "score_status": "stable",
+        "reason": verdict["reason"],
+    }
 
 
 def shifted(**changed: Any) -> pd.DataFrame:
@@ -319,8 +326,10 @@ def test_only_the_rows_of_the_newest_or_the_named_batch_are_looked_at(spark: Any
         for day in (None, MARCH, APRIL)
     }
     assert {day: (verdict["batch"], verdict["status"]) for day, verdict in verdicts.items()} == {
-        None: ("2024-04-30", "drift"), MARCH: ("2024-03-31", "stable"), APRIL: ("2024-04-30", "drift"),
-    }  # fmt: skip
+        None: ("2024-04-30", "drift"),
+        MARCH: ("2024-03-31", "stable"),
+        APRIL: ("2024-04-30", "drift"),
+    }
 
 
 def test_without_a_champion_or_scores_nothing_is_assessed(spark: Any) -> None:
@@ -378,8 +387,9 @@ def test_a_batch_that_is_measured_twice_is_there_once_and_the_others_stay(spark:
             table.save(result)
     columns, verdicts = (table.load() for table in tables)
     assert columns.groupby("batch").column.apply(sorted).to_dict() == {
-        "2024-03-31": ["colour", "score", "size"], "2024-04-30": ["colour", "score", "size"],
-    }  # fmt: skip
+        "2024-03-31": ["colour", "score", "size"],
+        "2024-04-30": ["colour", "score", "size"],
+    }
     assert verdicts.set_index("batch").status.to_dict() == {"2024-03-31": "stable", "2024-04-30": "drift"}
 
 
@@ -407,9 +417,12 @@ def label_rows(spark: Any, outcomes: Mapping[tuple[str, date], str], days: int =
 
 
 def joined(
-    spark: Any, scores: Sequence[Scored], outcomes: Mapping[tuple[str, date], str], days: int = 30,
+    spark: Any,
+    scores: Sequence[Scored],
+    outcomes: Mapping[tuple[str, date], str],
+    days: int = 30,
     learned: date | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     return join_outcomes(
         scored(spark, scores, learned), label_rows(spark, outcomes, days), CUSTOMERS, states=True, later=True
     )
@@ -428,8 +441,9 @@ def test_scores_are_joined_with_the_outcomes_that_are_known(spark: Any) -> None:
     outcomes = joined(spark, scores, {("A", MARCH): "Yes", ("B", MARCH): "No", ("D", MARCH): "Yes"})
     assert outcomes.columns == [*CUSTOMERS, "batch", "probability", "decision", "threshold", "model_version", "label"]
     assert sorted(tuple(row) for row in outcomes.collect()) == [
-        ("A", MARCH, M, 0.9, 1, 0.55, "1", 1), ("B", MARCH, M, 0.2, 0, 0.55, "1", 0),
-    ]  # fmt: skip
+        ("A", MARCH, M, 0.9, 1, 0.55, "1", 1),
+        ("B", MARCH, M, 0.2, 0, 0.55, "1", 0),
+    ]
 
 
 def test_a_batch_meets_the_outcomes_of_its_own_day_and_of_no_other(spark: Any) -> None:
@@ -466,11 +480,21 @@ def test_live_metrics_of_each_batch_by_hand(spark: Any) -> None:
     # Of A, B and C, who were predicted to leave, A and C left, and D as well. A outranks both who stayed, C one of
     # them, D one. By rank, those who left come first, third and fourth.
     assert first == pytest.approx(
-        {"batch": "2024-03-31", "model_version": "1", "n_rows": 5, "n_positives": 3, "n_named": 3,
-         "n_hits": 2, "accuracy": 3 / 5,
-         "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "roc_auc": 4 / 6,
-         "average_precision": (1 / 1 + 2 / 3 + 3 / 4) / 3}
-    )  # fmt: skip
+        {
+            "batch": "2024-03-31",
+            "model_version": "1",
+            "n_rows": 5,
+            "n_positives": 3,
+            "n_named": 3,
+            "n_hits": 2,
+            "accuracy": 3 / 5,
+            "precision": 2 / 3,
+            "recall": 2 / 3,
+            "f1": 2 / 3,
+            "roc_auc": 4 / 6,
+            "average_precision": (1 / 1 + 2 / 3 + 3 / 4) / 3,
+        }
+    )
     assert (second["batch"], second["n_rows"], second["n_positives"], second["accuracy"]) == ("2024-04-30", 2, 0, 1.0)
     assert all(isnan(second[name]) for name in MEASURES)
 

@@ -45,15 +45,26 @@ def outcomes(spark: Any, rows: Sequence[Said], reasons: Sequence[str] | None = N
 
 
 def gathered(
-    spark: Any, own: Sequence[Said], later: Sequence[Said] = (), replaced: Sequence[Said] = (),
-    spec: PopulationSpec = FULL, reasons: Sequence[str] = (DUPLICATE,),
-) -> tuple[dict[tuple[str, date], tuple[int, date]], pd.DataFrame]:  # fmt: skip
+    spark: Any,
+    own: Sequence[Said],
+    later: Sequence[Said] = (),
+    replaced: Sequence[Said] = (),
+    spec: PopulationSpec = FULL,
+    reasons: Sequence[str] = (DUPLICATE,),
+) -> tuple[dict[tuple[str, date], tuple[int, date]], pd.DataFrame]:
     """Labels by customer and day, and the counts by day."""
     customers = snapshots(spark, own)
     labels, counts = gather_outcomes(
-        customers, spec, outcomes(spark, later), outcomes(spark, replaced, reasons),
-        key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
-    )  # fmt: skip
+        customers,
+        spec,
+        outcomes(spark, later),
+        outcomes(spark, replaced, reasons),
+        key=CHURN.key,
+        label_dimension=None,
+        labels=build_labels,
+        outcome_labels=build_labels,
+        customers=customers,
+    )
     label_customers.validate(labels)
     rows = labels.collect()
     assert list(counts.columns) == list(COUNT_COLUMNS)
@@ -65,12 +76,19 @@ def test_both_sources_are_labels_each_with_the_day_from_which_it_was_known(spark
         spark, [("A", JAN, "Yes"), ("B", JAN, "No"), ("C", JAN, None), ("D", JAN, None)], [("C", JAN, "Yes")]
     )
     assert labels == {
-        ("A", JAN): (1, JAN), ("B", JAN): (0, JAN), ("C", JAN): (1, JAN + timedelta(days=30)),
-    }  # fmt: skip
+        ("A", JAN): (1, JAN),
+        ("B", JAN): (0, JAN),
+        ("C", JAN): (1, JAN + timedelta(days=30)),
+    }
     assert counts.loc["2024-01-31"].to_dict() == {
-        "n_snapshot": 2, "n_outcomes": 1, "n_labels": 3, "n_positives": 2, "n_contradicted": 0, "n_unknown": 0,
+        "n_snapshot": 2,
+        "n_outcomes": 1,
+        "n_labels": 3,
+        "n_positives": 2,
+        "n_contradicted": 0,
+        "n_unknown": 0,
         "n_returned": 0,
-    }  # fmt: skip
+    }
 
 
 def test_an_outcome_that_came_later_counts_and_the_contradiction_is_counted(spark: Any) -> None:
@@ -137,9 +155,16 @@ def test_the_entity_of_a_row_with_several_targets_is_counted_once(spark: Any) ->
 
     customers = snapshots(spark, [("A", JAN, "Yes"), ("B", JAN, "No"), ("C", JAN, None)])
     labels, counts = gather_outcomes(
-        customers, FULL, outcomes(spark, [("A", JAN, "No")]), outcomes(spark, [], (DUPLICATE,)),
-        key=CHURN.key, label_dimension="colour", labels=classes, outcome_labels=classes, customers=customers,
-    )  # fmt: skip
+        customers,
+        FULL,
+        outcomes(spark, [("A", JAN, "No")]),
+        outcomes(spark, [], (DUPLICATE,)),
+        key=CHURN.key,
+        label_dimension="colour",
+        labels=classes,
+        outcome_labels=classes,
+        customers=customers,
+    )
     assert labels.count() == 4
     assert counts[["n_snapshot", "n_outcomes", "n_labels", "n_contradicted"]].to_numpy().tolist() == [[2, 1, 2, 1]]
 
@@ -207,9 +232,16 @@ def test_the_population_equals_that_of_plain_python(spark: Any, history: dict[st
     customers = snapshots(spark, own)
     for spec in (FULL, CHANGES):
         labels, _ = gather_outcomes(
-            customers, spec, outcomes(spark, later), outcomes(spark, [], (DUPLICATE,)),
-            key=CHURN.key, label_dimension=None, labels=build_labels, outcome_labels=build_labels, customers=customers,
-        )  # fmt: skip
+            customers,
+            spec,
+            outcomes(spark, later),
+            outcomes(spark, [], (DUPLICATE,)),
+            key=CHURN.key,
+            label_dimension=None,
+            labels=build_labels,
+            outcome_labels=build_labels,
+            customers=customers,
+        )
         present = find_population(customers, labels, history["day"], spec, CHURN.key).collect()
         assert {(row.customer_id, row.snapshot_on) for row in present} == there(history, spec.snapshots)
         assert len(present) == len({row.customer_id for row in present})

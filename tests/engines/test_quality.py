@@ -51,10 +51,20 @@ CHEAP = {"name": "cheap", "predicate": "price < 10"}
 def raw(spark: Any, *rows: dict[str, Any]) -> Any:
     """Raw rows with these differences; by default each is a sound thing of its own."""
     complete = [
-        {"thing_id": f"T{n}", "size": 1, "price": 1.0, "colour": "red", "snapshot_on": DAY, "source_file": "a.csv",
-         "file_sha256": "1", "line_number": n, "ingested_at": FIRST} | row
+        {
+            "thing_id": f"T{n}",
+            "size": 1,
+            "price": 1.0,
+            "colour": "red",
+            "snapshot_on": DAY,
+            "source_file": "a.csv",
+            "file_sha256": "1",
+            "line_number": n,
+            "ingested_at": FIRST,
+        }
+        | row
         for n, row in enumerate(rows, 2)
-    ]  # fmt: skip
+    ]
     return spark.createDataFrame([tuple(row[name] for name in RAW.names) for row in complete], RAW.ddl)
 
 
@@ -154,10 +164,12 @@ def test_all_duplicates_but_one_are_counted_and_none_stops_the_run(spark: Any) -
 
 def test_the_summary_of_the_rules_by_hand(spark: Any) -> None:
     rules = spec(
-        SIZE | {"action": "warn", "tolerate": 0.5}, COLOUR | {"action": "drop"},
+        SIZE | {"action": "warn", "tolerate": 0.5},
+        COLOUR | {"action": "drop"},
         CHEAP | {"action": "warn"},
-        {"name": "known", "predicate": "thing_id is not null", "action": "fail"}, examples=1,
-    )  # fmt: skip
+        {"name": "known", "predicate": "thing_id is not null", "action": "fail"},
+        examples=1,
+    )
     rows = [{}, {"size": 0}, {"colour": "pink", "size": 0}, {"price": 10.0, "colour": None}]
     summary = judge(check(raw(spark, *rows), rules), rules)
     columns = ["action", "tolerate", "n_rows", "n_failed", "failed_share", "outcome", "n_clean", "n_quarantined"]
@@ -172,9 +184,14 @@ def test_the_summary_of_the_rules_by_hand(spark: Any) -> None:
     assert json.loads(summary.examples["known"]) == []
     (example,) = json.loads(summary.examples["colour_is_known"])
     assert example == {
-        "thing_id": "T4", "size": 0, "price": 1.0, "colour": "pink", "snapshot_on": "2024-03-31",
-        "source_file": "a.csv", "line_number": 4,
-    }  # fmt: skip
+        "thing_id": "T4",
+        "size": 0,
+        "price": 1.0,
+        "colour": "pink",
+        "snapshot_on": "2024-03-31",
+        "source_file": "a.csv",
+        "line_number": 4,
+    }
 
 
 def test_a_table_without_rows_breaks_no_rule(spark: Any) -> None:
@@ -272,11 +289,14 @@ def expected_reasons(rows: list[dict[str, Any]], acting: dict[str, str]) -> dict
         if kept is None or rank > (rows[kept - 2]["ingested_at"], rows[kept - 2]["source_file"], kept):
             newest[row["thing_id"]] = line
     return {
-        line: [f"rule_{n}" for n, (predicate, holds) in enumerate(PREDICATES.items())
-               if acting[predicate] != "warn" and not holds(row)]
+        line: [
+            f"rule_{n}"
+            for n, (predicate, holds) in enumerate(PREDICATES.items())
+            if acting[predicate] != "warn" and not holds(row)
+        ]
         + ([] if newest[row["thing_id"]] == line else [DUPLICATE])
         for line, row in enumerate(rows, 2)
-    }  # fmt: skip
+    }
 
 
 @settings(max_examples=5, deadline=None, derandomize=True)
@@ -309,15 +329,24 @@ def test_the_profile_of_each_column_by_hand(spark: Any) -> None:
     rows = [
         {"thing_id": name, "size": size, "price": price, "colour": colour}
         for name, size, price, colour in [
-            ("A", 5, 0.5, "red"), ("B", 1, None, "blue"), ("C", 3, 1.5, "red"), ("D", 2, None, None),
-            ("E", 4, None, "blue"), ("F", None, 1.0, "red"), ("G", None, None, "green"), ("H", None, None, None),
+            ("A", 5, 0.5, "red"),
+            ("B", 1, None, "blue"),
+            ("C", 3, 1.5, "red"),
+            ("D", 2, None, None),
+            ("E", 4, None, "blue"),
+            ("F", None, 1.0, "red"),
+            ("G", None, None, "green"),
+            ("H", None, None, None),
         ]
-    ]  # fmt: skip
+    ]
     profile = describe_columns(check(raw(spark, *rows), spec()), spec(top_values=2), LANDING).set_index("column")
     assert list(profile.index) == list(LANDING.names)
     assert profile[["n_rows", "n_null", "null_share", "n_distinct"]].to_numpy().tolist() == [
-        [8, 0, 0.0, 8], [8, 3, 0.375, 5], [8, 5, 0.625, 3], [8, 2, 0.25, 3],
-    ]  # fmt: skip
+        [8, 0, 0.0, 8],
+        [8, 3, 0.375, 5],
+        [8, 5, 0.625, 3],
+        [8, 2, 0.25, 3],
+    ]
     statistics = profile[["min", "p50", "max", "mean"]]
     assert statistics.loc[["size", "price"]].to_numpy().tolist() == [[1, 3, 5, 3], [0.5, 1.0, 1.5, 1.0]]
     assert profile.loc[["thing_id", "colour"], ["min", "p25", "p50", "p75", "max", "mean"]].isna().all(axis=None)

@@ -46,8 +46,16 @@ def raw(spark: Any, *readings: tuple[Any, ...]) -> Any:
     """Readings as (machine, hours after the start, volt), each with these other columns; their lines begin at 2."""
     rows = []
     for line, (machine, hours, volt, *more) in enumerate(readings, 2):
-        row = {"observed_at": at(hours), "machine_id": machine, "volt": volt, "snapshot_on": date(2024, 3, 31),
-               "source_file": "a.csv", "file_sha256": "1", "line_number": line, "ingested_at": READ}  # fmt: skip
+        row = {
+            "observed_at": at(hours),
+            "machine_id": machine,
+            "volt": volt,
+            "snapshot_on": date(2024, 3, 31),
+            "source_file": "a.csv",
+            "file_sha256": "1",
+            "line_number": line,
+            "ingested_at": READ,
+        }
         row |= more[0] if more else {}
         rows.append(tuple(row[name] for name in RAW.names))
     return spark.createDataFrame(rows, RAW.ddl)
@@ -74,8 +82,11 @@ def test_a_row_of_an_unknown_machine_is_kept_out_and_null_is_no_machine(spark: A
     machines = spark.createDataFrame([(1, "a"), (2, "b"), (2, "b"), (None, "c")], MACHINES)
     checked = check(raw(spark, (1, 0, 1.0), (3, 0, 1.0), (2, 0, 1.0), (None, 0, 1.0)), spec(KNOWN), machines=machines)
     assert sorted((row.line_number, row.quarantine_reasons) for row in checked.collect()) == [
-        (2, []), (3, ["machine_is_known"]), (4, []), (5, ["machine_is_known"]),
-    ]  # fmt: skip
+        (2, []),
+        (3, ["machine_is_known"]),
+        (4, []),
+        (5, ["machine_is_known"]),
+    ]
 
 
 def test_two_columns_refer_to_one_row_of_the_other_table(spark: Any) -> None:
@@ -149,9 +160,18 @@ def test_a_moment_in_conf_bounds_a_time(spark: Any) -> None:
 
 def test_the_row_after_a_gap_breaks_the_rule_and_neither_a_first_row_nor_a_duplicate_does(spark: Any) -> None:
     frame = raw(
-        spark, (1, 0, 1.0), (1, 1, 1.0), (1, 4, 1.0), (1, 4, 1.0), (2, 2, 1.0), (1, 5, 1.0), (2, 4.5, 1.0),
-        (2, 5.5, 1.0), (None, 9, 1.0), (1, None, 1.0),
-    )  # fmt: skip
+        spark,
+        (1, 0, 1.0),
+        (1, 1, 1.0),
+        (1, 4, 1.0),
+        (1, 4, 1.0),
+        (2, 2, 1.0),
+        (1, 5, 1.0),
+        (2, 4.5, 1.0),
+        (2, 5.5, 1.0),
+        (None, 9, 1.0),
+        (1, None, 1.0),
+    )
     checked = check(frame, spec(GAP))
     # Of lines 4 and 5 the later one is the newer.
     assert breakers(checked, "no_gaps") == [5, 8]
@@ -164,11 +184,15 @@ def test_an_example_of_a_gap_names_machine_and_both_ends_and_so_does_the_message
     summary = judge(checked, rules)
     (after, first) = json.loads(summary.examples["no_gaps"])
     assert (after["machine_id"], after["observed_at"], after["previous observed_at"]) == (
-        7, "2024-03-01 00:00:00", "2024-02-29 15:00:00",
-    )  # fmt: skip
+        7,
+        "2024-03-01 00:00:00",
+        "2024-02-29 15:00:00",
+    )
     assert (first["machine_id"], first["observed_at"], first["previous observed_at"]) == (
-        7, "2024-03-01 05:00:00", "2024-03-01 00:00:00",
-    )  # fmt: skip
+        7,
+        "2024-03-01 05:00:00",
+        "2024-03-01 00:00:00",
+    )
     with pytest.raises(QualityError) as stopped:
         release_rows(checked, summary, "telemetry")
     assert (
@@ -216,9 +240,14 @@ def test_rules_of_every_kind_are_judged_together_and_no_row_is_lost(spark: Any) 
     assert checked.columns == [*RAW.names, "quarantine_reasons", "warnings"]
     summary = judge(checked, rules)
     assert summary.n_failed.to_dict() == {
-        "machine_is_known": 1, "is_past": 0, "no_gaps": 1, "volt_moves": 2, "volt_moves_in_a_day": 1,
-        "no_gaps_at_all": 2, DUPLICATE: 1,
-    }  # fmt: skip
+        "machine_is_known": 1,
+        "is_past": 0,
+        "no_gaps": 1,
+        "volt_moves": 2,
+        "volt_moves_in_a_day": 1,
+        "no_gaps_at_all": 2,
+        DUPLICATE: 1,
+    }
     clean = release_rows(checked, summary, "telemetry")
     RAW.validate(clean)
     assert (clean.count(), quarantine_rows(checked).count(), checked.count()) == (5, 2, 7)

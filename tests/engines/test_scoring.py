@@ -47,14 +47,26 @@ def champion() -> Model:
     )
     risk = 1 / (1 + np.exp(1 - 2 * rows["size"] - (rows.colour == "red") + 0.2 * (rows.weight - 10)))
     fitted = estimators.fit(
-        EstimatorSpec(estimator="logistic_regression"), rows, (rng.random(200) < risk).astype(int).to_numpy(),
-        categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
-    )  # fmt: skip
+        EstimatorSpec(estimator="logistic_regression"),
+        rows,
+        (rng.random(200) < risk).astype(int).to_numpy(),
+        categorical=CATEGORICAL,
+        numeric=NUMERIC,
+        seed=0,
+    )
     card = ModelCard(
-        "sklearn", "logistic_regression", {}, CATEGORICAL, NUMERIC, 0.3, BASELINE, {},
-        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-02-29"}, importance={},
+        "sklearn",
+        "logistic_regression",
+        {},
+        CATEGORICAL,
+        NUMERIC,
+        0.3,
+        BASELINE,
+        {},
+        unseen={"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-02-29"},
+        importance={},
         metrics={},
-    )  # fmt: skip
+    )
     return Model("things", "7", estimators.set_threshold(fitted, 0.3), card)
 
 
@@ -72,9 +84,14 @@ def frames(spark: Any, states: Sequence[State], left: Keys = (), stayed: Keys = 
 
 
 def score(
-    spark: Any, champion: Model, states: Sequence[State], left: Keys = (), days: int = 0,
-    population: PopulationSpec = FULL, **params: Any,
-) -> list[Any]:  # fmt: skip
+    spark: Any,
+    champion: Model,
+    states: Sequence[State],
+    left: Keys = (),
+    days: int = 0,
+    population: PopulationSpec = FULL,
+    **params: Any,
+) -> list[Any]:
     """The rows of the batch, by thing."""
     spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
     tables = frames(spark, states, left, days=days)
@@ -310,8 +327,11 @@ def test_a_batch_that_is_written_twice_is_there_once_and_the_others_stay(
     SCORES.validate(stored)
     rows = sorted((row.batch, row.thing_id, row.scored_at.replace(tzinfo=UTC)) for row in stored.collect())
     assert rows == [
-        ("2024-03-31", "A", CLOCK), ("2024-03-31", "B", CLOCK), ("2024-04-30", "B", LATER), ("2024-04-30", "C", LATER),
-    ]  # fmt: skip
+        ("2024-03-31", "A", CLOCK),
+        ("2024-03-31", "B", CLOCK),
+        ("2024-04-30", "B", LATER),
+        ("2024-04-30", "C", LATER),
+    ]
 
 
 @pytest.mark.parametrize("days", [0, 30], ids=["own column", "later outcome"])
@@ -375,9 +395,13 @@ def ranked(rows: Any, **params: Any) -> pd.DataFrame:
 def test_offers_are_ranked_by_what_they_are_expected_to_gain(spark: Any) -> None:
     raising: Reasons = [("weight", "9", -0.3), ("size", "2", 0.2), ("colour", "red", 0.1)]
     table = scores(
-        spark, ("worth least", 0.22, raising), ("best", 0.9, [("colour", None, 0.5)]),
-        ("second", 0.5, [("size", "1", -0.1)]), ("not worth it", 0.2, raising), ("lossy", 0.1, raising),
-    )  # fmt: skip
+        spark,
+        ("worth least", 0.22, raising),
+        ("best", 0.9, [("colour", None, 0.5)]),
+        ("second", 0.5, [("size", "1", -0.1)]),
+        ("not worth it", 0.2, raising),
+        ("lossy", 0.1, raising),
+    )
     offers = ranked(table)
     ACTIONS.validate(offers)
     assert offers.drop(columns=["expected_gain"]).to_numpy().tolist() == [
@@ -423,8 +447,9 @@ def test_the_list_takes_the_place_of_its_batchs_earlier_one(spark: Any, tmp_path
     stored = table.load()
     ACTIONS.validate(stored)
     assert sorted((row.batch, row.thing_id, row.rank) for row in stored.collect()) == [
-        ("2024-04-30", "old", 1), ("2024-05-31", "b", 1),
-    ]  # fmt: skip
+        ("2024-04-30", "old", 1),
+        ("2024-05-31", "b", 1),
+    ]
 
 
 def test_without_scores_or_worthwhile_offers_the_list_is_empty_with_its_columns(spark: Any) -> None:

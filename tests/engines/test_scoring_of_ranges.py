@@ -48,21 +48,37 @@ def fit_model(parts: Sequence[str]) -> Model:
     n = 600
     rows = pd.DataFrame(
         {
-            "model": rng.choice(["old", "new"], n), "component": rng.choice(parts, n),
-            "age_years": rng.integers(0, 20, n).astype(float), "wear": rng.normal(size=n),
+            "model": rng.choice(["old", "new"], n),
+            "component": rng.choice(parts, n),
+            "age_years": rng.integers(0, 20, n).astype(float),
+            "wear": rng.normal(size=n),
         }
-    )  # fmt: skip
+    )
     risk = 1 / (1 + np.exp(1.5 - 2 * rows["wear"] - (rows["component"] == "screw")))
     categorical, numeric = ("model", "component"), ("age_years", "wear")
     fitted = estimators.fit(
-        EstimatorSpec(estimator="logistic_regression"), rows, (rng.random(n) < risk).astype(int).to_numpy(),
-        categorical=categorical, numeric=numeric, seed=0,
-    )  # fmt: skip
+        EstimatorSpec(estimator="logistic_regression"),
+        rows,
+        (rng.random(n) < risk).astype(int).to_numpy(),
+        categorical=categorical,
+        numeric=numeric,
+        seed=0,
+    )
     card = ModelCard(
-        "sklearn", "logistic_regression", {}, categorical, numeric, THRESHOLD, BASELINE, {},
-        unseen={"kind": "time", "from": "2024-05-02T00:00:00+00:00"}, importance={}, metrics={},
-        label_dimension="component", label_values=tuple(sorted(parts)),
-    )  # fmt: skip
+        "sklearn",
+        "logistic_regression",
+        {},
+        categorical,
+        numeric,
+        THRESHOLD,
+        BASELINE,
+        {},
+        unseen={"kind": "time", "from": "2024-05-02T00:00:00+00:00"},
+        importance={},
+        metrics={},
+        label_dimension="component",
+        label_values=tuple(sorted(parts)),
+    )
     return Model("machines", "7", estimators.set_threshold(fitted, THRESHOLD), card)
 
 
@@ -77,8 +93,10 @@ def rows() -> pd.DataFrame:
     wear = np.random.default_rng(1).normal(size=len(DAYS) * len(HOURS) * 3)
     keys = [
         (machine, datetime(day.year, day.month, day.day, hour, tzinfo=UTC))
-        for day in DAYS for hour in HOURS for machine in (1, 2, 3)
-    ]  # fmt: skip
+        for day in DAYS
+        for hour in HOURS
+        for machine in (1, 2, 3)
+    ]
     return pd.DataFrame(
         [(*key, "old" if key[0] == 1 else "new", key[0], w) for key, w in zip(keys, wear, strict=True)],
         columns=["machine_id", "predicted_at", "model", "age_years", "wear"],
@@ -157,9 +175,12 @@ def test_every_row_of_a_day_is_scored_the_last_before_midnight_too_and_the_first
     lake: Lake, rows: pd.DataFrame
 ) -> None:
     moved = rows.head(3).assign(
-        predicted_at=[datetime(2024, 5, 2, tzinfo=UTC), datetime(2024, 5, 3, tzinfo=UTC),
-                      datetime(2024, 5, 3, tzinfo=UTC) - timedelta(microseconds=1)]
-    )  # fmt: skip
+        predicted_at=[
+            datetime(2024, 5, 2, tzinfo=UTC),
+            datetime(2024, 5, 3, tzinfo=UTC),
+            datetime(2024, 5, 3, tzinfo=UTC) - timedelta(microseconds=1),
+        ]
+    )
     near = Lake(lake.table, lake.features.sparkSession.createDataFrame(moved, FEATURES), lake.labels, lake.champion)
     near.run("a", batch=DAYS[1])
     assert sorted(near.stored()["machine_id"]) == [1, 3]
@@ -335,11 +356,14 @@ def test_a_range_longer_than_the_first_commits_read_has_its_fingerprint_like_a_s
 def expected(model: Model, rows: pd.DataFrame) -> pd.DataFrame:
     """The probability of each part, asked of the model itself."""
     return pd.DataFrame(
-        {part: estimators.score(
-            model.model,
-            select_predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
-        ) for part in model.card.label_values}
-    )  # fmt: skip
+        {
+            part: estimators.score(
+                model.model,
+                select_predictors(rows.assign(component=part), model.card.categorical, model.card.numeric),
+            )
+            for part in model.card.label_values
+        }
+    )
 
 
 def scored(lake: Lake, day: date = DAYS[0]) -> pd.DataFrame:
@@ -401,8 +425,14 @@ def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: 
     wide = scored(lake).set_index(list(KEY))
     long = explode_label_values(batch.rows, KEY, "component").toPandas()
     assert list(long.columns) == [
-        *KEY, "component", "probability", "decision", "batch", "threshold", "model_version",
-    ]  # fmt: skip
+        *KEY,
+        "component",
+        "probability",
+        "decision",
+        "batch",
+        "threshold",
+        "model_version",
+    ]
     assert len(long) == 3 * len(wide)
     for row in long.itertuples():
         assert row.probability == wide.loc[(row.machine_id, row.predicted_at), f"probability_{row.component}"]

@@ -122,14 +122,20 @@ def test_every_state_with_a_known_outcome_is_a_row(spark: Any) -> None:
     rows = assembled(
         spark,
         {
-            ("A", MARCH): 0, ("A", APRIL): 1, ("A", MAY): None,
-            ("B", MAY): 0, ("B", MARCH): 1,
+            ("A", MARCH): 0,
+            ("A", APRIL): 1,
+            ("A", MAY): None,
+            ("B", MAY): 0,
+            ("B", MARCH): 1,
             ("C", MAY): None,
         },
-    )  # fmt: skip
+    )
     assert {key: row[:2] for key, row in rows.items()} == {
-        ("A", MARCH): (0.0, 0), ("A", APRIL): (1.0, 1), ("B", MAY): (3.0, 0), ("B", MARCH): (4.0, 1),
-    }  # fmt: skip
+        ("A", MARCH): (0.0, 0),
+        ("A", APRIL): (1.0, 1),
+        ("B", MAY): (3.0, 0),
+        ("B", MARCH): (4.0, 1),
+    }
 
 
 def test_after_a_snapshot_of_changes_an_outcome_goes_with_the_newest_state_by_its_day(spark: Any) -> None:
@@ -142,16 +148,20 @@ def test_after_a_snapshot_of_changes_an_outcome_goes_with_the_newest_state_by_it
     rows = assemble_rows(features, labels, training(), changes, KEY).collect()
     # B had no state in March.
     assert sorted((row.thing_id, row.seen_on, row["size"], row.label) for row in rows) == [
-        ("A", MARCH, 0.0, 0), ("A", APRIL, 0.0, 1), ("A", MAY, 1.0, 0), ("B", MAY, 2.0, 0),
-    ]  # fmt: skip
+        ("A", MARCH, 0.0, 0),
+        ("A", APRIL, 0.0, 1),
+        ("A", MAY, 1.0, 0),
+        ("B", MAY, 2.0, 0),
+    ]
 
 
 def test_the_part_is_decided_by_the_entity_alone(spark: Any) -> None:
     rows = assembled(spark, {(str(n), day): n % 2 for n in range(100) for day in (MARCH, APRIL)})
     assert {key: row[2] for key, row in rows.items()} == {
         (str(n), day): "holdout" if is_held_out(str(n), 0, 0.2) else "train"
-        for n in range(100) for day in (MARCH, APRIL)
-    }  # fmt: skip
+        for n in range(100)
+        for day in (MARCH, APRIL)
+    }
 
 
 def test_rows_assembled_from_churns_tables_fulfil_their_contract(spark: Any) -> None:
@@ -414,9 +424,11 @@ def test_the_card_describes_the_training(result: tuple[Candidate, pd.DataFrame])
     assert (card.categorical, card.numeric, card.label_dimension, card.label_values) == (CATEGORICAL, NUMERIC, None, ())
     assert card.unseen == {"kind": "hash", "salt": 0, "holdout_share": 0.2, "learned_until": "2024-03-31"}
     assert card.baseline == {
-        "colour": table.colour.mode()[0], "shape": "round", "size": table["size"].median(),
+        "colour": table.colour.mode()[0],
+        "shape": "round",
+        "size": table["size"].median(),
         "weight": table.weight.median(),
-    }  # fmt: skip
+    }
     assert list(card.importance) == card.predictors
     assert min(card.importance.values()) >= 0
     assert max(card.importance, key=lambda name: card.importance[name]) in ("size", "colour")
@@ -431,8 +443,9 @@ def test_the_reference_for_drift_holds_the_training_rows_of_those_who_stayed_wit
     assert set(reference) == {*CATEGORICAL, *NUMERIC, "score"}
     assert reference["colour"].counts == stayed.colour.value_counts().to_dict()
     assert (reference["shape"].counts, reference["shape"].nulls) == (
-        {"round": int((stayed["shape"] == "round").sum())}, int(stayed["shape"].isna().sum()),
-    )  # fmt: skip
+        {"round": int((stayed["shape"] == "round").sum())},
+        int(stayed["shape"].isna().sum()),
+    )
     assert [reference[name].nulls for name in ("size", "weight", "score")] == [0, int(stayed.weight.isna().sum()), 0]
     assert {profile.rows for profile in reference.values()} == {len(stayed)}
     scores = out_of_fold(rows, {"estimator": card.estimator, "params": card.params})[learned().label == 0]

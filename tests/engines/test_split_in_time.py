@@ -122,10 +122,17 @@ def test_days_at_the_bounds_of_the_rows_are_accepted() -> None:
 def test_a_part_begins_at_its_midnight_by_which_the_labels_before_were_known_to_the_microsecond(spark: Any) -> None:
     cuts, tick = SplitDates(date(2024, 1, 10), date(2024, 1, 20)), timedelta(microseconds=1)
     parts = {
-        at(1): "train", at(8, 12): "train", at(8, 12) + tick: None,
-        at(10) - tick: None, at(10): "calibration", at(18, 12): "calibration", at(18, 12) + tick: None,
-        at(20) - tick: None, at(20): "holdout", at(30): "holdout",
-    }  # fmt: skip
+        at(1): "train",
+        at(8, 12): "train",
+        at(8, 12) + tick: None,
+        at(10) - tick: None,
+        at(10): "calibration",
+        at(18, 12): "calibration",
+        at(18, 12) + tick: None,
+        at(20) - tick: None,
+        at(20): "holdout",
+        at(30): "holdout",
+    }
     rows = [(n, moment, moment + timedelta(hours=36)) for n, moment in enumerate(parts)]
     frame = spark.createDataFrame(rows, "n int, moment timestamp, known timestamp")
     parted = frame.select("n", assign_part("moment", "known", cuts).alias("part")).collect()
@@ -315,9 +322,13 @@ def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, result: tuple[Candi
     for learned, test in StratifiedGroupKFold(3, shuffle=True, random_state=0).split(chosen, label, machines):
         assert not set(machines[learned]) & set(machines[test])
         model = estimators.fit(
-            EstimatorSpec.model_validate(LOGISTIC), chosen.iloc[learned], label[learned],
-            categorical=CATEGORICAL, numeric=NUMERIC, seed=0,
-        )  # fmt: skip
+            EstimatorSpec.model_validate(LOGISTIC),
+            chosen.iloc[learned],
+            label[learned],
+            categorical=CATEGORICAL,
+            numeric=NUMERIC,
+            seed=0,
+        )
         probability[test] = estimators.score(model, chosen.iloc[test])
     trial = result[1].iloc[0]
     expected = classification_metrics(label, probability, choose_threshold(label, probability))

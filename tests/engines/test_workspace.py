@@ -140,8 +140,10 @@ import pyspark
 print(find_spec("databricks.connect") is not None, find_spec("pysail"), pyspark.__version__[:4])
 """
     assert python(code, str(CONNECT), no_grpc_proxy="127.0.0.1").splitlines() == [
-        "1000 UTC", "True 4.1", "True None 4.1.",
-    ]  # fmt: skip
+        "1000 UTC",
+        "True 4.1",
+        "True None 4.1.",
+    ]
 
 
 @pytest.mark.slow
@@ -198,7 +200,7 @@ def test_a_complete_environment_is_described_line_by_line() -> None:
 
 def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\ntoken = dapi-of-somebody\n")
     for profile, parts in {
         "": ["DATABRICKS_CONFIG_PROFILE is not set: set it to a profile of"],
@@ -232,8 +234,13 @@ def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LAKEHOUSE_EXPERIMENTS", "/Users/somebody")
     inside = checked("prod")
     assert inside.exit_code == 0, inside.output
-    for part in ("serverless", "main.lakehouse_ml_prod (a schema of Unity Catalog)", "databricks-uc",
-                 "main.lakehouse_ml_prod.<use case>", "/Users/somebody/lakehouse-ml-prod"):  # fmt: skip
+    for part in (
+        "serverless",
+        "main.lakehouse_ml_prod (a schema of Unity Catalog)",
+        "databricks-uc",
+        "main.lakehouse_ml_prod.<use case>",
+        "/Users/somebody/lakehouse-ml-prod",
+    ):
         assert part in inside.output
 
 

@@ -42,13 +42,34 @@ def standalone(folder: Path, python: str) -> Iterator[str]:
     address = f"spark://127.0.0.1:{port}"
     deploy = "org.apache.spark.deploy"
     with ExitStack() as started:
-        master = ["spark-class", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", str(port),
-                  "--webui-port", "0"]  # fmt: skip
+        master = [
+            "spark-class",
+            f"{deploy}.master.Master",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--webui-port",
+            "0",
+        ]
         started.enter_context(_process(master, folder / "master.log", python))
         _await(port, folder / "master.log")
         for name in ("one", "two"):
-            worker = ["spark-class", f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "2g",
-                      "--webui-port", "0", "-d", str(folder / name), address]  # fmt: skip
+            worker = [
+                "spark-class",
+                f"{deploy}.worker.Worker",
+                "--host",
+                "127.0.0.1",
+                "--cores",
+                "1",
+                "--memory",
+                "2g",
+                "--webui-port",
+                "0",
+                "-d",
+                str(folder / name),
+                address,
+            ]
             started.enter_context(_process(worker, folder / f"{name}.log", python))
         yield address
 
@@ -66,16 +87,20 @@ def connect_server(master: str, folder: Path, python: str) -> Iterator[str]:
         Its address, `sc://host:port`.
     """
     port = _free_port()
-    settings = SMALL | DELTA | {
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": str(port),
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraClassPath": jars.class_path(),
-        "spark.executor.extraClassPath": jars.class_path(),
-        "spark.executor.memory": "1g",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-    }  # fmt: skip
+    settings = (
+        SMALL
+        | DELTA
+        | {
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.extraClassPath": jars.class_path(),
+            "spark.executor.extraClassPath": jars.class_path(),
+            "spark.executor.memory": "1g",
+            "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        }
+    )
     command = ["spark-submit", "--master", master, "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
     command += [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
     log = folder / f"connect-{port}.log"
@@ -97,8 +122,14 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     home = Path(str(find_spec("pyspark").origin)).parent
     quiet = Path(jars.__file__).parent / "spark_conf"
-    own = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_CONF_DIR": str(quiet),
-           "PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TZ": ELSEWHERE}  # fmt: skip
+    own = {
+        "SPARK_HOME": str(home),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_CONF_DIR": str(quiet),
+        "PYSPARK_PYTHON": python,
+        "PYSPARK_DRIVER_PYTHON": python,
+        "TZ": ELSEWHERE,
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     with (
         log.open("w") as output,

@@ -40,8 +40,7 @@ def ask(engine: str, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     zone = "UTC" if engine == "sail" else ELSEWHERE
     # gRPC reads no NO_PROXY.
-    own = {"PYTHONPATH": str(PROJECT / "src"), "TZ": zone, "no_grpc_proxy": "127.0.0.1",
-           "LOKY_MAX_CPU_COUNT": "1"}  # fmt: skip
+    own = {"PYTHONPATH": str(PROJECT / "src"), "TZ": zone, "no_grpc_proxy": "127.0.0.1", "LOKY_MAX_CPU_COUNT": "1"}
     with _place(engine, folder) as (spec, python):
         call = [python, str(Path(__file__).parent / "answers.py"), json.dumps(spec), str(folder)]
         done = subprocess.run(

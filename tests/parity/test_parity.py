@@ -64,7 +64,15 @@ def test_differences_are_seen() -> None:
     assert differences(table, {"types": [["a", "int"]], "rows": [[1, 0.5 + 4e-10, None]]}) == []
     assert differences([nan, -0.0, 1e300], [nan, 0.0, 1e300]) == []
     for one, other in [
-        (nan, None), (0.5, 0.5 + 2e-9), (1, 1.0), (1e-3, nan), ("a", "b"), ([1], [1, 1]), ({"a": 1}, {"b": 1}),
-        (True, 1), ("at 1", "at 2"), (None, 0),
-    ]:  # fmt: skip
+        (nan, None),
+        (0.5, 0.5 + 2e-9),
+        (1, 1.0),
+        (1e-3, nan),
+        ("a", "b"),
+        ([1], [1, 1]),
+        ({"a": 1}, {"b": 1}),
+        (True, 1),
+        ("at 1", "at 2"),
+        (None, 0),
+    ]:
         assert len(differences([one], [other])) == 1

@@ -20,9 +20,14 @@ class Store:
 
     def variables(self) -> dict[str, str]:
         """What a run's environment says of it; endpoint and encryption stand in conf."""
-        return {"AWS_ACCESS_KEY_ID": WHO, "AWS_SECRET_ACCESS_KEY": WHO, "AWS_REGION": "eu-central-1",
-                # Nobody may ask a machine for its role: that address isn't loopback.
-                "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9", "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+        return {
+            "AWS_ACCESS_KEY_ID": WHO,
+            "AWS_SECRET_ACCESS_KEY": WHO,
+            "AWS_REGION": "eu-central-1",
+            # Nobody may ask a machine for its role: that address isn't loopback.
+            "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
 
     def put(self, path: str, data: bytes = b"") -> None:
         request = urllib.request.Request(self.url + path, method="PUT", data=data)

@@ -61,9 +61,19 @@ class Place:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         call = [
-            sys.executable, "-m", "lakehouse_ml", "--conf-source", str(self.conf), "--env", "s3",
-            "--namespaces", self.use_case, "--params", f"landing={self.landing},lake={self.lake}", *arguments,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "lakehouse_ml",
+            "--conf-source",
+            str(self.conf),
+            "--env",
+            "s3",
+            "--namespaces",
+            self.use_case,
+            "--params",
+            f"landing={self.landing},lake={self.lake}",
+            *arguments,
+        ]
         # Endpoint and encryption stand in conf.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {**self.store.variables(), "MLFLOW_TRACKING_URI": self.tracking}
@@ -188,8 +198,12 @@ def test_a_file_of_a_table_that_is_gone_is_an_error(lived: Place) -> None:
     bucket = from_url(lived.lake)
     kept = bytes(obstore.get(bucket, gone).bytes())
     obstore.delete(bucket, gone)
-    done = lived.run("--pipelines", "training", "--params", f"landing={lived.landing},lake={lived.lake},"
-                     f"{lived.use_case}.training.seed=7")  # fmt: skip
+    done = lived.run(
+        "--pipelines",
+        "training",
+        "--params",
+        f"landing={lived.landing},lake={lived.lake},{lived.use_case}.training.seed=7",
+    )
     obstore.put(bucket, gone, kept)
     assert done.returncode == 1, done.stdout
     assert "damaged" in done.stderr

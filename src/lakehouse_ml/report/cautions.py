@@ -81,7 +81,7 @@ def perfect_sentence(metrics: pd.DataFrame, words: Wording, features: Sequence[s
 
 def _caution(
     perfect: Sequence[str], metrics: pd.DataFrame, own: pd.DataFrame, words: Wording, features: Sequence[str]
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     n, cases = int(own["n_positives"].iloc[0]), words.positives
     if words.metric_section and words.metric_section.cases:
         segment, metric, noun = words.metric_section.cases

@@ -93,9 +93,15 @@ def levels(
             end = top + 0.75 * (row if crowded else 0)
             axes.vlines(level, -0.9, end + (0.65 if crowded else 0), color=_SOFT, linestyle="--", linewidth=1)
             axes.annotate(
-                f"{name} {level:g}", (level, end), (3 if crowded else 0, 0), textcoords="offset points", color=_SOFT,
-                fontsize=9, va="bottom", ha="left" if crowded else "center",
-            )  # fmt: skip
+                f"{name} {level:g}",
+                (level, end),
+                (3 if crowded else 0, 0),
+                textcoords="offset points",
+                color=_SOFT,
+                fontsize=9,
+                va="bottom",
+                ha="left" if crowded else "center",
+            )
         axes.set_ylim(-0.9, top + (1.6 if crowded else 0.7))
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
@@ -104,9 +110,15 @@ def levels(
 
 
 def curves(
-    lines: Mapping[str, tuple[Floats, Floats]], x: str, y: str, *, diagonal: bool = False, mark: float | None = None,
-    unit_y: bool = True, x_to: float = 1.0,
-) -> str:  # fmt: skip
+    lines: Mapping[str, tuple[Floats, Floats]],
+    x: str,
+    y: str,
+    *,
+    diagonal: bool = False,
+    mark: float | None = None,
+    unit_y: bool = True,
+    x_to: float = 1.0,
+) -> str:
     """Lines by name over a common x from 0 to 1.
 
     Args:
@@ -144,9 +156,16 @@ def calibration(lines: Mapping[str, tuple[Floats, Floats, Floats, Floats]], x: s
         axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="as promised")
         for (name, (xs, ys, low, high)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
             axes.errorbar(
-                xs, ys, yerr=np.maximum(0, np.vstack([ys - low, high - ys])), color=colour, linestyle=stroke,
-                marker="o", markersize=5, capsize=3, label=name,
-            )  # fmt: skip
+                xs,
+                ys,
+                yerr=np.maximum(0, np.vstack([ys - low, high - ys])),
+                color=colour,
+                linestyle=stroke,
+                marker="o",
+                markersize=5,
+                capsize=3,
+                label=name,
+            )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
         axes.set_xlabel(x)
@@ -189,9 +208,14 @@ def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], 
             for (name, values), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
                 label = name if len(parts) == 1 else f"{name}, version {version}"
                 axes.plot(
-                    *_broken(days, values, usual), color=colour, linestyle=stroke, linewidth=2, marker=mark,
-                    markersize=5, label=label,
-                )  # fmt: skip
+                    *_broken(days, values, usual),
+                    color=colour,
+                    linestyle=stroke,
+                    linewidth=2,
+                    marker=mark,
+                    markersize=5,
+                    label=label,
+                )
         axes.set_ylim(-0.02, 1.04)
         axes.set_xlabel(x)
         axes.set_ylabel("precision, recall, F1")

@@ -22,8 +22,11 @@ def format_measures(metrics: pd.DataFrame, section: MetricSection, model: str) -
     """
     own = metrics[(metrics["model"] == model) & metrics["value"].notna()]
     known = {(row.segment, row.metric): float(row.value) for row in own.itertuples()}
-    return {row.name: _format_value(row, known[row.segment, row.metric]) for row in section.metrics
-             if (row.segment, row.metric) in known}  # fmt: skip
+    return {
+        row.name: _format_value(row, known[row.segment, row.metric])
+        for row in section.metrics
+        if (row.segment, row.metric) in known
+    }
 
 
 def fill_sentence(text: str, known: Mapping[str, str]) -> str | None:

@@ -27,9 +27,13 @@ def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path: Path, 
 
 def test_other_texts_numbers_days_and_gaps_stay_as_they_are(tmp_path: Path) -> None:
     rows = pd.DataFrame(
-        {"id": ["a=1", "1-2", None], "n": np.array([-1, 0, 1], np.int32), "x": [-0.5, 1e-9, float("nan")],
-         "on": [date(2024, 1, 31)] * 3}
-    )  # fmt: skip
+        {
+            "id": ["a=1", "1-2", None],
+            "n": np.array([-1, 0, 1], np.int32),
+            "x": [-0.5, 1e-9, float("nan")],
+            "on": [date(2024, 1, 31)] * 3,
+        }
+    )
     plain = list(csv.DictReader(rows.to_csv(index=False).splitlines()))
     assert write_and_read(tmp_path, rows) == plain
 

@@ -108,9 +108,13 @@ def test_the_least_numbers_that_are_taken_can_be_fitted() -> None:
         "logistic_regression": {"C": 1e-6},
         "random_forest": {"n_estimators": 1, "max_depth": None, "min_samples_split": 2},
         "gradient_boosting": {
-            "learning_rate": 1e-6, "max_iter": 1, "max_depth": 1, "min_samples_leaf": 1, "l2_regularization": 0,
+            "learning_rate": 1e-6,
+            "max_iter": 1,
+            "max_depth": 1,
+            "min_samples_leaf": 1,
+            "l2_regularization": 0,
         },
-    }  # fmt: skip
+    }
     for estimator, params in least.items():
         spec = EstimatorSpec.model_validate({"estimator": estimator, "params": params})
         fit(spec, ROWS, LABEL, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)

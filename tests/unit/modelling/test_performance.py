@@ -22,8 +22,15 @@ VERDICTS = pd.DataFrame(
 
 def batch(day: str = "2024-12-31", **changed: Any) -> dict[str, Any]:
     """A month as the hold-out promises it."""
-    return {"batch": day, "model_version": "3", "n_rows": 1400, "n_positives": 370, "n_named": 530, "n_hits": 280,
-            "roc_auc": 0.85} | changed  # fmt: skip
+    return {
+        "batch": day,
+        "model_version": "3",
+        "n_rows": 1400,
+        "n_positives": 370,
+        "n_named": 530,
+        "n_hits": 280,
+        "roc_auc": 0.85,
+    } | changed
 
 
 def judged(*batches: dict[str, Any], verdicts: pd.DataFrame = VERDICTS, spec: PerformanceSpec = SPEC) -> dict[str, Any]:

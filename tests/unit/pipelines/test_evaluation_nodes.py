@@ -88,8 +88,9 @@ def customers(n: int = 600, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def rows(spark: Any) -> Any:
     """All labelled customers, as the engine has them."""
-    return spark.createDataFrame(customers(), "customer_id string, snapshot_on string, label int, signal double, "
-                                              "noise double, contract string")  # fmt: skip
+    return spark.createDataFrame(
+        customers(), "customer_id string, snapshot_on string, label int, signal double, noise double, contract string"
+    )
 
 
 Judged = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
@@ -183,13 +184,19 @@ def long_rows(spark: Any) -> Any:
     rng = np.random.default_rng(1)
     mood = rng.normal(size=30)
     told = [
-        (machine, hours(6 * step), component, float(mood[machine] + rng.normal()), float(rng.normal()),
-         "train" if step < 10 else "holdout")
-        for machine in range(30) for step in range(20) for component in ("comp2", "comp1")
-    ]  # fmt: skip
-    return spark.createDataFrame(
-        [(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in told], LONG
-    )  # fmt: skip
+        (
+            machine,
+            hours(6 * step),
+            component,
+            float(mood[machine] + rng.normal()),
+            float(rng.normal()),
+            "train" if step < 10 else "holdout",
+        )
+        for machine in range(30)
+        for step in range(20)
+        for component in ("comp2", "comp1")
+    ]
+    return spark.createDataFrame([(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in told], LONG)
 
 
 def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
@@ -238,9 +245,13 @@ def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_row
     overall = metrics[(metrics["segment"] == "all") & (metrics["model"] == "candidate")].set_index("metric")
     assert tuple(overall.loc["f1", ["low", "high"]]) == expected["f1"] != alone["f1"]
     gains = resample_precision_gains(
-        label, given, outcomes["incumbent_probability"].to_numpy(), resamples=200, seed=0,
+        label,
+        given,
+        outcomes["incumbent_probability"].to_numpy(),
+        resamples=200,
+        seed=0,
         groups=outcomes["machine_id"].to_numpy(),
-    )  # fmt: skip
+    )
     assert row["difference_low"].item() == pytest.approx(np.quantile(gains, POLICY.alpha))
     too_many = changed(policy=POLICY.model_copy(update={"min_groups": 31}))
     refused = judged_long(long_rows, in_time(2, "signal", hours(60)), spec=too_many)[2]
@@ -399,8 +410,9 @@ def test_a_refusal_after_a_failure_has_the_columns_of_every_other_verdict(rows: 
 
 
 def test_a_probability_that_is_no_number_is_a_refusal(rows: Any) -> None:
-    holes = rows.selectExpr("customer_id", "snapshot_on", "label", "IF(signal > 2, NULL, signal) AS signal", "noise",
-                            "contract")  # fmt: skip
+    holes = rows.selectExpr(
+        "customer_id", "snapshot_on", "label", "IF(signal > 2, NULL, signal) AS signal", "noise", "contract"
+    )
 
     assert verdict(holes, model())["decision"] == "refuse"
 
@@ -425,8 +437,14 @@ def test_equal_models_under_other_numbers_are_the_same_evidence(rows: Any) -> No
 
 def test_other_rows_models_floors_or_policies_are_other_evidence(rows: Any) -> None:
     first = verdict(rows, model(2), model(1, "noise"))
-    relabelled = rows.selectExpr("customer_id", "snapshot_on", "IF(customer_id = 'C0002', 1 - label, label) AS label",
-                                 "signal", "noise", "contract")  # fmt: skip
+    relabelled = rows.selectExpr(
+        "customer_id",
+        "snapshot_on",
+        "IF(customer_id = 'C0002', 1 - label, label) AS label",
+        "signal",
+        "noise",
+        "contract",
+    )
     assert is_held_out("C0002", 0, 0.5)
 
     others = [
@@ -443,9 +461,12 @@ def test_other_rows_models_floors_or_policies_are_other_evidence(rows: Any) -> N
 
 def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of(rows: Any, tmp_path: Path) -> None:
     verdicts = DeltaTable(
-        filepath=str(tmp_path / "verdicts"), mode="merge", keys=["model", "version", "evidence"], frame="pandas",
+        filepath=str(tmp_path / "verdicts"),
+        mode="merge",
+        keys=["model", "version", "evidence"],
+        frame="pandas",
         made_of="made_of",
-    )  # fmt: skip
+    )
     with attach_provenance(Provenance("evaluate", {"churn.model_input": "v4"}, "f00d")):
         for day in range(2):
             verdicts.save(judged(rows, model(), clock=CLOCK + timedelta(days=day))[2])
@@ -464,11 +485,18 @@ def verdicts(*rows: tuple[str, str, int]) -> pd.DataFrame:
     """Verdicts as (version, decision, hour of judgement)."""
     return pd.DataFrame(
         [
-            {"model": "churn", "version": version, "incumbent_version": "", "decision": decision, "reason": "So.",
-             "evidence": f"{version} {hour}", "judged_at": pd.Timestamp(CLOCK) + pd.Timedelta(hours=hour)}
+            {
+                "model": "churn",
+                "version": version,
+                "incumbent_version": "",
+                "decision": decision,
+                "reason": "So.",
+                "evidence": f"{version} {hour}",
+                "judged_at": pd.Timestamp(CLOCK) + pd.Timedelta(hours=hour),
+            }
             for version, decision, hour in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def test_promotion_asks_for_what_the_newest_verdict_on_the_newest_version_says() -> None:

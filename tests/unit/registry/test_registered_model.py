@@ -178,8 +178,12 @@ def test_a_version_says_what_goes_in_what_comes_out_and_what_it_needs(registered
     needed = (artefacts(registered) / "requirements.txt").read_text().split()
     assert {f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "pandas", "numpy")} <= set(needed)
     assert {requirement.partition("==")[0] for requirement in needed} <= {
-        "mlflow", "scikit-learn", "skops", "pandas", "numpy",
-    }  # fmt: skip
+        "mlflow",
+        "scikit-learn",
+        "skops",
+        "pandas",
+        "numpy",
+    }
 
 
 def test_a_model_is_stored_as_skops_with_the_reviewed_types(registered: Path) -> None:

@@ -83,9 +83,12 @@ def test_what_a_killed_process_left_of_a_store_is_replaced_by_a_whole_one(
 ) -> None:
     store = tmp_path / "mlflow.db"
     killed = subprocess.run(
-        [sys.executable, "-c", DIE, str(store), str(migrations)], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", DIE, str(store), str(migrations)],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"},
-    )  # fmt: skip
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert store.stat().st_size > 0
     (tmp_path / ".mlflow.db.1.part").touch()

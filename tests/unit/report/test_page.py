@@ -39,36 +39,78 @@ GUESS = np.clip(RNG.random(N), 0.01, 0.99)
 def card() -> ModelCard:
     return ModelCard(
         library="sklearn",
-        estimator="logistic_regression", params={"C": 1.0}, categorical=("contract",), numeric=("tenure_months",),
-        threshold=0.4, baseline={}, reference={}, unseen={},
-        importance={"tenure_months": 0.2, "contract": 0.1}, metrics={},
-    )  # fmt: skip
+        estimator="logistic_regression",
+        params={"C": 1.0},
+        categorical=("contract",),
+        numeric=("tenure_months",),
+        threshold=0.4,
+        baseline={},
+        reference={},
+        unseen={},
+        importance={"tenure_months": 0.2, "contract": 0.1},
+        metrics={},
+    )
 
 
 def files(n_lines: int = 500, refused: int = 0, name: str = "customers.csv") -> pd.DataFrame:
     return pd.DataFrame(
-        [{"source_file": name, "file_sha256": "ab" * 32, "n_lines": n_lines, "n_quarantined": refused,
-          "ingested_at": pd.Timestamp("2025-01-31T06:00Z")}]
-    )  # fmt: skip
+        [
+            {
+                "source_file": name,
+                "file_sha256": "ab" * 32,
+                "n_lines": n_lines,
+                "n_quarantined": refused,
+                "ingested_at": pd.Timestamp("2025-01-31T06:00Z"),
+            }
+        ]
+    )
 
 
 def rules(outcome: str = "ok", n_failed: int = 0, examples: tuple[dict[str, Any], ...] = ()) -> pd.DataFrame:
     return pd.DataFrame(
-        [{"rule": "tenure_is_known", "predicate": "tenure_months between 0 and 1200", "outcome": outcome,
-          "n_failed": n_failed, "failed_share": n_failed / 500, "n_rows": 500, "n_clean": 500 - n_failed,
-          "n_quarantined": n_failed, "examples": json.dumps(list(examples))}]
-    )  # fmt: skip
+        [
+            {
+                "rule": "tenure_is_known",
+                "predicate": "tenure_months between 0 and 1200",
+                "outcome": outcome,
+                "n_failed": n_failed,
+                "failed_share": n_failed / 500,
+                "n_rows": 500,
+                "n_clean": 500 - n_failed,
+                "n_quarantined": n_failed,
+                "examples": json.dumps(list(examples)),
+            }
+        ]
+    )
 
 
 def columns() -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"column": "tenure_months", "type": "int", "null_share": 0.0, "n_distinct": 72, "min": 0.0, "max": 72.0,
-             "mean": 32.4, "p50": 29.0, "top_values": "[]"},
-            {"column": "contract", "type": "string", "null_share": 0.1, "n_distinct": 3, "min": np.nan, "max": np.nan,
-             "mean": np.nan, "p50": np.nan, "top_values": json.dumps([[HOSTILE, 3], [None, 1]])},
+            {
+                "column": "tenure_months",
+                "type": "int",
+                "null_share": 0.0,
+                "n_distinct": 72,
+                "min": 0.0,
+                "max": 72.0,
+                "mean": 32.4,
+                "p50": 29.0,
+                "top_values": "[]",
+            },
+            {
+                "column": "contract",
+                "type": "string",
+                "null_share": 0.1,
+                "n_distinct": 3,
+                "min": np.nan,
+                "max": np.nan,
+                "mean": np.nan,
+                "p50": np.nan,
+                "top_values": json.dumps([[HOSTILE, 3], [None, 1]]),
+            },
         ]
-    )  # fmt: skip
+    )
 
 
 def measured(*models: tuple[str, np.ndarray]) -> pd.DataFrame:
@@ -88,8 +130,13 @@ def holdout(incumbent: np.ndarray | float = np.nan) -> pd.DataFrame:
 
 
 def verdict(decision: str = "approve", incumbent: str = "", detectable: float = np.nan) -> dict[str, Any]:
-    return {"version": "2", "incumbent_version": incumbent, "decision": decision, "reason": f"Because {HOSTILE}.",
-            "detectable": detectable}  # fmt: skip
+    return {
+        "version": "2",
+        "incumbent_version": incumbent,
+        "decision": decision,
+        "reason": f"Because {HOSTILE}.",
+        "detectable": detectable,
+    }
 
 
 NO_LINES = pd.DataFrame(columns=["source_file", "line_number", "line_text", "problems"])
@@ -255,8 +302,12 @@ def test_each_verdict_has_its_sentence(decision: str, champion: str | None, expe
 
 
 def test_lines_that_could_not_be_read_are_shown_with_what_is_wrong() -> None:
-    line = {"source_file": "c.csv", "line_number": 7, "line_text": f"A;{HOSTILE}",
-            "problems": [{"column": "tenure_months", "text": "x", "reason": "is no whole number"}]}  # fmt: skip
+    line = {
+        "source_file": "c.csv",
+        "line_number": 7,
+        "line_text": f"A;{HOSTILE}",
+        "problems": [{"column": "tenure_months", "text": "x", "reason": "is no whole number"}],
+    }
     source = replace(SOURCE, files=files(refused=1), refused=pd.DataFrame([line]))
     told = read(replace(GIVEN, sources={"customers": source})).text
     assert "tenure_months: is no whole number" in told
@@ -299,19 +350,41 @@ def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
 
 def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
     bare = replace(
-        GIVEN, holdout=holdout().head(0), metrics=GIVEN.metrics.head(0), batch=ScoredBatch(None, 0, 0, 0),
-        actions=GIVEN.actions.head(0), drift=GIVEN.drift.head(0), drift_verdict=None, verdict=verdict("refuse"),
+        GIVEN,
+        holdout=holdout().head(0),
+        metrics=GIVEN.metrics.head(0),
+        batch=ScoredBatch(None, 0, 0, 0),
+        actions=GIVEN.actions.head(0),
+        drift=GIVEN.drift.head(0),
+        drift_verdict=None,
+        verdict=verdict("refuse"),
         standing=RegistryStatus(None),
-    )  # fmt: skip
+    )
     told = read(bare).text
-    for sentence in ("No file of outcomes has arrived", "Nothing is scored yet", "nothing can have changed",
-                     "Without both outcomes there is nothing to draw"):  # fmt: skip
+    for sentence in (
+        "No file of outcomes has arrived",
+        "Nothing is scored yet",
+        "nothing can have changed",
+        "Without both outcomes there is nothing to draw",
+    ):
         assert sentence in told
 
 
 def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
-    live = pd.DataFrame([{"batch": "2024-12-31", "model_version": "1", "n_rows": 90, "n_positives": 20,
-                          "precision": 0.5, "recall": 0.6, "f1": 0.55, "roc_auc": 0.8}])  # fmt: skip
+    live = pd.DataFrame(
+        [
+            {
+                "batch": "2024-12-31",
+                "model_version": "1",
+                "n_rows": 90,
+                "n_positives": 20,
+                "precision": 0.5,
+                "recall": 0.6,
+                "f1": 0.55,
+                "roc_auc": 0.8,
+            }
+        ]
+    )
     told = read(replace(GIVEN, live=live)).text
     assert "Live metrics" in told
     assert "0.550" in told
@@ -392,8 +465,10 @@ def test_outcomes_of_several_days_are_not_called_so_many_customers() -> None:
     several = GIVEN.holdout.assign(customer_id=[f"C{n // 4}" for n in range(N)])[
         ["customer_id", *GIVEN.holdout.columns]
     ]
-    assert any("Measured on 400 outcomes of 100 customers that it never saw" in text
-               for text in build_page(replace(GIVEN, holdout=several)).summary)  # fmt: skip
+    assert any(
+        "Measured on 400 outcomes of 100 customers that it never saw" in text
+        for text in build_page(replace(GIVEN, holdout=several)).summary
+    )
     assert any("Measured on 400 customers that it never saw" in text for text in build_page(GIVEN).summary)
 
 
@@ -443,9 +518,7 @@ def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
     given = replace(GIVEN, batches=scored, drift_verdicts=drifts, live=live)
     newest, first = next(part for part in build_page(given).sections if part.key == "trend").grids[0].rows
     assert newest == ("2024-12-31", "200", "30", "15.0%", "not measured", "–", "–", "–", "–", "–", "–")
-    assert first == (
-        "2024-11-30", "100", "10", "10.0%", "not assessable", "100", "20", "6", "0.300", "0.600", "0.800"
-    )  # fmt: skip
+    assert first == ("2024-11-30", "100", "10", "10.0%", "not assessable", "100", "20", "6", "0.300", "0.600", "0.800")
 
 
 def test_of_many_batches_the_trend_shows_the_newest_and_folds_the_rest() -> None:
@@ -456,8 +529,16 @@ def test_of_many_batches_the_trend_shows_the_newest_and_folds_the_rest() -> None
 
 
 def batches(*days: str, version: str = "1", **changed: Any) -> pd.DataFrame:
-    row = {"model_version": version, "n_rows": 100, "n_positives": 20, "accuracy": 0.85, "precision": 0.5,
-           "recall": 0.6, "f1": 0.55, "roc_auc": 0.8}  # fmt: skip
+    row = {
+        "model_version": version,
+        "n_rows": 100,
+        "n_positives": 20,
+        "accuracy": 0.85,
+        "precision": 0.5,
+        "recall": 0.6,
+        "f1": 0.55,
+        "roc_auc": 0.8,
+    }
     return pd.DataFrame([{"batch": day, **row, **changed} for day in days])
 
 
@@ -499,8 +580,13 @@ def test_a_line_is_broken_where_a_day_is_missing_and_not_where_batches_lie_a_mon
 
 def test_what_can_not_be_measured_is_a_gap_in_the_picture_and_a_dash_in_the_tables() -> None:
     nothing = dict.fromkeys(("precision", "recall", "f1", "roc_auc"), np.nan)
-    live = pd.concat([batches("2025-01-01", n_positives=0, n_named=3, n_hits=0, **nothing), batches("2025-01-02"),
-                      batches("2025-01-03", n_named=0, n_hits=0, precision=np.nan, recall=0.0, f1=0.0)])  # fmt: skip
+    live = pd.concat(
+        [
+            batches("2025-01-01", n_positives=0, n_named=3, n_hits=0, **nothing),
+            batches("2025-01-02"),
+            batches("2025-01-03", n_named=0, n_hits=0, precision=np.nan, recall=0.0, f1=0.0),
+        ]
+    )
     section = outcomes(live)
     assert [row[4:] for row in section.grids[0].rows[::2]] == [("–", "–", "–", "–"), ("–", "0.000", "0.000", "0.800")]
     assert "precision from 0.500 to 0.500" in section.pictures[0].alt
@@ -536,9 +622,14 @@ def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> No
 def further(model: str, **changed: float) -> pd.DataFrame:
     told = PREDICTIVE_MAINTENANCE.wording.metric_section
     assert told
-    known = {"cost_n_failures": 47.0, "hours_ahead_seen_share": 0.957, "hours_ahead_median_at_least": 21.0,
-             "hours_ahead_quantile_10_at_least": 18.0, "cost_cost_of_decisions": 4400.0,
-             "cost_cost_of_nothing": 94000.0} | changed  # fmt: skip
+    known = {
+        "cost_n_failures": 47.0,
+        "hours_ahead_seen_share": 0.957,
+        "hours_ahead_median_at_least": 21.0,
+        "hours_ahead_quantile_10_at_least": 18.0,
+        "cost_cost_of_decisions": 4400.0,
+        "cost_cost_of_nothing": 94000.0,
+    } | changed
     rows = [(model, row.segment, row.metric, known.get(row.name, 1.0)) for row in told.metrics]
     table = pd.DataFrame(rows, columns=["model", "segment", "metric", "value"])
     return table.assign(low=np.nan, high=np.nan, n_rows=N, n_positives=int(LABEL.sum()))
@@ -566,8 +657,11 @@ def section(key: str, given: ReportData = MACHINES) -> Section:
 def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
     told = section("further")
     assert told.title == "In visits and failures"
-    assert any("Of 47 failures on unseen days, 95.7% were seen, a median of at least 21 h ahead, and nine of "
-               "ten at least 18 h ahead." in sentence for sentence in told.sentences)  # fmt: skip
+    assert any(
+        "Of 47 failures on unseen days, 95.7% were seen, a median of at least 21 h ahead, and nine of "
+        "ten at least 18 h ahead." in sentence
+        for sentence in told.sentences
+    )
     assert ("Cost of doing nothing", "94,000.00") in told.grids[0].rows
     assert "Failures seen" in [tile.label for tile in build_page(MACHINES).tiles]
     assert "further" not in [s.key for s in build_page(GIVEN).sections]
@@ -644,8 +738,13 @@ def test_of_many_tables_those_that_are_clean_share_a_sentence_and_fold_their_rul
 
 
 def test_examples_of_a_rule_about_the_key_show_the_whole_key() -> None:
-    example = {"observed_at": "2025-01-01 04:00", "machine_id": 62, "volt": 1.5, "source_file": "c.csv",
-               "line_number": 9}  # fmt: skip
+    example = {
+        "observed_at": "2025-01-01 04:00",
+        "machine_id": 62,
+        "volt": 1.5,
+        "source_file": "c.csv",
+        "line_number": 9,
+    }
     broken = rules("dropped", 12, (example,)).assign(rule="duplicate_key", predicate="the key is unique")
     source = replace(SOURCE, rules=broken, key=("machine_id", "observed_at"))
     grids = section("quality", replace(MACHINES, sources={"telemetry": source})).grids
@@ -787,9 +886,11 @@ def test_a_file_is_simulated_if_its_name_ends_so(name: str, expected: bool) -> N
 
 def ingestion() -> IngestionSpec:
     return IngestionSpec(
-        snapshot_pattern=r"(\d{4}-\d{2}-\d{2})", snapshot_default=date(2024, 12, 31), missing_words=(),
+        snapshot_pattern=r"(\d{4}-\d{2}-\d{2})",
+        snapshot_default=date(2024, 12, 31),
+        missing_words=(),
         tolerated_refused_share=0.2,
-    )  # fmt: skip
+    )
 
 
 def test_the_day_of_a_file_without_a_date_is_conf_s_and_the_day_of_machines_is_their_own() -> None:
@@ -814,8 +915,9 @@ def test_a_batch_whose_day_no_file_tells_is_never_as_of_that_day() -> None:
 
 def perfect(n_positives: int, **changed: float) -> pd.DataFrame:
     metrics = GIVEN.metrics.assign(n_positives=n_positives)
-    return metrics.assign(value=[changed.get(name, value) for name, value in
-                                 zip(metrics["metric"], metrics["value"], strict=True)])  # fmt: skip
+    return metrics.assign(
+        value=[changed.get(name, value) for name, value in zip(metrics["metric"], metrics["value"], strict=True)]
+    )
 
 
 def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:

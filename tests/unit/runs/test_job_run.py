@@ -230,9 +230,12 @@ def shared(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.
         port = free.getsockname()[1]
     call = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with subprocess.Popen(
-        [*call, "--backend-store-uri", f"sqlite:///{own}"], cwd=folder, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as server:  # fmt: skip
+        [*call, "--backend-store-uri", f"sqlite:///{own}"],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
         try:
             _wait_for(f"http://127.0.0.1:{port}/health")
             yield f"http://127.0.0.1:{port}"
@@ -259,10 +262,12 @@ def test_two_tasks_that_start_at_once_make_one_run_of_their_job(shared: str) -> 
     tasks: list[Any] = [
         subprocess.Popen(
             [sys.executable, "-c", TASK, shared, experiment, name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for name in ("one", "other")
-    ]  # fmt: skip
+    ]
     for task in tasks:
         assert task.stdout.readline() == "ready\n"
     begin = time.time() + 0.5

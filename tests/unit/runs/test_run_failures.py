@@ -70,9 +70,12 @@ def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> No
         "ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert (
         "A process may use 1.9 GiB of address space here (ulimit -v), and the engine needs at least 6 GiB"

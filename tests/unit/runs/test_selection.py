@@ -44,9 +44,12 @@ def test_an_unknown_name_is_refused_with_its_option_and_the_nearest(selected: di
 
 def test_known_names_pass() -> None:
     selected = {
-        "node_names": ["a.b.score_rows"], "tags": ["nightly"], "namespaces": ["a", "a.b"], "from_nodes": None,
+        "node_names": ["a.b.score_rows"],
+        "tags": ["nightly"],
+        "namespaces": ["a", "a.b"],
+        "from_nodes": None,
         "to_outputs": ["a.b.score_customers"],
-    }  # fmt: skip
+    }
     selection.check_selection(selected, PIPELINE)
 
 
@@ -54,12 +57,15 @@ def catalog_conf(folder: Path) -> dict[str, Any]:
     """Landing tables of every use case, in a folder each, none of them optional but outcomes."""
     return {
         f"{use_case.name}.landing_{table}": {
-            "type": "lakehouse_ml.datasets.landing_files.LandingFiles", "filepath": str(folder / use_case.name),
-            "files": f"{table}*.csv", "manifest": str(folder / "lake" / use_case.name / f"manifest_{table}"),
+            "type": "lakehouse_ml.datasets.landing_files.LandingFiles",
+            "filepath": str(folder / use_case.name),
+            "files": f"{table}*.csv",
+            "manifest": str(folder / "lake" / use_case.name / f"manifest_{table}"),
             "optional": table == "outcomes",
         }
-        for use_case in USE_CASES for table in use_case.sources
-    }  # fmt: skip
+        for use_case in USE_CASES
+        for table in use_case.sources
+    }
 
 
 def test_a_use_case_without_files_is_left_out_and_it_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

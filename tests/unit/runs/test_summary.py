@@ -56,29 +56,42 @@ def stages(*names: str, of: str = "churn") -> Pipeline:
 
 
 def manifest(*counts: tuple[int, int]) -> pd.DataFrame:
-    rows = [{"source_file": f"{number}.csv", "n_lines": lines, "n_quarantined": refused}
-            for number, (lines, refused) in enumerate(counts)]  # fmt: skip
+    rows = [
+        {"source_file": f"{number}.csv", "n_lines": lines, "n_quarantined": refused}
+        for number, (lines, refused) in enumerate(counts)
+    ]
     return pd.DataFrame(rows, columns=["source_file", "n_lines", "n_quarantined"])
 
 
 def rules(n_rows: int, **outcomes: tuple[str, int]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"rule": rule, "outcome": outcome, "n_failed": failed, "failed_share": failed / max(n_rows, 1),
-             "n_rows": n_rows, "n_clean": n_rows - 32, "n_quarantined": 32}
+            {
+                "rule": rule,
+                "outcome": outcome,
+                "n_failed": failed,
+                "failed_share": failed / max(n_rows, 1),
+                "n_rows": n_rows,
+                "n_clean": n_rows - 32,
+                "n_quarantined": 32,
+            }
             for rule, (outcome, failed) in outcomes.items()
         ]
-    )  # fmt: skip
+    )
 
 
 def verdicts(*rows: tuple[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"version": version, "decision": decision, "reason": "It is better.",
-             "judged_at": pd.Timestamp("2025-01-31T06:00Z") + pd.Timedelta(hours=hour)}
+            {
+                "version": version,
+                "decision": decision,
+                "reason": "It is better.",
+                "judged_at": pd.Timestamp("2025-01-31T06:00Z") + pd.Timedelta(hours=hour),
+            }
             for hour, (version, decision) in enumerate(rows)
         ]
-    )  # fmt: skip
+    )
 
 
 HOLDOUT = pd.DataFrame(
@@ -397,10 +410,13 @@ def told_of_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str:
     tables = MACHINES | changed
     for name, frame in tables.items():
         DeltaTable(filepath=str(folder / name)).save(frame)
-    stored = {f"predictive_maintenance.{name}": DeltaTable(filepath=str(folder / name), frame="pandas")
-              for name in tables}  # fmt: skip
-    landing = {f"predictive_maintenance.landing_{name}": MemoryDataset() for name in
-               ("telemetry", "errors", "maintenance", "failures", "machines")}  # fmt: skip
+    stored = {
+        f"predictive_maintenance.{name}": DeltaTable(filepath=str(folder / name), frame="pandas") for name in tables
+    }
+    landing = {
+        f"predictive_maintenance.landing_{name}": MemoryDataset()
+        for name in ("telemetry", "errors", "maintenance", "failures", "machines")
+    }
     others = {"predictive_maintenance.promotion_model": MemoryDataset(RegistryStatus("1"))}
     catalog = DataCatalog(stored | landing | others)
     return click.unstyle(summary.describe_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))

@@ -23,7 +23,7 @@ from lakehouse_ml.storage.parsing import (
     read_header,
     read_records,
     read_sample,
-)  # fmt: skip
+)
 
 SOURCES = {"thing_id": "thingID", "n_items": "items", "colour": "colour"}
 HEADER = "thingID,items,colour\n"
@@ -166,8 +166,9 @@ def test_a_first_line_longer_than_a_header_may_be_is_refused_and_not_read_to_its
     with pytest.raises(LandingError, match=r"^june/odd: its first line, the header, is longer than 1 MiB"):
         read_header(write(tmp_path, cut, "b.csv.gz"), "csv", ",", "june/odd")
     assert read_head(write(tmp_path, gzip.compress(b"a\n" + b"x" * (64 << 20))[:-40], "c.csv.gz"), "csv", ",", "c") == (
-        ("a",), True,
-    )  # fmt: skip
+        ("a",),
+        True,
+    )
     assert len("".join(read_sample(str(tmp_path / "c.csv.gz")))) == 2
 
 
@@ -361,8 +362,11 @@ def test_json_lines_give_text_and_null_for_what_is_absent(tmp_path: Path) -> Non
     ]
     path = write(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
     assert whole_records(records(path, "jsonl")) == [
-        (1, ["A", "1", "rosé"]), (2, ["B", "1.5", None]), (3, ["C", None, None]), (4, ["D", "true", '["x"]']),
-    ]  # fmt: skip
+        (1, ["A", "1", "rosé"]),
+        (2, ["B", "1.5", None]),
+        (3, ["C", None, None]),
+        (4, ["D", "true", '["x"]']),
+    ]
 
 
 def test_a_line_that_is_no_json_object_comes_out_with_its_text_and_number(tmp_path: Path) -> None:

@@ -114,9 +114,17 @@ def drafted(tmp_path: Path, rows: list[dict[str, Any]], **fields: Any) -> dict[s
 def test_types_are_those_that_every_value_has(tmp_path: Path) -> None:
     columns = profiled(landed(tmp_path / "loans.csv", loans()))
     assert {name: column.type for name, column in columns.items()} == {
-        "loan_id": "string", "income": "int", "debt": "double", "zip": "string", "since": "date", "grade": "string",
-        "country": "string", "defaulted": "string", "tier": "string", "rate": "double",
-    }  # fmt: skip
+        "loan_id": "string",
+        "income": "int",
+        "debt": "double",
+        "zip": "string",
+        "since": "date",
+        "grade": "string",
+        "country": "string",
+        "defaulted": "string",
+        "tier": "string",
+        "rate": "double",
+    }
 
 
 def test_one_value_beyond_the_others_decides_a_columns_type(tmp_path: Path) -> None:
@@ -129,8 +137,14 @@ def test_one_value_beyond_the_others_decides_a_columns_type(tmp_path: Path) -> N
 def test_names_become_snake_case() -> None:
     names = ["LoanID", "Term (months)", "größe", "XMLFile", "2nd rate", "価格", "already_so"]
     assert [to_snake_case(name) for name in names] == [
-        "loan_id", "term_months", "groe", "xml_file", "n_2nd_rate", "", "already_so",
-    ]  # fmt: skip
+        "loan_id",
+        "term_months",
+        "groe",
+        "xml_file",
+        "n_2nd_rate",
+        "",
+        "already_so",
+    ]
 
 
 def test_a_column_named_like_one_of_ours_keeps_its_name_in_the_file_only(tmp_path: Path) -> None:
@@ -175,9 +189,12 @@ def test_a_draft_is_formatted_and_without_a_linters_objection(
 def test_a_draft_without_a_key_and_with_formats_is_too(project: Path, tmp_path: Path, label: str) -> None:
     odd = [f"no answer number {n} of many" for n in range(9)]
     rows = changed(
-        LoanID=lambda i: i % 7, ZIP=lambda i: 1, Income=lambda i: f"$ {i},000" if i else "don't know",
-        Debt=lambda i: odd[i] if i < 9 else f"{i} %", Since=lambda i: f"{i % 28 + 1:02}.01.2020",
-    )  # fmt: skip
+        LoanID=lambda i: i % 7,
+        ZIP=lambda i: 1,
+        Income=lambda i: f"$ {i},000" if i else "don't know",
+        Debt=lambda i: odd[i] if i < 9 else f"{i} %",
+        Since=lambda i: f"{i % 28 + 1:02}.01.2020",
+    )
     draft_use_case(project, asked(key=None, label=label), landed(tmp_path / "loans.csv", [*rows, *rows[9:], *rows[9:]]))
     assert complaints(project) == ""
 
@@ -202,9 +219,13 @@ def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, t
     after = everything(project)
     code = "src/lakehouse_ml/use_cases/loans"
     assert sorted(set(after) - set(before)) == sorted(
-        [*(f"{code}/{name}.py" for name in ("__init__", "contracts", "features", "labels", "synthetic")),
-         "conf/base/loans/catalog.yml", "conf/base/loans/parameters.yml", "data/landing/loans/loans.csv"]
-    )  # fmt: skip
+        [
+            *(f"{code}/{name}.py" for name in ("__init__", "contracts", "features", "labels", "synthetic")),
+            "conf/base/loans/catalog.yml",
+            "conf/base/loans/parameters.yml",
+            "data/landing/loans/loans.csv",
+        ]
+    )
     assert after["data/landing/loans/loans.csv"] == file.read_bytes()
     assert after[LISTING].decode().endswith("PREDICTIVE_MAINTENANCE, LOANS)\n")
     assert [path.name for path in (project / "data").iterdir()] == ["landing"]
@@ -248,15 +269,19 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
     ],
 )  # fmt: skip
 def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
-    project: Path, tmp_path: Path, fields: dict[str, Any], rows: list[dict[str, Any]], told: str,
+    project: Path,
+    tmp_path: Path,
+    fields: dict[str, Any],
+    rows: list[dict[str, Any]],
+    told: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     before = everything(project)
     request = asked(**fields)
     monkeypatch.setattr(commands, "PROJECT", project)
     options = [
         word for option, value in vars(request).items() if value and option != "name" for word in (f"--{option}", value)
-    ]  # fmt: skip
+    ]
     file = landed(tmp_path / "loans.csv", rows)
     done = CliRunner().invoke(commands.cli, ["use-case", "new", request.name, "--from", str(file), *options])
     assert done.exit_code == 1
@@ -358,9 +383,10 @@ def test_the_drafted_split_leaves_both_parts_enough_of_each_class(tmp_path: Path
 def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Path, label: str) -> None:
     files = drafted(tmp_path, loans(), label=label)
     (call,) = [
-        node for node in ast.walk(ast.parse(files["__init__.py"]))
+        node
+        for node in ast.walk(ast.parse(files["__init__.py"]))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Wording"
-    ]  # fmt: skip
+    ]
     given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     assert Wording(**given).title == "Loans"
 
@@ -395,14 +421,14 @@ def test_without_a_key_and_such_a_column_file_and_line_are_the_key_and_that_is_s
 
 
 def test_row_numbers_and_ids_are_no_features(tmp_path: Path) -> None:
-    rows = [
-        {"": i, "Nr": 200 - i, "Unnamed: 0": 3 * i, "customer_no": i * i, **row} for i, row in enumerate(loans())
-    ]  # fmt: skip
+    rows = [{"": i, "Nr": 200 - i, "Unnamed: 0": 3 * i, "customer_no": i * i, **row} for i, row in enumerate(loans())]
     features = drafted(tmp_path, rows)["features.py"]
     for told in (
-        "column_1 numbers the rows of the file.", "nr numbers the rows of the file.",
-        "unnamed_0 numbers the rows of the file.", "customer_no names each row.",
-    ):  # fmt: skip
+        "column_1 numbers the rows of the file.",
+        "nr numbers the rows of the file.",
+        "unnamed_0 numbers the rows of the file.",
+        "customer_no names each row.",
+    ):
         assert f"#   {told}" in features
 
 
@@ -510,8 +536,10 @@ def test_refused_records_are_counted_with_their_lines(project: Path, tmp_path: P
     lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join([*lines[:20], "a,b", *lines[20:]]) + "\n", encoding="utf-8")
     told = draft_use_case(project, asked(), file)
-    assert told[1] == ("2 of 201 records will be refused when the file lands: line 9 has no LoanID; "
-                       "line 21 has 2 fields instead of 10.")  # fmt: skip
+    assert told[1] == (
+        "2 of 201 records will be refused when the file lands: line 9 has no LoanID; "
+        "line 21 has 2 fields instead of 10."
+    )
 
 
 ROWS = "".join(f"{i},{i / 8},{'yes' if i % 3 else 'no'}\n" for i in range(60))
@@ -611,8 +639,11 @@ def test_limits_and_economics_fit_the_files_size(tmp_path: Path) -> None:
     lot, told = conf(many)
     assert "few rows" not in told
     assert lot["training"]["split"] | {"salt": 0} == {
-        "holdout_share": 0.2, "salt": 0, "min_per_class": 20, "max_share_gap": 0.1,
-    }  # fmt: skip
+        "holdout_share": 0.2,
+        "salt": 0,
+        "min_per_class": 20,
+        "max_share_gap": 0.1,
+    }
     assert lot["evaluation"]["policy"] | {"min_rows": 100, "min_positives": 20} == lot["evaluation"]["policy"]
     assert lot["batch_scoring"]["actions"] == 500
     assert lot["economics"]["averted_value"] == 20.0

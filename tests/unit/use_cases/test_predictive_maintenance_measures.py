@@ -328,8 +328,10 @@ def test_failures_that_were_not_seen_count_in_the_share_but_have_no_hours() -> N
     rows = long_rows((1, "comp1", "0110", " x  "), (2, "comp1", "0110", "x  x"), (2, "comp2", "0110", " xx "))
 
     assert values(measured(rows), "hours_ahead") == {
-        "median_at_least": 12.0, "quantile_10_at_least": 12.0, "seen_share": pytest.approx(2 / 3),
-    }  # fmt: skip
+        "median_at_least": 12.0,
+        "quantile_10_at_least": 12.0,
+        "seen_share": pytest.approx(2 / 3),
+    }
 
 
 def test_nothing_decided_is_seen_at_no_hours() -> None:

@@ -104,11 +104,13 @@ def calibrate(model: Any, rows: pd.DataFrame, label: np.ndarray) -> Any:
     margin = margins.toPandas()[_MARGIN].to_numpy()
     positives = label.sum()
     smoothed = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (len(label) - positives + 2))
-    weighted = pd.DataFrame({
-        _MARGIN: np.tile(margin, 2),
-        _LABEL: np.repeat([1.0, 0.0], len(label)),
-        _WEIGHT: np.concatenate([smoothed, 1 - smoothed]),
-    })  # fmt: skip
+    weighted = pd.DataFrame(
+        {
+            _MARGIN: np.tile(margin, 2),
+            _LABEL: np.repeat([1.0, 0.0], len(label)),
+            _WEIGHT: np.concatenate([smoothed, 1 - smoothed]),
+        }
+    )
     curve = LogisticRegression(featuresCol="margin", labelCol=_LABEL, weightCol=_WEIGHT, regParam=0.0)
     as_vector = VectorAssembler(inputCols=[_MARGIN], outputCol="margin")
     fitted = curve.fit(as_vector.transform(_to_spark(weighted)))

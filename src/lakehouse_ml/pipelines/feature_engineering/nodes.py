@@ -132,10 +132,14 @@ def _count_by_day(merged_states: DataFrame, key: Sequence[str]) -> pd.DataFrame:
         *(F.max(name).alias(name) for name in ("_own", "_later", "_differs", "_has_state", "_positive", "_returned"))
     )
     sums = {
-        "n_snapshot": F.col("_own"), "n_outcomes": F.col("_later"), "n_labels": F.col("_has_state"),
-        "n_positives": F.col("_positive"), "n_contradicted": F.col("_differs"),
-        "n_unknown": 1 - F.col("_has_state"), "n_returned": F.col("_returned"),
-    }  # fmt: skip
+        "n_snapshot": F.col("_own"),
+        "n_outcomes": F.col("_later"),
+        "n_labels": F.col("_has_state"),
+        "n_positives": F.col("_positive"),
+        "n_contradicted": F.col("_differs"),
+        "n_unknown": 1 - F.col("_has_state"),
+        "n_returned": F.col("_returned"),
+    }
     table = collect(by_entity.groupBy("day").agg(*(F.sum(value).alias(name) for name, value in sums.items())))
     table = table.sort_values("day", ignore_index=True).astype(dict.fromkeys(sums, "int64"))
     return table[list(COUNT_COLUMNS)]

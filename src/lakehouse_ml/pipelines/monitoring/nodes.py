@@ -50,9 +50,17 @@ class MonitoringSpec(Spec):
 
 
 def measure_drift(
-    scores: DataFrame, features: DataFrame, labels: DataFrame, champion: Model | None, spec: MonitoringSpec,
-    scoring: ScoringSpec, key: Sequence[str], label_dimension: str | None = None, *, states: bool = False,
-) -> tuple[ReplaceBatch, ReplaceBatch, Edition]:  # fmt: skip
+    scores: DataFrame,
+    features: DataFrame,
+    labels: DataFrame,
+    champion: Model | None,
+    spec: MonitoringSpec,
+    scoring: ScoringSpec,
+    key: Sequence[str],
+    label_dimension: str | None = None,
+    *,
+    states: bool = False,
+) -> tuple[ReplaceBatch, ReplaceBatch, Edition]:
     """Compare a scored batch and its scores with those training rows that a batch of their day would hold.
 
     Training rows of entities that were gone on their own day (customers who left by the day's file) are no part of the
@@ -143,12 +151,29 @@ def _scored_by_another(batch: str, version: str, scored_by: str) -> dict[str, An
 
 
 def write_report(
-    candidate: Model, standing: RegistryStatus, trials: pd.DataFrame, holdout: DataFrame, metrics: pd.DataFrame,
-    verdicts: pd.DataFrame, scores: DataFrame, actions: DataFrame, drift: pd.DataFrame, drift_verdicts: pd.DataFrame,
-    live: pd.DataFrame, features: DataFrame, spec: MonitoringSpec, scoring: ScoringSpec, economics: Economics,
-    clock: datetime, ingestion: IngestionSpec, population: PopulationSpec | None, labels: pd.DataFrame | None,
-    performance: pd.DataFrame | None, use_case: UseCase, **quality: Any,
-) -> Edition:  # fmt: skip
+    candidate: Model,
+    standing: RegistryStatus,
+    trials: pd.DataFrame,
+    holdout: DataFrame,
+    metrics: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    scores: DataFrame,
+    actions: DataFrame,
+    drift: pd.DataFrame,
+    drift_verdicts: pd.DataFrame,
+    live: pd.DataFrame,
+    features: DataFrame,
+    spec: MonitoringSpec,
+    scoring: ScoringSpec,
+    economics: Economics,
+    clock: datetime,
+    ingestion: IngestionSpec,
+    population: PopulationSpec | None,
+    labels: pd.DataFrame | None,
+    performance: pd.DataFrame | None,
+    use_case: UseCase,
+    **quality: Any,
+) -> Edition:
     """Everything that the tables tell, for people.
 
     Args:
@@ -234,11 +259,14 @@ def _batches(scores: DataFrame, entity: str, economics: Economics) -> pd.DataFra
     pays = F.when(gain > 0, F.col(entity))
     return collect(
         scores.groupBy("batch").agg(
-            F.count(F.lit(1)).alias("n_rows"), F.sum("decision").alias("n_named"),
-            F.countDistinct(entity).alias("n_entities"), F.countDistinct(pays).alias("n_paying"),
-            F.sum(F.greatest(gain, F.lit(0.0))).alias("gain"), F.max("threshold").alias("threshold"),
+            F.count(F.lit(1)).alias("n_rows"),
+            F.sum("decision").alias("n_named"),
+            F.countDistinct(entity).alias("n_entities"),
+            F.countDistinct(pays).alias("n_paying"),
+            F.sum(F.greatest(gain, F.lit(0.0))).alias("gain"),
+            F.max("threshold").alias("threshold"),
         )
-    ).sort_values("batch", ignore_index=True)  # fmt: skip
+    ).sort_values("batch", ignore_index=True)
 
 
 def _scored_batch(batches: pd.DataFrame, batch: str | None) -> ScoredBatch:
@@ -277,10 +305,15 @@ def profile_batch(
     for row in counted.itertuples():
         counts[row.name][None if pd.isna(row.bin) else str(row.bin)] = int(row.n)
     return {
-        name: ColumnProfile(profile.kind, {key: n for key, n in counts[name].items() if key is not None},
-                            counts[name].get(None, 0), profile.edges, entities)
+        name: ColumnProfile(
+            profile.kind,
+            {key: n for key, n in counts[name].items() if key is not None},
+            counts[name].get(None, 0),
+            profile.edges,
+            entities,
+        )
         for name, profile in reference.items()
-    }  # fmt: skip
+    }
 
 
 def join_outcomes(
@@ -330,10 +363,12 @@ def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
     """
     groups = collect(
         outcomes.groupBy("batch", "model_version").agg(
-            F.count(F.lit(1)).alias("n_rows"), F.sum("label").alias("n_positives"),
-            F.sum("decision").alias("n_named"), F.sum(F.col("decision") * F.col("label")).alias("n_hits"),
+            F.count(F.lit(1)).alias("n_rows"),
+            F.sum("label").alias("n_positives"),
+            F.sum("decision").alias("n_named"),
+            F.sum(F.col("decision") * F.col("label")).alias("n_hits"),
         )
-    )  # fmt: skip
+    )
     return pd.DataFrame(list(_live(outcomes, groups, spec.max_rows)), columns=_LIVE)
 
 

@@ -52,22 +52,29 @@ def build_curves_section(data: ReportData) -> Section:
     held = f"{compute_found_share(label, sides[0][1], part):.0%}"
     pictures = [
         Picture(
-            charts.curves({name: compute_roc(label, p) for name, p in sides}, "false alarms, share of the others",
-                          f"found, share of {words.positives}", diagonal=True),
+            charts.curves(
+                {name: compute_roc(label, p) for name, p in sides},
+                "false alarms, share of the others",
+                f"found, share of {words.positives}",
+                diagonal=True,
+            ),
             f"ROC curve: the area below it is {format_decimal(data.metric('roc_auc'))}; guessing reaches 0.5.",
             "ROC: how many are found for how many false alarms. The further up on the left, the better.",
         ),
         Picture(
-            charts.curves({name: compute_precision_recall(label, p) for name, p in sides},
-                          f"found, share of {words.positives} (recall)",
-                          "right, share of those named (precision)"),
+            charts.curves(
+                {name: compute_precision_recall(label, p) for name, p in sides},
+                f"found, share of {words.positives} (recall)",
+                "right, share of those named (precision)",
+            ),
             f"Precision-recall curve: average precision {format_decimal(data.metric('average_precision'))}; naming "
             f"every {words.row} would be right for {format_share(share)}.",
             "Precision and recall: finding more of them means more false alarms.",
         ),
         Picture(
-            charts.calibration({name: compute_calibration(label, p) for name, p in sides}, "predicted probability",
-                               "observed share"),
+            charts.calibration(
+                {name: compute_calibration(label, p) for name, p in sides}, "predicted probability", "observed share"
+            ),
             f"Calibration: {_describe_calibration(label, sides[0][1])}",
             f"Calibration: {words.calibration} On the dotted line, yes. Bars are 95 % intervals.",
         ),
@@ -77,20 +84,26 @@ def build_curves_section(data: ReportData) -> Section:
             "The threshold: what happens if fewer or more are named. It was chosen on training rows.",
         ),
         Picture(
-            charts.curves({name: compute_gain(label, p) for name, p in sides},
-                          f"share of {words.row}s looked at, riskiest first",
-                          f"found, share of {words.positives}", diagonal=True, x_to=near),
+            charts.curves(
+                {name: compute_gain(label, p) for name, p in sides},
+                f"share of {words.row}s looked at, riskiest first",
+                f"found, share of {words.positives}",
+                diagonal=True,
+                x_to=near,
+            ),
             f"Gain curve: the riskiest {riskiest} holds {held} of all {words.positives}.",
             f"Gain: the riskiest {riskiest} of all {words.row}s holds {held} of the {words.positives}.",
         ),
         Picture(
-            charts.two_histograms({words.outcomes[0]: sides[0][1][label == 1],
-                                   words.outcomes[1]: sides[0][1][label == 0]},
-                                  data.card.threshold, "probability"),
+            charts.two_histograms(
+                {words.outcomes[0]: sides[0][1][label == 1], words.outcomes[1]: sides[0][1][label == 0]},
+                data.card.threshold,
+                "probability",
+            ),
             f"Histograms of the probability: {words.outcomes[0]}, and {words.outcomes[1]}.",
             "How far the two groups lie apart. Where they overlap, no threshold is right for all.",
         ),
-    ]  # fmt: skip
+    ]
     sentence = (
         f"On {describe_holdout(data)} that took no part in training. Share that {words.outcomes[0]}: {share:.1%}."
     )
@@ -106,11 +119,15 @@ def build_segments_section(data: ReportData) -> Section:
         part = own[own["segment"] == segment]
         values = dict(zip(part["metric"], part["value"], strict=True))
         n, positives = int(part["n_rows"].iloc[0]), int(part["n_positives"].iloc[0])
-        rows.append((
-            segment.replace("=", ": "), format_count(n), f"{positives / n:.1%}",
-            *(format_decimal(values.get(name)) for name in ("precision", "recall", "f1", "roc_auc")),
-            format_money(values.get("expected_value")),
-        ))  # fmt: skip
+        rows.append(
+            (
+                segment.replace("=", ": "),
+                format_count(n),
+                f"{positives / n:.1%}",
+                *(format_decimal(values.get(name)) for name in ("precision", "recall", "f1", "roc_auc")),
+                format_money(values.get("expected_value")),
+            )
+        )
     heads = (
         "segment",
         "rows",
@@ -155,13 +172,18 @@ def build_value_section(data: ReportData) -> Section:
     )
     near = choose_drawn_share(label)
     picture = Picture(
-        charts.curves({f"version {data.version}": (shares, values)}, f"share of {words.row}s with {words.action}",
-                      f"value per {words.row}", unit_y=False, x_to=near),
+        charts.curves(
+            {f"version {data.version}": (shares, values)},
+            f"share of {words.row}s with {words.action}",
+            f"value per {words.row}",
+            unit_y=False,
+            x_to=near,
+        ),
         f"Expected value by share of {words.row}s: highest, {format_money(values[best])}, at "
         f"{format_share(shares[best])}.",
         f"Value per {words.row}, if so many get {words.action}, the riskiest first."
         + (f" Only the riskiest {near:.0%} are drawn." if near < 1 else ""),
-    )  # fmt: skip
+    )
     return Section("value", "What it is worth", said, [picture])
 
 

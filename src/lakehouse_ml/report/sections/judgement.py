@@ -50,10 +50,9 @@ def build_measures_sections(data: ReportData) -> Iterator[Section]:
     if not any(name in mine for name in names):
         return
     rows = [
-        (row.description, mine.get(row.name, "unknown"),
-         *([theirs.get(row.name, "unknown")] if contested else []))
+        (row.description, mine.get(row.name, "unknown"), *([theirs.get(row.name, "unknown")] if contested else []))
         for row in section.metrics
-    ]  # fmt: skip
+    ]
     versus = (f"version {data.verdict['incumbent_version']}, champion before",) if contested else ()
     said = list(filter(None, (measures.fill_sentence(text, mine) for text in (*section.sentences, section.summary))))
     grid = Grid("Measured on the same unseen rows", ("", f"version {data.version}", *versus), rows, frozenset({1, 2}))

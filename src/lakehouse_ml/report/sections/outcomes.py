@@ -113,9 +113,15 @@ def build_label_grid(labels: pd.DataFrame, words: Wording, assumed_day: str | No
         for r in labels.sort_values("day", ascending=False).itertuples()
     ]
     heads = (
-        "day", "in the snapshot", "in outcome files", "used", words.outcomes[0], "contradicting",
-        "of nobody known", "seen again later",
-    )  # fmt: skip
+        "day",
+        "in the snapshot",
+        "in outcome files",
+        "used",
+        words.outcomes[0],
+        "contradicting",
+        "of nobody known",
+        "seen again later",
+    )
     return Grid("Known outcomes by day", heads, rows, frozenset(range(1, 8)), folded=len(rows) > _SHOWN_BATCHES)
 
 
@@ -182,9 +188,11 @@ def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
         if len(known := live[name].dropna())
     )
     versions = list(parts)
-    by = f"All scored by version {versions[0]}." if len(versions) == 1 else (
-        f"Scored by versions {', '.join(versions[:-1])} and {versions[-1]}: each has its own lines and marks."
-    )  # fmt: skip
+    by = (
+        f"All scored by version {versions[0]}."
+        if len(versions) == 1
+        else (f"Scored by versions {', '.join(versions[:-1])} and {versions[-1]}: each has its own lines and marks.")
+    )
     yield Picture(
         charts.over_time(parts, "batch"),
         f"Lines over {format_count(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
@@ -203,22 +211,40 @@ def build_trend_section(data: ReportData) -> Section:
     status = {row.batch: STATUS_WORDS[row.status] for row in drift.itertuples()} if len(drift) else {}
     known = {row.batch: row for row in live.itertuples()} if len(live) else {}
     rows = [
-        (b.batch, f"{int(b.n_rows):,}", f"{int(b.n_named):,}", f"{b.n_named / b.n_rows:.1%}",
-         status.get(b.batch, "not measured"), *_format_live_cells(known.get(b.batch)))
+        (
+            b.batch,
+            f"{int(b.n_rows):,}",
+            f"{int(b.n_named):,}",
+            f"{b.n_named / b.n_rows:.1%}",
+            status.get(b.batch, "not measured"),
+            *_format_live_cells(known.get(b.batch)),
+        )
         for b in batches.sort_values("batch", ascending=False).itertuples()
-    ]  # fmt: skip
+    ]
     heads = (
-        "batch", "scored", "named", "share named", "drift", "known outcomes", words.outcomes[0],
-        "of them named", "recall", "precision", "ROC-AUC",
-    )  # fmt: skip
+        "batch",
+        "scored",
+        "named",
+        "share named",
+        "drift",
+        "known outcomes",
+        words.outcomes[0],
+        "of them named",
+        "recall",
+        "precision",
+        "ROC-AUC",
+    )
     numeric = frozenset({1, 2, 3, 5, 6, 7, 8, 9, 10})
-    said = ["Recall, precision and ROC-AUC are of real outcomes; a dash says that none is known, or that it has no "
-            "meaning: none of them where it happened to nobody, no precision where nobody was named."]  # fmt: skip
+    said = [
+        "Recall, precision and ROC-AUC are of real outcomes; a dash says that none is known, or that it has no "
+        "meaning: none of them where it happened to nobody, no precision where nobody was named."
+    ]
     if len(rows) <= _SHOWN_BATCHES:
         return Section("trend", title, said, (), [Grid("All batches, newest first", heads, rows, numeric)])
     first = Grid(f"The newest {_SHOWN_BATCHES} of {len(rows):,} batches", heads, rows[:_SHOWN_BATCHES], numeric)
-    return Section("trend", title, said, (), [first, Grid("Earlier batches", heads, rows[_SHOWN_BATCHES:], numeric,
-                                                          folded=True)])  # fmt: skip
+    return Section(
+        "trend", title, said, (), [first, Grid("Earlier batches", heads, rows[_SHOWN_BATCHES:], numeric, folded=True)]
+    )
 
 
 def _format_live_cells(row: Any) -> tuple[str, ...]:

@@ -49,12 +49,18 @@ def build_trials_section(data: ReportData) -> Section:
     """The trials of the search."""
     rows = [
         (
-            f"{t.trial}", "chosen" if t.chosen else "", t.estimator.replace("_", " "), f"{t.f1:.3f}",
-            f"{t.roc_auc:.3f}", f"{t.average_precision:.3f}", f"{t.threshold:.2f}", f"{t.fit_seconds:.1f}",
+            f"{t.trial}",
+            "chosen" if t.chosen else "",
+            t.estimator.replace("_", " "),
+            f"{t.f1:.3f}",
+            f"{t.roc_auc:.3f}",
+            f"{t.average_precision:.3f}",
+            f"{t.threshold:.2f}",
+            f"{t.fit_seconds:.1f}",
             format_params(t.params),
         )
         for t in data.trials.itertuples()
-    ]  # fmt: skip
+    ]
     heads = (
         "trial",
         "chosen",

@@ -250,26 +250,30 @@ def _rendered(terms: Mapping[str, Floats], uniforms: Mapping[str, Floats]) -> di
     """Write each column but the id as text, in the order of the file."""
     has = {name: term > 0 for name, term in terms.items()}
     monthly, total = _charges(terms, uniforms)
-    return {
-        "gender": np.where(has["female"], "Female", "Male"),
-        "SeniorCitizen": np.where(has["senior"], "1", "0"),
-        "Partner": _yes_no(has["partner"]),
-        "Dependents": _yes_no(has["dependents"]),
-        "tenure": terms["months"].astype(np.int64).astype(np.str_),
-        "PhoneService": _yes_no(has["phone"]),
-        "MultipleLines": np.where(has["phone"], _yes_no(has["multiple_lines"]), "No phone service"),
-        "InternetService": np.where(has["fiber"], "Fiber optic", np.where(has["internet"], "DSL", "No")),
-    } | {
-        column: np.where(has["internet"], _yes_no(has[option]), "No internet service")
-        for column, option in _INTERNET_OPTIONS.items()
-    } | {
-        "Contract": _contract(has),
-        "PaperlessBilling": _yes_no(has["paperless"]),
-        "PaymentMethod": _payment_method(has),
-        "MonthlyCharges": _amounts(monthly),
-        "TotalCharges": np.where(has["billed"], _amounts(total), " "),
-        "Churn": _yes_no(has["churn"]),
-    }  # fmt: skip
+    return (
+        {
+            "gender": np.where(has["female"], "Female", "Male"),
+            "SeniorCitizen": np.where(has["senior"], "1", "0"),
+            "Partner": _yes_no(has["partner"]),
+            "Dependents": _yes_no(has["dependents"]),
+            "tenure": terms["months"].astype(np.int64).astype(np.str_),
+            "PhoneService": _yes_no(has["phone"]),
+            "MultipleLines": np.where(has["phone"], _yes_no(has["multiple_lines"]), "No phone service"),
+            "InternetService": np.where(has["fiber"], "Fiber optic", np.where(has["internet"], "DSL", "No")),
+        }
+        | {
+            column: np.where(has["internet"], _yes_no(has[option]), "No internet service")
+            for column, option in _INTERNET_OPTIONS.items()
+        }
+        | {
+            "Contract": _contract(has),
+            "PaperlessBilling": _yes_no(has["paperless"]),
+            "PaymentMethod": _payment_method(has),
+            "MonthlyCharges": _amounts(monthly),
+            "TotalCharges": np.where(has["billed"], _amounts(total), " "),
+            "Churn": _yes_no(has["churn"]),
+        }
+    )
 
 
 def _yes_no(answer: NDArray[np.bool_]) -> Texts:

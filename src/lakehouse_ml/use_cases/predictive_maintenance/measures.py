@@ -193,9 +193,14 @@ class _Rows:
             raise ValueError(f"{bad} of {score.size} probabilities are missing or outside [0, 1].")
         order = np.lexsort((at, machine, component))
         table = cls(
-            tuple(map(str, components)), component[order], machine[order], at[order], label[order], decided[order],
+            tuple(map(str, components)),
+            component[order],
+            machine[order],
+            at[order],
+            label[order],
+            decided[order],
             score[order],
-        )  # fmt: skip
+        )
         if twice := np.count_nonzero(table.follows(np.arange(at.size), by=0)):
             raise ValueError(f"{twice} of {at.size} rows repeat the machine, time and component of another one.")
         return table

@@ -109,8 +109,9 @@ class MaintenanceSpec(Spec):
         if self.telemetry and not self.window_hours:
             raise ValueError("telemetry is on, but window_hours names no window; name one, or set telemetry to false")
         if self.starts_at and self.ends_at and self.starts_at > self.ends_at:
-            raise ValueError(f"starts_at ({self.starts_at:%Y-%m-%d %H:%M}) lies after ends_at "
-                             f"({self.ends_at:%Y-%m-%d %H:%M})")  # fmt: skip
+            raise ValueError(
+                f"starts_at ({self.starts_at:%Y-%m-%d %H:%M}) lies after ends_at ({self.ends_at:%Y-%m-%d %H:%M})"
+            )
         return self
 
 

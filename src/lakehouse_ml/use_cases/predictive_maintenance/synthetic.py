@@ -598,8 +598,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-quirks", action="store_true", help="no early failures, doubles, gaps, unknown machine")
     given = parser.parse_args(argv)
     law: dict[str, Any] = {
-        "days": given.days, "start": given.start, "seed": given.seed, "quirks": not given.no_quirks,
-    }  # fmt: skip
+        "days": given.days,
+        "start": given.start,
+        "seed": given.seed,
+        "quirks": not given.no_quirks,
+    }
     try:
         if given.events is None:
             plant = simulate(100 if given.machines is None else given.machines, **law)
