@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 BANNED = ("told", "given", "found", "held", "made", "known")
 # What is left from before the rule. Rename, and lower the number; none is ever raised.
 ALLOWED: dict[str, dict[str, int]] = {
-    "src": {"found": 11, "given": 4, "held": 1, "known": 13, "made": 2, "told": 22},
+    "src": {},
     "tests": {"found": 9, "given": 47, "held": 3, "known": 4, "made": 4, "told": 95},
     "benchmarks": {},
 }

@@ -245,8 +245,8 @@ def course(
         for moment in sorted({when for when, _ in events}):
             (when,) = _days(np.array([moment]))
             axes.axvline(when, color=_ALARM, linewidth=1)
-            told = ", ".join(what for at, what in events if at == moment)
-            axes.text(when, 1.03, told, color=_ALARM, fontsize=9, va="bottom", ha="center")
+            names = ", ".join(what for at, what in events if at == moment)
+            axes.text(when, 1.03, names, color=_ALARM, fontsize=9, va="bottom", ha="center")
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel(y)
         axes.xaxis_date()
@@ -297,4 +297,4 @@ def _themed(svg: str) -> str:
     svg = re.sub(r"font: ([^;'\"]*?[\d.]+px) [^;\"]+", r"font: \1 system-ui, sans-serif", svg)
     light, dark = (" ".join(f"--{name}: {shades[n]};" for name, *shades in _COLOURS.values()) for n in (0, 1))
     style = f"<style>:root {{ {light} }} @media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}</style>"
-    return re.sub(r"(<svg [^>]*>)", lambda found: found.group(1) + style, svg, count=1)
+    return re.sub(r"(<svg [^>]*>)", lambda match: match.group(1) + style, svg, count=1)

@@ -65,18 +65,18 @@ def compute_calibration(label: Floats, probability: Floats) -> tuple[Floats, Flo
 def compute_by_threshold(label: Floats, probability: Floats) -> dict[str, tuple[Floats, Floats]]:
     """F1, precision and recall at thresholds from 0.01 to 0.99."""
     cuts = np.linspace(0.01, 0.99, 99)
-    named = np.array([(probability >= cut).sum() for cut in cuts], dtype=float)
-    found = np.array([label[probability >= cut].sum() for cut in cuts])
-    precision = np.divide(found, named, out=np.full_like(found, np.nan), where=named > 0)
-    f1 = 2 * found / (named + label.sum())
-    return {"F1": (cuts, f1), "precision": (cuts, precision), "recall": (cuts, found / label.sum())}
+    n_named = np.array([(probability >= cut).sum() for cut in cuts], dtype=float)
+    n_hits = np.array([label[probability >= cut].sum() for cut in cuts])
+    precision = np.divide(n_hits, n_named, out=np.full_like(n_hits, np.nan), where=n_named > 0)
+    f1 = 2 * n_hits / (n_named + label.sum())
+    return {"F1": (cuts, f1), "precision": (cuts, precision), "recall": (cuts, n_hits / label.sum())}
 
 
 def compute_gain(label: Floats, probability: Floats) -> tuple[Floats, Floats]:
     """Share of rows, riskiest first, and the share of all positives among them."""
     order, label = np.argsort(-probability, kind="stable"), _average_ties(label, probability)
-    found = np.concatenate([[0.0], np.cumsum(label[order])]) / label.sum()
-    return np.linspace(0, 1, len(found)), found
+    gain = np.concatenate([[0.0], np.cumsum(label[order])]) / label.sum()
+    return np.linspace(0, 1, len(gain)), gain
 
 
 def choose_drawn_share(label: Floats) -> float:

@@ -87,14 +87,14 @@ def format_value(value: Any) -> str:
 
 def shorten(text: Any, most: int = 120) -> str:
     """A text of at most `most` characters, with an ellipsis if it was longer."""
-    told = format_value(text)
-    return told if len(told) <= most else f"{told[:most]}…"
+    formatted = format_value(text)
+    return formatted if len(formatted) <= most else f"{formatted[:most]}…"
 
 
 def format_problems(problems: Sequence[Mapping[str, Any]]) -> str:
     """What is wrong with a refused line, column by column."""
-    told = (f"{p['column']}: {p['reason']}" if p["column"] else str(p["reason"]) for p in problems)
-    return shorten("; ".join(told))
+    reasons = (f"{p['column']}: {p['reason']}" if p["column"] else str(p["reason"]) for p in problems)
+    return shorten("; ".join(reasons))
 
 
 def format_params(text: str) -> str:

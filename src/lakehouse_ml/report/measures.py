@@ -20,19 +20,19 @@ def format_measures(metrics: pd.DataFrame, section: MetricSection, model: str) -
         section: The use case's further metrics.
         model: The contender.
     """
-    own = metrics[(metrics["model"] == model) & metrics["value"].notna()]
-    known = {(row.segment, row.metric): float(row.value) for row in own.itertuples()}
+    rows = metrics[(metrics["model"] == model) & metrics["value"].notna()]
+    values = {(row.segment, row.metric): float(row.value) for row in rows.itertuples()}
     return {
-        row.name: _format_value(row, known[row.segment, row.metric])
+        row.name: _format_value(row, values[row.segment, row.metric])
         for row in section.metrics
-        if (row.segment, row.metric) in known
+        if (row.segment, row.metric) in values
     }
 
 
-def fill_sentence(text: str, known: Mapping[str, str]) -> str | None:
+def fill_sentence(text: str, values: Mapping[str, str]) -> str | None:
     """Fill a template; None if one of its values is missing."""
     names = {name for _, name, _, _ in string.Formatter().parse(text) if name}
-    return text.format_map(known) if names <= known.keys() else None
+    return text.format_map(values) if names <= values.keys() else None
 
 
 def _format_value(metric: ReportedMetric, value: float) -> str:

@@ -121,9 +121,9 @@ def _set(text: str, pattern: re.Pattern[str]) -> Markup:
 
     name, moment = Markup("<code>{}</code>"), Markup('<span class="moment">{}</span>')
     text, parts, end = printable(text), [], 0
-    for found in pattern.finditer(text):
-        part = found[0]
-        parts.append(escape(text[end : found.start()]))
+    for match in pattern.finditer(text):
+        part = match[0]
+        parts.append(escape(text[end : match.start()]))
         parts.append(name.format(part.strip("`")) if part.startswith("`") else moment.format(part))
-        end = found.end()
+        end = match.end()
     return Markup("").join([*parts, escape(text[end:])])

@@ -105,15 +105,15 @@ def _list_fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator
     meanings = describe_fields(kind)
     for name, field in kind.model_fields.items():
         key = f"{path}{name}"
-        given = values.get(name, field.default) if isinstance(values, Mapping) else ""
-        inner = _find_spec_of_kind(field.annotation, given) or find_inner_spec(field.annotation)
+        value = values.get(name, field.default) if isinstance(values, Mapping) else ""
+        inner = _find_spec_of_kind(field.annotation, value) or find_inner_spec(field.annotation)
         if inner is None:
-            yield key, "" if given is PydanticUndefined else given, meanings[name]
-        elif inspect.isclass(field.annotation) or _find_spec_of_kind(field.annotation, given):
-            yield from _list_fields(inner, given, f"{key}.")
+            yield key, "" if value is PydanticUndefined else value, meanings[name]
+        elif inspect.isclass(field.annotation) or _find_spec_of_kind(field.annotation, value):
+            yield from _list_fields(inner, value, f"{key}.")
         else:
-            by_name = isinstance(given, Mapping)
-            yield key, ", ".join(given) if by_name else f"{len(given)} entries" if given else "", meanings[name]
+            by_name = isinstance(value, Mapping)
+            yield key, ", ".join(value) if by_name else f"{len(value)} entries" if value else "", meanings[name]
             within = f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[]."
             names = set()
             for each in iterate_inner_specs(field.annotation):
@@ -122,14 +122,14 @@ def _list_fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator
                 yield from rows
 
 
-def _find_spec_of_kind(annotation: Any, given: Any) -> type[BaseModel] | None:
+def _find_spec_of_kind(annotation: Any, value: Any) -> type[BaseModel] | None:
     """Of several specs that are told apart by `kind`, the one that is given; the first where no kind is."""
     several: list[type[BaseModel]] = [
         part
         for part in get_args(annotation)
         if inspect.isclass(part) and issubclass(part, BaseModel) and "kind" in part.model_fields
     ]
-    kind = given.get("kind") if isinstance(given, Mapping) else None
+    kind = value.get("kind") if isinstance(value, Mapping) else None
     named = [part for part in several if kind in get_args(part.model_fields["kind"].annotation)]
     return next(iter(named or several), None)
 
@@ -152,8 +152,8 @@ def _read_conf() -> dict[str, Any]:
     """Read base's conf, with paths relative to the project folder."""
     from kedro.framework.project import settings
 
-    given = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
-    loader = settings.CONFIG_LOADER_CLASS(str(CONF), **given)
+    arguments = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
+    loader = settings.CONFIG_LOADER_CLASS(str(CONF), **arguments)
     names = ("parameters", "catalog", "globals", "spark", "mlflow")
     read: dict[str, Any] = json.loads(
         json.dumps({name: loader[name] for name in names}, default=str).replace(f"{PROJECT}/", "")
@@ -163,7 +163,7 @@ def _read_conf() -> dict[str, Any]:
 
 def _render_targets(makefile: str) -> str:
     rows = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
-    table = [f"| `make {name}` | {_escaped(told)} |" for name, told in rows]
+    table = [f"| `make {name}` | {_escaped(meaning)} |" for name, meaning in rows]
     return "\n".join(["## Commands", "", "| command | what it does |", "|---|---|", *table, ""])
 
 
@@ -237,10 +237,10 @@ def _render_other_conf(conf: Mapping[str, Any]) -> str:
     parts = ["## Other conf", ""]
     for name in ("globals", "spark", "mlflow"):
         text = (CONF / "base" / f"{name}.yml").read_text(encoding="utf-8")
-        told = dict(re.findall(r"^\s*(\w+):.*?\s# (.+)$", text, re.MULTILINE))
+        meanings = dict(re.findall(r"^\s*(\w+):.*?\s# (.+)$", text, re.MULTILINE))
         parts += [f"### {name}.yml", "", "| key | base | meaning |", "|---|---|---|"]
         for key, value in _leaves(conf[name]):
-            parts.append(f"| `{key}` | {_cell(value)} | {_escaped(told.get(key.rsplit('.', 1)[-1], ''))} |")
+            parts.append(f"| `{key}` | {_cell(value)} | {_escaped(meanings.get(key.rsplit('.', 1)[-1], ''))} |")
         parts.append("")
     return "\n".join(parts)
 

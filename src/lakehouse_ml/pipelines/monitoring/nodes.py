@@ -87,27 +87,27 @@ def measure_drift(
     batch = _batch(scores, features, spec, scoring, key[1], states=states)
     of_batch = scores.where(F.col("batch") == F.lit(batch or ""))
     if champion is None or batch is None or of_batch.isEmpty():
-        told = {"status": "not_assessable", "reason": "No scores yet."}
+        verdict = {"status": "not_assessable", "reason": "No scores yet."}
         none = _verdict_batch({}, ()).rows
         of = (batch,) if batch else ()
         return (
             ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of),
             ReplaceBatch(none, "batch", of),
-            Edition(told),
+            Edition(verdict),
         )
     newest = find_newest_scored(scores)
     scored = of_batch.where(F.col("model_version") == champion.version)
     if scored.isEmpty():
-        told = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
+        verdict = _scored_by_another(batch, champion.version, str(_first(of_batch, "model_version")))
         return (
             ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", (batch,)),
-            _verdict_batch(told, (batch,)),
-            make_edition(told, batch, newest),
+            _verdict_batch(verdict, (batch,)),
+            make_edition(verdict, batch, newest),
         )
     rows = features.join(scored.select(*key), on=list(key), how="inner")
     of_targets = explode_label_values(scored, key, label_dimension) if label_dimension else scored
     unseen = of_targets.where(unseen_condition(champion.card.unseen, key)).withColumnRenamed("probability", SCORE)
-    reference = {name: ColumnProfile.from_dict(told) for name, told in champion.card.reference.items()}
+    reference = {name: ColumnProfile.from_dict(values) for name, values in champion.card.reference.items()}
     predictors = {name: profile for name, profile in reference.items() if name not in (SCORE, label_dimension)}
     present = {name: profile for name, profile in predictors.items() if name in rows.columns}
     entity = None if states else key[0]
@@ -115,10 +115,14 @@ def measure_drift(
     of_scores = {SCORE: reference[SCORE]}
     score = compare(of_scores, profile_batch(unseen, of_scores, entity), spec.drift)[0]
     trained = _trained_on(scored, labels, champion.card.unseen, key)
-    summed_up = summarize_drift(columns, score, n_scored=scored.count(), n_trained=trained)
-    told = {"batch": batch, "model_version": champion.version, **summed_up}
+    summary = summarize_drift(columns, score, n_scored=scored.count(), n_trained=trained)
+    verdict = {"batch": batch, "model_version": champion.version, **summary}
     table = _drift_table([*columns, score], batch, champion.version)
-    return ReplaceBatch(table, "batch", (batch,)), _verdict_batch(told, (batch,)), make_edition(told, batch, newest)
+    return (
+        ReplaceBatch(table, "batch", (batch,)),
+        _verdict_batch(verdict, (batch,)),
+        make_edition(verdict, batch, newest),
+    )
 
 
 def _batch(
@@ -209,7 +213,7 @@ def write_report(
     batch = _scored_batch(batches, day)
     about = partial(make_edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
-    told = drift_verdicts[drift_verdicts["batch"] == batch.batch]
+    batch_verdicts = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     data = ReportData(
         words=use_case.wording.within(population.horizon_days if population else None),
         horizon_days=population.horizon_days if population else None,
@@ -240,7 +244,7 @@ def write_report(
         actions=collect(actions.where(of_batch).orderBy("rank")),
         drift=drift[drift["batch"] == batch.batch],
         drift_levels=(spec.drift.psi_warn, spec.drift.psi_alarm),
-        drift_verdict=told.iloc[-1].to_dict() if len(told) else None,
+        drift_verdict=batch_verdicts.iloc[-1].to_dict() if len(batch_verdicts) else None,
         drift_verdicts=drift_verdicts,
         live=live,
         labels=labels,
@@ -271,10 +275,10 @@ def _batches(scores: DataFrame, entity: str, economics: Economics) -> pd.DataFra
 
 def _scored_batch(batches: pd.DataFrame, batch: str | None) -> ScoredBatch:
     """A batch's counts; without rows no batch."""
-    found = batches[batches["batch"] == batch]
-    if batch is None or not len(found):
+    rows = batches[batches["batch"] == batch]
+    if batch is None or not len(rows):
         return ScoredBatch(None, 0, 0, 0)
-    row = found.iloc[0]
+    row = rows.iloc[0]
     counts = [int(row[name]) for name in ("n_rows", "n_named", "n_entities", "n_paying")]
     return ScoredBatch(batch, counts[0], counts[1], counts[2], counts[3], float(row["gain"]), float(row["threshold"]))
 
@@ -342,14 +346,14 @@ def join_outcomes(
     """
     entity, moment = key
     further = [label_dimension] if label_dimension else []
-    known = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
+    eligible = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
     if states:
         scores = scores.where(F.col(LEARNED_UNTIL).isNull() | (F.col(LEARNED_UNTIL).cast("string") < F.col("batch")))
     chosen = explode_label_values(scores, key, label_dimension) if label_dimension else scores
     chosen = chosen.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
     if not states:
-        return chosen.join(known, on=[*key, *further], how="inner")
-    of_day = known.select(entity, F.col(moment).cast("date").cast("string").alias("batch"), *further, "label")
+        return chosen.join(eligible, on=[*key, *further], how="inner")
+    of_day = eligible.select(entity, F.col(moment).cast("date").cast("string").alias("batch"), *further, "label")
     joined = chosen.join(of_day, on=[entity, "batch", *further], how="inner")
     return joined.select(*chosen.columns, "label")
 
@@ -381,11 +385,11 @@ _LIVE = [
 def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict[str, Any]]:
     for group in groups.sort_values(["batch", "model_version"]).itertuples():
         here = (F.col("batch") == group.batch) & (F.col("model_version") == group.model_version)
-        told = outcomes.where(here).select(
+        batch_rows = outcomes.where(here).select(
             "probability", "threshold", "label", F.col(outcomes.columns[0]).alias("_who")
         )
         # Beyond what is taken into memory, an even sample, and the same one each time.
-        rows = collect(told.orderBy(F.md5(F.col("_who").cast("string"))).limit(most))
+        rows = collect(batch_rows.orderBy(F.md5(F.col("_who").cast("string"))).limit(most))
         metrics = classification_metrics(
             rows["label"].to_numpy(), rows["probability"].to_numpy(), float(rows["threshold"].iloc[0])
         )
@@ -413,10 +417,10 @@ _NO_COLUMN = ColumnDrift("", "numeric", 0, 0, status="stable", reason="")
 _VERDICT = ("batch", "model_version", "status", "drifted", "warned", "score_status", "reason")
 
 
-def _verdict_batch(told: Mapping[str, Any], batches: tuple[str, ...]) -> ReplaceBatch:
+def _verdict_batch(verdict: Mapping[str, Any], batches: tuple[str, ...]) -> ReplaceBatch:
     """The verdict on a batch as one row, lists as JSON; without a batch no row, but a table to read."""
-    lists = {name: json.dumps(told[name]) for name in ("drifted", "warned") if batches}
-    rows = [{**told, **lists}] if batches else []
+    lists = {name: json.dumps(verdict[name]) for name in ("drifted", "warned") if batches}
+    rows = [{**verdict, **lists}] if batches else []
     return ReplaceBatch(pd.DataFrame(rows, columns=list(_VERDICT)), "batch", batches)
 
 

@@ -80,8 +80,8 @@ def shape(use_case: UseCase) -> Pipeline:
                     "economics": "params:economics",
                     "clock": "clock",
                     "ingestion": "params:data_ingestion",
-                    **_told_of_outcomes(use_case),
-                    **_told_of_sources(use_case),
+                    **_map_outcome_inputs(use_case),
+                    **_map_source_inputs(use_case),
                 },
                 outputs="report_page",
                 name="write_report",
@@ -98,19 +98,19 @@ def _judgement(use_case: UseCase) -> list[Node]:
     return [Node(judge_performance, inputs=inputs, outputs="verdict_live", name="judge_performance")]
 
 
-def _told_of_outcomes(use_case: UseCase) -> dict[str, str]:
+def _map_outcome_inputs(use_case: UseCase) -> dict[str, str]:
     """What is known of outcomes that come later."""
-    told = {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
-    told |= {"labels": "metrics_labels"} if use_case.gathers_outcomes else {}
-    return told | ({} if use_case.multiple_rows_per_entity else {"performance": "verdict_live"})
+    inputs = {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
+    inputs |= {"labels": "metrics_labels"} if use_case.gathers_outcomes else {}
+    return inputs | ({} if use_case.multiple_rows_per_entity else {"performance": "verdict_live"})
 
 
 def _not_told(use_case: UseCase) -> dict[str, None]:
     """The rest of that, which this use case has not."""
-    return dict.fromkeys({"population", "labels", "performance"} - set(_told_of_outcomes(use_case)))
+    return dict.fromkeys({"population", "labels", "performance"} - set(_map_outcome_inputs(use_case)))
 
 
-def _told_of_sources(use_case: UseCase) -> dict[str, str]:
+def _map_source_inputs(use_case: UseCase) -> dict[str, str]:
     """What ingestion and quality wrote about each landing table."""
     tables = {
         "files": "manifest",
@@ -118,4 +118,4 @@ def _told_of_sources(use_case: UseCase) -> dict[str, str]:
         "columns": "metrics_columns",
         "rules": "metrics_rules",
     }
-    return {f"{told}_{name}": f"{table}_{name}" for name in use_case.sources for told, table in tables.items()}
+    return {f"{argument}_{name}": f"{table}_{name}" for name in use_case.sources for argument, table in tables.items()}

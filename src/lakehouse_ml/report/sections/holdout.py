@@ -49,7 +49,7 @@ def build_curves_section(data: ReportData) -> Section:
     share = label.mean()
     part, riskiest = (0.2, "fifth") if share >= RARE_SHARE else (0.01, "hundredth")
     near = choose_drawn_share(label)
-    held = f"{compute_found_share(label, sides[0][1], part):.0%}"
+    share_of_positives = f"{compute_found_share(label, sides[0][1], part):.0%}"
     pictures = [
         Picture(
             charts.curves(
@@ -91,8 +91,8 @@ def build_curves_section(data: ReportData) -> Section:
                 diagonal=True,
                 x_to=near,
             ),
-            f"Gain curve: the riskiest {riskiest} holds {held} of all {words.positives}.",
-            f"Gain: the riskiest {riskiest} of all {words.row}s holds {held} of the {words.positives}.",
+            f"Gain curve: the riskiest {riskiest} holds {share_of_positives} of all {words.positives}.",
+            f"Gain: the riskiest {riskiest} of all {words.row}s holds {share_of_positives} of the {words.positives}.",
         ),
         Picture(
             charts.two_histograms(

@@ -90,12 +90,12 @@ def build_quality_section(data: ReportData) -> Section:
         clean, quarantined = source.n_clean, source.n_quarantined
         quiet = name in list_clean_sources(data)
         broken = int((rules["outcome"] != "ok").sum())
-        told = f"{name}: {format_count(clean)} of {format_count(clean + quarantined)} rows are clean. " + (
+        sentence = f"{name}: {format_count(clean)} of {format_count(clean + quarantined)} rows are clean. " + (
             f"{broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
             if broken
             else f"None of {len(rules)} rules is broken by more rows than it tolerates."
         )
-        said += [] if quiet else [told]
+        said += [] if quiet else [sentence]
         grids.append(
             Grid(
                 f"Rules for {name}",

@@ -182,10 +182,10 @@ def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
         )
         for version, part in live.groupby("model_version", sort=False)
     }
-    told = "; ".join(
-        f"{METRIC_TITLES[name]} from {format_decimal(known.min())} to {format_decimal(known.max())}"
+    ranges = "; ".join(
+        f"{METRIC_TITLES[name]} from {format_decimal(values.min())} to {format_decimal(values.max())}"
         for name in _DRAWN
-        if len(known := live[name].dropna())
+        if len(values := live[name].dropna())
     )
     versions = list(parts)
     by = (
@@ -196,7 +196,7 @@ def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
     yield Picture(
         charts.over_time(parts, "batch"),
         f"Lines over {format_count(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
-        f"{': ' + told if told else ''}.",
+        f"{': ' + ranges if ranges else ''}.",
         f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: none of "
         f"them where nothing happened, no precision where nothing was named. {by}",
     )
@@ -209,7 +209,7 @@ def build_trend_section(data: ReportData) -> Section:
     if not len(batches):
         return Section("trend", title, ["Nothing is scored yet."])
     status = {row.batch: STATUS_WORDS[row.status] for row in drift.itertuples()} if len(drift) else {}
-    known = {row.batch: row for row in live.itertuples()} if len(live) else {}
+    live_rows = {row.batch: row for row in live.itertuples()} if len(live) else {}
     rows = [
         (
             b.batch,
@@ -217,7 +217,7 @@ def build_trend_section(data: ReportData) -> Section:
             f"{int(b.n_named):,}",
             f"{b.n_named / b.n_rows:.1%}",
             status.get(b.batch, "not measured"),
-            *_format_live_cells(known.get(b.batch)),
+            *_format_live_cells(live_rows.get(b.batch)),
         )
         for b in batches.sort_values("batch", ascending=False).itertuples()
     ]
@@ -278,6 +278,6 @@ def _count_outcomes(n: Any) -> str:
 
 
 def _list_days(labels: pd.DataFrame, column: str, most: int = 3) -> str:
-    found = labels[labels[column] > 0].sort_values("day", ascending=False)
-    shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in found.head(most).itertuples())
-    return shown if len(found) <= most else f"{shown}, and {len(found) - most} earlier days"
+    days = labels[labels[column] > 0].sort_values("day", ascending=False)
+    shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in days.head(most).itertuples())
+    return shown if len(days) <= most else f"{shown}, and {len(days) - most} earlier days"

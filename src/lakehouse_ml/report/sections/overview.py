@@ -63,8 +63,8 @@ def write_summary(data: ReportData) -> Iterator[str]:
                 f"{format_count(clean)} are clean, {format_count(source.n_refused + quarantined)} were set aside."
             )
     if quiet:
-        told = join_words([f"{format_count(data.sources[name].n_clean)} of {name}" for name in quiet])
-        yield f"All other rows that were read are clean: {told}."
+        counts = join_words([f"{format_count(data.sources[name].n_clean)} of {name}" for name in quiet])
+        yield f"All other rows that were read are clean: {counts}."
     precision, recall = (data.metric(name) for name in ("precision", "recall"))
     if recall is not None:
         correct = "it names none" if precision is None else f"of 100 that it names, {round(100 * precision)} are right"
@@ -99,13 +99,13 @@ def _explain_unchanged_outcomes(data: ReportData) -> str | None:
 
 
 def _describe_verdict(data: ReportData) -> str:
-    told = {
+    sentences = {
         "approve": f"Version {data.verdict['version']} was promoted to champion.",
         "refuse": f"Version {data.verdict['version']} was refused"
         + (f"; version {data.standing.champion} stays champion." if data.standing.champion else "; nobody scores."),
         "request": f"Version {data.verdict['version']} may be promoted as soon as somebody approves.",
     }
-    return f"{told[data.verdict['decision']]} {data.verdict['reason']}"
+    return f"{sentences[data.verdict['decision']]} {data.verdict['reason']}"
 
 
 def build_tiles(data: ReportData) -> list[Tile]:
@@ -132,8 +132,8 @@ def build_tiles(data: ReportData) -> list[Tile]:
 
 
 def _describe_scored(data: ReportData) -> str:
-    known = f"batch {data.batch.batch}, day unknown" if data.is_day_assumed else f"as of {data.batch.batch}"
-    return f"{describe_entities(data)} {known}".strip()
+    batch_text = f"batch {data.batch.batch}, day unknown" if data.is_day_assumed else f"as of {data.batch.batch}"
+    return f"{describe_entities(data)} {batch_text}".strip()
 
 
 def _build_value_tile(data: ReportData) -> Tile:

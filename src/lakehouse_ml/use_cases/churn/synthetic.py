@@ -382,11 +382,11 @@ def write_months(folder: Path, count: int = 12, n: int = 2_000, seed: int = 0) -
     """
     days = []
     for number, month in enumerate(months(count, n, seed)):
-        known = month.leaves if not number else np.full(n, "")
-        _write(folder / f"customers_{month.day}_simulated.csv", {**month.customers, "Churn": known})
+        churn = month.leaves if not number else np.full(n, "")
+        _write(folder / f"customers_{month.day}_simulated.csv", {**month.customers, "Churn": churn})
         if 0 < number < count - 1:
-            told = {"customerID": month.customers["customerID"], "Churn": month.leaves}
-            _write(folder / "outcomes" / f"outcomes_{month.day}_simulated.csv", told)
+            outcomes = {"customerID": month.customers["customerID"], "Churn": month.leaves}
+            _write(folder / "outcomes" / f"outcomes_{month.day}_simulated.csv", outcomes)
         days.append(month.day)
     return days
 

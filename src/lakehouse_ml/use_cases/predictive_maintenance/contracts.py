@@ -46,8 +46,8 @@ class OpenTable(Table):
 
     def meaning(self, name: str) -> str:
         """What a column holds, in words; nothing of one that isn't declared."""
-        told = (found.expand(doc) for found, _, doc in self._families_of(name))
-        return super().meaning(name) or next(told, "")
+        meanings = (match.expand(doc) for match, _, doc in self._families_of(name))
+        return super().meaning(name) or next(meanings, "")
 
     def _type_of(self, name: str) -> str | None:
         if name in self.names:
@@ -56,8 +56,8 @@ class OpenTable(Table):
 
     def _families_of(self, name: str) -> Iterator[tuple[re.Match[str], str, str]]:
         for pattern, (type_, doc) in self.families.items():
-            if found := re.fullmatch(pattern, name):
-                yield found, type_, doc
+            if match := re.fullmatch(pattern, name):
+                yield match, type_, doc
 
 
 landing_telemetry = Table(

@@ -380,8 +380,8 @@ def _ratio(numerator: Integers, denominator: Integers) -> Floats:
 
 
 def _mean(values: NDArray[Any]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else float("nan")
 
 
 def _numbered(rows: pd.DataFrame, column: str) -> tuple[Integers, pd.Index]:

@@ -65,15 +65,15 @@ def prediction_range(tables: Mapping[str, DataFrame | None], spec: MaintenanceSp
             "There is no telemetry to make features of: the table is missing or empty. Land telemetry, or set "
             "`telemetry: false` among the features of predictive_maintenance in conf."
         )
-    for name, found in seen.items():
-        _check_names(name, found.names, spec)
+    for name, survey in seen.items():
+        _check_names(name, survey.names, spec)
     begun = next((seen[name].first for name in _TIMES if name in seen and name != "failures"), None)
-    known = _micros(spec.known_until) if spec.known_until else max((s.last for s in seen.values()), default=None)
-    if begun is None or known is None:
+    known_until = _micros(spec.known_until) if spec.known_until else max((s.last for s in seen.values()), default=None)
+    if begun is None or known_until is None:
         return Range(0, -1)
     step, phase = spec.step_hours * HOUR, spec.phase_hours * HOUR
     first = max(begun, _micros(spec.starts_at) if spec.starts_at else begun)
-    last = known - ahead_hours * HOUR
+    last = known_until - ahead_hours * HOUR
     last = min(last, _micros(spec.ends_at) if spec.ends_at else last)
     return Range(first + (phase - first) % step, last - (last - phase) % step)
 
@@ -97,10 +97,8 @@ def _survey(tables: Mapping[str, DataFrame]) -> dict[str, _Seen]:
     if not tables:
         return {}
     asked = [_ask(name, table) for name, table in tables.items()]
-    found = collect(reduce(DataFrame.union, asked)).dropna(subset=["first"])
-    return {
-        str(row.table): _Seen(int(row.first), int(row.last), tuple(sorted(row.names))) for row in found.itertuples()
-    }
+    rows = collect(reduce(DataFrame.union, asked)).dropna(subset=["first"])
+    return {str(row.table): _Seen(int(row.first), int(row.last), tuple(sorted(row.names))) for row in rows.itertuples()}
 
 
 def _ask(name: str, table: DataFrame) -> DataFrame:
@@ -117,13 +115,13 @@ def _read(name: str, spec: MaintenanceSpec) -> bool:
 
 def _check_names(table: str, names: tuple[str, ...], spec: MaintenanceSpec) -> None:
     key, column = ("errors", "error_id") if table == "errors" else ("components", "component")
-    known = spec.errors if table == "errors" else spec.components
-    unknown = sorted(set(names) - set(known))
+    expected = spec.errors if table == "errors" else spec.components
+    unknown = sorted(set(names) - set(expected))
     if unknown:
         raise ContractError(
             f"Table {table} holds {', '.join(map(repr, unknown))} in {column}, which conf doesn't name: {key} are "
-            f"{', '.join(known) or 'none'}. Add it to `{key}` among the features of predictive_maintenance in conf, or "
-            f"drop such rows by a quality rule."
+            f"{', '.join(expected) or 'none'}. Add it to `{key}` among the features of predictive_maintenance in conf, "
+            f"or drop such rows by a quality rule."
         )
 
 

@@ -245,9 +245,9 @@ def read_plant(
     """
     _check(days, seed, machines or 0)
     source = _find(events, "machines")
-    known = sorted({_whole(source, line, row["machineID"]) for line, row in _rows(source, "machineID")})
-    ids = np.array(known[:machines], dtype=np.int64)
-    failed = _read_failures(_find(events, "failures"), known, start)
+    numbers = sorted({_whole(source, line, row["machineID"]) for line, row in _rows(source, "machineID")})
+    ids = np.array(numbers[:machines], dtype=np.int64)
+    failed = _read_failures(_find(events, "failures"), numbers, start)
     return Plant(
         ids, start, days, seed, quirks, {}, _shifts(_Dice(seed), ids, failed.where(failed.machine < len(ids)), days)
     )
@@ -466,11 +466,11 @@ def _times_written(chances: Floats) -> Ints:
 
 def _find(folder: Path, table: str) -> Path:
     names = [f"{before}{table}{after}.csv" for before in ("", "PdM_") for after in ("", "_simulated")]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if len(found) != 1:
-        state = "has none of" if not found else "has more than one of"
+    paths = [folder / name for name in names if (folder / name).is_file()]
+    if len(paths) != 1:
+        state = "has none of" if not paths else "has more than one of"
         raise LandingError(f"{folder} {state} {', '.join(names)}: telemetry is drawn from one of them. Put one there.")
-    return found[0]
+    return paths[0]
 
 
 def _rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -498,8 +498,8 @@ def _unreadable(path: Path, line: int, column: str, text: str | None, expected: 
     return LandingError(f"{path}, line {line}: {column} is {text!r}, not {expected}. Correct it.")
 
 
-def _read_failures(path: Path, known: Sequence[int], start: date) -> _Marks:
-    position = {number: index for index, number in enumerate(known)}
+def _read_failures(path: Path, numbers: Sequence[int], start: date) -> _Marks:
+    position = {number: index for index, number in enumerate(numbers)}
     read = []
     for line, row in _rows(path, "datetime", "machineID", "failure"):
         machine = position.get(_whole(path, line, row["machineID"]))
@@ -550,9 +550,10 @@ def _write_parquet(path: Path, tables: Iterator[Table], plant: Plant) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    told = {"simulated": "true", "simulated_by": _module(), "seed": str(plant.seed)}
+    metadata = {"simulated": "true", "simulated_by": _module(), "seed": str(plant.seed)}
     schema = pa.schema(
-        [("datetime", pa.timestamp("us")), ("machineID", pa.int64()), *((name, pa.float64()) for name in SENSORS)], told
+        [("datetime", pa.timestamp("us")), ("machineID", pa.int64()), *((name, pa.float64()) for name in SENSORS)],
+        metadata,
     )
     with pq.ParquetWriter(path, schema) as writer:
         for table in tables:
@@ -596,19 +597,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=Path, default=None, help="folder with the machines and failures to go by")
     parser.add_argument("--format", choices=["csv", "parquet"], default="csv", help="of telemetry (csv)")
     parser.add_argument("--no-quirks", action="store_true", help="no early failures, doubles, gaps, unknown machine")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     law: dict[str, Any] = {
-        "days": given.days,
-        "start": given.start,
-        "seed": given.seed,
-        "quirks": not given.no_quirks,
+        "days": arguments.days,
+        "start": arguments.start,
+        "seed": arguments.seed,
+        "quirks": not arguments.no_quirks,
     }
     try:
-        if given.events is None:
-            plant = simulate(100 if given.machines is None else given.machines, **law)
+        if arguments.events is None:
+            plant = simulate(100 if arguments.machines is None else arguments.machines, **law)
         else:
-            plant = read_plant(given.events, given.machines, **law)
-        write(given.folder, plant, given.format)
+            plant = read_plant(arguments.events, arguments.machines, **law)
+        write(arguments.folder, plant, arguments.format)
     except LakehouseError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -65,9 +65,9 @@ def with_windows(grid: DataFrame, order: WindowSpec, spec: MaintenanceSpec) -> D
     Returns:
         The grid with the moments of each window; `window_columns` makes features of them.
     """
-    made = {1}
+    built_steps = {1}
     for window in _windows(spec):
-        grid = _of_steps(grid, window.steps, order, made) if window.steps else grid
+        grid = _of_steps(grid, window.steps, order, built_steps) if window.steps else grid
         if window.steps and window.rest:
             grid = _join(grid, _steps(window.steps), _rest(window.rest), window.steps, _hours(window.hours), order)
     return grid
@@ -131,13 +131,13 @@ def _summed(name: str, rest: int) -> Iterator[Column]:
         yield column.alias(f"{name}_{moment}_{_rest(rest)}")
 
 
-def _of_steps(grid: DataFrame, steps: int, order: WindowSpec, made: set[int]) -> DataFrame:
+def _of_steps(grid: DataFrame, steps: int, order: WindowSpec, built_steps: set[int]) -> DataFrame:
     """Moments of the last so many steps, by doubling: 56 steps take 8 joins, not 55."""
-    if steps in made:
+    if steps in built_steps:
         return grid
     near = steps // 2 if steps % 2 == 0 else steps - 1
-    grid = _of_steps(grid, near, order, made)
-    made.add(steps)
+    grid = _of_steps(grid, near, order, built_steps)
+    built_steps.add(steps)
     return _join(grid, _steps(near), _steps(steps - near), near, _steps(steps), order)
 
 
