@@ -14,7 +14,7 @@ BANNED = ("told", "given", "found", "held", "made", "known")
 # What is left from before the rule. Rename, and lower the number; none is ever raised.
 ALLOWED: dict[str, dict[str, int]] = {
     "src": {},
-    "tests": {"found": 9, "given": 47, "held": 3, "known": 4, "made": 4, "told": 95},
+    "tests": {},
     "benchmarks": {},
 }
 

@@ -15,7 +15,7 @@ from lakehouse_ml.cli.commands import cli, run
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def arguments_of_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The arguments that reach Kedro's own run."""
     arguments: dict[str, Any] = {}
     monkeypatch.setattr(kedro_run, "callback", arguments.update)
@@ -50,10 +50,10 @@ def written(folder: Path, text: str) -> str:
     ],
 )
 def test_params_are_addresses_as_typed_and_values_in_yaml(
-    given: dict[str, Any], params: str, means: dict[str, Any]
+    arguments_of_run: dict[str, Any], params: str, means: dict[str, Any]
 ) -> None:
     assert typed("--params", params) == ""
-    assert given["params"] == means
+    assert arguments_of_run["params"] == means
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,11 @@ def test_params_are_addresses_as_typed_and_values_in_yaml(
         ("a=1,a.b=2", "--params: a.b conflicts with a. Leave one of them out."),
     ],
 )
-def test_params_that_say_something_else_are_refused(given: dict[str, Any], params: str, sentence: str) -> None:
+def test_params_that_say_something_else_are_refused(
+    arguments_of_run: dict[str, Any], params: str, sentence: str
+) -> None:
     assert typed("--params", params).startswith(sentence)
-    assert given == {}
+    assert arguments_of_run == {}
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,10 @@ def test_params_that_say_something_else_are_refused(given: dict[str, Any], param
     ],
 )  # fmt: skip
 def test_a_file_of_arguments_means_what_the_command_line_does(
-    given: dict[str, Any], tmp_path: Path, lines: str, means: dict[str, Any]
+    arguments_of_run: dict[str, Any], tmp_path: Path, lines: str, means: dict[str, Any]
 ) -> None:
     assert written(tmp_path, f"run:\n  {lines}\n") == ""
-    plain = {name: tuple(value) if name == "node_names" else value for name, value in given.items()}
+    plain = {name: tuple(value) if name == "node_names" else value for name, value in arguments_of_run.items()}
     assert {name: plain[name] for name in means} == means
 
 
@@ -127,22 +129,22 @@ def test_a_file_of_arguments_means_what_the_command_line_does(
     ],
 )
 def test_a_file_of_arguments_that_cannot_be_used_is_named_with_line_and_key(
-    given: dict[str, Any], tmp_path: Path, text: str, sentence: str
+    arguments_of_run: dict[str, Any], tmp_path: Path, text: str, sentence: str
 ) -> None:
     assert written(tmp_path, text).startswith(sentence)
-    assert given == {}
+    assert arguments_of_run == {}
 
 
-def test_what_is_typed_counts_more_than_the_file(given: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_typed_counts_more_than_the_file(arguments_of_run: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run.yml").write_text("run: {env: dev, namespaces: [churn]}\n", encoding="utf-8")
     assert typed("--namespaces", "predictive_maintenance", "--config", str(tmp_path / "run.yml")) == ""
-    assert (given["env"], given["namespaces"]) == ("dev", ["predictive_maintenance"])
+    assert (arguments_of_run["env"], arguments_of_run["namespaces"]) == ("dev", ["predictive_maintenance"])
 
 
-def test_an_installed_package_reads_the_same_file(given: dict[str, Any], tmp_path: Path) -> None:
+def test_an_installed_package_reads_the_same_file(arguments_of_run: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run.yml").write_text("run: {namespaces: [churn]}\n", encoding="utf-8")
     run.main(["--config", str(tmp_path / "run.yml")], prog_name="lakehouse_ml", standalone_mode=False)
-    assert given["namespaces"] == ["churn"]
+    assert arguments_of_run["namespaces"] == ["churn"]
 
 
 @pytest.mark.parametrize("name", ["Foo", "my.package.Foo", "kedro.runner.Foo"])

@@ -50,12 +50,12 @@ def test_run_takes_what_kedros_own_takes_and_quiet_besides() -> None:
 
 
 def test_quiet_reaches_the_run_as_nothing_but_less_said(monkeypatch: pytest.MonkeyPatch, ours: logging.Logger) -> None:
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(kedro_run, "callback", given.update)
-    done = CliRunner().invoke(cli, ["run", "--quiet", "--pipelines", "training"])
-    assert (done.exit_code, done.output) == (0, "")
-    assert given["pipelines"] == ["training"]
-    assert "quiet" not in given
+    arguments: dict[str, Any] = {}
+    monkeypatch.setattr(kedro_run, "callback", arguments.update)
+    result = CliRunner().invoke(cli, ["run", "--quiet", "--pipelines", "training"])
+    assert (result.exit_code, result.output) == (0, "")
+    assert arguments["pipelines"] == ["training"]
+    assert "quiet" not in arguments
     assert ours.level == logging.WARNING
 
 
@@ -93,8 +93,8 @@ def test_help_lists_each_command_once_and_in_one_line(kedro: Callable[..., Resul
     listed = re.findall(r"^  ([a-z-]+)  +(\S.*)$", kedro("--help").output.partition("Global commands")[2], re.MULTILINE)
     names = [name for name, _ in listed]
     assert sorted(set(names)) == sorted(names)
-    told = {name: line for name, line in listed if name in cli.commands}
-    assert set(told) == set(cli.commands)
+    help_lines = {name: line for name, line in listed if name in cli.commands}
+    assert set(help_lines) == set(cli.commands)
     groups = [group for group in (cli, *cli.commands.values()) if isinstance(group, click.Group)]
     shown = {name: group.commands[name].get_short_help_str(64) for group in groups for name in group.commands}
     assert [name for name, line in shown.items() if line.endswith("...") and name not in ("lab", "notebook")] == []
@@ -151,10 +151,10 @@ def test_an_address_that_is_not_utf_8_is_refused() -> None:
 
 
 def test_an_address_in_quotes_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(kedro_run, "callback", given.update)
-    done = CliRunner().invoke(cli, ["run", "--params", 'lake="/tmp/a #b", landing=x,job_run=7'])
-    assert (done.exit_code, given["params"]) == (0, {"lake": "/tmp/a #b", "landing": "x", "job_run": "7"})
+    arguments: dict[str, Any] = {}
+    monkeypatch.setattr(kedro_run, "callback", arguments.update)
+    result = CliRunner().invoke(cli, ["run", "--params", 'lake="/tmp/a #b", landing=x,job_run=7'])
+    assert (result.exit_code, arguments["params"]) == (0, {"lake": "/tmp/a #b", "landing": "x", "job_run": "7"})
 
 
 def test_no_name_splits_or_colours_a_log_line_and_a_librarys_own_line_ends_stay() -> None:

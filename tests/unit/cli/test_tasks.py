@@ -18,7 +18,7 @@ from lakehouse_ml.runs.runner import UpToDateRunner
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def set_parameters(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Parameters of a task, where a platform puts them; what the task sets in the environment is undone."""
     for name in ("NO_COLOR", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
         monkeypatch.setenv(name, "")
@@ -26,7 +26,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def arguments_of_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What reaches Kedro's own command."""
     seen: dict[str, Any] = {}
     monkeypatch.setattr(kedro_run, "callback", seen.update)
@@ -34,43 +34,49 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_a_jobs_parameters_are_the_runs_and_empty_ones_are_none(
-    told: Callable[..., None], given: dict[str, Any]
+    set_parameters: Callable[..., None], arguments_of_run: dict[str, Any]
 ) -> None:
-    told("--pipelines=training", "--landing=s3://bucket/raw", "--lake=", "--params=results_table=,churn.economics.a=")
+    set_parameters(
+        "--pipelines=training", "--landing=s3://bucket/raw", "--lake=", "--params=results_table=,churn.economics.a="
+    )
     tasks.run()
-    assert given["pipelines"] == ["training"]
-    assert given["params"].keys() == {"landing", "churn"}
-    assert given["params"]["landing"] == "s3://bucket/raw"
+    assert arguments_of_run["pipelines"] == ["training"]
+    assert arguments_of_run["params"].keys() == {"landing", "churn"}
+    assert arguments_of_run["params"]["landing"] == "s3://bucket/raw"
 
 
-def test_what_a_task_names_itself_wins_over_params(told: Callable[..., None], given: dict[str, Any]) -> None:
-    told("--lake=mine", "--params=lake=other")
+def test_what_a_task_names_itself_wins_over_params(
+    set_parameters: Callable[..., None], arguments_of_run: dict[str, Any]
+) -> None:
+    set_parameters("--lake=mine", "--params=lake=other")
     tasks.run()
-    assert given["params"] == {"lake": "mine"}
+    assert arguments_of_run["params"] == {"lake": "mine"}
 
 
 @pytest.mark.parametrize("entry", [tasks.run, tasks.command])
-def test_an_unknown_argument_raises_a_sentence(told: Callable[..., None], entry: Callable[[], None]) -> None:
-    told("--leak=lake")
+def test_an_unknown_argument_raises_a_sentence(set_parameters: Callable[..., None], entry: Callable[[], None]) -> None:
+    set_parameters("--leak=lake")
     with pytest.raises(TaskError, match=r"No such option '?--leak"):
         entry()
 
 
-def test_a_command_that_is_done_returns(told: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    told("use-case", "--help")
+def test_a_command_that_is_done_returns(
+    set_parameters: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_parameters("use-case", "--help")
     tasks.command()
     assert "new" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("code", "fails"), [(0, False), (None, False), (3, True), ("Error: why", True)])
 def test_an_exit_is_no_failure_unless_it_says_so(
-    told: Callable[..., None], monkeypatch: pytest.MonkeyPatch, code: Any, fails: bool
+    set_parameters: Callable[..., None], monkeypatch: pytest.MonkeyPatch, code: Any, fails: bool
 ) -> None:
     def leave(**_: Any) -> None:
         raise SystemExit(code)
 
     monkeypatch.setattr(kedro_run, "callback", leave)
-    told()
+    set_parameters()
     if fails:
         with pytest.raises(TaskError, match=str(code)):
             tasks.run()

@@ -90,12 +90,12 @@ def test_a_folder_of_one_machine_is_told_from_an_address(address: str, local: bo
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "schema"),
+    ("kind", "lake", "schema"),
     [("schema", "main.prod", "main.prod"), ("schema", "", "main.me"), ("path", "data/mine", "main.me")],
 )
-def test_a_schema_that_a_run_is_given_brings_its_models(kind: str, given: str, schema: str) -> None:
-    own = {"lake_kind": kind, "lake": "main.conf", "models": "main.me"}
-    assert Lake.of_conf(own, {"lake": given} if given else {}, str).model_schema == schema
+def test_a_schema_that_a_run_is_given_brings_its_models(kind: str, lake: str, schema: str) -> None:
+    conf = {"lake_kind": kind, "lake": "main.conf", "models": "main.me"}
+    assert Lake.of_conf(conf, {"lake": lake} if lake else {}, str).model_schema == schema
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,12 @@ def test_a_run_refuses_such_a_lake_before_another_message_shows_it(tmp_path: Pat
         with pytest.raises(click.ClickException) as refused:
             session.run(pipeline_names=["data_quality"], namespaces=["churn"])
         try:
-            told = " ".join(session.preflight())
+            message = " ".join(session.preflight())
         except ConfError as error:
-            told = str(error)
+            message = str(error)
     assert refused.value.message.startswith(f"lake ({place}) is an address with a user name")
-    assert f"lake ({place}) is an address with a user name" in told
-    assert "geheim" not in refused.value.message + told
+    assert f"lake ({place}) is an address with a user name" in message
+    assert "geheim" not in refused.value.message + message
 
 
 def test_check_names_an_address_with_a_secret_and_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:

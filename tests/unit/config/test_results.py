@@ -21,9 +21,9 @@ def test_a_name_of_small_letters_digits_and_underscores_can_be_a_table_s(name: s
      "a" * 101, 2015, None, True, ["trial"]],
 )  # fmt: skip
 def test_any_other_is_refused_with_what_is_allowed(name: object) -> None:
-    told = results.fault(name, USUAL, NOUNS)
-    assert told
-    assert "lower-case letters, digits and underscores only" in told
+    message = results.fault(name, USUAL, NOUNS)
+    assert message
+    assert "lower-case letters, digits and underscores only" in message
 
 
 @pytest.mark.parametrize("name", ["score_customers", "score_machines", "score_actions", "score"])

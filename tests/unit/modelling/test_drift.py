@@ -53,7 +53,7 @@ def texts(rng: np.random.Generator, shares: dict[str, float], n: int) -> ColumnP
     return profile_categorical(rng.choice(list(shares), size=n, p=list(shares.values())).tolist())
 
 
-def found(column: str, status: Any) -> ColumnDrift:
+def column_drift(column: str, status: Any) -> ColumnDrift:
     return ColumnDrift(column, "numeric", 1000, 1000, psi=0.5, status=status)
 
 
@@ -320,8 +320,8 @@ def test_the_order_of_categories_does_not_matter() -> None:
 def test_without_drift_psi_averages_what_sampling_predicts() -> None:
     rng = np.random.default_rng(0)
     shares = {str(i): 0.1 for i in range(10)}
-    found = [psi(texts(rng, shares, 2000), texts(rng, shares, 500)) for _ in range(200)]
-    assert np.mean(found) == pytest.approx(9 * (1 / 2000 + 1 / 500), rel=0.1)
+    values = [psi(texts(rng, shares, 2000), texts(rng, shares, 500)) for _ in range(200)]
+    assert np.mean(values) == pytest.approx(9 * (1 / 2000 + 1 / 500), rel=0.1)
 
 
 @bounded
@@ -682,13 +682,18 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 def test_the_verdict_follows_from_the_worst_that_was_found(
     statuses: list[str], score: str | None, expected: str
 ) -> None:
-    columns = [found(f"x{i}", status) for i, status in enumerate(statuses)]
-    assert summarize_drift(columns, found("score", score) if score else None)["status"] == expected
+    columns = [column_drift(f"x{i}", status) for i, status in enumerate(statuses)]
+    assert summarize_drift(columns, column_drift("score", score) if score else None)["status"] == expected
 
 
 def test_the_verdict_names_columns_and_speaks_in_a_sentence() -> None:
-    columns = [found("a", "drift"), found("b", "warn"), found("c", "stable"), found("d", "clock")]
-    assert summarize_drift(columns, found("score", "stable")) == {
+    columns = [
+        column_drift("a", "drift"),
+        column_drift("b", "warn"),
+        column_drift("c", "stable"),
+        column_drift("d", "clock"),
+    ]
+    assert summarize_drift(columns, column_drift("score", "stable")) == {
         "status": "drift",
         "drifted": ["a"],
         "warned": ["b"],
@@ -710,24 +715,24 @@ def test_a_verdict_without_measurements_has_no_numbers() -> None:
 
 
 def test_of_many_columns_the_three_that_changed_most_are_named_and_the_others_counted() -> None:
-    columns = [replace(found(f"x{n:02}", "drift"), psi=n / 10) for n in range(43)]
-    told = summarize_drift(columns, found("score", "stable"))
-    assert told["reason"] == (
+    columns = [replace(column_drift(f"x{n:02}", "drift"), psi=n / 10) for n in range(43)]
+    summary = summarize_drift(columns, column_drift("score", "stable"))
+    assert summary["reason"] == (
         "43 of 43 columns were tested; drifted: x42 (PSI 4.200), x41 (PSI 4.100), x40 (PSI 4.000) and 40 more; "
         "score: stable (PSI 0.500)."
     )
-    assert len(told["drifted"]) == 43
+    assert len(summary["drifted"]) == 43
 
 
 def test_a_batch_of_training_rows_is_compared_with_itself_and_says_little() -> None:
-    columns, score = [found("a", "stable")], found("score", "stable")
-    told = summarize_drift(columns, score, n_scored=3658, n_trained=2912)
-    assert told["status"] == "not_assessable"
-    assert told["reason"].startswith(
+    columns, score = [column_drift("a", "stable")], column_drift("score", "stable")
+    summary = summarize_drift(columns, score, n_scored=3658, n_trained=2912)
+    assert summary["status"] == "not_assessable"
+    assert summary["reason"].startswith(
         "2,912 of 3,658 scored rows were training rows, whose comparison tells nothing yet: 1 of 1 columns"
     )
     assert summarize_drift(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
 
 
 def test_an_alarm_stays_one_although_most_rows_were_training_rows() -> None:
-    assert summarize_drift([found("a", "drift")], None, n_scored=100, n_trained=99)["status"] == "drift"
+    assert summarize_drift([column_drift("a", "drift")], None, n_scored=100, n_trained=99)["status"] == "drift"

@@ -82,11 +82,11 @@ def test_a_parameter_that_an_estimator_does_not_have_is_refused_by_name(name: st
     with pytest.raises(ValidationError, match=f"{name} has no parameter colour; it has ") as caught:
         EstimatorSpec.model_validate({"estimator": name, "params": {"colour": 1}})
 
-    assert all(known in str(caught.value) for known in SPECS[name])
+    assert all(parameter in str(caught.value) for parameter in SPECS[name])
 
 
 @pytest.mark.parametrize(
-    ("estimator", "name", "value", "told"),
+    ("estimator", "name", "value", "limit"),
     [
         ("random_forest", "n_estimators", 0, "a whole number of at least 1"),
         ("random_forest", "max_depth", 10.0, "a whole number of at least 1"),
@@ -97,9 +97,9 @@ def test_a_parameter_that_an_estimator_does_not_have_is_refused_by_name(name: st
     ],
 )
 def test_a_number_that_scikit_learn_would_not_take_is_refused_before_it_is_asked(
-    estimator: str, name: str, value: float | None, told: str
+    estimator: str, name: str, value: float | None, limit: str
 ) -> None:
-    with pytest.raises(ValidationError, match=f"{name} of {estimator} can't be {value}: it is {told}"):
+    with pytest.raises(ValidationError, match=f"{name} of {estimator} can't be {value}: it is {limit}"):
         EstimatorSpec.model_validate({"estimator": estimator, "params": {name: value}})
 
 
@@ -184,10 +184,10 @@ def test_a_missing_category_is_a_category_of_its_own_and_an_unseen_one_is_none()
     spec = EstimatorSpec(estimator="logistic_regression")
     model = fit(spec, rows, np.array([0, 1] * 50), categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
 
-    known, missing = score(model, rows)[:2]
+    present, missing = score(model, rows)[:2]
     unseen = score(model, rows.head(1).assign(contract="b")).item()
 
-    assert known < 0.2
+    assert present < 0.2
     assert missing > 0.8
     assert unseen == pytest.approx(0.5, abs=0.05)
 

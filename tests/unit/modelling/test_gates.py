@@ -277,7 +277,7 @@ def test_groups_of_a_first_model_are_checked_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reason"),
     [
         (RuntimeError("the disk is on fire"), "RuntimeError: the disk is on fire"),
         (MemoryError(), "MemoryError"),
@@ -290,7 +290,7 @@ def test_an_error_inside_the_judgement_is_a_refusal_that_names_it(
     caplog: pytest.LogCaptureFixture,
     failing: str,
     error: Exception,
-    told: str,
+    reason: str,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -300,7 +300,7 @@ def test_an_error_inside_the_judgement_is_a_refusal_that_names_it(
     verdict = judge(BETTER, LOW, QUICK)
 
     assert verdict.decision == "refuse"
-    assert told in verdict.reason
+    assert reason in verdict.reason
     assert "Traceback" in caplog.text
 
 
@@ -405,9 +405,9 @@ def test_a_better_model_is_found_about_as_often_as_the_detectable_gain_promises(
 
     gain = np.mean([verdict.difference for verdict in verdicts])
     detectable = np.mean([verdict.detectable for verdict in verdicts])
-    found = np.mean([verdict.decision == "approve" for verdict in verdicts])
+    power = np.mean([verdict.decision == "approve" for verdict in verdicts])
     assert gain == pytest.approx(detectable, rel=0.25)
-    assert 0.6 <= found <= 0.97
+    assert 0.6 <= power <= 0.97
 
 
 def test_overlapping_rows_of_a_machine_do_not_pass_for_evidence_once_they_are_grouped() -> None:

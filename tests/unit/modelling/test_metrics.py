@@ -434,10 +434,10 @@ def test_probabilities_are_no_decisions() -> None:
     ],
 )
 def test_economics_refuse_impossible_numbers_and_unknown_keys_by_name(changed: dict[str, object]) -> None:
-    told = {"action_cost": 10, "averted_value": 200, "success_share": 0.25} | changed
+    values = {"action_cost": 10, "averted_value": 200, "success_share": 0.25} | changed
 
     with pytest.raises(ValidationError, match=next(iter(changed))):
-        Economics.model_validate(told)
+        Economics.model_validate(values)
 
 
 def test_economics_cannot_be_changed_afterwards() -> None:

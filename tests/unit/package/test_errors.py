@@ -31,9 +31,9 @@ class Refusing(AbstractDataset[Any, Any]):
         return {}
 
 
-def raised(act: Callable[..., object], *given: Any) -> Exception:
+def raised(act: Callable[..., object], *arguments: Any) -> Exception:
     try:
-        act(*given)
+        act(*arguments)
     except Exception as error:
         return error
     pytest.fail("nothing was raised")
@@ -82,9 +82,9 @@ def test_a_refusal_inside_an_engines_task_arrives_as_the_sentence_that_it_was(sp
     error = raised(spark.range(3).mapInArrow(refuse, "id long").collect)
 
     assert not isinstance(error, LakehouseError)
-    found = find(error)
-    assert isinstance(found, LandingError)
-    assert found.args[0] == "customers.csv isn't UTF-8 (byte 0xe9 in line 7): save it as UTF-8,\nthen run again."
+    cause = find(error)
+    assert isinstance(cause, LandingError)
+    assert cause.args[0] == "customers.csv isn't UTF-8 (byte 0xe9 in line 7): save it as UTF-8,\nthen run again."
 
 
 def test_an_engines_own_error_is_nobodys_mistake(spark: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_name_stays_on_its_line_and_no_terminal_takes_it_for_a_command(name: s
 def test_a_name_in_a_command_is_the_name_when_the_command_is_copied_into_a_shell(name: str) -> None:
     word = shell_word(name)
     assert "\n" not in word
-    told = subprocess.run(
+    output = subprocess.run(
         ["bash", "-c", f"printf %s {word}"], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
     ).stdout
-    assert os.fsdecode(told) == name
+    assert os.fsdecode(output) == name

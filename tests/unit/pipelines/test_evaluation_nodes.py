@@ -102,8 +102,8 @@ def judged(
     return evaluate(rows, candidate, incumbent, spec, ECONOMICS, clock, KEY, ("contract",))
 
 
-def verdict(*given: Any, **others: Any) -> dict[str, Any]:
-    return judged(*given, **others)[2].iloc[0].to_dict()
+def verdict(*arguments: Any, **options: Any) -> dict[str, Any]:
+    return judged(*arguments, **options)[2].iloc[0].to_dict()
 
 
 def changed(**values: Any) -> EvaluationSpec:
@@ -136,11 +136,15 @@ def test_both_are_measured_on_rows_that_neither_trained_on(rows: Any) -> None:
 def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
     outcomes, _, _ = judged(rows, model(2), model(1, "noise"))
 
-    given = customers().set_index("customer_id").loc[outcomes["customer_id"]]
+    expected = customers().set_index("customer_id").loc[outcomes["customer_id"]]
     assert list(outcomes.columns) == [*KEY, *OUTCOME_COLUMNS]
-    assert outcomes["label"].to_numpy() == pytest.approx(given["label"].to_numpy())
-    assert outcomes["candidate_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["signal"].to_numpy())))
-    assert outcomes["incumbent_probability"].to_numpy() == pytest.approx(1 / (1 + np.exp(-given["noise"].to_numpy())))
+    assert outcomes["label"].to_numpy() == pytest.approx(expected["label"].to_numpy())
+    assert outcomes["candidate_probability"].to_numpy() == pytest.approx(
+        1 / (1 + np.exp(-expected["signal"].to_numpy()))
+    )
+    assert outcomes["incumbent_probability"].to_numpy() == pytest.approx(
+        1 / (1 + np.exp(-expected["noise"].to_numpy()))
+    )
     assert set(outcomes["candidate_version"]) == {"2"}
     assert set(outcomes["incumbent_version"]) == {"1"}
 
@@ -148,7 +152,7 @@ def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
 def test_too_many_rows_are_sampled_evenly_and_the_same_each_time(rows: Any) -> None:
     spec = changed(max_rows=100)
 
-    first, second = (judged(given, model(), spec=spec)[0] for given in (rows, rows.orderBy("signal")))
+    first, second = (judged(frame, model(), spec=spec)[0] for frame in (rows, rows.orderBy("signal")))
 
     pd.testing.assert_frame_equal(first, second)
     assert len(first) == 100
@@ -164,8 +168,8 @@ LONG = "machine_id int, predicted_at timestamp, component string, label int, sig
 
 
 def in_time(version: int, column: str, first: datetime) -> Model:
-    made = model(version, column)
-    return replace(made, card=replace(made.card, unseen={"kind": "time", "from": first.isoformat()}))
+    contender = model(version, column)
+    return replace(contender, card=replace(contender.card, unseen={"kind": "time", "from": first.isoformat()}))
 
 
 def hours(n: int) -> datetime:
@@ -183,7 +187,7 @@ def long_rows(spark: Any) -> Any:
     """Thirty machines, two components, every six hours; each machine has a mood that all of its rows share."""
     rng = np.random.default_rng(1)
     mood = rng.normal(size=30)
-    told = [
+    records = [
         (
             machine,
             hours(6 * step),
@@ -196,7 +200,7 @@ def long_rows(spark: Any) -> Any:
         for step in range(20)
         for component in ("comp2", "comp1")
     ]
-    return spark.createDataFrame([(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in told], LONG)
+    return spark.createDataFrame([(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in records], LONG)
 
 
 def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
@@ -239,14 +243,16 @@ def test_a_row_of_an_outcome_is_told_by_its_whole_key_with_a_moment_that_stays_o
 
 def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_rows: Any) -> None:
     outcomes, metrics, row = judged_long(long_rows, in_time(2, "signal", hours(60)), in_time(1, "noise", hours(60)))
-    label, given = outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy()
-    expected = bootstrap_intervals(label, given, 0.5, resamples=100, seed=0, groups=outcomes["machine_id"].to_numpy())
-    alone = bootstrap_intervals(label, given, 0.5, resamples=100, seed=0)
+    label, probability = outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy()
+    expected = bootstrap_intervals(
+        label, probability, 0.5, resamples=100, seed=0, groups=outcomes["machine_id"].to_numpy()
+    )
+    alone = bootstrap_intervals(label, probability, 0.5, resamples=100, seed=0)
     overall = metrics[(metrics["segment"] == "all") & (metrics["model"] == "candidate")].set_index("metric")
     assert tuple(overall.loc["f1", ["low", "high"]]) == expected["f1"] != alone["f1"]
     gains = resample_precision_gains(
         label,
-        given,
+        probability,
         outcomes["incumbent_probability"].to_numpy(),
         resamples=200,
         seed=0,
@@ -500,12 +506,12 @@ def verdicts(*rows: tuple[str, str, int]) -> pd.DataFrame:
 
 
 def test_promotion_asks_for_what_the_newest_verdict_on_the_newest_version_says() -> None:
-    told = verdicts(("9", "approve", 5), ("10", "approve", 2), ("10", "refuse", 3), ("2", "approve", 9))
+    table = verdicts(("9", "approve", 5), ("10", "approve", 2), ("10", "refuse", 3), ("2", "approve", 9))
 
-    asked = promote(told)
+    promotion = promote(table)
 
-    assert (asked.version, asked.decision, asked.evidence) == ("10", "refuse", "10 3")
-    assert asked.incumbent is None
+    assert (promotion.version, promotion.decision, promotion.evidence) == ("10", "refuse", "10 3")
+    assert promotion.incumbent is None
 
 
 def test_promotion_names_the_incumbent_that_the_candidate_was_judged_against(rows: Any) -> None:

@@ -126,22 +126,22 @@ def promotion(number: int, decision: str, incumbent: int | None = None) -> Promo
     return Promotion(str(number), str(incumbent) if incumbent else None, decision, "Said so.", "e41d")
 
 
-def refused(act: Callable[..., object], *given: Any) -> str:
+def refused(act: Callable[..., object], *arguments: Any) -> str:
     """The sentence in which an attempt ends."""
     with pytest.raises(DatasetError) as caught:
-        act(*given)
-    found = find(caught.value)
-    assert isinstance(found, RegistryError)
-    return str(found)
+        act(*arguments)
+    error = find(caught.value)
+    assert isinstance(error, RegistryError)
+    return str(error)
 
 
 # --- registering
 
 
 def test_a_saved_candidate_is_a_version_and_the_challenger(registered: Path) -> None:
-    held = client().get_model_version_by_alias(NAME, "challenger")
+    challenger = client().get_model_version_by_alias(NAME, "challenger")
 
-    assert str(held.version) == "1"
+    assert str(challenger.version) == "1"
     assert role("challenger", registered).exists()
     assert role("challenger", registered).token() == "version 1"
 
@@ -398,7 +398,7 @@ def be_something_else(described: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (trust_more, "it trusts types that aren't on the allow-list: builtins.eval, os.system"),
         (bring_code, "it brings code of its own"),
@@ -407,28 +407,29 @@ def be_something_else(described: dict[str, Any]) -> None:
     ],
 )
 def test_a_suspicious_description_is_refused_before_the_model_is_read(
-    registered: Path, change: Callable[[dict[str, Any]], None], told: str
+    registered: Path, change: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
     with forged(registered, change, model=b"not even an archive"):
         sentence = refused(role("challenger", registered).load)
 
-    assert sentence == f"Version 1 of {NAME} is not loaded: {told}. {REMEDY}"
+    assert sentence == f"Version 1 of {NAME} is not loaded: {reason}. {REMEDY}"
 
 
 @pytest.mark.parametrize(
-    ("held", "told"), [("nothing", "not a zip file"), ("a stranger", "Untrusted types found in the file: ['fractions.")]
+    ("kind", "reason"),
+    [("nothing", "not a zip file"), ("a stranger", "Untrusted types found in the file: ['fractions.")],
 )
 def test_a_file_that_holds_something_else_than_its_description_says_is_refused(
-    registered: Path, held: str, told: str
+    registered: Path, kind: str, reason: str
 ) -> None:
     import skops.io
 
-    content = b"not even an archive" if held == "nothing" else skops.io.dumps({"model": Fraction(1, 3)})
+    content = b"not even an archive" if kind == "nothing" else skops.io.dumps({"model": Fraction(1, 3)})
     with forged(registered, lambda described: None, model=content):
         sentence = refused(role("challenger", registered).load)
 
     assert sentence.startswith(f"Version 1 of {NAME} is not loaded: its file does not match its description:")
-    assert told in sentence
+    assert reason in sentence
 
 
 def test_a_registry_that_was_lost_and_begun_again_counts_from_one_beside_digests_of_before(
@@ -600,14 +601,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "MLmodel: no UTF-8": (describe(b"a: \xff"), "can't be read: "),
     "MLmodel: deep": (describe(b"[" * 2_000), "can't be read: "),
     "MLmodel: missing": (lose_the_description, "can't be read: "),
-    "MLmodel: flavors a list": (redescribe(lambda told: told.update(flavors=[1])), "can't be read: "),
-    "MLmodel: a flavor a text": (redescribe(lambda told: told.update(flavors={"sklearn": "x"})), "can't be read: "),
-    "MLmodel: metadata a list": (redescribe(lambda told: told.update(metadata=[1])), "has no model card"),
+    "MLmodel: flavors a list": (redescribe(lambda mlmodel: mlmodel.update(flavors=[1])), "can't be read: "),
+    "MLmodel: a flavor a text": (
+        redescribe(lambda mlmodel: mlmodel.update(flavors={"sklearn": "x"})), "can't be read: ",
+    ),
+    "MLmodel: metadata a list": (redescribe(lambda mlmodel: mlmodel.update(metadata=[1])), "has no model card"),
     "MLmodel: types a number": (
-        redescribe(lambda told: told["flavors"]["sklearn"].update(skops_trusted_types=5)), "can't be read: ",
+        redescribe(lambda mlmodel: mlmodel["flavors"]["sklearn"].update(skops_trusted_types=5)), "can't be read: ",
     ),
     "MLmodel: packages a list": (
-        redescribe(lambda told: told["metadata"].update({"lakehouse_ml.made_with": {"packages": [1]}})),
+        redescribe(lambda mlmodel: mlmodel["metadata"].update({"lakehouse_ml.made_with": {"packages": [1]}})),
         "can't be read: ",
     ),
     "card: unknown library": (with_card(library="os"), "the card's library can't be 'os'"),
@@ -644,20 +647,20 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("harm", "told"), HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("harm", "reason"), HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
-    copied: Path, harm: Callable[[Path], Any], told: str
+    copied: Path, harm: Callable[[Path], Any], reason: str
 ) -> None:
     assert role("challenger", copied).load() is not None
     harm(copied)
 
     sentence = refused(role("challenger", copied).load)
 
-    assert told in sentence
+    assert reason in sentence
     assert f"ersion 1 of {NAME}" in sentence
     assert any(remedy in sentence for remedy in ("Restore", "Remove that file", "go back to that"))
     assert "\n" not in sentence
-    assert not role("challenger", copied).has_fingerprint("f00d") or "can't be read" in told or "card" in told
+    assert not role("challenger", copied).has_fingerprint("f00d") or "can't be read" in reason or "card" in reason
 
 
 def test_a_version_that_the_registry_lost_is_refused(copied: Path) -> None:
@@ -687,7 +690,9 @@ def test_two_equal_digests_do_not_contradict_each_other(copied: Path) -> None:
 
 def test_a_package_that_a_description_names_is_not_imported(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     redescribe(
-        lambda told: told["metadata"].update({"lakehouse_ml.made_with": {"packages": {"antigravity": "1.0", "": "1"}}})
+        lambda mlmodel: mlmodel["metadata"].update(
+            {"lakehouse_ml.made_with": {"packages": {"antigravity": "1.0", "": "1"}}}
+        )
     )(copied)
     assert role("challenger", copied).load() is not None
     assert "antigravity 1.0 (installed: not installed)" in caplog.text

@@ -289,8 +289,8 @@ def test_a_process_that_is_killed_within_a_relocation_leaves_it_to_the_next(lake
         "tracking_store._move_source = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "tracking_store.relocate(sys.argv[1], tracking_store.Experiment('lakehouse-ml', sys.argv[2]))"
     )
-    given = [address(moved / "mlflow.db"), str(moved / "mlflow-artifacts")]
-    killed = subprocess.run([sys.executable, "-c", code, *given], check=False)
+    arguments = [address(moved / "mlflow.db"), str(moved / "mlflow-artifacts")]
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert former(moved) == {lake}
 

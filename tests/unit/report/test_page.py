@@ -219,8 +219,8 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def read(given: ReportData = GIVEN) -> Outline:
-    return Outline(render(build_page(given)))
+def read(data: ReportData = GIVEN) -> Outline:
+    return Outline(render(build_page(data)))
 
 
 def pictures(outline: Outline) -> list[str]:
@@ -279,13 +279,13 @@ def test_the_same_tables_give_the_same_page(drawn_pictures: dict[bytes, str]) ->
 
 
 def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> None:
-    told = read().text
-    assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in told
-    assert re.search(r"The new model \(version 2\) finds \d+ of 100 customers who left within 30 days", told)
-    assert "Version 2 was promoted to champion." in told
+    text = read().text
+    assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in text
+    assert re.search(r"The new model \(version 2\) finds \d+ of 100 customers who left within 30 days", text)
+    assert "Version 2 was promoted to champion." in text
     # The threshold is that of the version that scored, not the candidate's.
-    assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of 0.31" in told
-    assert "Change since training: an alarm." in told
+    assert "300 customers were scored as of 2025-01-31; 60 of them reach the threshold of 0.31" in text
+    assert "Change since training: an alarm." in text
 
 
 @pytest.mark.parametrize(
@@ -297,8 +297,8 @@ def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> N
     ],
 )
 def test_each_verdict_has_its_sentence(decision: str, champion: str | None, expected: str) -> None:
-    told = read(replace(GIVEN, verdict=verdict(decision), standing=RegistryStatus(champion))).text
-    assert expected in told
+    text = read(replace(GIVEN, verdict=verdict(decision), standing=RegistryStatus(champion))).text
+    assert expected in text
 
 
 def test_lines_that_could_not_be_read_are_shown_with_what_is_wrong() -> None:
@@ -309,20 +309,20 @@ def test_lines_that_could_not_be_read_are_shown_with_what_is_wrong() -> None:
         "problems": [{"column": "tenure_months", "text": "x", "reason": "is no whole number"}],
     }
     source = replace(SOURCE, files=files(refused=1), refused=pd.DataFrame([line]))
-    told = read(replace(GIVEN, sources={"customers": source})).text
-    assert "tenure_months: is no whole number" in told
-    assert "1 line of customers could not be read" in told
-    assert f"A;{HOSTILE}" in told
+    text = read(replace(GIVEN, sources={"customers": source})).text
+    assert "tenure_months: is no whole number" in text
+    assert "1 line of customers could not be read" in text
+    assert f"A;{HOSTILE}" in text
 
 
 def test_rows_that_break_a_rule_are_counted_shown_and_asked_about() -> None:
     example = {"customer_id": HOSTILE, "tenure_months": -4, "source_file": "c.csv", "line_number": 9}
     source = replace(SOURCE, rules=rules("dropped", 12, (example,)))
-    told = read(replace(GIVEN, sources={"customers": source})).text
-    assert "12 rows of customers break the rule tenure_is_known and are in quarantine_customers" in told
-    assert "1 of 1 rules set rows aside" in told
-    assert "examples of rows that break tenure_is_known" in told
-    assert "-4" in told
+    text = read(replace(GIVEN, sources={"customers": source})).text
+    assert "12 rows of customers break the rule tenure_is_known and are in quarantine_customers" in text
+    assert "1 of 1 rules set rows aside" in text
+    assert "examples of rows that break tenure_is_known" in text
+    assert "-4" in text
 
 
 def test_two_contenders_are_set_beside_each_other_with_the_smallest_gain_that_could_be_seen() -> None:
@@ -339,13 +339,13 @@ def test_two_contenders_are_set_beside_each_other_with_the_smallest_gain_that_co
 
 
 def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
-    told = read().text
-    found, missed, false, right = (
-        int(re.search(rf"(\d+) {word}", told).group(1))  # type: ignore[union-attr]
+    text = read().text
+    hits, misses, false_alarms, true_negatives = (
+        int(re.search(rf"(\d+) {word}", text).group(1))  # type: ignore[union-attr]
         for word in ("found\n", "missed", "false alarms", "rightly left alone")
     )
-    assert (found + missed, false + right) == (LABEL.sum(), N - LABEL.sum())
-    assert found == int((SURE[LABEL == 1] >= 0.4).sum())
+    assert (hits + misses, false_alarms + true_negatives) == (LABEL.sum(), N - LABEL.sum())
+    assert hits == int((SURE[LABEL == 1] >= 0.4).sum())
 
 
 def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
@@ -360,14 +360,14 @@ def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
         verdict=verdict("refuse"),
         standing=RegistryStatus(None),
     )
-    told = read(bare).text
+    text = read(bare).text
     for sentence in (
         "No file of outcomes has arrived",
         "Nothing is scored yet",
         "nothing can have changed",
         "Without both outcomes there is nothing to draw",
     ):
-        assert sentence in told
+        assert sentence in text
 
 
 def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
@@ -385,10 +385,10 @@ def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
             }
         ]
     )
-    told = read(replace(GIVEN, live=live)).text
-    assert "Live metrics" in told
-    assert "0.550" in told
-    assert "land those outcomes" not in told
+    text = read(replace(GIVEN, live=live)).text
+    assert "Live metrics" in text
+    assert "0.550" in text
+    assert "land those outcomes" not in text
 
 
 # --- real performance, and what outcomes say of themselves
@@ -405,29 +405,29 @@ def performing(**changed: Any) -> Page:
 
 
 def test_outcomes_that_contradict_the_hold_out_come_first_in_red_and_in_the_steps() -> None:
-    given = performing()
-    assert given.summary[0].startswith(
+    page = performing()
+    assert page.summary[0].startswith(
         "Real outcomes contradict the hold-out (recall worse beyond chance). Of 100 customers who left within 30 days "
         "after 2024-12-31, version 1 had named 11; 79 were expected from the hold-out (95 % interval of the observed: "
         "6 to 19)."
     )
-    tile = given.tiles[0]
+    tile = page.tiles[0]
     assert (tile.label, tile.value, tile.tone) == ("Real performance", "worse than expected", "bad")
     assert tile.note == "named 11 of 100, expected 79"
-    assert given.steps[0].startswith("The real outcomes are worse than the hold-out predicted.")
+    assert page.steps[0].startswith("The real outcomes are worse than the hold-out predicted.")
 
 
 def test_outcomes_as_expected_lead_too_without_an_alarm() -> None:
-    given = performing(status="as_expected", n_hits=77, recall_low=0.68, recall_high=0.84, worse_in="")
-    assert given.summary[0].startswith("Real outcomes agree with the hold-out. Of 100 customers who left within 30")
-    assert given.tiles[0].tone == "good"
-    assert "worse" not in " ".join(given.steps)
+    page = performing(status="as_expected", n_hits=77, recall_low=0.68, recall_high=0.84, worse_in="")
+    assert page.summary[0].startswith("Real outcomes agree with the hold-out. Of 100 customers who left within 30")
+    assert page.tiles[0].tone == "good"
+    assert "worse" not in " ".join(page.steps)
 
 
 def test_few_outcomes_are_said_to_be_few_and_not_judged() -> None:
-    given = performing(status="few", n_rows=40, n_positives=3, n_hits=1)
-    assert given.summary[0].endswith("That is too few to compare with the hold-out.")
-    assert (given.tiles[0].value, given.tiles[0].tone) == ("too few outcomes", "neutral")
+    page = performing(status="few", n_rows=40, n_positives=3, n_hits=1)
+    assert page.summary[0].endswith("That is too few to compare with the hold-out.")
+    assert (page.tiles[0].value, page.tiles[0].tone) == ("too few outcomes", "neutral")
 
 
 def test_without_outcomes_nothing_is_said_of_real_performance() -> None:
@@ -441,12 +441,12 @@ def test_there_is_one_answer_to_whom_to_call() -> None:
         "total. An offer is expected to pay for 150 of the 300 (50%), worth 4,500.00; the list ends at 2, `actions` in "
         "parameters.yml."
     )
-    given = build_page(GIVEN)
-    assert sum(whom in text for text in given.summary) == 1
-    assert "Offer list: 2 customers, in 07_model_output/churn/actions.csv, best first." in given.steps
-    scores = next(part for part in given.sections if part.key == "scores")
+    page = build_page(GIVEN)
+    assert sum(whom in text for text in page.summary) == 1
+    assert "Offer list: 2 customers, in 07_model_output/churn/actions.csv, best first." in page.steps
+    scores = next(part for part in page.sections if part.key == "scores")
     assert any("The threshold doesn't decide who is on it" in text for text in scores.sentences)
-    assert any("are named as likely to leave within 30 days, by 2025-03-02" in text for text in given.summary)
+    assert any("are named as likely to leave within 30 days, by 2025-03-02" in text for text in page.summary)
 
 
 def test_a_list_with_everybody_for_whom_it_pays_says_so_and_an_empty_one_why() -> None:
@@ -490,24 +490,24 @@ LABELS = pd.DataFrame(
 def test_a_run_without_a_new_outcome_had_nothing_new_to_learn_from(judged: str, learned: str, new: bool) -> None:
     at = pd.Timestamp(judged).tz_localize("UTC") if "Z" not in judged else pd.Timestamp(judged)
     card_ = replace(GIVEN.card, unseen={"learned_until": learned})
-    given = build_page(replace(GIVEN, labels=LABELS, card=card_, verdict=verdict() | {"judged_at": at}))
-    said = "There was nothing new to learn from: no outcome of a day after 2024-12-31 is known."
-    assert (said in given.summary) is not new
+    page = build_page(replace(GIVEN, labels=LABELS, card=card_, verdict=verdict() | {"judged_at": at}))
+    sentence = "There was nothing new to learn from: no outcome of a day after 2024-12-31 is known."
+    assert (sentence in page.summary) is not new
 
 
 def test_outcomes_are_counted_by_day_and_what_is_wrong_with_them_is_a_step() -> None:
-    given = build_page(replace(GIVEN, labels=LABELS))
-    assert any(step.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3)") for step in given.steps)
+    page = build_page(replace(GIVEN, labels=LABELS))
+    assert any(step.startswith("3 outcomes belong to no customer of that day (2024-11-30: 3)") for step in page.steps)
     assert any(
-        step.startswith("2 customers who left within 30 days appear in a later file again") for step in given.steps
+        step.startswith("2 customers who left within 30 days appear in a later file again") for step in page.steps
     )
-    grid = next(part for part in given.sections if part.key == "outcomes").grids[-1]
+    grid = next(part for part in page.sections if part.key == "outcomes").grids[-1]
     assert grid.rows[0] == ("2024-12-31", "0", "50", "47", "9", "0", "0", "1")
 
 
 def test_a_batch_in_the_future_is_a_step() -> None:
-    given = build_page(replace(GIVEN, batch=ScoredBatch("2052-01-31", 300, 60, 300)))
-    assert given.steps[0].startswith("The batch 2052-01-31 lies in the future.")
+    page = build_page(replace(GIVEN, batch=ScoredBatch("2052-01-31", 300, 60, 300)))
+    assert page.steps[0].startswith("The batch 2052-01-31 lies in the future.")
     assert "future" not in " ".join(build_page(GIVEN).steps)
 
 
@@ -515,8 +515,8 @@ def test_the_trend_shows_every_batch_with_what_is_known_of_it() -> None:
     scored = pd.DataFrame({"batch": ["2024-11-30", "2024-12-31"], "n_rows": [100, 200], "n_named": [10, 30]})
     drifts = pd.DataFrame({"batch": ["2024-11-30"], "status": ["not_assessable"]})
     live = batches("2024-11-30", n_named=10, n_hits=6)
-    given = replace(GIVEN, batches=scored, drift_verdicts=drifts, live=live)
-    newest, first = next(part for part in build_page(given).sections if part.key == "trend").grids[0].rows
+    data = replace(GIVEN, batches=scored, drift_verdicts=drifts, live=live)
+    newest, first = next(part for part in build_page(data).sections if part.key == "trend").grids[0].rows
     assert newest == ("2024-12-31", "200", "30", "15.0%", "not measured", "–", "–", "–", "–", "–", "–")
     assert first == ("2024-11-30", "100", "10", "10.0%", "not assessable", "100", "20", "6", "0.300", "0.600", "0.800")
 
@@ -565,7 +565,7 @@ def test_batches_are_drawn_in_time_whatever_their_order() -> None:
     days = ("2025-01-03", "2025-01-01", "2025-01-02")
     rows = outcomes(batches(*days)).grids[0].rows
     assert [row[0] for row in rows] == sorted(days)
-    shuffled, ordered = (outcomes(batches(*given)).pictures[0].svg for given in (days, sorted(days)))
+    shuffled, ordered = (outcomes(batches(*order)).pictures[0].svg for order in (days, sorted(days)))
     assert shuffled == ordered
 
 
@@ -598,12 +598,12 @@ def test_what_can_not_be_measured_is_a_gap_in_the_picture_and_a_dash_in_the_tabl
 def test_a_hold_out_on_which_nothing_can_be_measured_has_dashes_and_no_numbers_in_words() -> None:
     nothing = ("precision", "recall", "f1", "roc_auc", "average_precision")
     metrics = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"].isin(nothing)))
-    given = build_page(replace(GIVEN, metrics=metrics))
-    assert {tile.label: tile.value for tile in given.tiles}["F1 on unseen rows"] == "–"
-    judgement, segments = (next(s for s in given.sections if s.key == key) for key in ("judgement", "segments"))
+    page = build_page(replace(GIVEN, metrics=metrics))
+    assert {tile.label: tile.value for tile in page.tiles}["F1 on unseen rows"] == "–"
+    judgement, segments = (next(s for s in page.sections if s.key == key) for key in ("judgement", "segments"))
     assert {row[0]: row[1] for row in judgement.grids[0].rows}["recall"] == "–"
     assert segments.grids[0].rows[0][3:7] == ("–", "–", "–", "–")
-    assert "nan" not in render(given).lower().replace("financ", "")
+    assert "nan" not in render(page).lower().replace("financ", "")
     silent = GIVEN.metrics.assign(value=GIVEN.metrics["value"].mask(GIVEN.metrics["metric"] == "precision"))
     assert any("; it names none. Measured on" in text for text in build_page(replace(GIVEN, metrics=silent)).summary)
 
@@ -620,9 +620,9 @@ def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> No
 
 
 def further(model: str, **changed: float) -> pd.DataFrame:
-    told = PREDICTIVE_MAINTENANCE.wording.metric_section
-    assert told
-    known = {
+    metric_section = PREDICTIVE_MAINTENANCE.wording.metric_section
+    assert metric_section
+    values = {
         "cost_n_failures": 47.0,
         "hours_ahead_seen_share": 0.957,
         "hours_ahead_median_at_least": 21.0,
@@ -630,7 +630,7 @@ def further(model: str, **changed: float) -> pd.DataFrame:
         "cost_cost_of_decisions": 4400.0,
         "cost_cost_of_nothing": 94000.0,
     } | changed
-    rows = [(model, row.segment, row.metric, known.get(row.name, 1.0)) for row in told.metrics]
+    rows = [(model, row.segment, row.metric, values.get(row.name, 1.0)) for row in metric_section.metrics]
     table = pd.DataFrame(rows, columns=["model", "segment", "metric", "value"])
     return table.assign(low=np.nan, high=np.nan, n_rows=N, n_positives=int(LABEL.sum()))
 
@@ -650,19 +650,19 @@ MACHINES = replace(
 )  # fmt: skip
 
 
-def section(key: str, given: ReportData = MACHINES) -> Section:
-    return next(s for s in build_page(given).sections if s.key == key)
+def section(key: str, data: ReportData = MACHINES) -> Section:
+    return next(s for s in build_page(data).sections if s.key == key)
 
 
 def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
-    told = section("further")
-    assert told.title == "In visits and failures"
+    measures = section("further")
+    assert measures.title == "In visits and failures"
     assert any(
         "Of 47 failures on unseen days, 95.7% were seen, a median of at least 21 h ahead, and nine of "
         "ten at least 18 h ahead." in sentence
-        for sentence in told.sentences
+        for sentence in measures.sentences
     )
-    assert ("Cost of doing nothing", "94,000.00") in told.grids[0].rows
+    assert ("Cost of doing nothing", "94,000.00") in measures.grids[0].rows
     assert "Failures seen" in [tile.label for tile in build_page(MACHINES).tiles]
     assert "further" not in [s.key for s in build_page(GIVEN).sections]
 
@@ -676,9 +676,9 @@ def test_the_champion_before_stands_beside_the_candidate_there_too() -> None:
 
 def test_a_sentence_whose_value_is_unknown_is_left_out() -> None:
     unseen = pd.concat([measured(("candidate", SURE)), further("candidate", hours_ahead_median_at_least=np.nan)])
-    given = replace(MACHINES, metrics=unseen.reset_index(drop=True))
-    assert not any("nan" in sentence or "{" in sentence for sentence in section("further", given).sentences)
-    assert ("Time ahead that half of the seen failures reach", "unknown") in section("further", given).grids[0].rows
+    data = replace(MACHINES, metrics=unseen.reset_index(drop=True))
+    assert not any("nan" in sentence or "{" in sentence for sentence in section("further", data).sentences)
+    assert ("Time ahead that half of the seen failures reach", "unknown") in section("further", data).grids[0].rows
 
 
 def test_only_groups_of_rows_are_shown_as_groups() -> None:
@@ -692,18 +692,18 @@ def test_the_list_of_actions_names_machine_time_and_component() -> None:
 
 
 def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> None:
-    told = read(MACHINES).text
-    assert "800 predictions of 100 machines were scored as of 2025-01-31; 20 of them reach" in told
-    assert "names 1 machine, best first" in told
+    text = read(MACHINES).text
+    assert "800 predictions of 100 machines were scored as of 2025-01-31; 20 of them reach" in text
+    assert "names 1 machine, best first" in text
     assert "of 300 customers" not in read().text
 
 
 def test_what_is_asked_of_the_model_is_none_of_the_features_that_it_looks_at() -> None:
-    asked = replace(GIVEN.card, label_dimension="contract", label_values=("a", "b"))
-    told = section("features", replace(MACHINES, card=asked))
+    card = replace(GIVEN.card, label_dimension="contract", label_values=("a", "b"))
+    features = section("features", replace(MACHINES, card=card))
     assert "contract" in [row[0] for row in section("features").grids[0].rows]
-    assert "contract" not in [row[0] for row in told.grids[0].rows]
-    assert "contract" not in told.pictures[0].svg
+    assert "contract" not in [row[0] for row in features.grids[0].rows]
+    assert "contract" not in features.pictures[0].svg
 
 
 def test_names_from_conf_are_set_as_such_and_no_day_or_time_is_broken_into_lines() -> None:
@@ -729,12 +729,12 @@ def test_of_many_files_those_with_refused_lines_and_the_newest_are_shown() -> No
 
 def test_of_many_tables_those_that_are_clean_share_a_sentence_and_fold_their_rules() -> None:
     sources = dict(MACHINES.sources) | {"errors": replace(SOURCE, rules=rules("dropped", 12))}
-    given = replace(MACHINES, sources=sources)
-    folded = {grid.caption: grid.folded for grid in section("quality", given).grids}
+    data = replace(MACHINES, sources=sources)
+    folded = {grid.caption: grid.folded for grid in section("quality", data).grids}
     assert folded["Rules for telemetry"]
     assert not folded["Rules for errors"]
-    assert "telemetry, maintenance, failures and machines: all 2,000 rows are clean" in read(given).text
-    assert "All other rows that were read are clean: 500 of telemetry, 500 of maintenance" in read(given).text
+    assert "telemetry, maintenance, failures and machines: all 2,000 rows are clean" in read(data).text
+    assert "All other rows that were read are clean: 500 of telemetry, 500 of maintenance" in read(data).text
 
 
 def test_examples_of_a_rule_about_the_key_show_the_whole_key() -> None:
@@ -813,8 +813,8 @@ def test_a_long_line_is_thinned_to_what_can_be_seen_and_keeps_its_ends() -> None
 
 
 def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture() -> None:
-    told = build_page(replace(GIVEN, drift=GIVEN.drift.assign(psi=np.nan, status="too_few_rows")))
-    (section,) = [section for section in told.sections if section.key == "drift"]
+    page = build_page(replace(GIVEN, drift=GIVEN.drift.assign(psi=np.nan, status="too_few_rows")))
+    (section,) = [section for section in page.sections if section.key == "drift"]
     assert not section.pictures
     assert len(section.grids[0].rows) == 3
 
@@ -833,8 +833,8 @@ def test_levels_beside_much_longer_bars_are_named_in_rows_of_their_own() -> None
 def test_the_legend_of_two_groups_lies_on_the_side_of_the_threshold_without_its_line() -> None:
     def side(mark: float) -> float:
         svg = charts.two_histograms({"stayed": np.full(5, 0.1), "left": np.full(5, 0.9)}, mark, "probability")
-        (found,) = re.findall(r'x="([\d.]+)"[^>]*>stayed', svg)
-        return float(found)
+        (x,) = re.findall(r'x="([\d.]+)"[^>]*>stayed', svg)
+        return float(x)
 
     assert side(0.7) < side(0.3)
 
@@ -903,13 +903,13 @@ def test_the_day_of_a_file_without_a_date_is_conf_s_and_the_day_of_machines_is_t
 
 
 def test_a_batch_whose_day_no_file_tells_is_never_as_of_that_day() -> None:
-    given = replace(GIVEN, assumed_day="2025-01-31", drift_verdict=None)
-    told = read(given).text
-    assert "300 customers were scored in batch 2025-01-31; 60 of them" in told
-    assert "The day of batch 2025-01-31 is not known: its file has no date in its name, so snapshot_default" in told
-    assert {tile.label: tile.note for tile in build_page(given).tiles}["Scored"] == "batch 2025-01-31, day unknown"
-    assert "as of 2025-01-31" not in told
-    assert "2025-03-02" not in told  # the end of a horizon that begins on that day
+    data = replace(GIVEN, assumed_day="2025-01-31", drift_verdict=None)
+    text = read(data).text
+    assert "300 customers were scored in batch 2025-01-31; 60 of them" in text
+    assert "The day of batch 2025-01-31 is not known: its file has no date in its name, so snapshot_default" in text
+    assert {tile.label: tile.note for tile in build_page(data).tiles}["Scored"] == "batch 2025-01-31, day unknown"
+    assert "as of 2025-01-31" not in text
+    assert "2025-03-02" not in text  # the end of a horizon that begins on that day
     assert "as of 2025-01-31" in read(replace(GIVEN, assumed_day="2024-12-31")).text
 
 
@@ -921,15 +921,15 @@ def perfect(n_positives: int, **changed: float) -> pd.DataFrame:
 
 
 def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:
-    given = build_page(replace(GIVEN, metrics=perfect(7, roc_auc=0.99996, average_precision=1.0)))
-    (caution,) = [text for text in given.summary if "don't rely on it yet" in text]
+    page = build_page(replace(GIVEN, metrics=perfect(7, roc_auc=0.99996, average_precision=1.0)))
+    (caution,) = [text for text in page.summary if "don't rely on it yet" in text]
     assert caution == (
         "ROC-AUC and average precision of 1.000 on 7 customers who left within 30 days: don't rely on it yet. So few "
         "cases may be told apart by chance; wait for more. A column may hold the outcome already (a leak): check of "
         "the strongest features (tenure_months, contract) that each is known before the outcome, and that no row "
         "stands in the files twice under other keys."
     )
-    assert caution in list(given.steps)
+    assert caution in list(page.steps)
     many = build_page(replace(GIVEN, metrics=perfect(300, f1=1.0))).summary
     assert any(text.startswith("F1 of 1.000 on 300 customers") and "by chance" not in text for text in many)
     assert not any("don't rely" in text for text in build_page(GIVEN).summary)
@@ -940,10 +940,10 @@ def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -
     verdict = {"status": "not_assessable", "reason": "0 of 2 columns were tested; score: too few rows."}
     drifts = pd.DataFrame({"batch": ["2025-01-31"], "status": ["not_assessable"]})
     scored = pd.DataFrame({"batch": ["2025-01-31"], "n_rows": [300], "n_named": [60]})
-    given = replace(GIVEN, drift=few, drift_verdict=verdict, drift_verdicts=drifts, batches=scored)
-    told = read(given).text
-    assert "Change since training: not assessable. 0 of 2 columns were tested" in told
-    assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", told)
-    (section,) = [section for section in build_page(given).sections if section.key == "drift"]
+    data = replace(GIVEN, drift=few, drift_verdict=verdict, drift_verdicts=drifts, batches=scored)
+    text = read(data).text
+    assert "Change since training: not assessable. 0 of 2 columns were tested" in text
+    assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", text)
+    (section,) = [section for section in build_page(data).sections if section.key == "drift"]
     assert [row[1:4] for row in section.grids[0].rows] == [("–", "–", "too few rows")] * 3
     assert "whose customer was still present" in section.sentences[1]

@@ -69,9 +69,9 @@ class Job:
 
     def children(self) -> list[Run]:
         """Those that count, oldest first."""
-        wanted = f"tags.`mlflow.parentRunId` = '{self.run.info.run_id}'"
-        found = client().search_runs([self.experiment], wanted, order_by=["attributes.start_time"])
-        return [run for run in found if "superseded_by" not in run.data.tags]
+        condition = f"tags.`mlflow.parentRunId` = '{self.run.info.run_id}'"
+        runs = client().search_runs([self.experiment], condition, order_by=["attributes.start_time"])
+        return [run for run in runs if "superseded_by" not in run.data.tags]
 
 
 def client() -> MlflowClient:

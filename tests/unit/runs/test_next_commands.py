@@ -12,7 +12,7 @@ from lakehouse_ml.runs import next_commands
 
 
 @pytest.mark.parametrize(
-    ("given", "command"),
+    ("arguments", "command"),
     [
         ({}, "make run"),
         ({"use_case": "all"}, "make run USE_CASE=all"),
@@ -21,8 +21,8 @@ from lakehouse_ml.runs import next_commands
         ({"lake": "/my lake/it's"}, """make run LAKE='/my lake/it'"'"'s'"""),
     ],
 )
-def test_a_run_is_proposed_with_its_values(given: dict[str, str], command: str) -> None:
-    assert next_commands.run_all(**{"use_case": "churn", **given}) == command
+def test_a_run_is_proposed_with_its_values(arguments: dict[str, str], command: str) -> None:
+    assert next_commands.run_all(**{"use_case": "churn", **arguments}) == command
 
 
 @pytest.mark.parametrize("lake", ["/my lake", "/it's", "/a$HOME;b", "/a,b=c #d"])

@@ -38,9 +38,9 @@ def test_a_disk_that_fills_up_while_a_table_is_written_is_told_as_full(
     with pytest.raises(DatasetError) as failed:
         table.save(pd.DataFrame({"a": [1]}))
     assert find(failed.value) is None
-    told = explain(failed.value, str(tmp_path))
-    assert told is not None
-    assert told.startswith(f"The disk is full: {tmp_path}/01_raw/churn/raw_customers could not be written.")
+    message = explain(failed.value, str(tmp_path))
+    assert message is not None
+    assert message.startswith(f"The disk is full: {tmp_path}/01_raw/churn/raw_customers could not be written.")
 
 
 def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_name_that_is_too_long_for_the_disk_is_a_sentence(tmp_path: Path) -> N
     lake = str(tmp_path / ("x" * 300))
     with pytest.raises(OSError, match="too long") as failed, lake_lock(lake):
         pass
-    told = explain(failed.value, lake)
-    assert told == (
+    message = explain(failed.value, lake)
+    assert message == (
         f"{lake} is longer than a path may be on this disk. Name another folder: LAKE=<folder>, or LANDING=<folder>."
     )

@@ -148,9 +148,11 @@ def test_changed_code_is_run_again(folder: Path) -> None:
     """
     lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
 
-    told = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, env={**os.environ})
+    process = subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, check=True, env={**os.environ}
+    )
 
-    assert told.stdout.splitlines() == ["['add_up', 'multiply']", "[]", "['add_up', 'multiply']"]
+    assert process.stdout.splitlines() == ["['add_up', 'multiply']", "[]", "['add_up', 'multiply']"]
 
 
 def test_a_lake_of_an_earlier_version_runs_every_step_once_again_and_says_why(
@@ -304,11 +306,11 @@ def test_a_node_runs_again_when_one_of_its_tables_was_changed_by_another(folder:
 def test_each_commit_names_node_inputs_and_fingerprint(folder: Path) -> None:
     run(folder)
 
-    made = json.loads(deltalake.DeltaTable(str(folder / "product")).history(1)[0]["userMetadata"])
+    commit = json.loads(deltalake.DeltaTable(str(folder / "product")).history(1)[0]["userMetadata"])
 
-    assert made["node"] == "multiply"
-    assert made["inputs"] == {"source": table(folder, "source").token(), "params:factor": "2"}
-    assert table(folder, "product").has_fingerprint(made["fingerprint"])
+    assert commit["node"] == "multiply"
+    assert commit["inputs"] == {"source": table(folder, "source").token(), "params:factor": "2"}
+    assert table(folder, "product").has_fingerprint(commit["fingerprint"])
 
 
 # --- what the user sees
@@ -336,8 +338,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
 
     def run_project(*, env: str | None = None, conf: dict[str, Any] | None = None, **how: Any) -> Any:
         folder = "files" if isinstance(how.get("runner"), Failing) else "landing"
-        given = {"lake": str(lake), "landing": str(lake / folder)} | (conf or {})
-        with settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=given) as opened:
+        parameters = {"lake": str(lake), "landing": str(lake / folder)} | (conf or {})
+        with settings.SESSION_CLASS.create(PROJECT, env=env, runtime_params=parameters) as opened:
             return opened.run(**how)
 
     yield run_project
@@ -351,7 +353,7 @@ class Failing(SequentialRunner):
 
     error: Exception
 
-    def _run(self, *given: Any, **others: Any) -> None:
+    def _run(self, *arguments: Any, **options: Any) -> None:
         raise self.error
 
 
@@ -370,13 +372,13 @@ def sentence(start: Callable[..., Any], **how: Any) -> str:
 
 
 def test_a_mistake_of_the_user_ends_in_its_sentence(start: Callable[..., Any]) -> None:
-    told = sentence(start, pipeline_names=["data_ingestion"])
+    message = sentence(start, pipeline_names=["data_ingestion"])
 
-    assert re.fullmatch(r"The landing folder /.+/landing is empty\. Put the table's files there, .+", told)
+    assert re.fullmatch(r"The landing folder /.+/landing is empty\. Put the table's files there, .+", message)
 
 
 @pytest.mark.parametrize(
-    ("stage", "told"),
+    ("stage", "expected"),
     [
         ("data_ingestion", "The landing folder /…/landing is empty. Put the table's files there, …"),
         ("monitoring", "churn has no table feature_customers in this lake yet (/…/feature_customers). Run all stages "
@@ -384,21 +386,21 @@ def test_a_mistake_of_the_user_ends_in_its_sentence(start: Callable[..., Any]) -
     ],
 )  # fmt: skip
 def test_what_a_run_would_read_and_is_not_there_is_named_and_no_failed_run_is_recorded(
-    start: Callable[..., Any], stage: str, told: str
+    start: Callable[..., Any], stage: str, expected: str
 ) -> None:
     import mlflow
 
-    said = sentence(start, pipeline_names=[stage], namespaces=["churn"])
+    message = sentence(start, pipeline_names=[stage], namespaces=["churn"])
 
-    assert re.fullmatch(re.escape(told).replace("…", ".*"), said), said
+    assert re.fullmatch(re.escape(expected).replace("…", ".*"), message), message
     recorded = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert [run for run in recorded if stage in run.info.run_name] == []
 
 
 def test_a_stage_on_a_lake_that_is_not_there_begins_none(start: Callable[..., Any], tmp_path: Path) -> None:
-    told = sentence(start, conf={"lake": str(tmp_path / "gone")}, pipeline_names=["monitoring"])
+    message = sentence(start, conf={"lake": str(tmp_path / "gone")}, pipeline_names=["monitoring"])
 
-    assert told == f"No lake found in {tmp_path / 'gone'}. Run all stages first, or name the folder of a lake."
+    assert message == f"No lake found in {tmp_path / 'gone'}. Run all stages first, or name the folder of a lake."
     assert not (tmp_path / "gone").exists()
 
 
@@ -406,9 +408,9 @@ def test_a_stage_on_a_lake_that_is_not_there_begins_none(start: Callable[..., An
 def test_a_lake_that_is_a_file_or_lies_below_one_is_told(start: Callable[..., Any], tmp_path: Path, lake: str) -> None:
     (tmp_path / "file").touch()
 
-    told = sentence(start, conf={"lake": str(tmp_path / lake)}, namespaces=["churn"])
+    message = sentence(start, conf={"lake": str(tmp_path / lake)}, namespaces=["churn"])
 
-    assert told == f"{tmp_path / 'file'} is a file: a lake is a folder. Name another one: LAKE=<folder>."
+    assert message == f"{tmp_path / 'file'} is a file: a lake is a folder. Name another one: LAKE=<folder>."
 
 
 @pytest.mark.parametrize(
@@ -429,8 +431,8 @@ def test_a_mistake_that_a_framework_has_wrapped_ends_in_its_sentence_too(start: 
     wrapped = RuntimeError("the engine gave up")
     wrapped.__cause__ = QualityError("customers: 7 rows break a rule.")
 
-    told = sentence(start, pipeline_names=["data_ingestion"], namespaces=["churn"], runner=failing(wrapped))
-    assert told == "customers: 7 rows break a rule."
+    message = sentence(start, pipeline_names=["data_ingestion"], namespaces=["churn"], runner=failing(wrapped))
+    assert message == "customers: 7 rows break a rule."
 
 
 @pytest.mark.parametrize(
@@ -454,13 +456,13 @@ def test_a_defect_of_ours_keeps_its_trace(start: Callable[..., Any], error: Exce
 def test_a_mistake_in_conf_is_named_before_anything_runs(
     start: Callable[..., Any], conf: dict[str, Any], named: str
 ) -> None:
-    told = sentence(start, conf=conf, pipeline_names=["training", "evaluation"], runner=failing(AssertionError()))
+    message = sentence(start, conf=conf, pipeline_names=["training", "evaluation"], runner=failing(AssertionError()))
 
-    assert named in told
+    assert named in message
 
 
 @pytest.mark.parametrize(
-    ("conf", "told"),
+    ("conf", "expected"),
     [
         ({"lkae": "x"}, "lkae is not a known key. Did you mean lake?"),
         ({"churn": {"trainig": {"folds": 3}}}, "churn.trainig is not a known key. Did you mean churn.training?"),
@@ -472,11 +474,11 @@ def test_a_mistake_in_conf_is_named_before_anything_runs(
     ],
 )  # fmt: skip
 def test_what_is_typed_for_a_run_is_not_blamed_on_a_file(
-    start: Callable[..., Any], conf: dict[str, Any], told: str
+    start: Callable[..., Any], conf: dict[str, Any], expected: str
 ) -> None:
-    said = sentence(start, conf=conf, pipeline_names=["training"], runner=failing(AssertionError()))
+    message = sentence(start, conf=conf, pipeline_names=["training"], runner=failing(AssertionError()))
 
-    assert re.fullmatch(re.escape(f"--params: {told}").replace("…", ".*"), said), said
+    assert re.fullmatch(re.escape(f"--params: {expected}").replace("…", ".*"), message), message
 
 
 @pytest.mark.parametrize(

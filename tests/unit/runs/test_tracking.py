@@ -62,8 +62,8 @@ class Tracked:
         """Run the same over the same, or with other parameters."""
         from kedro.framework.project import settings
 
-        given = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL, **(other or {})}
-        with settings.SESSION_CLASS.create(PROJECT, runtime_params=given) as session:
+        parameters = {"lake": str(self.lake), "landing": str(self.lake / "landing"), "churn": SMALL, **(other or {})}
+        with settings.SESSION_CLASS.create(PROJECT, runtime_params=parameters) as session:
             session.run(pipeline_names=only or JUDGED, namespaces=["churn"])
 
     def runs(self) -> list[Any]:
@@ -450,8 +450,12 @@ def experiment_of(store: Path) -> str:
     """An experiment beside the project's."""
     import mlflow
 
-    found = mlflow.get_experiment_by_name("pieces")
-    return found.experiment_id if found else mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
+    experiment = mlflow.get_experiment_by_name("pieces")
+    return (
+        experiment.experiment_id
+        if experiment
+        else mlflow.create_experiment("pieces", artifact_location=str(store / "pieces"))
+    )
 
 
 def test_in_a_run_of_two_use_cases_each_keeps_its_own_metrics_tags_and_files(store: Path) -> None:
@@ -523,16 +527,16 @@ def test_on_a_server_that_lakes_share_only_runs_of_the_same_lake_are_ended(store
     shared = client.create_experiment("shared")
 
     def left_open(lake: str | None, **tags: str) -> str:
-        told = {"use_case": "churn"} | ({"lake": lake} if lake else {}) | tags
-        return str(client.create_run(shared, tags=told).info.run_id)
+        all_tags = {"use_case": "churn"} | ({"lake": lake} if lake else {}) | tags
+        return str(client.create_run(shared, tags=all_tags).info.run_id)
 
     mine, theirs, unnamed = (left_open(lake) for lake in ("s3://a/lake", "s3://b/lake", None))
     trials = {run: left_open(None, **{"mlflow.parentRunId": run}) for run in (mine, theirs)}
     active = client.create_run(shared, tags={"use_case": "churn", "lake": "s3://a/lake"})
     end_abandoned(active, "s3://a/lake")
 
-    told = {run: client.get_run(run).info.status for run in (mine, trials[mine], theirs, trials[theirs], unnamed)}
-    assert list(told.values()) == ["KILLED", "KILLED", "RUNNING", "RUNNING", "RUNNING"]
+    statuses = {run: client.get_run(run).info.status for run in (mine, trials[mine], theirs, trials[theirs], unnamed)}
+    assert list(statuses.values()) == ["KILLED", "KILLED", "RUNNING", "RUNNING", "RUNNING"]
     assert client.get_run(active.info.run_id).info.status == "RUNNING"
 
 

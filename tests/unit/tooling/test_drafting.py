@@ -81,7 +81,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def everything(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -97,22 +97,22 @@ def complaints(project: Path) -> str:
     )
 
 
-def asked(**fields: Any) -> DraftRequest:
+def make_request(**fields: Any) -> DraftRequest:
     return DraftRequest(**{"name": "loans", "key": "LoanID", "label": "Defaulted", **fields})
 
 
-def profiled(path: Path) -> dict[str, Profile]:
+def profile_file(path: Path) -> dict[str, Profile]:
     return {column.name: column for column in profile_columns(read_landing_file(path), WORDS)}
 
 
-def drafted(tmp_path: Path, rows: list[dict[str, Any]], **fields: Any) -> dict[str, str]:
+def draft_files(tmp_path: Path, rows: list[dict[str, Any]], **fields: Any) -> dict[str, str]:
     records = read_landing_file(landed(tmp_path / "loans.csv", rows))
-    plan = plan_draft(asked(**fields), records, WORDS)
+    plan = plan_draft(make_request(**fields), records, WORDS)
     return {Path(path).name: text for path, text in render_draft("loans", plan, records.delimiter).items()}
 
 
 def test_types_are_those_that_every_value_has(tmp_path: Path) -> None:
-    columns = profiled(landed(tmp_path / "loans.csv", loans()))
+    columns = profile_file(landed(tmp_path / "loans.csv", loans()))
     assert {name: column.type for name, column in columns.items()} == {
         "loan_id": "string",
         "income": "int",
@@ -130,7 +130,7 @@ def test_types_are_those_that_every_value_has(tmp_path: Path) -> None:
 def test_one_value_beyond_the_others_decides_a_columns_type(tmp_path: Path) -> None:
     rows = [{"a": 1, "b": 1, "c": "2020-01-31", "d": 1, "e": "2020-01-01 10:00"} for _ in range(3)]
     rows.append({"a": 2.5, "b": 2**40, "c": "2020-01-32", "d": "1e999", "e": "2020-01-01T10:00:30"})
-    columns = profiled(landed(tmp_path / "t.csv", rows))
+    columns = profile_file(landed(tmp_path / "t.csv", rows))
     assert [column.type for column in columns.values()] == ["double", "bigint", "string", "string", "timestamp"]
 
 
@@ -149,14 +149,14 @@ def test_names_become_snake_case() -> None:
 
 def test_a_column_named_like_one_of_ours_keeps_its_name_in_the_file_only(tmp_path: Path) -> None:
     rows = [row | {"label": row["Defaulted"], "snapshot_on": "x"} for row in loans()]
-    contracts = drafted(tmp_path, rows, label="label")["contracts.py"]
+    contracts = draft_files(tmp_path, rows, label="label")["contracts.py"]
     assert 'Column("label_given", "string", "label"' in contracts
     assert 'Column("snapshot_on_given", "string", "snapshot_on"' in contracts
 
 
 def test_features_are_numbers_and_categories_and_the_rest_is_left_out_with_its_reason(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
-    features = drafted(tmp_path, loans())["features.py"]
+    features = draft_files(tmp_path, loans())["features.py"]
     exec(features.split("def build_features")[0], names)
     assert names["KEPT"] == ("income", "debt", "grade", "tier", "rate")
     assert names["CATEGORICAL"] == ("grade", "tier")
@@ -179,7 +179,7 @@ def test_features_are_numbers_and_categories_and_the_rest_is_left_out_with_its_r
 def test_a_draft_is_formatted_and_without_a_linters_objection(
     project: Path, tmp_path: Path, fields: dict[str, Any], delimiter: str
 ) -> None:
-    draft_use_case(project, asked(**fields), landed(tmp_path / "loans.csv", loans(), delimiter))
+    draft_use_case(project, make_request(**fields), landed(tmp_path / "loans.csv", loans(), delimiter))
     assert complaints(project) == ""
     conf = yaml.safe_load((project / "conf/base/loans/catalog.yml").read_text(encoding="utf-8"))
     assert conf["loans.landing_rows"].get("delimiter", ",") == delimiter
@@ -188,14 +188,16 @@ def test_a_draft_is_formatted_and_without_a_linters_objection(
 @pytest.mark.parametrize("label", ["Defaulted", "Tier"])
 def test_a_draft_without_a_key_and_with_formats_is_too(project: Path, tmp_path: Path, label: str) -> None:
     odd = [f"no answer number {n} of many" for n in range(9)]
-    rows = changed(
+    rows = modify(
         LoanID=lambda i: i % 7,
         ZIP=lambda i: 1,
         Income=lambda i: f"$ {i},000" if i else "don't know",
         Debt=lambda i: odd[i] if i < 9 else f"{i} %",
         Since=lambda i: f"{i % 28 + 1:02}.01.2020",
     )
-    draft_use_case(project, asked(key=None, label=label), landed(tmp_path / "loans.csv", [*rows, *rows[9:], *rows[9:]]))
+    draft_use_case(
+        project, make_request(key=None, label=label), landed(tmp_path / "loans.csv", [*rows, *rows[9:], *rows[9:]])
+    )
     assert complaints(project) == ""
 
 
@@ -213,10 +215,10 @@ def test_a_draft_of_the_longest_names_is_too(project: Path, tmp_path: Path, labe
 
 
 def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, tmp_path: Path) -> None:
-    before = everything(project)
+    before = read_files(project)
     file = landed(tmp_path / "loans.csv", loans())
-    draft_use_case(project, asked(), file)
-    after = everything(project)
+    draft_use_case(project, make_request(), file)
+    after = read_files(project)
     code = "src/lakehouse_ml/use_cases/loans"
     assert sorted(set(after) - set(before)) == sorted(
         [
@@ -231,13 +233,13 @@ def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, t
     assert [path.name for path in (project / "data").iterdir()] == ["landing"]
 
 
-def changed(**columns: Any) -> list[dict[str, Any]]:
+def modify(**columns: Any) -> list[dict[str, Any]]:
     """Loans with columns that a function of the row's number gives instead."""
     return [row | {name: value(i) for name, value in columns.items()} for i, row in enumerate(loans())]
 
 
 @pytest.mark.parametrize(
-    ("fields", "rows", "told"),
+    ("fields", "rows", "message"),
     [
         ({"name": "churn"}, loans(), r"There is a use case churn already"),
         ({"name": "Loans!"}, loans(), r"Invalid name Loans!: use lower-case letters, digits"),
@@ -250,21 +252,21 @@ def changed(**columns: Any) -> list[dict[str, Any]]:
         ({"time": "Day"}, loans(), r"--time: there is no column Day"),
         ({"label": "LoanID"}, loans(), r"name different columns"),
         ({"time": "Grade"}, loans(), r"--time: Grade holds .*, and no day as YYYY-MM-DD"),
-        ({}, changed(LoanID=lambda i: i // 2), r"LoanID has duplicates: '0' is in 2 rows, as 100 keys.*--time"),
-        ({}, changed(LoanID=lambda i: i if i % 4 else ""), r"50 of 200 records would be refused.*line 2 has no LoanID"),
-        ({"time": "Since"}, changed(LoanID=lambda i: 1, Since=lambda i: "2020-01-01"), r"Since together have dupli"),
+        ({}, modify(LoanID=lambda i: i // 2), r"LoanID has duplicates: '0' is in 2 rows, as 100 keys.*--time"),
+        ({}, modify(LoanID=lambda i: i if i % 4 else ""), r"50 of 200 records would be refused.*line 2 has no LoanID"),
+        ({"time": "Since"}, modify(LoanID=lambda i: 1, Since=lambda i: "2020-01-01"), r"Since together have dupli"),
         ({"label": "Rate"}, loans(), r"Rate has 200 different values.*predict which of at most 20 classes"),
-        ({"label": "Rate"}, changed(Rate=lambda i: i % 3 + 0.5), r"Rate has 3 different values.*no amounts"),
+        ({"label": "Rate"}, modify(Rate=lambda i: i % 3 + 0.5), r"Rate has 3 different values.*no amounts"),
         ({"label": "Country"}, loans(), r"Country has only the value CH"),
-        ({}, changed(Defaulted=lambda i: ""), r"Defaulted has no value in any row"),
-        ({}, changed(Defaulted=lambda i: "ab"[i % 2]), r"which value is to be predicted: name one of a, b with --pos"),
+        ({}, modify(Defaulted=lambda i: ""), r"Defaulted has no value in any row"),
+        ({}, modify(Defaulted=lambda i: "ab"[i % 2]), r"which value is to be predicted: name one of a, b with --pos"),
         ({"positive": "maybe"}, loans(), r"has no value maybe: name one of no, yes"),
         ({"label": "Tier", "positive": "Gold"}, loans(), r"--positive goes with two outcomes; Tier has 3"),
-        ({"label": "Tier"}, changed(Tier=lambda i: ["A b", "a-B", "c"][i % 3]), r"a-B and A b would both be.*a_b"),
-        ({}, changed(Defaulted=lambda i: ["\x1b[31mno", "a\nb"][i % 2]), r"name one of '\\x1b\[31mno', 'a\\nb' with"),
-        ({"label": "Tier"}, changed(Tier=lambda i: ["価", "b", "c"][i % 3]), r"価 could not be the end"),
-        ({}, changed(Defaulted=lambda i: "yes" if i < 9 else "no"), r"= yes is in 9 rows.*needs 5 of each"),
-        ({}, changed(loan_id=lambda i: i), r"Columns LoanID and loan_id would both be called loan_id"),
+        ({"label": "Tier"}, modify(Tier=lambda i: ["A b", "a-B", "c"][i % 3]), r"a-B and A b would both be.*a_b"),
+        ({}, modify(Defaulted=lambda i: ["\x1b[31mno", "a\nb"][i % 2]), r"name one of '\\x1b\[31mno', 'a\\nb' with"),
+        ({"label": "Tier"}, modify(Tier=lambda i: ["価", "b", "c"][i % 3]), r"価 could not be the end"),
+        ({}, modify(Defaulted=lambda i: "yes" if i < 9 else "no"), r"= yes is in 9 rows.*needs 5 of each"),
+        ({}, modify(loan_id=lambda i: i), r"Columns LoanID and loan_id would both be called loan_id"),
         ({}, [{"LoanID": i, "Defaulted": ["yes", "no"][i % 2]} for i in range(99)], r"no column can be learned fr"),
     ],
 )  # fmt: skip
@@ -273,22 +275,22 @@ def test_what_does_not_suit_is_refused_in_a_sentence_and_nothing_is_written(
     tmp_path: Path,
     fields: dict[str, Any],
     rows: list[dict[str, Any]],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = everything(project)
-    request = asked(**fields)
+    before = read_files(project)
+    request = make_request(**fields)
     monkeypatch.setattr(commands, "PROJECT", project)
     options = [
         word for option, value in vars(request).items() if value and option != "name" for word in (f"--{option}", value)
     ]
     file = landed(tmp_path / "loans.csv", rows)
-    done = CliRunner().invoke(commands.cli, ["use-case", "new", request.name, "--from", str(file), *options])
-    assert done.exit_code == 1
-    assert done.output.count("\n") == 1
-    with pytest.raises(LakehouseError, match=told):
+    result = CliRunner().invoke(commands.cli, ["use-case", "new", request.name, "--from", str(file), *options])
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    with pytest.raises(LakehouseError, match=message):
         draft_use_case(project, request, file)
-    assert everything(project) == before
+    assert read_files(project) == before
 
 
 def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -299,7 +301,7 @@ def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "There is no file"),
         (b"", "is empty"),
@@ -314,11 +316,11 @@ def test_a_file_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
         (b"a" * (2 << 20), "its first line, the header, is longer than 1 MiB"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "loans.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(LandingError, match=told):
+    with pytest.raises(LandingError, match=message):
         read_landing_file(path)
 
 
@@ -332,19 +334,19 @@ def test_only_what_lands_as_a_csv_is_read(tmp_path: Path) -> None:
 def test_nothing_that_is_there_is_written_over(project: Path, tmp_path: Path, folder: str) -> None:
     (project / folder).mkdir(parents=True)
     (project / folder / "mine").touch()
-    before = everything(project)
+    before = read_files(project)
     with pytest.raises(ConfError, match=f"{folder} is there already"):
-        draft_use_case(project, asked(), landed(tmp_path / "loans.csv", loans()))
-    assert everything(project) == before
+        draft_use_case(project, make_request(), landed(tmp_path / "loans.csv", loans()))
+    assert read_files(project) == before
 
 
 def test_what_was_placed_is_taken_back_if_the_rest_cannot_be(project: Path, tmp_path: Path) -> None:
     (project / "data").mkdir()
     (project / "data/landing").write_text("a file where a folder should be", encoding="utf-8")
-    before = everything(project)
+    before = read_files(project)
     with pytest.raises(OSError, match="landing"):
-        draft_use_case(project, asked(), landed(tmp_path / "loans.csv", loans()))
-    assert everything(project) == before
+        draft_use_case(project, make_request(), landed(tmp_path / "loans.csv", loans()))
+    assert read_files(project) == before
 
 
 @pytest.mark.parametrize("line", ["import sys\n", "# mine\n", "USE_CASES = [CHURN]\n", "USE_CASES = tuple()\n"])
@@ -368,27 +370,27 @@ def test_a_long_list_is_written_over_several_lines() -> None:
 def test_the_drafted_split_leaves_both_parts_enough_of_each_class(tmp_path: Path) -> None:
     from lakehouse_ml.modelling.split import HashSplit, is_held_out
 
-    rows = changed(Defaulted=lambda i: "yes" if i % 14 == 0 else "no")
-    split = yaml.safe_load(drafted(tmp_path, rows)["parameters.yml"])["loans"]["training"]["split"]
+    rows = modify(Defaulted=lambda i: "yes" if i % 14 == 0 else "no")
+    split = yaml.safe_load(draft_files(tmp_path, rows)["parameters.yml"])["loans"]["training"]["split"]
     spec = HashSplit.model_validate(split)
     assert spec.salt > 0  # the first that comes to mind would leave the hold-out too few
     out = [is_held_out(row["LoanID"], spec.salt, spec.holdout_share) for row in rows]
     for word in ("yes", "no"):
-        held = [is_out for row, is_out in zip(rows, out, strict=True) if row["Defaulted"] == word]
-        assert sum(held) >= spec.min_per_class
-        assert len(held) - sum(held) >= spec.min_per_class
+        flags = [is_out for row, is_out in zip(rows, out, strict=True) if row["Defaulted"] == word]
+        assert sum(flags) >= spec.min_per_class
+        assert len(flags) - sum(flags) >= spec.min_per_class
 
 
 @pytest.mark.parametrize("label", ["Defaulted", "Tier"])
 def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Path, label: str) -> None:
-    files = drafted(tmp_path, loans(), label=label)
+    files = draft_files(tmp_path, loans(), label=label)
     (call,) = [
         node
         for node in ast.walk(ast.parse(files["__init__.py"]))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Wording"
     ]
-    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    assert Wording(**given).title == "Loans"
+    arguments = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert Wording(**arguments).title == "Loans"
 
 
 # Other people's files
@@ -396,14 +398,16 @@ def test_a_draft_speaks_of_itself_in_all_words_that_a_report_needs(tmp_path: Pat
 
 def test_without_a_key_a_column_that_is_different_in_each_row_is_proposed(tmp_path: Path) -> None:
     def key(rows: list[dict[str, Any]], **fields: Any) -> str:
-        plan = plan_draft(asked(key=None, **fields), read_landing_file(landed(tmp_path / "loans.csv", rows)), WORDS)
+        plan = plan_draft(
+            make_request(key=None, **fields), read_landing_file(landed(tmp_path / "loans.csv", rows)), WORDS
+        )
         return plan.key_name
 
     assert key(loans()) == "loan_id"
-    assert key(changed(LoanID=lambda i: 7 * i)) == "loan_id"  # a number that says by its name what it is
-    assert key(changed(LoanID=lambda i: f"L{i}" if i else "")) == "loan_id"  # one empty key is one refused row
-    assert key(changed(LoanID=lambda i: i % 9, ZIP=lambda i: 0)) == "row_id"  # a rate is no name
-    panel = changed(LoanID=lambda i: f"L{i // 2}", Since=lambda i: f"2020-01-{i % 2 + 1:02}", ZIP=lambda i: 0)
+    assert key(modify(LoanID=lambda i: 7 * i)) == "loan_id"  # a number that says by its name what it is
+    assert key(modify(LoanID=lambda i: f"L{i}" if i else "")) == "loan_id"  # one empty key is one refused row
+    assert key(modify(LoanID=lambda i: i % 9, ZIP=lambda i: 0)) == "row_id"  # a rate is no name
+    panel = modify(LoanID=lambda i: f"L{i // 2}", Since=lambda i: f"2020-01-{i % 2 + 1:02}", ZIP=lambda i: 0)
     assert key(panel, time="Since") == "loan_id"
     assert key(panel) == "row_id"
 
@@ -411,10 +415,10 @@ def test_without_a_key_a_column_that_is_different_in_each_row_is_proposed(tmp_pa
 def test_without_a_key_and_such_a_column_file_and_line_are_the_key_and_that_is_said(
     project: Path, tmp_path: Path
 ) -> None:
-    file = landed(tmp_path / "loans.csv", changed(LoanID=lambda i: i % 9, ZIP=lambda i: 0))
-    told = "\n".join(draft_use_case(project, asked(key=None), file))
-    assert "file and line are the key: row_id, such as loans.csv:2." in told
-    assert "the same thing in a later file is another row" in told
+    file = landed(tmp_path / "loans.csv", modify(LoanID=lambda i: i % 9, ZIP=lambda i: 0))
+    messages = "\n".join(draft_use_case(project, make_request(key=None), file))
+    assert "file and line are the key: row_id, such as loans.csv:2." in messages
+    assert "the same thing in a later file is another row" in messages
     contracts = (project / "src/lakehouse_ml/use_cases/loans/contracts.py").read_text(encoding="utf-8")
     assert '("source_file", "line_number", "snapshot_on")' in contracts
     assert 'Column("row_id", "string", nullable=False' in contracts
@@ -422,19 +426,19 @@ def test_without_a_key_and_such_a_column_file_and_line_are_the_key_and_that_is_s
 
 def test_row_numbers_and_ids_are_no_features(tmp_path: Path) -> None:
     rows = [{"": i, "Nr": 200 - i, "Unnamed: 0": 3 * i, "customer_no": i * i, **row} for i, row in enumerate(loans())]
-    features = drafted(tmp_path, rows)["features.py"]
-    for told in (
+    features = draft_files(tmp_path, rows)["features.py"]
+    for comment in (
         "column_1 numbers the rows of the file.",
         "nr numbers the rows of the file.",
         "unnamed_0 numbers the rows of the file.",
         "customer_no names each row.",
     ):
-        assert f"#   {told}" in features
+        assert f"#   {comment}" in features
 
 
 def one_column(tmp_path: Path, values: list[str], delimiter: str = ",") -> Profile:
     rows = [{"v": value, "w": "x"} for value in values]
-    return profiled(landed(tmp_path / "t.csv", rows, delimiter))["v"]
+    return profile_file(landed(tmp_path / "t.csv", rows, delimiter))["v"]
 
 
 def test_one_bad_cell_costs_no_column_and_is_said_with_its_line(tmp_path: Path) -> None:
@@ -482,9 +486,9 @@ def test_a_code_is_no_number(tmp_path: Path, values: list[str]) -> None:
 
 def test_where_one_column_has_a_decimal_comma_the_points_of_another_are_between_thousands(tmp_path: Path) -> None:
     rows = [{"a": "1,5", "b": "1.234"}, {"a": "2,5", "b": "950"}]
-    assert profiled(landed(tmp_path / "t.csv", rows, ";"))["b"].format == NumberFormat(",", ".")
+    assert profile_file(landed(tmp_path / "t.csv", rows, ";"))["b"].format == NumberFormat(",", ".")
     rows = [{"a": "1.5", "b": "1.234"}, {"a": "2.5", "b": "950"}]
-    assert profiled(landed(tmp_path / "t.csv", rows, ";"))["b"].format is None
+    assert profile_file(landed(tmp_path / "t.csv", rows, ";"))["b"].format is None
 
 
 @pytest.mark.parametrize(
@@ -504,39 +508,40 @@ def test_days_are_seen_in_their_usual_forms(tmp_path: Path, values: list[str], o
 
 
 @pytest.mark.parametrize(
-    ("day", "told"),
+    ("day", "message"),
     [
         (lambda i: f"0{i % 9 + 1}/02/2024", r"days such as '01/02/2024', and nothing tells whether the day or the mon"),
         (lambda i: "31 Dec 2024", r"--time: Since holds '31 Dec 2024', and no day as YYYY-MM-DD"),
     ],
 )
-def test_a_time_that_cannot_be_read_is_refused_with_a_value(tmp_path: Path, day: Any, told: str) -> None:
-    with pytest.raises(LakehouseError, match=told):
-        drafted(tmp_path, changed(Since=day), time="Since")
+def test_a_time_that_cannot_be_read_is_refused_with_a_value(tmp_path: Path, day: Any, message: str) -> None:
+    with pytest.raises(LakehouseError, match=message):
+        draft_files(tmp_path, modify(Since=day), time="Since")
 
 
 def test_a_time_is_declared_as_it_is_written(tmp_path: Path) -> None:
-    files = drafted(tmp_path, changed(Since=lambda i: f"{i % 28 + 1:02}.01.2020 10:30"), time="Since")
+    files = draft_files(tmp_path, modify(Since=lambda i: f"{i % 28 + 1:02}.01.2020 10:30"), time="Since")
     assert 'format=DateFormat("D-M-Y"),' in files["contracts.py"]
     assert "snapshot_default: 2020-01-28" in files["parameters.yml"]
 
 
 def test_labels_that_say_na_are_unknown_and_counted(project: Path, tmp_path: Path) -> None:
-    file = landed(tmp_path / "loans.csv", changed(Defaulted=lambda i: ["yes", "no", "N/A", ""][i % 4]))
-    told = draft_use_case(project, asked(), file)
+    file = landed(tmp_path / "loans.csv", modify(Defaulted=lambda i: ["yes", "no", "N/A", ""][i % 4]))
+    messages = draft_use_case(project, make_request(), file)
     assert (
-        "Defaulted is unknown in 100 rows: 50 say 'N/A', 50 are empty (missing_words in conf/base/globals.yml)." in told
+        "Defaulted is unknown in 100 rows: 50 say 'N/A', 50 are empty (missing_words in conf/base/globals.yml)."
+        in messages
     )
     labels = (project / "src/lakehouse_ml/use_cases/loans/labels.py").read_text(encoding="utf-8")
     assert "N/A" not in labels
 
 
 def test_refused_records_are_counted_with_their_lines(project: Path, tmp_path: Path) -> None:
-    file = landed(tmp_path / "loans.csv", changed(LoanID=lambda i: f"L{i}" if i != 7 else ""))
+    file = landed(tmp_path / "loans.csv", modify(LoanID=lambda i: f"L{i}" if i != 7 else ""))
     lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join([*lines[:20], "a,b", *lines[20:]]) + "\n", encoding="utf-8")
-    told = draft_use_case(project, asked(), file)
-    assert told[1] == (
+    messages = draft_use_case(project, make_request(), file)
+    assert messages[1] == (
         "2 of 201 records will be refused when the file lands: line 9 has no LoanID; "
         "line 21 has 2 fields instead of 10."
     )
@@ -546,7 +551,7 @@ ROWS = "".join(f"{i},{i / 8},{'yes' if i % 3 else 'no'}\n" for i in range(60))
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("t.csv", b"PK\x03\x04" + b"x" * 99, "is a workbook or an archive: open it, export the sheet, save it as CSV"),
         ("t.xlsx", b"PK\x03\x04" + b"x" * 99, "is a workbook or an archive"),
@@ -563,10 +568,10 @@ ROWS = "".join(f"{i},{i / 8},{'yes' if i % 3 else 'no'}\n" for i in range(60))
         ("t.csv", f"a,b,c\n{ROWS}Total,99,\n".encode(), r"line 62, the last one, seems to sum up .*a: 'Total'"),
     ],
 )  # fmt: skip
-def test_the_true_cause_is_named(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_the_true_cause_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(LandingError, match=told):
-        profiled(tmp_path / name)
+    with pytest.raises(LandingError, match=message):
+        profile_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["on", "no", "null", "true", "lake", "landing", "use_cases", "formats", "job_run"])
@@ -589,8 +594,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_a_value_of_the_file_stays_a_value(project: Path, tmp_path: Path, word: str) -> None:
-    rows = changed(Defaulted=lambda i: [word, "other"][i % 2], Grade=lambda i: [word, "b"][i // 2 % 2])
-    draft_use_case(project, asked(positive=word), landed(tmp_path / "loans.csv", rows))
+    rows = modify(Defaulted=lambda i: [word, "other"][i % 2], Grade=lambda i: [word, "b"][i // 2 % 2])
+    draft_use_case(project, make_request(positive=word), landed(tmp_path / "loans.csv", rows))
     assert complaints(project) == ""
     labels: dict[str, Any] = {}
     code = (project / "src/lakehouse_ml/use_cases/loans/labels.py").read_text(encoding="utf-8")
@@ -608,42 +613,42 @@ def test_a_value_of_the_file_stays_a_value(project: Path, tmp_path: Path, word: 
 )
 def test_a_name_of_the_file_stays_a_name(project: Path, tmp_path: Path, name: str) -> None:
     rows = [{name: row.pop("Income"), **row} for row in loans()]
-    draft_use_case(project, asked(), landed(tmp_path / "loans.csv", rows))
+    draft_use_case(project, make_request(), landed(tmp_path / "loans.csv", rows))
     assert complaints(project) == ""
 
 
 def test_a_draft_that_cannot_be_loaded_is_not_put_in_place(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
     from lakehouse_ml.tooling.drafting import templates
 
-    before = everything(project)
+    before = read_files(project)
     monkeypatch.setattr(templates, "_yaml", lambda text: text)
-    file = landed(tmp_path / "loans.csv", changed(Defaulted=lambda i: ["yes", "no"][i % 2]))
+    file = landed(tmp_path / "loans.csv", modify(Defaulted=lambda i: ["yes", "no"][i % 2]))
     with pytest.raises(LakehouseError, match="The draft can't be loaded, so nothing was written"):
-        draft_use_case(project, asked(), file)
-    assert everything(project) == before
+        draft_use_case(project, make_request(), file)
+    assert read_files(project) == before
 
 
 def test_limits_and_economics_fit_the_files_size(tmp_path: Path) -> None:
     def conf(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
-        text = drafted(tmp_path, rows)["parameters.yml"]
+        text = draft_files(tmp_path, rows)["parameters.yml"]
         return yaml.safe_load(text)["loans"], text
 
-    few, told = conf(changed(Defaulted=lambda i: "yes" if i % 8 == 0 else "no"))
-    assert "So few rows tell little" in told
-    assert few["evaluation"]["policy"]["min_rows"] == 10
-    assert few["batch_scoring"]["actions"] == 10
-    assert few["economics"]["averted_value"] == 4.0
-    many = [
+    small, text = conf(modify(Defaulted=lambda i: "yes" if i % 8 == 0 else "no"))
+    assert "So few rows tell little" in text
+    assert small["evaluation"]["policy"]["min_rows"] == 10
+    assert small["batch_scoring"]["actions"] == 10
+    assert small["economics"]["averted_value"] == 4.0
+    many_rows = [
         row | {"LoanID": f"L{i}", "Defaulted": "yes" if i % 40 == 0 else "no"} for i, row in enumerate(loans(10_000))
     ]
-    lot, told = conf(many)
-    assert "few rows" not in told
-    assert lot["training"]["split"] | {"salt": 0} == {
+    large, text = conf(many_rows)
+    assert "few rows" not in text
+    assert large["training"]["split"] | {"salt": 0} == {
         "holdout_share": 0.2,
         "salt": 0,
         "min_per_class": 20,
         "max_share_gap": 0.1,
     }
-    assert lot["evaluation"]["policy"] | {"min_rows": 100, "min_positives": 20} == lot["evaluation"]["policy"]
-    assert lot["batch_scoring"]["actions"] == 500
-    assert lot["economics"]["averted_value"] == 20.0
+    assert large["evaluation"]["policy"] | {"min_rows": 100, "min_positives": 20} == large["evaluation"]["policy"]
+    assert large["batch_scoring"]["actions"] == 500
+    assert large["economics"]["averted_value"] == 20.0

@@ -150,18 +150,20 @@ def law_of_failures(tables: dict[str, Table]) -> dict[str, float]:
     dates: dict[tuple[int, str], list[np.datetime64]] = {}
     for machine, time, component in replaced:
         dates.setdefault((machine, component), []).append(time)
-    known = [event for event in events(tables["failures"]) if event[1].astype("datetime64[h]").astype(int) % 24 == 6]
-    announced = [all((m, t - 24 * HOUR, e) in logged for e in ERRORS_BEFORE[c]) for m, t, c in known]
+    failures_at_six = [
+        event for event in events(tables["failures"]) if event[1].astype("datetime64[h]").astype(int) % 24 == 6
+    ]
+    announced = [all((m, t - 24 * HOUR, e) in logged for e in ERRORS_BEFORE[c]) for m, t, c in failures_at_six]
     due = []
-    for machine, time, component in known:
+    for machine, time, component in failures_at_six:
         before = [earlier for earlier in dates[machine, component] if earlier < time]
         frail = {"comp3": model[machine] in {"model1", "model2"}, "comp4": age[machine] >= 14}.get(component, True)
         due.append(frail and (time - max(before)) / DAY >= DUE_DAYS[component])
     return {
         "announced": float(np.mean(announced)),
-        "replaced": len(set(known) & set(replaced)) / len(known),
+        "replaced": len(set(failures_at_six) & set(replaced)) / len(failures_at_six),
         "due": float(np.mean(due)),
-        "at_six": len(known) / len(tables["failures"]["failure"]),
+        "at_six": len(failures_at_six) / len(tables["failures"]["failure"]),
     }
 
 
@@ -353,9 +355,9 @@ def test_a_parquet_file_says_so_in_its_metadata_and_holds_the_rows_of_the_csv_fi
     write(tmp_path / "csv", simulate(3, 1, seed=9))
     write(tmp_path / "parquet", simulate(3, 1, seed=9), "parquet")
     file = pq.ParquetFile(tmp_path / "parquet" / "telemetry" / "telemetry_2015-01-01_simulated.parquet")
-    told = file.schema_arrow.metadata
-    assert (told[b"simulated"], told[b"seed"]) == (b"true", b"9")
-    assert told[b"simulated_by"] == b"lakehouse_ml.use_cases.predictive_maintenance.synthetic"
+    metadata = file.schema_arrow.metadata
+    assert (metadata[b"simulated"], metadata[b"seed"]) == (b"true", b"9")
+    assert metadata[b"simulated_by"] == b"lakehouse_ml.use_cases.predictive_maintenance.synthetic"
     expected = columns_of(tmp_path / "csv" / "telemetry" / "telemetry_2015-01-01_simulated.csv")
     assert file.schema_arrow.names == list(expected)
     assert all(
@@ -461,22 +463,22 @@ def test_telemetry_follows_the_failures_of_real_files(tmp_path: Path, real_telem
 
 
 def test_from_given_files_only_telemetry_is_written_since_the_events_are_not_simulated(tmp_path: Path) -> None:
-    given = put(
+    events_folder = put(
         tmp_path / "given",
         PdM_machines="machineID,model,age\n7,model3,18\n3,model1,2\n",
         PdM_failures="datetime,machineID,failure\n2015-01-03 06:00:00,7,comp3\n",
     )
-    write(tmp_path / "out", read_plant(given, days=4))
-    written = files_of(tmp_path / "out")
-    assert sorted(written) == [
+    write(tmp_path / "out", read_plant(events_folder, days=4))
+    files = files_of(tmp_path / "out")
+    assert sorted(files) == [
         "SIMULATED.md",
         *(f"telemetry/telemetry_2015-01-0{i}_simulated.csv" for i in range(1, 5)),
     ]
-    assert "2, read from files that were given" in written["SIMULATED.md"].decode()
+    assert "2, read from files that were given" in files["SIMULATED.md"].decode()
     pressure = [
         line.split(",")[4]
-        for name in sorted(written)[1:]
-        for line in written[name].decode().splitlines()[1:]
+        for name in sorted(files)[1:]
+        for line in files[name].decode().splitlines()[1:]
         if line.split(",")[1] == "7"
     ]
     shifted = np.array(pressure, dtype=float)
@@ -533,19 +535,19 @@ def test_of_given_machines_the_first_ones_can_be_taken(real_events: dict[str, Ta
 def test_a_given_file_that_cannot_be_read_is_named_in_one_sentence_with_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], message: str
 ) -> None:
-    given = put(tmp_path / "given", **files)
-    assert main([str(tmp_path / "out"), "--events", str(given)]) == 1
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    events_folder = put(tmp_path / "given", **files)
+    assert main([str(tmp_path / "out"), "--events", str(events_folder)]) == 1
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    given = put(tmp_path / "given", machines="")
-    (given / "machines.csv").write_bytes("machineID,model\n1,Modèle\n".encode("latin-1"))
+    events_folder = put(tmp_path / "given", machines="")
+    (events_folder / "machines.csv").write_bytes("machineID,model\n1,Modèle\n".encode("latin-1"))
     with pytest.raises(LandingError, match=r"machines\.csv can't be read as CSV in UTF-8"):
-        read_plant(given)
+        read_plant(events_folder)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
