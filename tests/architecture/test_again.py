@@ -27,8 +27,8 @@ def again(folder: Path, *how: str, failures: int, text: str = TESTS) -> tuple[in
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -q\n", encoding="utf-8")
     call = [sys.executable, str(AGAIN), *how, "test_some.py"]
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=alone)
-    return done.returncode, done.stdout
+    process = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=alone)
+    return process.returncode, process.stdout
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -266,8 +266,8 @@ from lakehouse_ml.runs.session import ProjectSession
 faults = ProjectSession.create(sys.argv[1], env="prod").preflight()
 print(faults, [name for name in ("pysail", "deltalake") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code, str(PROJECT)], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "[] []", done.stderr
+    process = subprocess.run([sys.executable, "-c", code, str(PROJECT)], capture_output=True, text=True, check=False)
+    assert process.stdout.strip() == "[] []", process.stderr
 
 
 # --- a run is refused as the check would refuse it

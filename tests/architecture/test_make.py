@@ -38,9 +38,9 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_an_unknown_variable_of_a_target_is_refused_before_anything_runs(words: str, sentence: str) -> None:
-    done = make(*words.split(" "))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(rf"Makefile:\d+: \*\*\* {re.escape(sentence)}.*  Stop\.\n", done.stderr), done.stderr
+    process = make(*words.split(" "))
+    assert (process.returncode, process.stdout) == (2, "")
+    assert re.fullmatch(rf"Makefile:\d+: \*\*\* {re.escape(sentence)}.*  Stop\.\n", process.stderr), process.stderr
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_an_unknown_variable_of_a_target_is_refused_before_anything_runs(words: 
     ],
 )  # fmt: skip
 def test_the_variables_of_a_target_pass(words: str) -> None:
-    done = make(*words.split())
-    assert (done.returncode, done.stderr) == (0, "")
+    process = make(*words.split())
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_the_list_of_targets_names_the_variables_of_each() -> None:

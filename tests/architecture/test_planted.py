@@ -54,10 +54,10 @@ def test_a_run_that_is_given_a_secret_ends_without_showing_or_storing_it(
         file.write_text(f"run:\n  params: '{text}'\n", encoding="utf-8")
         text = str(file)
     with caplog.at_level(logging.DEBUG):
-        done = CliRunner().invoke(run, [way, text])
-    assert done.exit_code == 1
-    assert "is an address with a user name, password or token inside" in done.output
-    assert not planted.is_planted(done.output + caplog.text)
+        result = CliRunner().invoke(run, [way, text])
+    assert result.exit_code == 1
+    assert "is an address with a user name, password or token inside" in result.output
+    assert not planted.is_planted(result.output + caplog.text)
     assert planted.find_plants(lake) == []
 
 

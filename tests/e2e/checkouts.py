@@ -72,9 +72,9 @@ def restore(copy: Path) -> None:
 def _environment(copy: Path, installed: Path) -> None:
     """An environment as make would make it, without installing anything: its code is the copy's."""
     packages = Path(sysconfig.get_path("purelib"))
-    own = copy / ".venv" / packages.relative_to(installed)
-    own.mkdir(parents=True)
-    (own / "checkout.pth").write_text(f"{copy / 'src'}\n{packages}\n", encoding="utf-8")
+    copied_packages = copy / ".venv" / packages.relative_to(installed)
+    copied_packages.mkdir(parents=True)
+    (copied_packages / "checkout.pth").write_text(f"{copy / 'src'}\n{packages}\n", encoding="utf-8")
     shutil.copy2(installed / "pyvenv.cfg", copy / ".venv")
     (copy / ".venv" / "bin").mkdir()
     for program in (installed / "bin").iterdir():
@@ -110,11 +110,11 @@ def _call(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def shown(command: str, folder: Path) -> str:
     """What a command prints that works and warns of nothing; from the second on with the libraries imported before."""
-    done = _call(command, folder)
+    process = _call(command, folder)
     warm.serve(folder / ".venv" / "bin")
-    assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"
-    assert "Warning" not in done.stderr, f"{command} warns of what nobody can mend:\n{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{command} failed:\n{process.stdout}\n{process.stderr}"
+    assert "Warning" not in process.stderr, f"{command} warns of what nobody can mend:\n{process.stderr}"
+    return process.stdout
 
 
 def python(source: str, folder: Path) -> str:

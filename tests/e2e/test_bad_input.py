@@ -551,8 +551,8 @@ def test_formulas_and_markup_are_live_neither_in_the_list_nor_in_the_report(tmp_
         "--lake",
         str(place.lake),
     ]
-    done = subprocess.run(warm(call), capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(warm(call), capture_output=True, text=True, timeout=600, check=False)
+    assert process.returncode == 0, process.stderr
     with (place.lake / "07_model_output/churn/actions.csv").open(encoding="utf-8", newline="") as stream:
         listed = [row["customer_id"] for row in csv.DictReader(stream)]
     assert listed

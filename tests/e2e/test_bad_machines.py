@@ -321,7 +321,7 @@ def test_impossible_conf_is_refused_before_anything_is_opened(case: Case, tmp_pa
         params = [above, *(f"{above.rpartition('.')[0]}.{each}" for each in more)]
         runtime_params = ",".join([runtime_params, *(f"{USE_CASE}.{each}" for each in params)])
     call = [sys.executable, "-m", "lakehouse_ml", "--namespaces", USE_CASE, "--params", runtime_params]
-    done = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 1
-    assert case.matches(done.stderr.strip().removeprefix("Error: "), {}), done.stderr
+    process = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 1
+    assert case.matches(process.stderr.strip().removeprefix("Error: "), {}), process.stderr
     assert not list(tmp_path.glob("lake/0*"))

@@ -621,9 +621,9 @@ def test_a_mistake_in_the_logging_conf_is_reported_before_anything_else(tmp_path
     )
 
     own = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
 
-    assert (done.returncode, done.stderr.strip()) == (1, str(case.says).format(conf=copied))
+    assert (process.returncode, process.stderr.strip()) == (1, str(case.says).format(conf=copied))
 
 
 @pytest.mark.parametrize("case", LAKE, ids=lambda case: case.name)
@@ -885,9 +885,9 @@ def test_a_full_disk_is_reported_and_with_space_the_next_run_goes_on(
 
 
 def test_outside_of_the_project_one_sentence_says_where_to_start(tmp_path: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "lakehouse_ml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert str(OUTSIDE.says).format(folder=tmp_path) in done.stderr
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 1
+    assert str(OUTSIDE.says).format(folder=tmp_path) in process.stderr
+    assert "Traceback" not in process.stderr

@@ -64,11 +64,11 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     with connect_server("local[2]", folder, str(CONNECT)) as address:
         conf = conf_of_a_client(folder / "conf", address)
         (conf / "connect" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
-        here = Lived(folder)
-        done = here.run()
-        assert done.returncode == 0, done.stderr
-        assert "version 1 promoted" in done.stdout
-        yield here
+        lakehouse = Lived(folder)
+        process = lakehouse.run()
+        assert process.returncode == 0, process.stderr
+        assert "version 1 promoted" in process.stdout
+        yield lakehouse
 
 
 def test_its_tables_are_sparks_commits_and_hold_a_score_for_each_customer(lived: Lived) -> None:
@@ -82,6 +82,6 @@ def test_its_tables_are_sparks_commits_and_hold_a_score_for_each_customer(lived:
 
 def test_a_second_run_does_nothing(lived: Lived) -> None:
     before = lived.versions()
-    done = lived.run()
-    assert done.returncode == 0, done.stderr
+    process = lived.run()
+    assert process.returncode == 0, process.stderr
     assert lived.versions() == before

@@ -40,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
 def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) -> str:
     """What a program of the copy's code prints, that somebody types to."""
     mine = {"PYTHONPATH": str(checkout / "src"), "PYTHONBREAKPOINT": "pdb.set_trace", "no_grpc_proxy": "127.0.0.1"}
-    done = subprocess.run(
+    process = subprocess.run(
         call,
         input=typed,
         capture_output=True,
@@ -50,8 +50,8 @@ def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) ->
         cwd=checkout,
         env={**os.environ, **mine, **variables},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ finally:
 def imported(*command: str, others: Sequence[str] = OF_OTHERS) -> list[str]:
     """Which of some modules a command of Kedro has imported when it is done."""
     call = [sys.executable, "-c", RUN, ",".join(others), *command]
-    done = subprocess.run(
+    process = subprocess.run(
         call,
         capture_output=True,
         text=True,
@@ -44,8 +44,8 @@ def imported(*command: str, others: Sequence[str] = OF_OTHERS) -> list[str]:
         cwd=PROJECT,
         env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.rpartition("imported:")[2].split()
+    assert process.returncode == 0, process.stderr
+    return process.stdout.rpartition("imported:")[2].split()
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ print("imported:", *(name for name in ("sklearn.ensemble", "joblib") if name in 
 @pytest.mark.slow
 def test_workers_that_warm_up_let_nobody_else_import_what_they_do() -> None:
     """Two threads that import scikit-learn at once meet half of it: MLflow watches its import, and holds no lock."""
-    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.rpartition("imported:")[2].split() == ["joblib"]
+    process = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120, check=True)
+    assert process.stdout.rpartition("imported:")[2].split() == ["joblib"]
 
 
 # What another thread sets up of the pool is held until the process ends, and the process until it has been told so.
@@ -99,5 +99,5 @@ sys.exit("a stage's own error")
 @pytest.mark.slow
 def test_a_run_that_ends_while_workers_start_says_why_it_ended_and_nothing_of_them() -> None:
     call = [sys.executable, "-c", LEFT_AT_ONCE]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (1, "a stage's own error\n")
+    process = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    assert (process.returncode, process.stderr) == (1, "a stage's own error\n")

@@ -81,17 +81,17 @@ def place(folder: Path, n: int = 1_500) -> Place:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, subprocess.CompletedProcess[str]]:
     """A lake after its first run."""
-    here = place(tmp_path_factory.mktemp("lived"))
-    done = here.first()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return here, done
+    lakehouse = place(tmp_path_factory.mktemp("lived"))
+    process = lakehouse.first()
+    assert process.returncode == 0, process.stdout + process.stderr
+    return lakehouse, process
 
 
 def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
-    here, done = lived
-    assert here.models()[:2] == (1, "1")
+    lakehouse, process = lived
+    assert lakehouse.models()[:2] == (1, "1")
     for line in (
         "1,500 rows in 1 file",
         "clean",
@@ -103,17 +103,17 @@ def test_the_first_run_ends_with_a_champion_scores_and_a_summary(
         "time",
         "make ui",
     ):
-        assert line in done.stdout, done.stdout
-    assert "<h1>Customer churn" in (here.lake / "08_reporting/churn/report.html").read_text(encoding="utf-8")
-    assert len(list(here.lake.glob("mlflow-artifacts/*/artifacts/report.html"))) == 1
-    scores = here.table("score_customers").to_pandas()
+        assert line in process.stdout, process.stdout
+    assert "<h1>Customer churn" in (lakehouse.lake / "08_reporting/churn/report.html").read_text(encoding="utf-8")
+    assert len(list(lakehouse.lake.glob("mlflow-artifacts/*/artifacts/report.html"))) == 1
+    scores = lakehouse.table("score_customers").to_pandas()
     assert len(scores) == sum(left == "No" for left in customers(1_500, seed=1)["Churn"])
     assert scores["customer_id"].is_unique
     assert (scores["decision"] == (scores["probability"] >= scores["threshold"])).all()
-    with (here.lake / "07_model_output" / "churn" / "actions.csv").open(encoding="utf-8") as stream:
+    with (lakehouse.lake / "07_model_output" / "churn" / "actions.csv").open(encoding="utf-8") as stream:
         actions = list(csv.DictReader(stream))
     assert [int(row["rank"]) for row in actions] == list(range(1, len(actions) + 1))
-    drift = json.loads((here.lake / "08_reporting/churn/drift.json").read_text(encoding="utf-8"))
+    drift = json.loads((lakehouse.lake / "08_reporting/churn/drift.json").read_text(encoding="utf-8"))
     assert drift["status"] == "not_assessable"
     assert re.match(r"[\d,]+ of [\d,]+ scored rows were training rows", drift["reason"])
 
@@ -130,10 +130,10 @@ def test_progress_is_plain_and_shows_nothing_that_nobody_can_act_on(
 def test_no_secret_of_its_surroundings_is_in_what_a_run_says_and_leaves(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
-    here, done = lived
-    assert planted.find_plants(here.lake) == []
-    assert not planted.is_planted(done.stdout + done.stderr), done.stdout + done.stderr
-    assert "conf says where to read and write: MLFLOW_REGISTRY_URI, MLFLOW_S3_ENDPOINT_URL" in done.stderr
+    lakehouse, process = lived
+    assert planted.find_plants(lakehouse.lake) == []
+    assert not planted.is_planted(process.stdout + process.stderr), process.stdout + process.stderr
+    assert "conf says where to read and write: MLFLOW_REGISTRY_URI, MLFLOW_S3_ENDPOINT_URL" in process.stderr
 
 
 def test_every_tag_and_parameter_of_a_run_is_complete_and_readable(
@@ -161,21 +161,21 @@ def test_every_tag_and_parameter_of_a_run_is_complete_and_readable(
 
 
 def test_what_came_in_is_what_came_out(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
-    here, _ = lived
-    books = here.table("manifest_customers").to_pandas().iloc[0]
+    lakehouse, _ = lived
+    books = lakehouse.table("manifest_customers").to_pandas().iloc[0]
     assert books.n_lines == books.n_raw + books.n_quarantined == 1_500
     rows = {
-        name: here.table(name).to_pyarrow_table().num_rows
+        name: lakehouse.table(name).to_pyarrow_table().num_rows
         for name in ("raw_customers", "clean_customers", "quarantine_customers")
     }
     assert rows["raw_customers"] == rows["clean_customers"] + rows["quarantine_customers"] == books.n_raw
 
 
 def test_the_verdict_names_its_inputs(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
-    here, _ = lived
-    verdict = here.table("verdict_model").to_pandas().iloc[0]
+    lakehouse, _ = lived
+    verdict = lakehouse.table("verdict_model").to_pandas().iloc[0]
     made_of = json.loads(verdict["made_of"])
-    table = here.table("model_input_customers")
+    table = lakehouse.table("model_input_customers")
     assert made_of["churn.model_input_customers"] == f"v{table.version()} of {table.metadata().id[:8]}"
     assert (verdict["decision"], len(verdict["rows_sha256"]), len(verdict["evidence"])) == ("approve", 64, 32)
 
@@ -183,54 +183,54 @@ def test_the_verdict_names_its_inputs(lived: tuple[Place, subprocess.CompletedPr
 def test_a_second_run_on_unchanged_input_makes_nothing_new(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
-    here, _ = lived
-    before = here.versions(), here.models()
-    again = here.run()
+    lakehouse, _ = lived
+    before = lakehouse.versions(), lakehouse.models()
+    again = lakehouse.run()
     assert again.returncode == 0, again.stderr
     assert "unchanged: every step was skipped" in again.stdout
     assert "version 1 promoted" in again.stdout
-    assert (here.versions(), here.models()) == before
+    assert (lakehouse.versions(), lakehouse.models()) == before
 
 
 def test_bare_kedro_runs_any_stage_from_a_folder_of_the_project(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
-    here, _ = lived
-    before = here.versions(), here.models()
+    lakehouse, _ = lived
+    before = lakehouse.versions(), lakehouse.models()
     for flags in (
         ["--pipelines", "data_quality"],
         ["--pipeline", "monitoring"],
         ["--only-missing-outputs"],
     ):
-        done = here.kedro("run", *flags, cwd=PROJECT / "docs")
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert (here.versions(), here.models()) == before
+        process = lakehouse.kedro("run", *flags, cwd=PROJECT / "docs")
+        assert process.returncode == 0, process.stdout + process.stderr
+    assert (lakehouse.versions(), lakehouse.models()) == before
 
 
 def test_a_lost_table_is_made_again_and_nothing_else(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
     import shutil
 
-    here, _ = lived
-    before = here.models()[:2]
-    shutil.rmtree(here.table("feature_customers").table_uri.removeprefix("file://").rstrip("/"))
-    done = here.kedro("run", "--pipelines", "feature_engineering", "--only-missing-outputs")
-    assert done.returncode == 0, done.stderr
-    assert "build_features" in done.stderr
-    assert "] churn.feature_engineering.build_labels" not in done.stderr
-    assert here.models()[:2] == before
+    lakehouse, _ = lived
+    before = lakehouse.models()[:2]
+    shutil.rmtree(lakehouse.table("feature_customers").table_uri.removeprefix("file://").rstrip("/"))
+    process = lakehouse.kedro("run", "--pipelines", "feature_engineering", "--only-missing-outputs")
+    assert process.returncode == 0, process.stderr
+    assert "build_features" in process.stderr
+    assert "] churn.feature_engineering.build_labels" not in process.stderr
+    assert lakehouse.models()[:2] == before
 
 
 def test_another_landing_folder_into_the_same_lake_is_refused_with_a_remedy(
     lived: tuple[Place, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    here, _ = lived
-    before = here.versions(), here.models()[:2]
-    other = Place(place(tmp_path, n=50).landing, here.lake)
+    lakehouse, _ = lived
+    before = lakehouse.versions(), lakehouse.models()[:2]
+    other = Place(place(tmp_path, n=50).landing, lakehouse.lake)
     refused = other.run()
     assert refused.returncode == 1
     assert "LAKE=" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert (here.versions(), here.models()[:2]) == before
+    assert (lakehouse.versions(), lakehouse.models()[:2]) == before
 
 
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -242,18 +242,18 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> 
         landing = tmp_path / f"landing {number} ä"
         landing.mkdir()
         (landing / "bad.csv").write_text(text, encoding="utf-8")
-        done = Place(landing, tmp_path / f"lake{number}").run()
-        assert done.returncode == 1
-        assert message in done.stderr, done.stderr
-        assert "bad.csv" in done.stderr
-        assert "Traceback" not in done.stderr
+        process = Place(landing, tmp_path / f"lake{number}").run()
+        assert process.returncode == 1
+        assert message in process.stderr, process.stderr
+        assert "bad.csv" in process.stderr
+        assert "Traceback" not in process.stderr
         assert not list((tmp_path / f"lake{number}").glob("0*"))
     empty = tmp_path / "empty"
     empty.mkdir()
     for missing in (empty, tmp_path / "nowhere"):
-        done = Place(missing, tmp_path / "lake").run()
-        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-        assert str(missing) in done.stderr
+        process = Place(missing, tmp_path / "lake").run()
+        assert (process.returncode, "Traceback" in process.stderr) == (1, False)
+        assert str(missing) in process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -262,14 +262,14 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Quick:
     folder = tmp_path_factory.mktemp("quick")
     conf = Path(shutil.copytree(PROJECT / "conf", folder / "conf"))
     (conf / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
-    here = place(folder)
+    lakehouse = place(folder)
     parameters = conf / "base" / "churn" / "parameters.yml"
     text = parameters.read_text(encoding="utf-8")
     assert "approval_required: false" in text
     parameters.write_text(text.replace("approval_required: false", "approval_required: true"), encoding="utf-8")
-    waiting = here.kedro("run", "--conf-source", str(conf))
+    waiting = lakehouse.kedro("run", "--conf-source", str(conf))
     parameters.write_text(text, encoding="utf-8")
-    return here, conf, waiting
+    return lakehouse, conf, waiting
 
 
 Quick = tuple[Place, Path, subprocess.CompletedProcess[str]]
@@ -277,36 +277,36 @@ Quick = tuple[Place, Path, subprocess.CompletedProcess[str]]
 
 @pytest.mark.slow
 def test_a_first_run_that_needs_approval_ends_well_and_awaits_it(quick: Quick) -> None:
-    here, conf, waiting = quick
+    lakehouse, conf, waiting = quick
     assert waiting.returncode == 0, waiting.stderr
     assert "awaiting approval" in waiting.stdout
     assert "scoring was skipped" in waiting.stdout
-    assert here.models()[:2] == (1, None)
+    assert lakehouse.models()[:2] == (1, None)
     # No longer required, the next run promotes it and scores.
-    done = here.kedro("run", "--conf-source", str(conf))
-    assert done.returncode == 0, done.stderr
-    assert here.models()[:2] == (1, "1")
-    assert here.table("score_customers").to_pyarrow_table().num_rows > 0
+    process = lakehouse.kedro("run", "--conf-source", str(conf))
+    assert process.returncode == 0, process.stderr
+    assert lakehouse.models()[:2] == (1, "1")
+    assert lakehouse.table("score_customers").to_pyarrow_table().num_rows > 0
 
 
 @pytest.mark.slow
 def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_clean_as_it_was(quick: Quick) -> None:
-    here, conf, _ = quick
-    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
-    before = here.versions()
-    file = here.landing / "customers.csv"
+    lakehouse, conf, _ = quick
+    assert lakehouse.kedro("run", "--conf-source", str(conf)).returncode == 0
+    before = lakehouse.versions()
+    file = lakehouse.landing / "customers.csv"
     sound = file.read_text(encoding="utf-8")
     header, *body = sound.splitlines()
     tenure = header.split(",").index("tenure")
     broken = [",".join([*(v := line.split(","))[:tenure], "-3", *v[tenure + 1 :]]) for line in body[:600]] + body[600:]
     file.write_text("\n".join([header, *broken]) + "\n", encoding="utf-8")
-    stopped = here.kedro("run", "--conf-source", str(conf))
+    stopped = lakehouse.kedro("run", "--conf-source", str(conf))
     file.write_text(sound, encoding="utf-8")
     assert stopped.returncode == 1
     assert "tenure_is_mostly_sound" in stopped.stderr
     assert "600 of 1500" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    after = here.versions()
+    after = lakehouse.versions()
     assert {name for name in before if before[name] != after[name]} == {
         "parsed_customers",
         "raw_customers",
@@ -317,46 +317,46 @@ def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_
         "metrics_columns_customers",
         "metrics_rules_customers",
     }
-    assert here.table("quarantine_customers").to_pyarrow_table().num_rows == 600
+    assert lakehouse.table("quarantine_customers").to_pyarrow_table().num_rows == 600
 
 
 @pytest.mark.slow
 def test_a_later_snapshot_is_a_new_state_and_a_new_batch_and_old_scores_stay(quick: Quick) -> None:
-    here, conf, _ = quick
-    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
-    first = here.table("score_customers").to_pandas().sort_values("customer_id", ignore_index=True)
-    write_csv(here.landing / "customers_2025-01-31.csv", n=1_600, seed=1)
-    done = here.kedro("run", "--conf-source", str(conf))
-    assert done.returncode == 0, done.stderr
-    scores = here.table("score_customers").to_pandas()
+    lakehouse, conf, _ = quick
+    assert lakehouse.kedro("run", "--conf-source", str(conf)).returncode == 0
+    first = lakehouse.table("score_customers").to_pandas().sort_values("customer_id", ignore_index=True)
+    write_csv(lakehouse.landing / "customers_2025-01-31.csv", n=1_600, seed=1)
+    process = lakehouse.kedro("run", "--conf-source", str(conf))
+    assert process.returncode == 0, process.stderr
+    scores = lakehouse.table("score_customers").to_pandas()
     assert set(scores["batch"]) == {"2024-12-31", "2025-01-31"}
     kept = scores[scores["batch"] == "2024-12-31"].sort_values("customer_id", ignore_index=True)
     assert kept.equals(first)
-    part = here.table("model_input_customers").to_pandas().set_index("customer_id")["part"]
-    old = here.table("outcome_holdout").to_pandas()["customer_id"]
+    part = lakehouse.table("model_input_customers").to_pandas().set_index("customer_id")["part"]
+    old = lakehouse.table("outcome_holdout").to_pandas()["customer_id"]
     assert (part[old] == "holdout").all()
-    (here.landing / "outcomes").mkdir()
+    (lakehouse.landing / "outcomes").mkdir()
     scored = scores[scores["batch"] == "2025-01-31"].head(200)
     lines = [
         "customerID,Churn",
         *(f"{row.customer_id},{'Yes' if row.Index % 3 == 0 else 'No'}" for row in scored.itertuples()),
     ]
-    (here.landing / "outcomes" / "outcomes_2025-01-31.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert here.kedro("run", "--conf-source", str(conf)).returncode == 0
-    live = here.table("metrics_live").to_pandas()
+    (lakehouse.landing / "outcomes" / "outcomes_2025-01-31.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert lakehouse.kedro("run", "--conf-source", str(conf)).returncode == 0
+    live = lakehouse.table("metrics_live").to_pandas()
     assert live["n_rows"].tolist() == [200]
     assert live["batch"].tolist() == ["2025-01-31"]
 
 
 @pytest.mark.slow
 def test_the_real_file_works_as_it_is(telco: Path, tmp_path: Path) -> None:
-    here = Place(telco, tmp_path / "lake")
-    done = here.run()
-    assert done.returncode == 0, done.stderr
-    assert "7,043 rows in 1 file, 0 of them refused at parsing" in done.stdout
-    metrics = here.table("metrics_holdout").to_pandas()
+    lakehouse = Place(telco, tmp_path / "lake")
+    process = lakehouse.run()
+    assert process.returncode == 0, process.stderr
+    assert "7,043 rows in 1 file, 0 of them refused at parsing" in process.stdout
+    metrics = lakehouse.table("metrics_holdout").to_pandas()
     everybody = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
     assert 0.58 <= everybody["f1"] <= 0.68
     assert 0.81 <= everybody["roc_auc"] <= 0.88
-    assert here.table("score_customers").to_pyarrow_table().num_rows == 5_174
+    assert lakehouse.table("score_customers").to_pyarrow_table().num_rows == 5_174
     assert {"contract=One year", "tenure_group=short"} <= set(metrics["segment"])

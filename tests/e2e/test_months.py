@@ -85,9 +85,9 @@ def conf(folder: Path) -> Path:
 def live(folder: Path, steps: list[list[tuple[str, str]]], at: Path) -> tuple[list[str], list[int]]:
     """Run the steps; return the output of each run, and the number of model versions after it."""
     call = [sys.executable, "-c", LIVE, json.dumps(steps), str(folder / "landing"), str(folder / "lake"), str(at)]
-    done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    pieces = done.stdout.split("VERSIONS ")
+    process = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    pieces = process.stdout.split("VERSIONS ")
     versions = [int(part.split("\n", 1)[0]) for part in pieces[1:]]
     runs = [pieces[0], *(part.split("\n", 1)[1] for part in pieces[1:-1])]
     return runs, versions

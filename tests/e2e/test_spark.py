@@ -64,9 +64,9 @@ class Lived:
             f"landing={self.landing},lake={self.lake}{params}",
             *arguments,
         ]
-        done = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        process = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
+        assert "Traceback" not in process.stderr, process.stderr
+        return process
 
     def table(self, name: str) -> DeltaTable:
         (folder,) = self.lake.glob(f"*/{self.use_case}/{name}")
@@ -88,17 +88,17 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (conf / "local" / "parameters.yml").write_text(
         QUICK.replace("library: mllib", "library: sklearn"), encoding="utf-8"
     )
-    here = Lived(request.param, folder / "landing", folder / "lake", conf)
+    lakehouse = Lived(request.param, folder / "landing", folder / "lake", conf)
     if request.param == "churn":
         write_csv(folder / "landing" / "customers.csv", n=1_500, seed=1)
     else:
         # A JVM takes minutes for so many tables: features come from Sail, and Spark goes on with them.
         write(folder / "landing", simulate(24, 75, seed=1))
-        done = here.run("--pipelines", "data_ingestion,data_quality,feature_engineering", env="local")
-        assert done.returncode == 0, done.stderr
-    done = here.run()
-    assert done.returncode == 0, done.stderr
-    return Lived(**{**vars(here), "output": done.stdout})
+        process = lakehouse.run("--pipelines", "data_ingestion,data_quality,feature_engineering", env="local")
+        assert process.returncode == 0, process.stderr
+    process = lakehouse.run()
+    assert process.returncode == 0, process.stderr
+    return Lived(**{**vars(lakehouse), "output": process.stdout})
 
 
 def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
@@ -114,24 +114,24 @@ def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
 
 def test_a_second_run_does_nothing(lived: Lived) -> None:
     before = lived.versions()
-    done = lived.run()
-    assert done.returncode == 0, done.stderr
+    process = lived.run()
+    assert process.returncode == 0, process.stderr
     assert lived.versions() == before
 
 
 def test_another_engine_refuses_its_champion_and_says_what_to_do(lived: Lived) -> None:
     fewer = f",{lived.use_case}.batch_scoring.reasons=1"
-    done = lived.run("--pipelines", "batch_scoring", env="local", params=fewer)
-    assert done.returncode == 1
-    assert "is a model of mllib, which needs the engine spark, and this run uses sail" in done.stderr
+    process = lived.run("--pipelines", "batch_scoring", env="local", params=fewer)
+    assert process.returncode == 1
+    assert "is a model of mllib, which needs the engine spark, and this run uses sail" in process.stderr
 
 
 def test_a_candidate_of_scikit_learn_is_judged_against_it_on_the_same_rows(lived: Lived) -> None:
     parameters = lived.conf / "spark" / "parameters.yml"
     parameters.write_text(QUICK.replace("library: mllib", "library: sklearn"), encoding="utf-8")
-    done = lived.run("--pipelines", "training,evaluation")
+    process = lived.run("--pipelines", "training,evaluation")
     parameters.write_text(QUICK, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     # Of a small plant a dozen held-out rows are positive: their ranks say more than a threshold does.
     metrics = lived.table("metrics_holdout").to_pandas().query("segment == 'all' and metric == 'roc_auc'")
     one, other = (metrics.set_index("model")["value"][who] for who in ("candidate", "incumbent"))

@@ -166,7 +166,7 @@ def stages() -> list[str]:
 @pytest.fixture(scope="module")
 def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.CompletedProcess[str]]:
     """The tasks of a job, one a stage; the first get a list of parameters, the others named ones."""
-    done = {}
+    processes = {}
     for number, stage in enumerate(stages):
         if number < 3:
             arguments = (
@@ -177,10 +177,10 @@ def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.Completed
                 "--params",
                 f"lake=lake,landing={cluster.landing},job_run=4711",
             )
-            done[stage] = cluster.task(*arguments)
+            processes[stage] = cluster.task(*arguments)
         else:
             params = "churn.batch_scoring.actions=7" if stage == "batch_scoring" else ""
-            done[stage] = cluster.task(
+            processes[stage] = cluster.task(
                 pipelines=stage,
                 namespaces="churn",
                 env="base",
@@ -190,8 +190,8 @@ def tasks(cluster: Cluster, stages: list[str]) -> dict[str, subprocess.Completed
                 results_table="",
                 job_run="4711",
             )
-        assert done[stage].returncode == 0, done[stage].stdout + done[stage].stderr
-    return done
+        assert processes[stage].returncode == 0, processes[stage].stdout + processes[stage].stderr
+    return processes
 
 
 def _files(wheel: Path) -> dict[str, bytes]:
@@ -260,9 +260,9 @@ def test_beside_it_lies_what_it_is_installed_with_to_the_version(wheel: Path) ->
 
 def test_kedros_own_way_to_package_points_to_it(checkout: Path, wheel: Path) -> None:
     call = [checkout / ".venv" / "bin" / "kedro", "package"]
-    done = subprocess.run(call, cwd=checkout, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "make wheel builds the wheel" in done.stderr
+    process = subprocess.run(call, cwd=checkout, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "make wheel builds the wheel" in process.stderr
     assert [path.name for path in wheel.parent.iterdir() if path.suffix == ".gz"] == []
 
 
@@ -282,17 +282,17 @@ def test_tasks_write_the_tables_that_kedro_run_writes(
 
 
 def test_the_session_that_was_there_is_used_and_still_there(tasks: dict[str, subprocess.CompletedProcess[str]]) -> None:
-    for done in tasks.values():
-        assert "another server was started: False" in done.stdout
-        assert "the session is the given one: True 3" in done.stdout
+    for process in tasks.values():
+        assert "another server was started: False" in process.stdout
+        assert "the session is the given one: True 3" in process.stdout
 
 
 def test_success_returns_nothing_and_prints_plain_lines(tasks: dict[str, subprocess.CompletedProcess[str]]) -> None:
-    for done in tasks.values():
-        assert "returned None" in done.stdout
-        output = done.stdout + done.stderr
+    for process in tasks.values():
+        assert "returned None" in process.stdout
+        output = process.stdout + process.stderr
         assert re.findall(r"[\x1b\r\u2500-\u259f]|\d%\|", output) == []
-        assert re.search(r"^\[ ?1/", done.stderr, re.MULTILINE), done.stderr
+        assert re.search(r"^\[ ?1/", process.stderr, re.MULTILINE), process.stderr
 
 
 def test_the_run_of_a_task_says_which_wheel_did_it(wheel: Path, cluster: Cluster, tasks: Any) -> None:
@@ -335,9 +335,9 @@ def test_the_tasks_of_a_job_are_children_of_its_one_run_and_a_repaired_one_doubl
 
 def test_a_failure_raises_with_its_reason_and_the_node(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "customers.csv").write_text("customerID,Churn\n1,No\n", encoding="utf-8")
-    done = cluster.task(pipelines="data_ingestion", namespaces="churn", landing=str(tmp_path), lake="other")
-    assert done.returncode != 0
-    (raised,) = re.findall(r"^raised (.+)$", done.stdout, re.MULTILINE)
+    process = cluster.task(pipelines="data_ingestion", namespaces="churn", landing=str(tmp_path), lake="other")
+    assert process.returncode != 0
+    (raised,) = re.findall(r"^raised (.+)$", process.stdout, re.MULTILINE)
     assert "customers.csv" in raised
     assert raised.endswith("Node churn.data_ingestion.parse_customers failed.")
 
@@ -357,14 +357,14 @@ def test_a_failure_raises_with_its_reason_and_the_node(cluster: Cluster, tmp_pat
 def test_wrong_arguments_of_a_task_are_refused_before_spark_starts(
     cluster: Cluster, parameters: list[str], reason: str
 ) -> None:
-    done = cluster.task(*parameters, session=False)
-    assert done.returncode != 0
-    assert reason in done.stdout
-    assert "Spark was started: False" in done.stdout
+    process = cluster.task(*parameters, session=False)
+    assert process.returncode != 0
+    assert reason in process.stdout
+    assert "Spark was started: False" in process.stdout
 
 
 def test_an_environment_that_a_task_names_is_the_wheels(cluster: Cluster) -> None:
-    done = cluster.task(
+    process = cluster.task(
         env="spark",
         pipelines="data_ingestion",
         namespaces="churn",
@@ -372,15 +372,15 @@ def test_an_environment_that_a_task_names_is_the_wheels(cluster: Cluster) -> Non
         landing=str(cluster.landing),
         session=False,
     )
-    assert "engine: spark needs Apache Spark itself" in done.stdout
+    assert "engine: spark needs Apache Spark itself" in process.stdout
 
 
 def test_the_projects_commands_are_tasks_too(cluster: Cluster, tasks: Any) -> None:
     params = f"lake={cluster.lake},landing={cluster.landing}"
     words = ("run", "--pipelines", "data_ingestion", "--namespaces", "churn", "--params", params)
-    done = cluster.task(*words, entry_point="command")
-    assert "returned None" in done.stdout, done.stderr
-    assert "every step was skipped" in done.stdout
+    process = cluster.task(*words, entry_point="command")
+    assert "returned None" in process.stdout, process.stderr
+    assert "every step was skipped" in process.stdout
     helped = cluster.task("--help", entry_point="command", session=False)
     assert "returned None" in helped.stdout
     for words, reason in {

@@ -87,13 +87,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def lake(request: pytest.FixtureRequest, spark: Any, tmp_path: Path) -> Iterator[Lake]:
-    here = Lake(request.param, tmp_path, spark)
-    if here.kind != "schema":
-        yield here
+    new_lake = Lake(request.param, tmp_path, spark)
+    if new_lake.kind != "schema":
+        yield new_lake
         return
     named = re.sub(r"\W", "_", tmp_path.name)
     spark.sql(f"CREATE SCHEMA {named} LOCATION '{tmp_path}'")
-    yield replace(here, folder=tmp_path.with_name(named))
+    yield replace(new_lake, folder=tmp_path.with_name(named))
     spark.sql(f"DROP SCHEMA {named} CASCADE")
 
 
@@ -1032,10 +1032,10 @@ def test_the_descriptions_of_a_contract_are_stored_with_the_table(lake: Lake) ->
     table.save(lake.frame(("b", 2, 2.0)))
     table.save(lake.batch(("b", 3, 3.0), values=("b",)))
 
-    here = opened(table)
-    comments = {field.name: field.metadata.get("comment") for field in here.schema().fields}
+    delta = opened(table)
+    comments = {field.name: field.metadata.get("comment") for field in delta.schema().fields}
     assert comments == {"part": "Where it's from.", "id": None, "value": "In euros."}
-    assert here.metadata().description == "one row per bottle's label"
+    assert delta.metadata().description == "one row per bottle's label"
     assert stored(table) == [("b", 3, 3.0)]
 
 
@@ -1047,9 +1047,9 @@ def test_a_table_without_comments_gets_them_when_it_is_next_overwritten(lake: La
     rows = lake.frame(("b", 2, 2.0))
     table.save(ReplaceBatch(rows, "part", ("b",)) if mode == "replace" else rows)
 
-    here = opened(table)
-    comments = {field.metadata.get("comment") for field in here.schema().fields}
-    assert (here.metadata().description, comments) == (
+    delta = opened(table)
+    comments = {field.metadata.get("comment") for field in delta.schema().fields}
+    assert (delta.metadata().description, comments) == (
         (GRAIN.grain, {"Where it's from.", None, "In euros."}) if mode == "overwrite" else (None, {None})
     )
 

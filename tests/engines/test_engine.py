@@ -63,7 +63,7 @@ def test_spark_without_its_jars_is_refused_and_says_how_to_get_them(monkeypatch:
 
 
 def test_a_server_that_is_none_of_apache_spark_does_not_stand_in_for_it() -> None:
-    done = _python("""
+    process = _python("""
 from pysail.spark import SparkConnectServer
 server = SparkConnectServer("127.0.0.1", 0)
 server.start(background=True)
@@ -73,8 +73,8 @@ asked.choose(EngineSpec(engine="spark", master="sc://{}:{}".format(*server.liste
 try: asked.session()
 except Exception as error: print(error)
 """)
-    assert done.stdout.startswith("conf says engine: spark, and sc://127.0.0.1:"), done.stderr
-    assert done.stdout.endswith(" is sail.\n")
+    assert process.stdout.startswith("conf says engine: spark, and sc://127.0.0.1:"), process.stderr
+    assert process.stdout.endswith(" is sail.\n")
 
 
 @pytest.mark.jvm
@@ -87,8 +87,8 @@ from lakehouse_ml.engine.spec import EngineSpec
 ENGINE.choose(EngineSpec(engine="spark"))
 print(ENGINE.session().range(1000).count(), type(ENGINE.session()).__module__)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.strip() == "1000 pyspark.sql.session", done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert process.stdout.strip() == "1000 pyspark.sql.session", process.stderr
 
 
 @pytest.mark.jvm
@@ -121,7 +121,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_existing_session_is_used_and_left_to_its_owner() -> None:
-    done = _python("""
+    process = _python("""
 from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
 server = SparkConnectServer("127.0.0.1", 0)
@@ -135,7 +135,7 @@ print(given.range(1000).count())
 given.stop()
 server.stop()
 """)
-    assert (done.returncode, done.stdout.strip()) == (0, "1000"), done.stderr
+    assert (process.returncode, process.stdout.strip()) == (0, "1000"), process.stderr
 
 
 def test_a_session_of_another_kind_is_refused(spark: Any) -> None:
@@ -150,19 +150,21 @@ def test_times_are_in_utc(spark: Any) -> None:
 
 
 def test_no_thread_releases_results_on_the_server(spark: Any) -> None:
-    done = _python("assert counted() == 1000\nprint([t.name for t in threading.enumerate() if 'Executor' in t.name])")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+    process = _python(
+        "assert counted() == 1000\nprint([t.name for t in threading.enumerate() if 'Executor' in t.name])"
+    )
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "[]", "")
 
 
 def test_a_process_ends_without_session_and_server() -> None:
     # Functions that are registered first are called last.
-    done = _python("import atexit\natexit.register(lambda: print(ENGINE._session, ENGINE._server))\ncounted()")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "None None", "")
+    process = _python("import atexit\natexit.register(lambda: print(ENGINE._session, ENGINE._server))\ncounted()")
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "None None", "")
 
 
 def test_a_stopped_engine_starts_and_stops_again() -> None:
-    done = _python("counted()\nENGINE.stop()\nENGINE.stop()\nprint(counted())")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
+    process = _python("counted()\nENGINE.stop()\nENGINE.stop()\nprint(counted())")
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "1000", "")
 
 
 @pytest.mark.parametrize("folder", ["plain", "a b", "Müller & Söhne", "客户", "a#b?c", "it's, 1+1=2"])
@@ -189,7 +191,7 @@ def test_links_to_such_folders_are_gone_with_the_session(tmp_path: Path) -> None
 def test_a_process_that_read_tables_has_no_thread_that_could_abort_its_end(tmp_path: Path) -> None:
     # delta-rs's own pyarrow file system is written in Python; pyarrow's threads free its buffers when they like, and
     # in one of six such processes that was while the interpreter went down.
-    done = _python(f"""
+    process = _python(f"""
 import sys
 import tempfile
 import pandas as pd
@@ -201,19 +203,19 @@ for n in range(3):
 table.save(pd.DataFrame({{"n": ["2"]}}))
 print(len(table.load()), table.count_rows("n", "2"), table.preview()["data"], "deltalake.fs" in sys.modules)
 """)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1 1 [['2']] False", "")
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "1 1 [['2']] False", "")
 
 
 def test_a_proxy_of_the_users_is_not_between_engine_and_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("no_grpc_proxy", raising=False)
-    done = _python("print(counted())")
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1000", "")
+    process = _python("print(counted())")
+    assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "1000", "")
 
 
 def test_an_answer_that_cannot_be_decoded_is_asked_for_again() -> None:
-    done = _python("""
+    process = _python("""
 import grpc
 
 
@@ -229,4 +231,4 @@ def garble_the_first(message, decoder):
 grpc._common.deserialize = garble_the_first
 print(table.schema.names, len(schemas))
 """)
-    assert (done.returncode, done.stdout.strip()) == (0, "['id'] 2")
+    assert (process.returncode, process.stdout.strip()) == (0, "['id'] 2")

@@ -56,10 +56,10 @@ def test_a_view_shows_the_newest_version_once_it_is_registered_again(spark: Any,
 def test_a_value_of_a_query_is_never_taken_for_sql(spark: Any, catalog: DataCatalog) -> None:
     catalog.save("churn.metrics_trials", pd.DataFrame({"trial": [1, 2], "estimator": ["a' or 'b' = 'b", "c"]}))
     register_views(catalog, spark)
-    asked = sql(
+    trials = sql(
         "select trial from churn_metrics_trials where estimator = :name and trial < :n", name="a' or 'b' = 'b", n=5
     )
-    assert asked["trial"].tolist() == [1]
+    assert trials["trial"].tolist() == [1]
 
 
 def test_an_unknown_node_is_refused_with_where_all_nodes_are_listed(catalog: DataCatalog) -> None:
@@ -77,10 +77,10 @@ def test_without_workers_a_mapped_function_runs_in_this_process_and_afterwards_i
 
     rows = spark.createDataFrame([(1,), (2,)], "n int")
     with without_workers():
-        here = rows.mapInArrow(doubled, "n int")
+        doubled_rows = rows.mapInArrow(doubled, "n int")
         none = rows.where("n > 5").mapInArrow(doubled, "n int")
     assert (sum(batch_sizes), none.count(), none.columns) == (2, 0, ["n"])
-    assert sorted(row.n for row in here.collect()) == [2, 4]
+    assert sorted(row.n for row in doubled_rows.collect()) == [2, 4]
     with pytest.raises(RuntimeError), without_workers():
         raise RuntimeError
     assert rows.mapInArrow.__name__ == "mapInArrow"

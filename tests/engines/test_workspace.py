@@ -56,11 +56,11 @@ def engine(**spec: str) -> Engine:
 
 def python(code: str, program: str = sys.executable, **variables: str) -> str:
     environment = {**os.environ, **variables, "PYTHONPATH": str(PROJECT / "src")}
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "-c", code], capture_output=True, text=True, timeout=180, check=False, env=environment, cwd="/"
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
 # --- a job
@@ -189,9 +189,9 @@ def checked(env: str) -> Result:
 
 
 def test_a_complete_environment_is_described_line_by_line() -> None:
-    done = checked("local")
-    assert done.exit_code == 0
-    lines = dict(line.split(maxsplit=1) for line in done.output.splitlines())
+    process = checked("local")
+    assert process.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in process.output.splitlines())
     assert lines["engine"] == "sail"
     assert lines["version"].startswith("pysail 0.")
     assert lines["tracking"].startswith("sqlite:///")
@@ -208,20 +208,20 @@ def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
         "work": ["profile work of ", "(https://x.example, personal token)"],
     }.items():
         monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", profile)
-        done = checked("connect")
-        assert (done.exit_code, done.exception.__class__) == (1, SystemExit)
+        process = checked("connect")
+        assert (process.exit_code, process.exception.__class__) == (1, SystemExit)
         for part in [*parts, "make connect creates an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
-            assert part in done.output
-        assert "dapi-of-somebody" not in done.output
+            assert part in process.output
+        assert "dapi-of-somebody" not in process.output
 
 
 def test_a_token_beside_a_profile_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\nauth_type = databricks-cli\n")
     monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-somebody")
-    done = checked("connect")
-    assert "DATABRICKS_CONFIG_PROFILE conflicts with DATABRICKS_TOKEN: unset the latter" in done.output
-    assert "(https://x.example, databricks-cli)" in done.output
+    process = checked("connect")
+    assert "DATABRICKS_CONFIG_PROFILE conflicts with DATABRICKS_TOKEN: unset the latter" in process.output
+    assert "(https://x.example, databricks-cli)" in process.output
 
 
 def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +245,9 @@ def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_environment_that_does_not_exist_is_a_sentence() -> None:
-    done = checked("prodd")
-    assert done.exit_code == 1
-    assert "There is no environment prodd" in done.output
+    process = checked("prodd")
+    assert process.exit_code == 1
+    assert "There is no environment prodd" in process.output
 
 
 def test_a_volume_that_is_not_mounted_is_no_folder_of_this_machine() -> None:

@@ -40,13 +40,18 @@ def ask(engine: str, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     zone = "UTC" if engine == "sail" else ELSEWHERE
     # gRPC reads no NO_PROXY.
-    own = {"PYTHONPATH": str(PROJECT / "src"), "TZ": zone, "no_grpc_proxy": "127.0.0.1", "LOKY_MAX_CPU_COUNT": "1"}
+    variables = {
+        "PYTHONPATH": str(PROJECT / "src"),
+        "TZ": zone,
+        "no_grpc_proxy": "127.0.0.1",
+        "LOKY_MAX_CPU_COUNT": "1",
+    }
     with _place(engine, folder) as (spec, python):
         call = [python, str(Path(__file__).parent / "answers.py"), json.dumps(spec), str(folder)]
-        done = subprocess.run(
-            call, capture_output=True, text=True, timeout=900, check=False, env=os.environ | own, cwd=PROJECT
+        process = subprocess.run(
+            call, capture_output=True, text=True, timeout=900, check=False, env=os.environ | variables, cwd=PROJECT
         )
-    assert done.returncode == 0, done.stderr[-5000:]
+    assert process.returncode == 0, process.stderr[-5000:]
     results: dict[str, Any] = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     return results
 
@@ -54,15 +59,15 @@ def ask(engine: str, folder: Path) -> dict[str, Any]:
 @contextmanager
 def _place(engine: str, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Where an engine computes, as conf says it, and the Python of whoever asks it."""
-    here, there = sys.executable, str(CONNECT)
+    own_python, connect_python = sys.executable, str(CONNECT)
     if engine == "sail":
-        yield {"engine": "sail"}, here
+        yield {"engine": "sail"}, own_python
     elif engine == "spark":
-        yield {"engine": "spark", "master": "local[2]", "settings": SMALL}, here
+        yield {"engine": "spark", "master": "local[2]", "settings": SMALL}, own_python
     elif engine == "cluster":
-        with standalone(folder, here) as master, connect_server(master, folder, here) as address:
-            yield {"engine": "spark", "master": address}, here
+        with standalone(folder, own_python) as master, connect_server(master, folder, own_python) as address:
+            yield {"engine": "spark", "master": address}, own_python
     else:
         # Python's tasks need the Python of whoever asks: it isn't the other cluster's.
-        with connect_server("local[2]", folder, there) as address:
-            yield {"engine": "connect", "compute": address}, there
+        with connect_server("local[2]", folder, connect_python) as address:
+            yield {"engine": "connect", "compute": address}, connect_python

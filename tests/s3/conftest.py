@@ -25,12 +25,12 @@ def store() -> Iterator[Store]:
     call = [sys.executable, str(Path(__file__).with_name("server.py"))]
     server = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    here = Store(f"http://127.0.0.1:{int(server.stdout.readline())}", "lakes")
-    here.put(f"/{here.bucket}")
+    lake_store = Store(f"http://127.0.0.1:{int(server.stdout.readline())}", "lakes")
+    lake_store.put(f"/{lake_store.bucket}")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**here.variables(), "AWS_ENDPOINT_URL": here.url, **_TOLD}.items():
+        for name, value in {**lake_store.variables(), "AWS_ENDPOINT_URL": lake_store.url, **_TOLD}.items():
             patch.setenv(name, value)
-        yield here
+        yield lake_store
     server.communicate(timeout=30)
 
 

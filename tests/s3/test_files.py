@@ -159,8 +159,8 @@ def test_one_of_two_writers_that_replace_a_batch_at_once_is_asked_to_run_again(a
             outcomes = sorted(pool.map(replace, (1, 2)))
         if outcomes != ["written", "written"]:
             break
-    message, done = outcomes
-    assert done == "written"
+    message, success = outcomes
+    assert success == "written"
     assert f"{address}/days" in message
     assert "Run again" in message
     assert len(DeltaTable(filepath=f"{address}/days", frame="pandas").load()) == 1
@@ -196,23 +196,23 @@ def test_a_refusal_by_policy_is_reported_with_the_way_out(address: str, monkeypa
 
 def test_work_is_done_again_where_the_store_broke_off_and_not_where_it_refused() -> None:
     def fail_with(*errors: str) -> Callable[[], int]:
-        left = list(errors)
+        pending = list(errors)
 
         def work() -> int:
-            done.append(len(left))
-            if left:
-                raise OSError(left.pop())
-            return len(done)
+            calls.append(len(pending))
+            if pending:
+                raise OSError(pending.pop())
+            return len(calls)
 
         return work
 
-    done: list[int] = []
+    calls: list[int] = []
     assert with_retries(fail_with("Generic S3 error: response body error")) == 2
     for refusal in ("Generic S3 error: 403 Forbidden", "Generic S3 error: NoSuchBucket", "a mistake of ours"):
-        done.clear()
+        calls.clear()
         with pytest.raises(OSError, match=refusal):
             with_retries(fail_with(refusal))
-        assert done == [1]
+        assert calls == [1]
 
 
 def test_only_tables_are_read_by_an_engines_own_reader() -> None:

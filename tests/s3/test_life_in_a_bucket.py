@@ -80,11 +80,11 @@ class Place:
         environment |= {"LAKEHOUSE_BUCKET": self.store.bucket, "LAKEHOUSE_ENGINE": self.engine}
         # A JVM's client is imported in place of the one that is imported beforehand.
         start = warm(call) if self.engine == "sail" else call
-        done = subprocess.run(
+        process = subprocess.run(
             start, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900, check=False
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        assert "Traceback" not in process.stderr, process.stderr
+        return process
 
     def tables(self) -> dict[str, deltalake.DeltaTable]:
         bucket = from_url(self.lake)
@@ -134,18 +134,18 @@ def lived(
     """Each use case after its first run, on a bad day of the store."""
     use_case, engine = request.param
     folder = tmp_path_factory.mktemp(use_case)
-    here = Place(store, tracking, use_case, engine, _conf(folder, store))
+    lakehouse = Place(store, tracking, use_case, engine, _conf(folder, store))
     if use_case == "churn":
         write_csv(folder / "files" / "customers.csv", n=1_500, seed=1)
     else:
         write(folder / "files", simulate(24, 75, seed=1))
-    _land(here, folder / "files")
+    _land(lakehouse, folder / "files")
     store.fail(0.05)
-    done = here.run()
+    process = lakehouse.run()
     store.fail(0)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "version 1 promoted" in done.stdout
-    return here
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "version 1 promoted" in process.stdout
+    return lakehouse
 
 
 def test_the_store_was_bad_and_nothing_was_lost_or_doubled(lived: Place) -> None:
@@ -173,9 +173,9 @@ def test_every_object_was_put_encrypted(lived: Place) -> None:
 
 def test_a_second_run_does_nothing(lived: Place) -> None:
     before = lived.versions()
-    done = lived.run()
-    assert done.returncode == 0, done.stderr
-    assert "unchanged: every step was skipped" in done.stdout
+    process = lived.run()
+    assert process.returncode == 0, process.stderr
+    assert "unchanged: every step was skipped" in process.stdout
     assert lived.versions() == before
 
 
@@ -198,12 +198,12 @@ def test_a_file_of_a_table_that_is_gone_is_an_error(lived: Place) -> None:
     bucket = from_url(lived.lake)
     kept = bytes(obstore.get(bucket, gone).bytes())
     obstore.delete(bucket, gone)
-    done = lived.run(
+    process = lived.run(
         "--pipelines",
         "training",
         "--params",
         f"landing={lived.landing},lake={lived.lake},{lived.use_case}.training.seed=7",
     )
     obstore.put(bucket, gone, kept)
-    assert done.returncode == 1, done.stdout
-    assert "damaged" in done.stderr
+    assert process.returncode == 1, process.stdout
+    assert "damaged" in process.stderr
