@@ -157,8 +157,8 @@ def test_data_derived_from_scores_keeps_its_place_and_another_results_table_has_
         places(resolver("local", lake="/lake")),
         places(resolver("local", lake="/lake", results_table="trial")),
     )
-    moved = {name: (usual[name], trial[name]) for name in usual if usual[name] != trial[name]}
-    assert {name.partition(".")[2]: paths for name, paths in moved.items() if name.startswith("churn.")} == {
+    new_places = {name: (usual[name], trial[name]) for name in usual if usual[name] != trial[name]}
+    assert {name.partition(".")[2]: paths for name, paths in new_places.items() if name.startswith("churn.")} == {
         "score_customers": ("07_model_output/churn/score_customers", "07_model_output/churn/trial"),
         "score_actions": ("07_model_output/churn/score_actions", "07_model_output/churn/trial_actions"),
         "report_actions": ("07_model_output/churn/actions.csv", "07_model_output/churn/trial_actions.csv"),
@@ -176,7 +176,7 @@ def test_data_derived_from_scores_keeps_its_place_and_another_results_table_has_
         },
     }
     stages = [pipelines[stage] for stage in ("batch_scoring", "monitoring")]
-    assert set(moved) == {name for stage in stages for name in stage.all_outputs()}
+    assert set(new_places) == {name for stage in stages for name in stage.all_outputs()}
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)

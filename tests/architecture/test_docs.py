@@ -218,11 +218,11 @@ def test_the_tutorial_names_the_lines_of_the_summary() -> None:
 
 def test_the_page_on_environments_lists_those_of_conf_and_their_variables() -> None:
     page = "docs/how-to/environments.md"
-    named = ", ".join(
+    environments = ", ".join(
         row[0] for row in rows_of(page, "| environment | engine | landing | lake | tracking and registry |")
     )
     folders = {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir() and path.name != "base"}
-    assert set(named.split(", ")) == {"none", "local", *folders - {"local"}}
+    assert set(environments.split(", ")) == {"none", "local", *folders - {"local"}}
     conf = "".join(
         path.read_text("utf-8") for path in (PROJECT / "conf").glob("*/*.yml") if path.parent.name != "local"
     )

@@ -67,9 +67,9 @@ def plant(conf: Path, file: str, text: str, old: str | None = None) -> None:
     """Put a mistake into conf: at the end of a file, or in place of the old text."""
     path = conf / file
     path.parent.mkdir(exist_ok=True)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    assert old is None or before.count(old) == 1, f"{file} has {before.count(old or '')} times {old}"
-    path.write_text(f"{before}\n{text}\n" if old is None else before.replace(old, text), encoding="utf-8")
+    content = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert old is None or content.count(old) == 1, f"{file} has {content.count(old or '')} times {old}"
+    path.write_text(f"{content}\n{text}\n" if old is None else content.replace(old, text), encoding="utf-8")
 
 
 # --- the shipped ones
@@ -114,16 +114,16 @@ def test_an_environment_holds_only_what_differs_from_base(env: str) -> None:
 
 def test_a_table_s_name_stays_one_though_kedro_takes_it_for_a_file_s() -> None:
     entry = {"type": "lakehouse_ml.datasets.delta_table.DeltaTable", "kind": "schema", "filepath": "main.dev.churn_x"}
-    read = _convert_paths_to_absolute_posix(PROJECT, {"churn.x": entry})
-    assert read["churn.x"]["filepath"] == f"{PROJECT}/main.dev.churn_x"
-    assert DataCatalog.from_config(read)["churn.x"].address == "main.dev.churn_x"
+    config = _convert_paths_to_absolute_posix(PROJECT, {"churn.x": entry})
+    assert config["churn.x"]["filepath"] == f"{PROJECT}/main.dev.churn_x"
+    assert DataCatalog.from_config(config)["churn.x"].address == "main.dev.churn_x"
 
 
 @pytest.mark.parametrize("env", OF_UNITY_CATALOG)
 def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume(env: str) -> None:
-    read = loader(PROJECT / "conf")(env)
+    config = loader(PROJECT / "conf")(env)
     catalog = CatalogConfigResolver(
-        config=read["catalog"], default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
+        config=config["catalog"], default_runtime_patterns={"{default}": {"type": "MemoryDataset"}}
     )
     lake = f"a-catalog.{'somebody' if env == 'connect' else f'lakehouse_ml_{env}'}"
     entries = {name: catalog.resolve_pattern(name) for name in pipelines["__default__"].all_outputs()}
@@ -136,8 +136,8 @@ def test_in_unity_catalog_tables_have_names_and_everything_else_lies_in_a_volume
     assert {path.rsplit("/0", 1)[0] for path in files} == {f"/Volumes/{lake.replace('.', '/')}/files"}
     model = catalog.resolve_pattern("churn.champion_model")
     assert (model["name"], model["digests"]) == (f"{lake}.churn", f"{lake}.churn_digests")
-    assert read["mlflow"]["tracking"]["experiment"]["name"] == f"/Users/somebody@example.org/lakehouse-ml-{env}"
-    assert read["mlflow"]["tracking"]["experiment"]["create_experiment_kwargs"]["artifact_location"] is None
+    assert config["mlflow"]["tracking"]["experiment"]["name"] == f"/Users/somebody@example.org/lakehouse-ml-{env}"
+    assert config["mlflow"]["tracking"]["experiment"]["create_experiment_kwargs"]["artifact_location"] is None
 
 
 def test_sail_and_spark_on_s3_are_one_switch(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

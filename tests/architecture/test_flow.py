@@ -43,9 +43,9 @@ def _with_another_search(use_case: UseCase) -> Pipeline:
         """Something else than before."""
         return model_input, spec
 
-    before = {node.name: node for node in shape(use_case).nodes}
-    replaced = before.pop("search")
-    return Pipeline([*before.values(), Node(search, inputs=replaced.inputs, outputs=replaced.outputs, name="search")])
+    nodes = {node.name: node for node in shape(use_case).nodes}
+    replaced = nodes.pop("search")
+    return Pipeline([*nodes.values(), Node(search, inputs=replaced.inputs, outputs=replaced.outputs, name="search")])
 
 
 def test_the_page_is_what_the_pipelines_are() -> None:

@@ -65,11 +65,11 @@ def test_inputs_of_every_node_are_in_the_order_of_its_arguments() -> None:
     for node in pipelines["__default__"].nodes:
         inputs = list(node._inputs)
         parameters = inspect.signature(node.func).parameters
-        named = [name for name in parameters if name in inputs]
-        assert inputs[: len(named)] == named, node.name
+        parameter_inputs = [name for name in parameters if name in inputs]
+        assert inputs[: len(parameter_inputs)] == parameter_inputs, node.name
         # What a node takes by any name (its ** argument) comes after what it takes by name.
         open_ended = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
-        assert open_ended or len(inputs) == len(named), node.name
+        assert open_ended or len(inputs) == len(parameter_inputs), node.name
 
 
 def test_the_verdict_comes_before_scoring_in_the_graph() -> None:

@@ -150,11 +150,11 @@ class Place:
         """Lines, refused lines, clean rows, quarantined rows; that they balance is asserted here."""
         books = self.rows(f"manifest_{table}")
         lines, refused = (sum(book[name] for book in books) for name in ("n_lines", "n_quarantined"))
-        raw, clean, out = (len(self.rows(f"{name}_{table}")) for name in ("raw", "clean", "quarantine"))
+        raw, clean, n_quarantined = (len(self.rows(f"{name}_{table}")) for name in ("raw", "clean", "quarantine"))
         assert len(self.rows(f"quarantine_lines_{table}")) == refused
         assert lines == raw + refused
-        assert raw == clean + out
-        return lines, refused, clean, out
+        assert raw == clean + n_quarantined
+        return lines, refused, clean, n_quarantined
 
     def _catalog(self, params: Mapping[str, Any]) -> Any:
         from kedro.framework.context import KedroContext

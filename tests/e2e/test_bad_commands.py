@@ -115,7 +115,7 @@ def test_a_run_copes_and_says_so(
     start(first, "data_ingestion", "data_quality")
     caplog.clear()
     lake = case.prepare(first)
-    before = content(first)
+    content_before = content(first)
     for name, value in case.variables.items():
         monkeypatch.setenv(name, value)
 
@@ -123,7 +123,7 @@ def test_a_run_copes_and_says_so(
 
     messages = [record.getMessage() for record in caplog.records]
     assert any(case.matches(line, {"<lake>": first, "<new>": lake}) for line in messages) or not case.sentence, messages
-    assert lake == first or content(first) == before
+    assert lake == first or content(first) == content_before
     assert first.exists() == (case.prepare is not moved)
     assert set(statuses(lake)) == {"FINISHED"}
     assert [line for line in messages if line.startswith("[")] == [] or case.prepare is half_begun

@@ -108,11 +108,11 @@ class Rest:
     def counts(self, table: str) -> Counts:
         (book,) = self.rows(f"manifest_{table}")
         names = ("quarantine_lines", "raw", "clean", "quarantine")
-        refused, raw, clean, out = (len(self.rows(f"{name}_{table}")) for name in names)
+        refused, raw, clean, n_quarantined = (len(self.rows(f"{name}_{table}")) for name in names)
         assert (book["n_quarantined"], book["n_raw"]) == (refused, raw)
         assert book["n_lines"] == raw + refused
-        assert raw == clean + out
-        return book["n_lines"], refused, clean, out
+        assert raw == clean + n_quarantined
+        return book["n_lines"], refused, clean, n_quarantined
 
 
 def holds(**values: Any) -> Callable[[Rest], None]:
@@ -451,14 +451,14 @@ def test_a_run_ends_well_with_every_row_accounted_for(case: Ends, ended: Place) 
 
 @pytest.mark.parametrize("case", [case for case in STOPS if not case.alone], ids=lambda case: case.name)
 def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, settled: Place) -> None:
-    before = settled.versions()
+    versions_before = settled.versions()
     lying = {path: path.read_bytes() for path in settled.landing.glob("*.csv")}
     case.put(settled.landing)
     with case.meanwhile(settled.landing):
         message = settled.run(*case.stages)
     assert case.matches(message, settled.names), message
-    after = settled.versions()
-    assert {name for name in after if before.get(name) != after[name]} == set(case.changed)
+    versions_after = settled.versions()
+    assert {name for name in versions_after if versions_before.get(name) != versions_after[name]} == set(case.changed)
     if case.changed:
         file(as_text(good(seed=3)))(settled.landing)
         assert settled.run() == ""
@@ -466,7 +466,7 @@ def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, set
     else:
         _put_back(settled.landing, lying)
         assert settled.run() == ""
-        assert settled.versions() == before
+        assert settled.versions() == versions_before
 
 
 @pytest.mark.parametrize(
@@ -489,10 +489,10 @@ def test_a_first_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stop
 
 
 def test_after_all_that_a_new_good_file_completes(settled: Place) -> None:
-    before = settled.counts()[0]
+    count_before = settled.counts()[0]
     file(as_text(good(n=25, seed=9)), "customers_2025-03-31.csv")(settled.landing)
     assert settled.run() == ""
-    assert settled.counts()[0] == before + 25
+    assert settled.counts()[0] == count_before + 25
 
 
 def test_blanks_and_letters_beyond_ascii_in_the_paths_of_file_folder_and_lake(tmp_path: Path, spark: Any) -> None:

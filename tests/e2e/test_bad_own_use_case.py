@@ -159,8 +159,8 @@ def test_a_draft_says_how_it_reads_an_odd_file(case: Draft, project: Path) -> No
 
 @pytest.mark.parametrize("case", STOPS, ids=lambda case: case.name)
 def test_a_file_that_cannot_be_drafted_from_is_refused_with_its_cause(case: Draft, project: Path) -> None:
-    before = sorted(project.rglob("*"))
+    paths_before = sorted(project.rglob("*"))
     with pytest.raises(LakehouseError) as refused:
         draft(case, project)
     assert case.matches(str(refused.value), {}), refused.value
-    assert sorted(project.rglob("*")) == before
+    assert sorted(project.rglob("*")) == paths_before

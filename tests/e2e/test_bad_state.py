@@ -693,25 +693,25 @@ def test_a_killed_runs_open_mlflow_run_is_ended_and_one_of_somebody_else_stays_o
     lake = copy(ingested, tmp_path)
     client = mlflow.MlflowClient(f"sqlite:///{lake}/mlflow.db")
     (experiment,) = [one.experiment_id for one in client.search_experiments() if one.name == "lakehouse-ml"]
-    left = client.create_run(experiment, tags={"use_case": "churn"}).info.run_id
-    mine = client.create_run(experiment).info.run_id
+    killed_run = client.create_run(experiment, tags={"use_case": "churn"}).info.run_id
+    foreign_run = client.create_run(experiment).info.run_id
 
     start(lake, "data_quality")
 
-    assert client.get_run(left).info.status == "KILLED"
-    assert client.get_run(mine).info.status == "RUNNING"
+    assert client.get_run(killed_run).info.status == "KILLED"
+    assert client.get_run(foreign_run).info.status == "RUNNING"
 
 
 # --- as processes
 
 
 @contextmanager
-def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
+def started(lake: Path, landing: Path, conf: Path, *prefix: str) -> Iterator[subprocess.Popen[str]]:
     kedro = str(Path(sys.executable).with_name("kedro"))
     paths = f"landing={landing},lake={lake}"
     call = [kedro, "run", "--conf-source", str(conf), "--namespaces", "churn", "--params", paths]
     with subprocess.Popen(
-        [*before, *call] if before else warm(call),
+        [*prefix, *call] if prefix else warm(call),
         cwd=PROJECT,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -722,8 +722,8 @@ def started(lake: Path, landing: Path, conf: Path, *before: str) -> Iterator[sub
         yield running
 
 
-def finished(lake: Path, landing: Path, conf: Path, *before: str) -> tuple[int, str]:
-    with started(lake, landing, conf, *before) as running:
+def finished(lake: Path, landing: Path, conf: Path, *prefix: str) -> tuple[int, str]:
+    with started(lake, landing, conf, *prefix) as running:
         _, errors = running.communicate(timeout=MLFLOW_RETRY)
     return running.returncode, errors
 
@@ -854,12 +854,12 @@ def in_a_namespace(script: str) -> list[str]:
 def test_a_read_only_lake_is_reported_and_a_writable_one_goes_on(small: tuple[Path, Path], tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     assert finished(lake, *small)[0] == 0
-    before = sorted((str(path), path.stat().st_size) for path in lake.rglob("*"))
+    files_before = sorted((str(path), path.stat().st_size) for path in lake.rglob("*"))
     read_only = in_a_namespace(f"mount --bind {lake} {lake}; mount -o remount,bind,ro {lake}")
     code, errors = finished(lake, *small, *read_only)
     assert (code, "Traceback" in errors) == (1, False), errors
     assert str(READ_ONLY.says).format(lake=lake) in errors
-    assert sorted((str(path), path.stat().st_size) for path in lake.rglob("*")) == before
+    assert sorted((str(path), path.stat().st_size) for path in lake.rglob("*")) == files_before
     assert finished(lake, *small)[0] == 0
 
 
@@ -869,19 +869,19 @@ def test_a_full_disk_is_reported_and_with_space_the_next_run_goes_on(
     small: tuple[Path, Path], undisturbed: dict[str, Any], tmp_path: Path, size: str
 ) -> None:
     """The full run and, after the disk has grown, the next one, in one namespace; the result is copied out."""
-    lake, out = tmp_path / "lake", tmp_path / "out"
+    lake, output = tmp_path / "lake", tmp_path / "out"
     lake.mkdir()
     script = (
         f'mount -t tmpfs -o size={size} none {lake}; "$@"; echo "exit $?" >&2; mount -o remount,size=1g {lake}; "$@"; '
-        f"code=$?; cp -a {lake} {out}; exit $code"
+        f"code=$?; cp -a {lake} {output}; exit $code"
     )
     code, errors = finished(lake, *small, *in_a_namespace(script)[:-2], script, "sh")
     assert code == 0, errors
     assert "exit 1" in errors
     assert str(FULL.says) in errors, errors
     assert "Traceback" not in errors, errors
-    assert results(out) == undisturbed
-    assert "RUNNING" not in statuses(out)
+    assert results(output) == undisturbed
+    assert "RUNNING" not in statuses(output)
 
 
 def test_outside_of_the_project_one_sentence_says_where_to_start(tmp_path: Path) -> None:

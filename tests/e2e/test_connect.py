@@ -81,7 +81,7 @@ def test_its_tables_are_sparks_commits_and_hold_a_score_for_each_customer(lived:
 
 
 def test_a_second_run_does_nothing(lived: Lived) -> None:
-    before = lived.versions()
+    versions_before = lived.versions()
     process = lived.run()
     assert process.returncode == 0, process.stderr
-    assert lived.versions() == before
+    assert lived.versions() == versions_before

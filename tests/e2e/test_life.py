@@ -184,19 +184,19 @@ def test_a_second_run_on_unchanged_input_makes_nothing_new(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
     lakehouse, _ = lived
-    before = lakehouse.versions(), lakehouse.models()
+    state_before = lakehouse.versions(), lakehouse.models()
     again = lakehouse.run()
     assert again.returncode == 0, again.stderr
     assert "unchanged: every step was skipped" in again.stdout
     assert "version 1 promoted" in again.stdout
-    assert (lakehouse.versions(), lakehouse.models()) == before
+    assert (lakehouse.versions(), lakehouse.models()) == state_before
 
 
 def test_bare_kedro_runs_any_stage_from_a_folder_of_the_project(
     lived: tuple[Place, subprocess.CompletedProcess[str]],
 ) -> None:
     lakehouse, _ = lived
-    before = lakehouse.versions(), lakehouse.models()
+    state_before = lakehouse.versions(), lakehouse.models()
     for flags in (
         ["--pipelines", "data_quality"],
         ["--pipeline", "monitoring"],
@@ -204,33 +204,33 @@ def test_bare_kedro_runs_any_stage_from_a_folder_of_the_project(
     ):
         process = lakehouse.kedro("run", *flags, cwd=PROJECT / "docs")
         assert process.returncode == 0, process.stdout + process.stderr
-    assert (lakehouse.versions(), lakehouse.models()) == before
+    assert (lakehouse.versions(), lakehouse.models()) == state_before
 
 
 def test_a_lost_table_is_made_again_and_nothing_else(lived: tuple[Place, subprocess.CompletedProcess[str]]) -> None:
     import shutil
 
     lakehouse, _ = lived
-    before = lakehouse.models()[:2]
+    models_before = lakehouse.models()[:2]
     shutil.rmtree(lakehouse.table("feature_customers").table_uri.removeprefix("file://").rstrip("/"))
     process = lakehouse.kedro("run", "--pipelines", "feature_engineering", "--only-missing-outputs")
     assert process.returncode == 0, process.stderr
     assert "build_features" in process.stderr
     assert "] churn.feature_engineering.build_labels" not in process.stderr
-    assert lakehouse.models()[:2] == before
+    assert lakehouse.models()[:2] == models_before
 
 
 def test_another_landing_folder_into_the_same_lake_is_refused_with_a_remedy(
     lived: tuple[Place, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     lakehouse, _ = lived
-    before = lakehouse.versions(), lakehouse.models()[:2]
-    other = Place(place(tmp_path, n=50).landing, lakehouse.lake)
-    refused = other.run()
-    assert refused.returncode == 1
-    assert "LAKE=" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert (lakehouse.versions(), lakehouse.models()[:2]) == before
+    state_before = lakehouse.versions(), lakehouse.models()[:2]
+    other_place = Place(place(tmp_path, n=50).landing, lakehouse.lake)
+    process = other_place.run()
+    assert process.returncode == 1
+    assert "LAKE=" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert (lakehouse.versions(), lakehouse.models()[:2]) == state_before
 
 
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -293,21 +293,21 @@ def test_a_first_run_that_needs_approval_ends_well_and_awaits_it(quick: Quick) -
 def test_data_that_breaks_a_promise_stops_before_anything_downstream_and_leaves_clean_as_it_was(quick: Quick) -> None:
     lakehouse, conf, _ = quick
     assert lakehouse.kedro("run", "--conf-source", str(conf)).returncode == 0
-    before = lakehouse.versions()
+    versions_before = lakehouse.versions()
     file = lakehouse.landing / "customers.csv"
     sound = file.read_text(encoding="utf-8")
     header, *body = sound.splitlines()
     tenure = header.split(",").index("tenure")
     broken = [",".join([*(v := line.split(","))[:tenure], "-3", *v[tenure + 1 :]]) for line in body[:600]] + body[600:]
     file.write_text("\n".join([header, *broken]) + "\n", encoding="utf-8")
-    stopped = lakehouse.kedro("run", "--conf-source", str(conf))
+    process = lakehouse.kedro("run", "--conf-source", str(conf))
     file.write_text(sound, encoding="utf-8")
-    assert stopped.returncode == 1
-    assert "tenure_is_mostly_sound" in stopped.stderr
-    assert "600 of 1500" in stopped.stderr
-    assert "Traceback" not in stopped.stderr
-    after = lakehouse.versions()
-    assert {name for name in before if before[name] != after[name]} == {
+    assert process.returncode == 1
+    assert "tenure_is_mostly_sound" in process.stderr
+    assert "600 of 1500" in process.stderr
+    assert "Traceback" not in process.stderr
+    versions_after = lakehouse.versions()
+    assert {name for name in versions_before if versions_before[name] != versions_after[name]} == {
         "parsed_customers",
         "raw_customers",
         "quarantine_lines_customers",

@@ -90,13 +90,13 @@ def balance(lakehouse: Place, table: str) -> tuple[int, int]:
     """Lines of a landing table and quarantined ones of them; that nothing is lost between is asserted."""
     books = lakehouse.frame(f"manifest_{table}")
     assert (books["n_lines"] == books["n_raw"] + books["n_quarantined"]).all()
-    raw, clean, out = (len(lakehouse.frame(f"{kind}_{table}")) for kind in ("raw", "clean", "quarantine"))
-    assert raw == books["n_raw"].sum() == clean + out
+    raw, clean, n_quarantined = (len(lakehouse.frame(f"{kind}_{table}")) for kind in ("raw", "clean", "quarantine"))
+    assert raw == books["n_raw"].sum() == clean + n_quarantined
     lying = [
         path for path in lakehouse.landing.rglob("*.csv") if path.name in {Path(n).name for n in books["source_file"]}
     ]
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in lying) == books["n_lines"].sum()
-    return int(books["n_lines"].sum()), out
+    return int(books["n_lines"].sum()), n_quarantined
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +144,24 @@ def test_what_came_in_is_what_came_out_and_errors_of_no_machine_are_quarantined(
 
 def test_a_second_run_on_unchanged_input_makes_nothing_new(lived: Lived) -> None:
     lakehouse, _ = lived
-    before = lakehouse.versions()
+    versions_before = lakehouse.versions()
     again = lakehouse.run()
     assert again.returncode == 0, again.stderr
     assert "unchanged: every step was skipped" in again.stdout
-    assert lakehouse.versions() == before
+    assert lakehouse.versions() == versions_before
 
 
 @pytest.mark.slow
 def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Lived) -> None:
     lakehouse, _ = lived
-    before = lakehouse.versions()
+    versions = lakehouse.versions()
     days = {f"{NAME}__batch_scoring__from_day": "2015-03-01", f"{NAME}__batch_scoring__to_day": "2015-03-03"}
 
     process = lakehouse.run("--pipelines", "batch_scoring,monitoring", results_table="trial", **days)
     assert process.returncode == 0, process.stderr
     assert "in batch 2015-03-03 of trial; " in process.stdout
     assert f"07_model_output/{NAME}/trial_actions.csv" in process.stdout
-    assert {name: here_now for name, here_now in lakehouse.versions().items() if name in before} == before
+    assert {name: version for name, version in lakehouse.versions().items() if name in versions} == versions
     trial = lakehouse.frame("trial")
     assert trial.groupby("batch").size().to_dict() == {f"2015-03-0{day}": MACHINES * 4 for day in (1, 2, 3)}
     assert lakehouse.commits("trial_actions")[-1]["scope"] == ["2015-03-03"]
@@ -195,36 +195,36 @@ def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: 
             assert running.poll() is None, "the run ended before it was killed"
             time.sleep(0.02)
         running.send_signal(signal.SIGKILL)
-    there = lakehouse.commits("resumed")
-    assert there[-1]["part"][0] < there[-1]["part"][1] == 20
+    commits_before = lakehouse.commits("resumed")
+    assert commits_before[-1]["part"][0] < commits_before[-1]["part"][1] == 20
     process = lakehouse.run("--pipelines", "batch_scoring", **params)
     assert process.returncode == 0, process.stderr
     commits = lakehouse.commits("resumed")
-    assert commits[: len(there)] == there
+    assert commits[: len(commits_before)] == commits_before
     assert [commit["part"] for commit in commits] == [[n, 20] for n in range(1, 21)]
     assert lakehouse.frame("resumed").groupby("batch").size().tolist() == [MACHINES * 4] * 20
-    before = lakehouse.versions()
+    versions_before = lakehouse.versions()
     assert "every step was skipped" in lakehouse.run("--pipelines", "batch_scoring", **params).stdout
-    assert lakehouse.versions() == before
+    assert lakehouse.versions() == versions_before
 
 
 @pytest.fixture(scope="module")
 def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, int]]:
     """A copy of that lake after the files of two more days, and the versions of its tables before."""
     lakehouse, _ = lived
-    before = lakehouse.versions()
+    versions_before = lakehouse.versions()
     write(lakehouse.landing, simulate(MACHINES, DAYS + len(NEXT), seed=1))
     process = lakehouse.run()
     assert process.returncode == 0, process.stdout + process.stderr
-    return lakehouse, before
+    return lakehouse, versions_before
 
 
 @pytest.mark.slow
 def test_only_the_new_files_of_more_days_are_read(later: tuple[Place, dict[str, int]]) -> None:
-    lakehouse, before = later
+    lakehouse, versions_before = later
     files = {f"telemetry/telemetry_{day}_simulated.csv" for day in NEXT}
     for table in ("raw_telemetry", "quarantine_lines_telemetry", "manifest_telemetry"):
-        assert lakehouse.table(table).version() == before[table] + 1
+        assert lakehouse.table(table).version() == versions_before[table] + 1
         assert set(lakehouse.commits(table)[-1]["scope"]) == files
     assert set(lakehouse.frame("parsed_telemetry")["source_file"]) == files
     raw = lakehouse.table("raw_telemetry")
@@ -235,8 +235,8 @@ def test_only_the_new_files_of_more_days_are_read(later: tuple[Place, dict[str, 
 
 @pytest.mark.slow
 def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple[Place, dict[str, int]]) -> None:
-    lakehouse, before = later
-    assert len(DeltaTable(lakehouse.table("metrics_live").table_uri, version=before["metrics_live"]).to_pandas()) == 0
+    lakehouse, versions = later
+    assert len(DeltaTable(lakehouse.table("metrics_live").table_uri, version=versions["metrics_live"]).to_pandas()) == 0
     live = lakehouse.frame("metrics_live")
     assert live["batch"].tolist() == [LAST.isoformat()]
     assert live["model_version"].tolist() == ["1"]

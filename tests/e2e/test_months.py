@@ -129,10 +129,10 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     steps[8][1] = (written(folder / "eighth.csv", eighth), steps[8][1][1])
     # Somebody who left in the third month is in the snapshot of the ninth again.
     third = pd.read_csv(outcomes[days[2]], dtype=str)
-    back = third[third["Churn"] == "Yes"]["customerID"].iloc[0]
-    before = pd.read_csv(files / f"customers_{days[2]}_simulated.csv", dtype=str, keep_default_na=False)
+    returned_id = third[third["Churn"] == "Yes"]["customerID"].iloc[0]
+    third_snapshot = pd.read_csv(files / f"customers_{days[2]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.read_csv(files / f"customers_{days[8]}_simulated.csv", dtype=str, keep_default_na=False)
-    ninth = pd.concat([ninth, before[before["customerID"] == back]])
+    ninth = pd.concat([ninth, third_snapshot[third_snapshot["customerID"] == returned_id]])
     steps[8][0] = (written(folder / "ninth.csv", ninth), steps[8][0][1])
     outputs, versions = live(folder, steps, conf(folder / "conf"))
     return Year(days, files, folder / "landing", folder / "lake", outputs, versions)
@@ -297,8 +297,10 @@ def test_all_files_at_once_give_the_same_tables_as_month_by_month(year: Year, at
 
 @pytest.mark.slow
 def test_the_last_run_again_does_nothing(year: Year) -> None:
-    before = {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}
+    versions_before = {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}
     outputs, versions = live(year.landing.parent, [[]], year.landing.parent / "conf")
     assert "unchanged: every step was skipped" in outputs[0]
     assert versions == year.versions[-1:]
-    assert before == {path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")}
+    assert versions_before == {
+        path: DeltaTable(path.parent).version() for path in year.lake.glob("*/churn/*/_delta_log")
+    }

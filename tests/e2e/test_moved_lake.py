@@ -43,9 +43,9 @@ class Lake:
         call = [str(Path(sys.executable).with_name("kedro")), "run", "--conf-source", str(self.conf)]
         call += ["--namespaces", "churn", "--params", f"lake={where},landing={where}/landing"]
         call += ["--pipelines", ",".join(stages)] if stages else []
-        done = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return re.findall(r"^\[ *\d+/\d+\] (\S+)$", done.stderr, re.MULTILINE)
+        process = subprocess.run(warm(call), cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stderr
+        return re.findall(r"^\[ *\d+/\d+\] (\S+)$", process.stderr, re.MULTILINE)
 
     def land(self, n: int, seed: int) -> None:
         write_csv(self.folder / "landing" / "customers.csv", n=n, seed=seed)
@@ -113,34 +113,34 @@ def test_a_moved_lake_skips_what_it_has_done_scores_again_and_leaves_its_old_pla
     lake: Lake, tmp_path: Path
 ) -> None:
     rows = DeltaTable(str(lake.folder / SCORES)).count()
-    moved = lake.moved(tmp_path / "second place")
+    moved_lake = lake.moved(tmp_path / "second place")
 
-    assert moved.run() == []
-    assert moved.score_again() == rows
-    assert names(moved, lake.folder) == []
+    assert moved_lake.run() == []
+    assert moved_lake.score_again() == rows
+    assert names(moved_lake, lake.folder) == []
     assert not lake.folder.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["second place"]
 
 
 def test_a_copy_learns_from_new_data_and_its_original_stays_byte_for_byte(lake: Lake, tmp_path: Path) -> None:
-    before = lake.content()
+    content_before = lake.content()
     copy = lake.copied(tmp_path / "copy")
     files = copy.artefacts()
 
     copy.land(1_500, seed=2)
     assert "churn.training.search" in copy.run()
 
-    assert lake.content() == before
+    assert lake.content() == content_before
     assert {Path(name).name for name in copy.artefacts() - files} >= {"MLmodel", "model.skops", "report.html"}
     assert names(copy, lake.folder) == []
     assert copy.score_again() > 0
-    assert lake.content() == before
+    assert lake.content() == content_before
     assert lake.run() == []
 
 
 def test_a_backup_goes_on_at_the_old_place_where_the_lake_went_further(lake: Lake, tmp_path: Path) -> None:
     backup = lake.copied(tmp_path / "backup")
-    kept = backup.content()
+    backup_content = backup.content()
     lake.land(1_500, seed=2)
     lake.run()
     shutil.rmtree(lake.folder)
@@ -149,23 +149,23 @@ def test_a_backup_goes_on_at_the_old_place_where_the_lake_went_further(lake: Lak
 
     assert restored.run() == []
     assert restored.score_again() > 0
-    assert backup.content() == kept
+    assert backup.content() == backup_content
 
 
 def test_a_renamed_lake_leaves_another_one_alone_that_took_its_place(lake: Lake, tmp_path: Path) -> None:
     renamed = lake.moved(tmp_path / "renamed")
-    other = replace(lake, folder=lake.folder)
-    other.land(300, seed=3)
-    other.run("data_ingestion", "data_quality")
-    before = other.content()
+    other_lake = replace(lake, folder=lake.folder)
+    other_lake.land(300, seed=3)
+    other_lake.run("data_ingestion", "data_quality")
+    content_before = other_lake.content()
 
     renamed.land(1_500, seed=2)
     renamed.run()
 
-    assert other.content() == before
-    assert names(renamed, other.folder) == []
+    assert other_lake.content() == content_before
+    assert names(renamed, other_lake.folder) == []
     assert renamed.champion() in (1, 2)
-    assert other.run("data_ingestion", "data_quality") == []
+    assert other_lake.run("data_ingestion", "data_quality") == []
 
 
 def test_a_lake_that_is_named_by_a_link_or_from_the_project_is_the_same_lake(lake: Lake, tmp_path: Path) -> None:
@@ -175,15 +175,15 @@ def test_a_lake_that_is_named_by_a_link_or_from_the_project_is_the_same_lake(lak
     assert lake.run(folder=os.path.relpath(lake.folder, PROJECT)) == []
 
     assert names(lake, tmp_path / "link") == []
-    moved = lake.moved(tmp_path / "second")
+    moved_lake = lake.moved(tmp_path / "second")
     (tmp_path / "link").unlink()
-    (tmp_path / "link").symlink_to(moved.folder)
-    assert moved.run(folder=str(tmp_path / "link")) == []
-    assert names(moved, lake.folder) == []
+    (tmp_path / "link").symlink_to(moved_lake.folder)
+    assert moved_lake.run(folder=str(tmp_path / "link")) == []
+    assert names(moved_lake, lake.folder) == []
 
 
 def test_a_moved_lake_shows_its_model_and_lineage_without_a_run(lake: Lake, tmp_path: Path) -> None:
-    before = lake.content()
+    content_before = lake.content()
     copy = lake.copied(tmp_path / "copy")
     shutil.rmtree(copy.folder / SCORES)
 
@@ -196,7 +196,7 @@ def test_a_moved_lake_shows_its_model_and_lineage_without_a_run(lake: Lake, tmp_
     assert lineage.exit_code == 0, lineage.output
     assert f"of file customers.csv of {copy.folder}/landing" in lineage.output
     assert names(copy, lake.folder) == []
-    assert lake.content() == before
+    assert lake.content() == content_before
 
 
 READ = """
@@ -214,18 +214,21 @@ except Exception as error:
 def test_a_moved_lake_that_can_not_be_written_is_read_as_far_as_it_goes_and_says_what_to_do(
     lake: Lake, tmp_path: Path
 ) -> None:
-    moved = lake.moved(tmp_path / "second")
-    before = moved.content()
-    mount = f"mount --bind {moved.folder} {moved.folder}; mount -o remount,bind,ro {moved.folder}"
+    moved_lake = lake.moved(tmp_path / "second")
+    content_before = moved_lake.content()
+    mount = f"mount --bind {moved_lake.folder} {moved_lake.folder}; mount -o remount,bind,ro {moved_lake.folder}"
 
-    call = [*in_a_namespace(mount), sys.executable, "-c", READ, str(moved.folder)]
-    read = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, check=False)
+    call = [*in_a_namespace(mount), sys.executable, "-c", READ, str(moved_lake.folder)]
+    process = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, check=False)
 
-    assert read.returncode == 0, read.stderr
-    assert f"The lake {moved.folder} was moved from {lake.folder} and can't be written" in read.stderr + read.stdout
-    assert "rows " in read.stdout
-    assert "Version 1 of churn is not loaded" in read.stdout
-    assert "If the lake was moved and is read-only, make it writable first." in read.stdout
-    assert moved.content() == before
-    assert moved.run() == []
-    assert moved.score_again() > 0
+    assert process.returncode == 0, process.stderr
+    assert (
+        f"The lake {moved_lake.folder} was moved from {lake.folder} and can't be written"
+        in process.stderr + process.stdout
+    )
+    assert "rows " in process.stdout
+    assert "Version 1 of churn is not loaded" in process.stdout
+    assert "If the lake was moved and is read-only, make it writable first." in process.stdout
+    assert moved_lake.content() == content_before
+    assert moved_lake.run() == []
+    assert moved_lake.score_again() > 0

@@ -125,10 +125,10 @@ def apply(text: str, folder: Path) -> None:
     """Make the change that a `diff` block shows: its first line names the file, the rest stands in it once."""
     head, *lines = text.splitlines(keepends=True)
     path = folder / head.removeprefix("--- ").strip()
-    before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+    old_text, new_text = ("".join(line[1:] for line in lines if line[0] in prefixes) for prefixes in (" -", " +"))
     old = path.read_text(encoding="utf-8")
-    assert old.count(before) == 1, f"{path.name} has {old.count(before)} times:\n{before}"
-    path.write_text(old.replace(before, after), encoding="utf-8")
+    assert old.count(old_text) == 1, f"{path.name} has {old.count(old_text)} times:\n{old_text}"
+    path.write_text(old.replace(old_text, new_text), encoding="utf-8")
 
 
 def run(block: Block, folder: Path) -> str:

@@ -86,11 +86,11 @@ def first_run(checkout: Path) -> str:
 
 @pytest.mark.parametrize("command", _each())
 def test_readme_command(command: str, checkout: Path, request: pytest.FixtureRequest) -> None:
-    before = request.getfixturevalue("first_run") if command not in QUICK else ""
+    first_output = request.getfixturevalue("first_run") if command not in QUICK else ""
     if command in SERVERS:
         output = first_page(command, checkout)
     elif command == "make run":
-        output = before
+        output = first_output
     else:
         landing = request.getfixturevalue("landing") if "<folder>" in command else ""
         output = shown(command.replace("<folder>", str(landing)).replace("<project>", str(checkout)), checkout)

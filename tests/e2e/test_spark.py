@@ -113,10 +113,10 @@ def test_its_champion_is_sparks_own_and_scores(lived: Lived) -> None:
 
 
 def test_a_second_run_does_nothing(lived: Lived) -> None:
-    before = lived.versions()
+    versions_before = lived.versions()
     process = lived.run()
     assert process.returncode == 0, process.stderr
-    assert lived.versions() == before
+    assert lived.versions() == versions_before
 
 
 def test_another_engine_refuses_its_champion_and_says_what_to_do(lived: Lived) -> None:

@@ -96,11 +96,13 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         """Run a task in a process of its own, with parameters as the platform hands them over."""
         call = json.dumps(["lakehouse_ml", entry_point, parameters, named, session])
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW", "KEDRO"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW", "KEDRO"))
+        }
         return subprocess.run(
             [self.folder / "env" / "bin" / "python", self.folder / "worker.py", call],
             cwd=self.folder / "driver",
-            env={**own, "RUST_LOG": "error"},
+            env={**environment, "RUST_LOG": "error"},
             capture_output=True,
             text=True,
             timeout=300,
@@ -235,18 +237,18 @@ def test_its_metadata_says_what_it_was_built_of(checkout: Path, wheel: Path) -> 
 
 
 def test_built_again_it_is_the_same_and_one_of_changed_files_says_so(checkout: Path, wheel: Path) -> None:
-    before = wheel.read_bytes()
+    content_before = wheel.read_bytes()
     shown("make wheel", checkout)
-    assert wheel.read_bytes() == before
+    assert wheel.read_bytes() == content_before
     new = checkout / "src" / "lakehouse_ml" / "new.py"
     new.write_text('"""Not committed."""\n', encoding="utf-8")
     shown("make wheel", checkout)
-    changed = _files(wheel)
+    changed_files = _files(wheel)
     new.unlink()
     shown("make wheel", checkout)
-    assert "lakehouse_ml/new.py" in changed
-    assert json.loads(changed["lakehouse_ml/build.json"])["git_sha"].endswith("-dirty")
-    assert wheel.read_bytes() == before
+    assert "lakehouse_ml/new.py" in changed_files
+    assert json.loads(changed_files["lakehouse_ml/build.json"])["git_sha"].endswith("-dirty")
+    assert wheel.read_bytes() == content_before
 
 
 def test_beside_it_lies_what_it_is_installed_with_to_the_version(wheel: Path) -> None:
@@ -321,15 +323,15 @@ def test_the_tasks_of_a_job_are_children_of_its_one_run_and_a_repaired_one_doubl
     def runs() -> list[Any]:
         return list(client.search_runs([experiment.experiment_id]))
 
-    before = runs()
-    (job,) = (run.info.run_id for run in before if run.data.tags.get("job_run") == "4711")
-    children = [run.info.run_name for run in before if run.data.tags.get("mlflow.parentRunId") == job]
+    runs_before = runs()
+    (job,) = (run.info.run_id for run in runs_before if run.data.tags.get("job_run") == "4711")
+    children = [run.info.run_name for run in runs_before if run.data.tags.get("mlflow.parentRunId") == job]
     assert sorted(children) == sorted(f"churn: {stage}" for stage in tasks)
     repaired = cluster.task(
         pipelines="training", namespaces="churn", lake=str(cluster.lake), landing=str(cluster.landing), job_run="4711"
     )
     assert "every step was skipped" in repaired.stdout, repaired.stderr
-    assert len(runs()) == len(before)
+    assert len(runs()) == len(runs_before)
     assert [str(version.version) for version in client.search_model_versions("name = 'churn'")] == ["1"]
 
 

@@ -66,9 +66,9 @@ class Place:
         return CliRunner().invoke(cli, ["withdraw", kind, what, "--lake", str(self.lake), *options], input=answer)
 
     def removed(self, kind: str, what: str) -> str:
-        done = self.withdraw(kind, what, "--yes")
-        assert (done.exit_code, "Traceback" in done.output) == (0, False), (done.output, done.exception)
-        return done.output
+        result = self.withdraw(kind, what, "--yes")
+        assert (result.exit_code, "Traceback" in result.output) == (0, False), (result.output, result.exception)
+        return result.output
 
     def table(self, name: str, use_case: str = "churn") -> DeltaTable:
         (folder,) = self.lake.glob(f"*/{use_case}/{name}")
@@ -166,15 +166,17 @@ def stored(catalog: Any, name: str) -> list[str]:
 
 
 def test_a_file_name_with_blanks_quotes_and_umlauts_is_one_name(catalog: Callable[..., Any]) -> None:
-    name, other = "März 'neu' \"x\" %20 \\.csv", "März neu.csv"
+    name, other_name = "März 'neu' \"x\" %20 \\.csv", "März neu.csv"
     spelled = unicodedata.normalize("NFD", name)  # as macOS writes it
-    here = catalog(churn__manifest_customers=manifest(spelled, other), churn__raw_customers=raw(spelled, other))
+    datasets = catalog(
+        churn__manifest_customers=manifest(spelled, other_name), churn__raw_customers=raw(spelled, other_name)
+    )
 
-    plan = withdrawing.plan_file(here, USE_CASES, name)
-    withdrawing.carry_out(here, plan)
+    plan = withdrawing.plan_file(datasets, USE_CASES, name)
+    withdrawing.carry_out(datasets, plan)
 
     assert [one.n_rows for one in plan.removals] == [1, 1]
-    assert stored(here, "churn.raw_customers") == stored(here, "churn.manifest_customers") == [other]
+    assert stored(datasets, "churn.raw_customers") == stored(datasets, "churn.manifest_customers") == [other_name]
 
 
 def test_rows_that_an_interrupted_run_left_without_an_entry_in_the_manifest_are_found(
@@ -182,22 +184,22 @@ def test_rows_that_an_interrupted_run_left_without_an_entry_in_the_manifest_are_
 ) -> None:
     (tmp_path / "landing").mkdir()
     entries = manifest("known.csv", landing=str(tmp_path / "landing"))
-    here = catalog(churn__manifest_customers=entries, churn__raw_customers=raw("known.csv", "left.csv"))
+    datasets = catalog(churn__manifest_customers=entries, churn__raw_customers=raw("known.csv", "left.csv"))
 
     with pytest.raises(LakehouseError, match=r"It has the files known\.csv, left\.csv\."):
-        withdrawing.plan_file(here, USE_CASES, "other.csv")
+        withdrawing.plan_file(datasets, USE_CASES, "other.csv")
     (tmp_path / "landing" / "left.csv").touch()
     with pytest.raises(LakehouseError, match=r"left\.csv is still in the landing folder"):
-        withdrawing.plan_file(here, USE_CASES, "left.csv")
+        withdrawing.plan_file(datasets, USE_CASES, "left.csv")
     (tmp_path / "landing" / "left.csv").unlink()
-    withdrawing.carry_out(here, withdrawing.plan_file(here, USE_CASES, "left.csv"))
+    withdrawing.carry_out(datasets, withdrawing.plan_file(datasets, USE_CASES, "left.csv"))
 
-    assert stored(here, "churn.raw_customers") == ["known.csv"]
+    assert stored(datasets, "churn.raw_customers") == ["known.csv"]
 
 
 def test_a_file_or_a_batch_of_two_use_cases_is_refused_until_one_is_chosen(catalog: Callable[..., Any]) -> None:
     machines = pd.DataFrame({"machine_id": [1], "predicted_at": [datetime(2024, 1, 31, tzinfo=UTC)], "batch": DAYS[0]})
-    here = catalog(
+    datasets = catalog(
         churn__manifest_customers=manifest("a.csv"),
         predictive_maintenance__manifest_errors=manifest("a.csv"),
         churn__score_customers=scored("1"),
@@ -205,8 +207,8 @@ def test_a_file_or_a_batch_of_two_use_cases_is_refused_until_one_is_chosen(catal
     )
     for plan, what in ((withdrawing.plan_file, "a.csv"), (withdrawing.plan_batch, DAYS[0])):
         with pytest.raises(LakehouseError, match=r"by churn, predictive_maintenance: choose one .* --use-case\."):
-            plan(here, USE_CASES, what)
-        assert plan(here, USE_CASES[:1], what).use_case == "churn"
+            plan(datasets, USE_CASES, what)
+        assert plan(datasets, USE_CASES[:1], what).use_case == "churn"
 
 
 def test_telemetry_of_a_day_takes_the_scores_of_that_day_and_failures_take_none(catalog: Callable[..., Any]) -> None:
@@ -214,7 +216,7 @@ def test_telemetry_of_a_day_takes_the_scores_of_that_day_and_failures_take_none(
     at = [datetime(2024, 1, 30, 6, tzinfo=UTC), datetime(2024, 1, 31, 6, tzinfo=UTC)]
     files = ["telemetry/telemetry_2024-01-30.csv", "telemetry/telemetry_2052-01-31.csv"]
     rows = pd.DataFrame({"machine_id": [1, 1], "snapshot_on": date(2052, 1, 31), "source_file": files})
-    here = catalog(
+    datasets = catalog(
         predictive_maintenance__manifest_telemetry=manifest(*files),
         predictive_maintenance__raw_telemetry=rows.assign(observed_at=at),
         predictive_maintenance__raw_failures=rows.assign(failed_at=at, source_file="failures.csv"),
@@ -222,22 +224,22 @@ def test_telemetry_of_a_day_takes_the_scores_of_that_day_and_failures_take_none(
             {"machine_id": [1, 1], "predicted_at": at, "batch": ["2024-01-30", "2024-01-31"]}
         ),
     )
-    plan = withdrawing.plan_file(here, USE_CASES, files[1])
+    plan = withdrawing.plan_file(datasets, USE_CASES, files[1])
     assert {one.value for one in plan.removals if one.column == "batch"} == {"2024-01-31"}
-    plan = withdrawing.plan_file(here, USE_CASES, files[0])
+    plan = withdrawing.plan_file(datasets, USE_CASES, files[0])
     assert {one.value for one in plan.removals if one.column == "batch"} == {"2024-01-30"}
     assert any("Scores of later days stay (2024-01-31)" in note for note in plan.notes)
-    plan = withdrawing.plan_file(here, USE_CASES, "failures.csv")
+    plan = withdrawing.plan_file(datasets, USE_CASES, "failures.csv")
     assert [one.dataset for one in plan.removals] == ["predictive_maintenance.raw_failures"]
 
 
 def test_the_plan_is_a_table_of_rows_and_files(catalog: Callable[..., Any]) -> None:
-    here = catalog(
+    datasets = catalog(
         churn__manifest_customers=manifest("a.csv"),
         churn__raw_customers=raw("a.csv"),
         churn__score_customers=scored("a.csv", *map(str, range(1_499))),
     )
-    assert withdrawing.plan_file(here, USE_CASES, "a.csv").lines == [
+    assert withdrawing.plan_file(datasets, USE_CASES, "a.csv").lines == [
         "Withdraw the file a.csv of churn. To be removed:",
         "  churn.score_customers     1,500 rows of batch 2024-01-31",
         "  churn.raw_customers           1 row",
@@ -251,8 +253,8 @@ def test_without_a_lake_none_is_created(project: None, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").touch()
     for name in ("folder", "nowhere", "folder/notes.txt"):
-        done = Place(tmp_path, tmp_path / name, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
-        assert (done.exit_code, done.output) == (
+        result = Place(tmp_path, tmp_path / name, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
+        assert (result.exit_code, result.output) == (
             1,
             f"Error: No lake found in {tmp_path / name}. Run all stages first, or name the folder of a lake.\n",
         )
@@ -262,9 +264,9 @@ def test_without_a_lake_none_is_created(project: None, tmp_path: Path) -> None:
 def test_a_lake_on_which_a_run_is_at_work_is_refused(project: None, tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = Place(tmp_path, tmp_path, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
-    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
-    assert done.output.startswith(f"Error: Another run is at work on the lake {tmp_path} (just started).")
+        result = Place(tmp_path, tmp_path, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert result.output.startswith(f"Error: Another run is at work on the lake {tmp_path} (just started).")
 
 
 @pytest.mark.parametrize(
@@ -277,9 +279,9 @@ def test_a_lake_on_which_a_run_is_at_work_is_refused(project: None, tmp_path: Pa
 def test_an_unknown_use_case_or_environment_is_refused(
     project: None, tmp_path: Path, option: str, message: str
 ) -> None:
-    done = Place(tmp_path, tmp_path / "lake", PROJECT / "conf").withdraw("file", RIGHT, option, "x")
-    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
-    assert done.output.startswith(f"Error: {message}")
+    result = Place(tmp_path, tmp_path / "lake", PROJECT / "conf").withdraw("file", RIGHT, option, "x")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert result.output.startswith(f"Error: {message}")
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_folder(
@@ -288,16 +290,16 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_
     landing, files = tmp_path / "landing", [f"customers_{number:02d}.csv" for number in range(14)]
     landing.mkdir()
     (landing / files[0]).touch()
-    here = catalog(
+    datasets = catalog(
         churn__manifest_customers=manifest(*files, landing=str(landing)),
         churn__score_customers=pd.concat([scored("1"), scored("1", day=DAYS[1])]),
     )
-    shown = ", ".join(files[-12:])
+    newest_names = ", ".join(files[-12:])
     for plan, what, message in (
         (
             withdrawing.plan_file,
             "other.csv",
-            f"No file other.csv was read into this lake. It has the files {shown} and 2 more.",
+            f"No file other.csv was read into this lake. It has the files {newest_names} and 2 more.",
         ),
         (
             withdrawing.plan_batch,
@@ -313,7 +315,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_
         ),
     ):
         with pytest.raises(LakehouseError) as refused:
-            plan(here, USE_CASES, what)
+            plan(datasets, USE_CASES, what)
         assert str(refused.value) == message
 
 
@@ -321,41 +323,41 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_so_is_a_file_in_its_
 def ingested(project: None, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A lake after its first two stages, with refused and quarantined rows in each of its three files."""
     folder = tmp_path_factory.mktemp("ingested")
-    here = Place(folder / "landing", folder / "lake", PROJECT / "conf")
-    write_months(here.landing, count=3, n=60, seed=1)
+    lakehouse = Place(folder / "landing", folder / "lake", PROJECT / "conf")
+    write_months(lakehouse.landing, count=3, n=60, seed=1)
     for day in DAYS:
-        file = here.landing / f"customers_{day}_simulated.csv"
+        file = lakehouse.landing / f"customers_{day}_simulated.csv"
         lines = file.read_text(encoding="utf-8").splitlines()
         ragged, monthly = f"{lines[1]},more", lines[2].replace("Month-to-month", "Weekly").replace(" year", " weeks")
         file.write_text("\n".join([lines[0], ragged, monthly, *lines[3:]]) + "\n", encoding="utf-8")
-    here.run("data_ingestion", "data_quality")
-    return here
+    lakehouse.run("data_ingestion", "data_quality")
+    return lakehouse
 
 
 @pytest.mark.slow
 def test_no_is_an_answer_and_a_file_that_comes_back_is_read_again(ingested: Place, tmp_path: Path) -> None:
     """The folder is then as it was, and yet the file has to be parsed: nothing of it is skipped."""
-    here = Place(ingested.landing, Path(shutil.copytree(ingested.lake, tmp_path / "lake")), ingested.conf)
-    before, versions = here.content(), here.versions()
-    (here.landing / RIGHT).rename(tmp_path / RIGHT)
+    lakehouse = Place(ingested.landing, Path(shutil.copytree(ingested.lake, tmp_path / "lake")), ingested.conf)
+    content_before, versions = lakehouse.content(), lakehouse.versions()
+    (lakehouse.landing / RIGHT).rename(tmp_path / RIGHT)
     try:
-        refused = here.withdraw("file", RIGHT, answer="n\n")
+        refused = lakehouse.withdraw("file", RIGHT, answer="n\n")
         assert (refused.exit_code, refused.output.splitlines()[-1]) == (1, "Nothing was removed.")
-        assert here.versions() == versions
-        here.removed("file", RIGHT)
+        assert lakehouse.versions() == versions
+        lakehouse.removed("file", RIGHT)
         parts = ("raw", "quarantine_lines", "checked", "quarantine", "clean", "manifest")
         for part in parts:
-            assert RIGHT not in set(here.frame(f"{part}_customers")["source_file"]), part
-            assert len(here.frame(f"{part}_customers")) == len(before[f"{part}_customers"]) * 2 // 3, part
+            assert RIGHT not in set(lakehouse.frame(f"{part}_customers")["source_file"]), part
+            assert len(lakehouse.frame(f"{part}_customers")) == len(content_before[f"{part}_customers"]) * 2 // 3, part
     finally:
-        (tmp_path / RIGHT).rename(here.landing / RIGHT)
-    ran = here.run("data_ingestion", "data_quality")
+        (tmp_path / RIGHT).rename(lakehouse.landing / RIGHT)
+    ran = lakehouse.run("data_ingestion", "data_quality")
     assert {"parse_customers", "quarantine_customers", "release_customers"} <= set(ran)
     assert "check_outcomes" not in ran
-    after = here.content()
+    content_after = lakehouse.content()
     # Parsed rows are those of the files that were read last.
-    assert differences(after, before) == ["parsed_customers"]
-    assert here.run("data_ingestion", "data_quality") == []
+    assert differences(content_after, content_before) == ["parsed_customers"]
+    assert lakehouse.run("data_ingestion", "data_quality") == []
 
 
 # --- end to end
@@ -369,17 +371,17 @@ def lived(project: None, tmp_path_factory: pytest.TempPathFactory) -> Place:
     (conf / "local").mkdir(exist_ok=True)
     (conf / "local" / "parameters.yml").write_text(QUICK_SEARCH, encoding="utf-8")
     write_months(folder / "all", count=3, n=N, seed=1)
-    here = Place(folder / "landing", folder / "lake", conf)
+    lakehouse = Place(folder / "landing", folder / "lake", conf)
     for day in DAYS[:2]:
-        land(here, f"customers_{day}_simulated.csv")
-        here.run()
-    return here
+        land(lakehouse, f"customers_{day}_simulated.csv")
+        lakehouse.run()
+    return lakehouse
 
 
-def land(here: Place, name: str, called: str | None = None) -> None:
-    file = here.landing / (called or name)
+def land(lakehouse: Place, name: str, called: str | None = None) -> None:
+    file = lakehouse.landing / (called or name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(here.landing.parent / "all" / name, file)
+    shutil.copy(lakehouse.landing.parent / "all" / name, file)
 
 
 @pytest.fixture
@@ -389,66 +391,66 @@ def copy(lived: Place, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
     def named(name: str) -> Place:
         return Place(lived.landing, Path(shutil.copytree(lived.lake, tmp_path / name)), lived.conf)
 
-    before = {path.relative_to(lived.landing) for path in lived.landing.rglob("*.csv")}
+    landed_files = {path.relative_to(lived.landing) for path in lived.landing.rglob("*.csv")}
     yield named
     for path in list(lived.landing.rglob("*.csv")):
-        if path.relative_to(lived.landing) not in before:
+        if path.relative_to(lived.landing) not in landed_files:
             path.unlink()
 
 
 @pytest.fixture
 def never(copy: Callable[[str], Place]) -> Place:
     """The third month under its right name, in a lake that never saw another one; its file is out of the way."""
-    here = copy("never")
-    land(here, RIGHT)
-    here.run()
-    (here.landing / RIGHT).unlink()
-    return here
+    lakehouse = copy("never")
+    land(lakehouse, RIGHT)
+    lakehouse.run()
+    (lakehouse.landing / RIGHT).unlink()
+    return lakehouse
 
 
 @pytest.fixture
 def late(copy: Callable[[str], Place]) -> Place:
     """The third month under a wrong name, read."""
-    here = copy("late")
-    land(here, RIGHT, WRONG)
-    here.run()
-    return here
+    lakehouse = copy("late")
+    land(lakehouse, RIGHT, WRONG)
+    lakehouse.run()
+    return lakehouse
 
 
-def as_if_never_seen(here: Place, never: Place) -> None:
+def as_if_never_seen(lakehouse: Place, never: Place) -> None:
     """The lakes hold the same, and a further run finds nothing to do."""
-    assert differences(here.content(), never.content()) == []
-    assert here.text(LIST) == never.text(LIST)
-    assert here.text(DRIFT) == never.text(DRIFT)
-    assert here.run() == []
+    assert differences(lakehouse.content(), never.content()) == []
+    assert lakehouse.text(LIST) == never.text(LIST)
+    assert lakehouse.text(DRIFT) == never.text(DRIFT)
+    assert lakehouse.run() == []
 
 
 @pytest.mark.slow
 def test_a_file_of_a_wrong_day_is_reported_thrice_and_withdrawn_without_a_trace(
     copy: Callable[[str], Place], never: Place, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    here = copy("late")
-    land(here, RIGHT, WRONG)
+    lakehouse = copy("late")
+    land(lakehouse, RIGHT, WRONG)
     caplog.clear()
-    here.run()
+    lakehouse.run()
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert any(f"{WRONG} is dated 2052-01-31" in line and f"kedro withdraw file {WRONG}" in line for line in warned)
     assert "batch 2052-01-31 lies in the future" in capsys.readouterr().out
-    assert "2052-01-31</span> lies in the future" in here.text(REPORT)
+    assert "2052-01-31</span> lies in the future" in lakehouse.text(REPORT)
 
-    (here.landing / WRONG).rename(here.landing / RIGHT)
+    (lakehouse.landing / WRONG).rename(lakehouse.landing / RIGHT)
     with pytest.raises(click.ClickException) as refused:
-        here.run()
+        lakehouse.run()
     assert f"kedro withdraw file {WRONG}" in refused.value.message
 
-    assert "churn.score_customers     1,200 rows of batch 2052-01-31" in here.removed("file", WRONG)
-    assert not any((here.lake / file).exists() for file in (LIST, DRIFT, REPORT))
-    here.run()
+    assert "churn.score_customers     1,200 rows of batch 2052-01-31" in lakehouse.removed("file", WRONG)
+    assert not any((lakehouse.lake / file).exists() for file in (LIST, DRIFT, REPORT))
+    lakehouse.run()
 
-    as_if_never_seen(here, never)
-    assert not any("2052-01-31" in row for rows in here.content().values() for row in rows)
-    assert "2052-01-31" not in here.text(REPORT)
-    assert set(pd.read_csv(here.lake / LIST)["batch"]) == {DAYS[2]}
+    as_if_never_seen(lakehouse, never)
+    assert not any("2052-01-31" in row for rows in lakehouse.content().values() for row in rows)
+    assert "2052-01-31" not in lakehouse.text(REPORT)
+    assert set(pd.read_csv(lakehouse.lake / LIST)["batch"]) == {DAYS[2]}
 
 
 @pytest.mark.slow
@@ -463,9 +465,9 @@ def test_commits_say_what_removed_their_rows_and_lineage_reads_it(late: Place) -
         newest = late.commits(table)[0]
         assert (newest["node"], newest["scope"]) == (f"withdraw the file {WRONG}", ["2052-01-31"])
     for typed in (["churn.raw_customers"], ["churn.score_customers"], ["churn.score_customers", "2052-01-31"]):
-        done = CliRunner().invoke(cli, ["lineage", *typed, "--lake", str(late.lake)])
-        assert (done.exit_code, done.exception) == (0, None)
-        assert f"by withdraw the file {WRONG}" in done.output
+        result = CliRunner().invoke(cli, ["lineage", *typed, "--lake", str(late.lake)])
+        assert (result.exit_code, result.exception) == (0, None)
+        assert f"by withdraw the file {WRONG}" in result.output
 
 
 @pytest.mark.slow
@@ -487,137 +489,137 @@ def test_after_each_interruption_the_same_command_completes(
     uninterrupted.removed("file", WRONG)
     interrupted = 0
     for most in range(20):
-        here = Place(late.landing, Path(shutil.copytree(late.lake, tmp_path / f"after {most}")), late.conf)
+        lakehouse = Place(late.landing, Path(shutil.copytree(late.lake, tmp_path / f"after {most}")), late.conf)
         saves = 0
         with monkeypatch.context() as patched:
             patched.setattr(Stored, "save", lambda table, data, most=most: counted(table, data, most))
-            done = here.withdraw("file", WRONG, "--yes")
-        if done.exit_code == 0:
+            result = lakehouse.withdraw("file", WRONG, "--yes")
+        if result.exit_code == 0:
             break
         interrupted += 1
         run_between = most % 4 == 0
         if run_between:
-            here.run()  # before the command is repeated: the rest of the lake is still consistent
-            assert len(here.frame("raw_customers")) == len(here.frame("checked_customers"))
-        here.removed("file", WRONG)
+            lakehouse.run()  # before the command is repeated: the rest of the lake is still consistent
+            assert len(lakehouse.frame("raw_customers")) == len(lakehouse.frame("checked_customers"))
+        lakehouse.removed("file", WRONG)
         if run_between:
-            land(here, RIGHT)
-            here.run()
-            assert differences(here.content(), never.content()) == [], most
-            assert here.text(LIST) == never.text(LIST)
+            land(lakehouse, RIGHT)
+            lakehouse.run()
+            assert differences(lakehouse.content(), never.content()) == [], most
+            assert lakehouse.text(LIST) == never.text(LIST)
             (late.landing / RIGHT).unlink()
         else:
             # Results depend on the rows and on the provenance in the newest commits: both are the same.
-            assert here.content() == uninterrupted.content(), most
-            assert newest_commits(here) == newest_commits(uninterrupted), most
-        shutil.rmtree(here.lake)
+            assert lakehouse.content() == uninterrupted.content(), most
+            assert newest_commits(lakehouse) == newest_commits(uninterrupted), most
+        shutil.rmtree(lakehouse.lake)
     assert interrupted == 9
     land(uninterrupted, RIGHT)
     uninterrupted.run()
     as_if_never_seen(uninterrupted, never)
 
 
-def newest_commits(here: Place) -> dict[str, dict[str, Any]]:
-    return {name: here.commits(name)[0] for name in here.versions()}
+def newest_commits(lakehouse: Place) -> dict[str, dict[str, Any]]:
+    return {name: lakehouse.commits(name)[0] for name in lakehouse.versions()}
 
 
 @pytest.mark.slow
 def test_without_an_outcomes_file_labels_and_real_performance_follow_and_no_batch_is_lost(
     copy: Callable[[str], Place], never: Place
 ) -> None:
-    here = copy("outcomes")
-    land(here, RIGHT)
-    land(here, OUTCOMES)
-    here.run()
-    assert here.frame("metrics_live")["batch"].tolist() == [DAYS[1]]
-    (here.landing / OUTCOMES).unlink()
+    lakehouse = copy("outcomes")
+    land(lakehouse, RIGHT)
+    land(lakehouse, OUTCOMES)
+    lakehouse.run()
+    assert lakehouse.frame("metrics_live")["batch"].tolist() == [DAYS[1]]
+    (lakehouse.landing / OUTCOMES).unlink()
 
-    message = here.removed("file", OUTCOMES)
+    message = lakehouse.removed("file", OUTCOMES)
     assert f"was trained or judged on {N:,} rows of this file" in message
     assert "batch" not in message
-    here.run()
+    lakehouse.run()
 
-    assert here.frame("metrics_live").empty
-    assert here.frame("verdict_live").empty
+    assert lakehouse.frame("metrics_live").empty
+    assert lakehouse.frame("verdict_live").empty
     # Two more versions were trained; the champion is still the first one.
     of_models = ["digests", "metrics_holdout", "outcome_holdout", "verdict_model"]
-    assert set(differences(here.content(), never.content())) <= set(of_models)
-    assert set(here.frame("score_customers")["batch"]) == set(DAYS)
-    assert here.text(LIST) == never.text(LIST)
-    assert here.run() == []
+    assert set(differences(lakehouse.content(), never.content())) <= set(of_models)
+    assert set(lakehouse.frame("score_customers")["batch"]) == set(DAYS)
+    assert lakehouse.text(LIST) == never.text(LIST)
+    assert lakehouse.run() == []
 
 
 @pytest.fixture
 def with_outcomes(copy: Callable[[str], Place]) -> Place:
     """Three batches, the second of which has outcomes."""
-    here = copy("with outcomes")
-    land(here, RIGHT)
-    land(here, OUTCOMES)
-    here.run()
-    return here
+    lakehouse = copy("with outcomes")
+    land(lakehouse, RIGHT)
+    land(lakehouse, OUTCOMES)
+    lakehouse.run()
+    return lakehouse
 
 
-def by_batch(here: Place, batches: set[str]) -> dict[str, list[str]]:
-    tables = {name: here.frame(name).astype(str) for name in BY_BATCH}
+def by_batch(lakehouse: Place, batches: set[str]) -> dict[str, list[str]]:
+    tables = {name: lakehouse.frame(name).astype(str) for name in BY_BATCH}
     chosen = {name: rows[rows["batch"].isin(batches)] for name, rows in tables.items()}
     return {name: sorted(map(str, rows.to_dict("records"))) for name, rows in chosen.items()}
 
 
 @pytest.mark.slow
 def test_an_older_batch_goes_with_everything_derived_from_it_and_others_stay_to_the_byte(with_outcomes: Place) -> None:
-    here, others = with_outcomes, {DAYS[0], DAYS[2]}
-    kept, list_, again = by_batch(here, others), here.text(LIST), by_batch(here, {DAYS[1]})
-    assert all(again.values())
+    lakehouse, other_days = with_outcomes, {DAYS[0], DAYS[2]}
+    other_rows, list_, day_rows = by_batch(lakehouse, other_days), lakehouse.text(LIST), by_batch(lakehouse, {DAYS[1]})
+    assert all(day_rows.values())
 
-    message = here.removed("batch", DAYS[1])
+    message = lakehouse.removed("batch", DAYS[1])
 
     assert f"To score {DAYS[1]} again, run with --params churn.batch_scoring.batch={DAYS[1]}" in message
-    assert by_batch(here, {DAYS[1]}) == {name: [] for name in BY_BATCH}
-    assert by_batch(here, others) == kept
-    assert here.text(LIST) == list_
-    assert "score_rows" not in here.run()
-    assert by_batch(here, {*others, DAYS[1]}) == kept
-    assert here.text(LIST) == list_
-    assert here.frame("verdict_live").empty
-    assert here.run() == []
+    assert by_batch(lakehouse, {DAYS[1]}) == {name: [] for name in BY_BATCH}
+    assert by_batch(lakehouse, other_days) == other_rows
+    assert lakehouse.text(LIST) == list_
+    assert "score_rows" not in lakehouse.run()
+    assert by_batch(lakehouse, {*other_days, DAYS[1]}) == other_rows
+    assert lakehouse.text(LIST) == list_
+    assert lakehouse.frame("verdict_live").empty
+    assert lakehouse.run() == []
 
-    here.run(churn={"batch_scoring": {"batch": DAYS[1]}})
-    assert {name: len(rows) for name, rows in by_batch(here, {DAYS[1]}).items()} == {
-        name: len(rows) for name, rows in again.items()
+    lakehouse.run(churn={"batch_scoring": {"batch": DAYS[1]}})
+    assert {name: len(rows) for name, rows in by_batch(lakehouse, {DAYS[1]}).items()} == {
+        name: len(rows) for name, rows in day_rows.items()
     }
 
 
 @pytest.mark.slow
 def test_the_newest_batch_goes_with_its_files_and_the_next_run_makes_it_again(with_outcomes: Place) -> None:
-    here = with_outcomes
-    before, files = here.content(), {file: here.text(file) for file in (LIST, DRIFT)}
+    lakehouse = with_outcomes
+    content_before, files = lakehouse.content(), {file: lakehouse.text(file) for file in (LIST, DRIFT)}
 
-    message = here.removed("batch", DAYS[2])
+    message = lakehouse.removed("batch", DAYS[2])
 
     assert "It is the newest day: the next run scores it again." in message
-    assert by_batch(here, {DAYS[2]}) == {name: [] for name in BY_BATCH}
-    assert not any((here.lake / file).exists() for file in (LIST, DRIFT, REPORT))
-    assert "build_features" not in here.run()
-    assert differences(here.content(), before) == []
-    assert {file: here.text(file) for file in files} == files
-    assert (here.lake / REPORT).exists()
-    assert here.run() == []
+    assert by_batch(lakehouse, {DAYS[2]}) == {name: [] for name in BY_BATCH}
+    assert not any((lakehouse.lake / file).exists() for file in (LIST, DRIFT, REPORT))
+    assert "build_features" not in lakehouse.run()
+    assert differences(lakehouse.content(), content_before) == []
+    assert {file: lakehouse.text(file) for file in files} == files
+    assert (lakehouse.lake / REPORT).exists()
+    assert lakehouse.run() == []
 
 
 @pytest.mark.slow
 def test_a_batch_that_was_kept_when_its_outcomes_came_is_scored_again_too(with_outcomes: Place) -> None:
-    here = with_outcomes
+    lakehouse = with_outcomes
     *_, newest = months(3, N, 1)
     outcomes = pd.DataFrame({"customerID": newest.customers["customerID"], "Churn": newest.leaves})
-    outcomes.to_csv(here.landing / "outcomes" / f"outcomes_{DAYS[2]}.csv", index=False)
-    here.run()
-    assert here.commits("score_customers")[0].get("nothing")
+    outcomes.to_csv(lakehouse.landing / "outcomes" / f"outcomes_{DAYS[2]}.csv", index=False)
+    lakehouse.run()
+    assert lakehouse.commits("score_customers")[0].get("nothing")
 
-    here.removed("batch", DAYS[2])
+    lakehouse.removed("batch", DAYS[2])
 
-    assert "score_rows" in here.run()
-    assert (here.frame("score_customers")["batch"] == DAYS[2]).sum() == N
-    assert here.run() == []
+    assert "score_rows" in lakehouse.run()
+    assert (lakehouse.frame("score_customers")["batch"] == DAYS[2]).sum() == N
+    assert lakehouse.run() == []
 
 
 @pytest.mark.slow
@@ -625,19 +627,19 @@ def test_machines_lose_a_day_of_telemetry_and_the_next_run_scores_what_is_left(l
     from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
 
     name, telemetry = "predictive_maintenance", "telemetry/telemetry_2015-03-17_simulated.csv"
-    here = Place(tmp_path / "landing", tmp_path / "lake", lived.conf)
-    write(here.landing, simulate(24, 76, seed=1))
-    (here.landing / telemetry).rename(tmp_path / "later.csv")
-    here.run(use_case=name)
-    before = here.content()
-    (tmp_path / "later.csv").rename(here.landing / telemetry)
-    here.run(use_case=name)
-    (here.landing / telemetry).unlink()
+    lakehouse = Place(tmp_path / "landing", tmp_path / "lake", lived.conf)
+    write(lakehouse.landing, simulate(24, 76, seed=1))
+    (lakehouse.landing / telemetry).rename(tmp_path / "later.csv")
+    lakehouse.run(use_case=name)
+    content_before = lakehouse.content()
+    (tmp_path / "later.csv").rename(lakehouse.landing / telemetry)
+    lakehouse.run(use_case=name)
+    (lakehouse.landing / telemetry).unlink()
 
-    message = here.removed("file", telemetry)
+    message = lakehouse.removed("file", telemetry)
     assert "predictive_maintenance.score_machines       96 rows of batch 2015-03-17" in message
-    here.run(use_case=name)
+    lakehouse.run(use_case=name)
 
     of_models = {"digests", "metrics_holdout", "outcome_holdout", "verdict_model", "parsed_telemetry"}
-    assert set(differences(here.content(), before)) <= of_models
-    assert here.run(use_case=name) == []
+    assert set(differences(lakehouse.content(), content_before)) <= of_models
+    assert lakehouse.run(use_case=name) == []

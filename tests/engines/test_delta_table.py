@@ -196,12 +196,12 @@ def test_a_batch_written_twice_is_there_once(lake: Lake) -> None:
 def test_rows_outside_the_batch_are_refused_and_nothing_is_written(lake: Lake, stranger: str | None) -> None:
     table = lake.table()
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
-    before = table.token()
+    token_before = table.token()
 
     sentence = refused(table.save, lake.batch(("a", 5, 5.0), (stranger, 6, 6.0), values=("a",)))
 
     assert sentence.startswith("1 rows lie outside the batch part IN ('a')")
-    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
+    assert (table.token(), stored(table)) == (token_before, [("a", 1, 1.0)])
 
 
 def test_rows_outside_a_first_batch_are_refused_too(lake: Lake) -> None:
@@ -269,7 +269,7 @@ def test_a_computation_that_fails_midway_leaves_the_table_as_it_was(
 ) -> None:
     table = lake.table()
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
-    before = table.token()
+    token_before = table.token()
     (lake.folder / "staging").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(lake.folder / "staging"))
     broken = spark.range(100).selectExpr("'a' AS part", "id", "IF(id < 99, 1.0D, raise_error('broken')) AS value")
@@ -277,7 +277,7 @@ def test_a_computation_that_fails_midway_leaves_the_table_as_it_was(
     with pytest.raises(DatasetError, match="broken"):
         table.save(ReplaceBatch(broken, "part", ("a",)))
 
-    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
+    assert (table.token(), stored(table)) == (token_before, [("a", 1, 1.0)])
     assert list((lake.folder / "staging").iterdir()) == []
 
 
@@ -295,16 +295,16 @@ def test_rows_are_not_read_ahead_of_the_writer(tmp_path: Path, format: str, grou
             existing_data_behavior="overwrite_or_ignore",
         )
     rows = pads.dataset(tmp_path, format=format)
-    before = pa.total_allocated_bytes()
+    allocated_before = pa.total_allocated_bytes()
 
-    written = 0
+    n_rows = 0
     allocated = []
     for batch in stream_batches(rows, rows.schema):
-        written += batch.num_rows
+        n_rows += batch.num_rows
         time.sleep(0.005)
-        allocated.append(pa.total_allocated_bytes() - before)
+        allocated.append(pa.total_allocated_bytes() - allocated_before)
 
-    assert written == 100 * values.num_rows
+    assert n_rows == 100 * values.num_rows
     # Of the hundred groups the one that is written, and what Parquet decodes it from.
     assert max(allocated) < groups * values.nbytes
 
@@ -330,13 +330,13 @@ def test_other_columns_are_refused_in_a_sentence_and_nothing_is_written(
     table = DeltaTable(filepath=str(tmp_path / "table"), frame="pandas", **how)
     table.save(pd.DataFrame([("a", 1, 1.0)], columns=NAMES))
     rows = pd.DataFrame([row], columns=columns)
-    before = table.token()
+    token_before = table.token()
 
     sentence = refused(table.save, ReplaceBatch(rows, "part", ("a",)) if mode == "replace" else rows)
 
     assert str(tmp_path / "table") in sentence
     assert "LAKE=" in sentence
-    assert (table.token(), stored(table)) == (before, [("a", 1, 1.0)])
+    assert (table.token(), stored(table)) == (token_before, [("a", 1, 1.0)])
 
 
 def test_columns_in_another_order_go_where_they_belong(lake: Lake) -> None:
@@ -376,13 +376,13 @@ def test_rows_that_repeat_a_key_are_refused_before_a_merge(lake: Lake, key: str 
     table = lake.table(mode="merge", keys=["part"])
     if exists:
         table.save(lake.frame(("b", 0, 0.0)))
-    before = table.token()
+    token_before = table.token()
 
     sentence = refused(table.save, lake.frame((key, 1, 1.0), (key, 2, 2.0)))
 
     assert sentence.startswith("1 rows for ")
     assert "repeat the key (part)" in sentence
-    assert table.token() == before
+    assert table.token() == token_before
 
 
 def test_merging_without_keys_is_refused_before_anything_runs() -> None:
@@ -436,12 +436,12 @@ def test_the_token_changes_with_each_commit_and_with_nothing_else(lake: Lake) ->
 def test_a_table_that_was_deleted_and_created_again_has_another_token(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.frame(("a", 1, 1.0)))
-    before = table.token()
+    token_before = table.token()
 
     lake.remove(table)
     table.save(lake.frame(("b", 2, 2.0)))
 
-    assert table.token() != before
+    assert table.token() != token_before
 
 
 # --- what is no table
@@ -685,7 +685,7 @@ def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) 
     address = str(tmp_path / "table")
     DeltaTable(filepath=address).save(part("first", 0))
     gate = threading.Barrier(6)
-    written: list[tuple[str, int]] = [("first", 0)]
+    stored_rows: list[tuple[str, int]] = [("first", 0)]
     refusals: list[BaseException] = []
 
     def write(number: int) -> None:
@@ -695,7 +695,7 @@ def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) 
         except DatasetError as error:
             refusals.append(error)
         else:
-            written.append((f"part {number}", number))
+            stored_rows.append((f"part {number}", number))
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for writer in writers:
@@ -703,8 +703,8 @@ def test_many_writers_at_once_lose_nothing_that_was_not_refused(tmp_path: Path) 
     for writer in writers:
         writer.join()
 
-    assert stored(DeltaTable(filepath=address, frame="pandas")) == sorted(written)
-    assert len(written) + len(refusals) == 7
+    assert stored(DeltaTable(filepath=address, frame="pandas")) == sorted(stored_rows)
+    assert len(stored_rows) + len(refusals) == 7
     assert all(address in str(find(error)) for error in refusals)
 
 
@@ -721,14 +721,14 @@ def meanwhile(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
             time.sleep(0.05)
         yield from batches
 
-    def race(save: Callable[[Any], None], row: Row, other: Callable[[], None]) -> list[str]:
+    def race(save: Callable[[Any], None], row: Row, write_first: Callable[[], None]) -> list[str]:
         late = lake.frame(row).coalesce(1).mapInArrow(waits, DDL)
         messages: list[str] = []
         second = threading.Thread(target=lambda: messages.extend(_sentence(save, late)))
         second.start()
         while not Path(begun).exists() and second.is_alive():
             time.sleep(0.05)
-        other()
+        write_first()
         Path(go).touch()
         second.join()
         return messages
@@ -748,11 +748,11 @@ def _sentence(save: Callable[[Any], None], rows: Any) -> list[str]:
 def test_on_spark_the_second_writer_is_refused_and_writes_nothing(
     lake: Lake, meanwhile: Callable[..., list[str]], mode: str
 ) -> None:
-    table, other = lake.table(), lake.table()
+    table, other_table = lake.table(), lake.table()
     table.save(lake.batch(("a", 0, 0.0), values=("a",)))
     save = table.save if mode == "overwrite" else lambda rows: table.save(ReplaceBatch(rows, "part", ("a",)))
 
-    messages = meanwhile(save, ("a", 2, 2.0), lambda: other.save(lake.batch(("a", 1, 1.0), values=("a",))))
+    messages = meanwhile(save, ("a", 2, 2.0), lambda: other_table.save(lake.batch(("a", 1, 1.0), values=("a",))))
 
     assert [one.partition(" (")[0] for one in messages] == [
         f"Another run wrote to {table.address} at the same time and was first; nothing of this one was written. "
@@ -762,18 +762,18 @@ def test_on_spark_the_second_writer_is_refused_and_writes_nothing(
 
 
 def test_on_spark_two_concurrent_appends_are_both_stored(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
-    table, other = lake.table(mode="append"), lake.table(mode="append")
+    table, other_table = lake.table(mode="append"), lake.table(mode="append")
     table.save(lake.frame(("a", 0, 0.0)))
 
-    assert meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0)))) == []
+    assert meanwhile(table.save, ("a", 2, 2.0), lambda: other_table.save(lake.frame(("a", 1, 1.0)))) == []
 
     assert stored(table) == [("a", 0, 0.0), ("a", 1, 1.0), ("a", 2, 2.0)]
 
 
 def test_on_spark_the_second_creator_of_a_table_is_refused(lake: Lake, meanwhile: Callable[..., list[str]]) -> None:
-    table, other = lake.table(), lake.table()
+    table, other_table = lake.table(), lake.table()
 
-    messages = meanwhile(table.save, ("a", 2, 2.0), lambda: other.save(lake.frame(("a", 1, 1.0))))
+    messages = meanwhile(table.save, ("a", 2, 2.0), lambda: other_table.save(lake.frame(("a", 1, 1.0))))
 
     assert "was first; nothing of this one was written. Run again." in messages[0]
     assert stored(table) == [("a", 1, 1.0)]
@@ -855,19 +855,19 @@ def made_by(fingerprint: str) -> Any:
 
 
 def test_the_same_rows_again_are_no_new_state_and_the_node_is_done(lake: Lake) -> None:
-    table, other = lake.table(keep_unchanged=True), lake.table("other")
+    table, other_table = lake.table(keep_unchanged=True), lake.table("other")
     rows = [("a", 1, 1.5), ("b", 2, None), (None, 3, 0.0)]
     if lake.kind == "pandas":
         pytest.skip("a pandas frame is stored as it comes: the option is for frames of the engine")
-    for one in (table, other):
+    for one in (table, other_table):
         with made_by("first"):
             one.save(lake.frame(*rows))
-    before = table.token(), other.token()
-    for one in (table, other):
+    tokens_before = table.token(), other_table.token()
+    for one in (table, other_table):
         with made_by("second"):
             one.save(lake.frame(*reversed(rows)))
-    assert table.token() == before[0]
-    assert other.token() != before[1]
+    assert table.token() == tokens_before[0]
+    assert other_table.token() != tokens_before[1]
     assert (table.has_fingerprint("second"), table.has_fingerprint("first")) == (True, False)
     assert table.load().count() == 3
     assert [maker["fingerprint"] for maker in table.origin_commits()] == ["first"]
@@ -887,9 +887,9 @@ def test_the_same_rows_again_are_no_new_state_and_the_node_is_done(lake: Lake) -
 def test_other_rows_are_a_new_state(lake: Lake, changed: list[Row]) -> None:
     table = lake.table(keep_unchanged=True)
     table.save(lake.frame(("a", 1, 1.5), ("b", 2, None)))
-    before = table.token()
+    token_before = table.token()
     table.save(lake.frame(*changed))
-    assert table.token() != before
+    assert table.token() != token_before
     # And back again: the rows of now count, not those of once.
     now = table.token()
     table.save(lake.frame(("a", 1, 1.5), ("b", 2, None)))
@@ -908,10 +908,10 @@ def test_rows_of_other_columns_are_a_new_state(spark: Any, tmp_path: Path) -> No
 def test_a_batch_that_is_to_stay_stays_and_one_that_is_not_there_is_stored(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.batch(("a", 1, 1.0), values=("a",)))
-    before = table.token()
+    token_before = table.token()
     with made_by("again"):
         table.save(replace(lake.batch(("a", 9, 9.0), values=("a",)), keeps_stored=True))
-    assert (table.token(), table.count_rows("part", "a"), table.has_fingerprint("again")) == (before, 1, True)
+    assert (table.token(), table.count_rows("part", "a"), table.has_fingerprint("again")) == (token_before, 1, True)
     # Once its rows are removed, nothing keeps them any more.
     table.save(lake.batch(values=("a",)))
     assert not table.has_fingerprint("again")
@@ -1076,11 +1076,11 @@ def test_a_table_is_loaded_as_it_was_at_a_time(lake: Lake) -> None:
         time.sleep(1.1)
     first, second = (commit["at"] for commit in reversed(list(table.commits())))
 
-    between = lake.table(at_time=first + (second - first) / 2)
+    earlier_table = lake.table(at_time=first + (second - first) / 2)
 
-    assert stored(between) == [("a", 0, 1.0)]
+    assert stored(earlier_table) == [("a", 0, 1.0)]
     assert stored(lake.table(at_time=datetime(2999, 1, 1))) == [("a", 1, 1.0)]  # noqa: DTZ001 - means UTC
-    assert "is pinned to" in refused(between.save, lake.frame(("c", 3, 3.0)))
+    assert "is pinned to" in refused(earlier_table.save, lake.frame(("c", 3, 3.0)))
     sentence = refused(lake.table(at_time=datetime(2020, 1, 1, tzinfo=UTC)).load)
     assert "has no version of 2020-01-01 00:00:00 or before: the oldest in its log is 0" in sentence
 
@@ -1089,12 +1089,12 @@ def test_a_restored_version_is_the_newest_and_another_one_than_those_after_it(la
     table = lake.table()
     made_with("one", table, lake.frame(("a", 1, 1.0)))
     made_with("two", table, lake.frame(("b", 2, 2.0)))
-    before = table.token()
+    token_before = table.token()
 
     table.restore(0)
 
     assert stored(table) == [("a", 1, 1.0)]
-    assert table.token() != before
+    assert table.token() != token_before
     assert not table.has_fingerprint("two")
     assert "can't be read" in refused(table.restore, 99)
 
@@ -1103,13 +1103,13 @@ def test_maintenance_keeps_the_rows_and_their_provenance(lake: Lake) -> None:
     table = lake.table(mode="append")
     for number in range(3):
         made_with("one", table, lake.frame(("a", number, 1.0)))
-    before = (stored(table), table.token())
+    state_before = (stored(table), table.token())
 
     table.optimise()
     table.vacuum()
 
     assert opened(table).version() > 2
-    assert (stored(table), table.token()) == before
+    assert (stored(table), table.token()) == state_before
     assert table.has_fingerprint("one")
     assert stored(lake.table(at_version=0)) == [("a", 0, 1.0)]
 
@@ -1118,30 +1118,30 @@ def test_the_provenance_of_a_table_survives_compaction_and_removed_commits(lake:
     table = lake.table()
     made_with("one", table, lake.frame(("a", 1, 1.0)))
     made_with("two", table, lake.frame(("b", 2, 2.0)))
-    before = table.token()
+    token_before = table.token()
 
-    others = opened(table)
-    others.alter.set_table_properties({"delta.checkpointInterval": "1"})
-    others.optimize.compact()
-    others.create_checkpoint()
+    delta = opened(table)
+    delta.alter.set_table_properties({"delta.checkpointInterval": "1"})
+    delta.optimize.compact()
+    delta.create_checkpoint()
     a_year_ago = time.time() - 365 * 24 * 3600
-    for commit in Path(others.table_uri.removeprefix("file://"), "_delta_log").glob("*.json"):
+    for commit in Path(delta.table_uri.removeprefix("file://"), "_delta_log").glob("*.json"):
         os.utime(commit, (a_year_ago, a_year_ago))
     opened(table).cleanup_metadata()
     opened(table).vacuum(0, enforce_retention_duration=False, dry_run=False)
 
     assert table.has_fingerprint("two")
-    assert table.token() == before
+    assert table.token() == token_before
     assert stored(table) == [("b", 2, 2.0)]
 
 
 def test_an_empty_table_stays_the_same_for_its_readers_whatever_its_comments_say(lake: Lake) -> None:
     table = lake.table()
     table.save(lake.batch(values=()))
-    before = table.token()
+    token_before = table.token()
     opened(table).alter.set_table_properties({"delta.checkpointInterval": "100"})
     table.save(lake.batch(values=()))
-    assert table.token() == before
+    assert table.token() == token_before
 
 
 def test_files_of_the_last_week_are_removed_only_if_somebody_says_so(lake: Lake) -> None:

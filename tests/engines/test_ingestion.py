@@ -240,15 +240,15 @@ def test_a_column_that_is_not_as_declared_is_named_with_the_file(place: Place, h
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl", "delta"])
 def test_a_missing_column_is_named_for_the_other_kinds_of_source_as_well(place: Place, format: Format) -> None:
-    without = TYPED.drop_columns(["price"])
+    incomplete_rows = TYPED.drop_columns(["price"])
     source = Place(place.folder, place.lake, format)
     match format:
         case "parquet":
-            pq.write_table(without, place.folder / "t")
+            pq.write_table(incomplete_rows, place.folder / "t")
         case "jsonl":
-            source.put("t", json.dumps(without.slice(0, 1).to_pylist()[0], default=str))
+            source.put("t", json.dumps(incomplete_rows.slice(0, 1).to_pylist()[0], default=str))
         case _:
-            deltalake.write_deltalake(place.folder, without)
+            deltalake.write_deltalake(place.folder, incomplete_rows)
     assert f"in {place.folder}: column price is missing." in message_of(source.parse)
 
 
@@ -769,9 +769,9 @@ def test_rows_of_an_unfinished_run_whose_file_is_gone_are_withdrawn_and_reported
 ) -> None:
     ingestion.put("a.csv", "X")
     ingestion.run()
-    gone = ingestion.put("b.csv", "Y")
+    path = ingestion.put("b.csv", "Y")
     ingestion.die_before_the_manifest()
-    gone.unlink()
+    path.unlink()
     ingestion.run()
     assert ingestion.stored() == {
         "raw": [("a.csv", "X")],
@@ -783,9 +783,9 @@ def test_rows_of_an_unfinished_run_whose_file_is_gone_are_withdrawn_and_reported
 
 
 def test_refused_lines_alone_are_withdrawn_as_well(ingestion: Ingestion) -> None:
-    gone = ingestion.put("a.csv", "X")
+    path = ingestion.put("a.csv", "X")
     ingestion.run("parse_things", "refuse_things")
-    gone.unlink()
+    path.unlink()
     ingestion.put("b.csv", "Y")
     ingestion.run()
     assert ingestion.stored()["refused"] == [("b.csv", "ragged")]
@@ -807,13 +807,13 @@ def test_a_file_that_goes_and_comes_back_unchanged_makes_no_work_and_no_commit(i
     path = ingestion.put("a.csv", "X")
     ingestion.put("b.csv", "Y")
     ingestion.run()
-    before = deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version()
+    version_before = deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version()
     content = path.read_text(encoding="utf-8")
     path.unlink()
     assert ingestion.run() == []
     path.write_text(content, encoding="utf-8")
     assert ingestion.run() == []
-    assert deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version() == before
+    assert deltalake.DeltaTable(str(ingestion.lake / "raw_things")).version() == version_before
 
 
 def test_after_a_finished_run_nothing_is_unrecorded(ingestion: Ingestion) -> None:

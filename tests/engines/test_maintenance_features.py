@@ -267,13 +267,13 @@ def test_the_grid_starts_at_its_phase_after_midnight_in_utc_whatever_the_session
     expected = build(history, conf).selectExpr("unix_micros(predicted_at)", "error1_count_24h", "days_since_comp1")
     expected = sorted(map(tuple, expected.collect()))
     assert [(us // 3_600_000_000 - 6) % 12 for us, *_ in expected] == [0, 0, 0, 0]
-    before = spark.conf.get("spark.sql.session.timeZone")
+    session_zone = spark.conf.get("spark.sql.session.timeZone")
     spark.conf.set("spark.sql.session.timeZone", "Europe/Berlin")
     try:
         again = build(history, conf).selectExpr("unix_micros(predicted_at)", "error1_count_24h", "days_since_comp1")
         assert sorted(map(tuple, again.collect())) == expected
     finally:
-        spark.conf.set("spark.sql.session.timeZone", before)
+        spark.conf.set("spark.sql.session.timeZone", session_zone)
 
 
 def test_times_in_conf_are_instants_and_without_an_offset_they_are_utc() -> None:
@@ -309,9 +309,9 @@ def test_deleting_everything_after_a_prediction_time_leaves_its_features_as_they
     until_then = {
         name: rows if name == "machines" else [r for r in rows if r[0] <= end] for name, rows in history.items()
     }
-    before = {key: row for key, row in features(tables(spark, **history), conf).items() if at(key[1]) <= end}
-    assert features(tables(spark, **until_then), conf) == before
-    assert len(before) == 2 * len({hour for _, hour in before}) > 0
+    features_before = {key: row for key, row in features(tables(spark, **history), conf).items() if at(key[1]) <= end}
+    assert features(tables(spark, **until_then), conf) == features_before
+    assert len(features_before) == 2 * len({hour for _, hour in features_before}) > 0
 
 
 @pytest.mark.parametrize("telemetry", [True, False])

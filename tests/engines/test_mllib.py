@@ -269,13 +269,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     import mlflow
 
     folder = tmp_path_factory.mktemp("store")
-    before = mlflow.get_tracking_uri()
+    tracking_uri = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     mlflow.create_experiment("tests", artifact_location=str(folder / "artifacts"))
     mlflow.set_experiment("tests")
     with mlflow.start_run():
         yield folder
-    mlflow.set_tracking_uri(before)
+    mlflow.set_tracking_uri(tracking_uri)
 
 
 def challenger(store: Path, name: str) -> RegisteredModel:

@@ -173,12 +173,12 @@ def test_the_state_of_a_day_is_its_own_or_after_changes_the_newest_by_then(spark
     states = spark.createDataFrame(
         [("A", JAN, 1), ("A", MARCH, 3), ("B", FEB, 2)], "customer_id string, snapshot_on date, n int"
     )
-    wanted = spark.createDataFrame(
+    keys = spark.createDataFrame(
         [(c, day) for c in "AB" for day in (JAN, FEB, MARCH)] * 2, "customer_id string, snapshot_on date"
     )
 
     def labels_by(spec: PopulationSpec) -> list[tuple[Any, ...]]:
-        return sorted(tuple(row) for row in select_states(states, wanted, spec, CHURN.key).collect())
+        return sorted(tuple(row) for row in select_states(states, keys, spec, CHURN.key).collect())
 
     assert labels_by(FULL) == [("A", JAN, 1), ("A", MARCH, 3), ("B", FEB, 2)]
     assert labels_by(CHANGES) == [("A", JAN, 1), ("A", FEB, 1), ("A", MARCH, 3), ("B", FEB, 2), ("B", MARCH, 2)]
@@ -210,15 +210,15 @@ def there(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
         if not days:
             continue
         state = max(days)
-        gone = False
+        has_left = False
         for at in (JAN, FEB, MARCH):
             has_state = any(c == customer and (d == at if kind == "full" else d <= at) for c, d in states)
             own, later = history["own"].get((customer, at)), history["later"].get((customer, at))
             own = own if (customer, at) in states else None
-            left, known_on_the_day = (own, True) if later is None else (later, False)
+            outcome, known_on_the_day = (own, True) if later is None else (later, False)
             is_known = at < day or (at == day and known_on_the_day)
-            gone = gone or bool(has_state and left and is_known and state <= at)
-        if not gone:
+            has_left = has_left or bool(has_state and outcome and is_known and state <= at)
+        if not has_left:
             present.add((customer, state))
     return present
 

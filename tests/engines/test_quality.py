@@ -98,11 +98,11 @@ def test_each_row_lists_every_rule_that_it_breaks_and_null_breaks_a_rule(spark: 
 
 
 def test_warn_keeps_a_row_and_drop_and_fail_keep_it_out(spark: Any) -> None:
-    for action, kept in (("warn", [2, 3]), ("drop", [2]), ("fail", [2])):
+    for action, clean_lines in (("warn", [2, 3]), ("drop", [2]), ("fail", [2])):
         rules = spec(SIZE | {"action": action, "tolerate": 1.0})
         checked = check(raw(spark, {}, {"size": -1}), rules)
-        assert lines(release_rows(checked, judge(checked, rules), "things")) == kept
-        assert sorted(kept + lines(quarantine_rows(checked))) == [2, 3]
+        assert lines(release_rows(checked, judge(checked, rules), "things")) == clean_lines
+        assert sorted(clean_lines + lines(quarantine_rows(checked))) == [2, 3]
 
 
 def test_without_rules_only_duplicates_are_kept_out(spark: Any) -> None:
@@ -285,8 +285,12 @@ def expected_reasons(rows: list[dict[str, Any]], acting: dict[str, str]) -> dict
     newest: dict[str, int] = {}
     for line, row in enumerate(rows, 2):
         rank = (row["ingested_at"], row["source_file"], line)
-        kept = newest.get(row["thing_id"])
-        if kept is None or rank > (rows[kept - 2]["ingested_at"], rows[kept - 2]["source_file"], kept):
+        newest_line = newest.get(row["thing_id"])
+        if newest_line is None or rank > (
+            rows[newest_line - 2]["ingested_at"],
+            rows[newest_line - 2]["source_file"],
+            newest_line,
+        ):
             newest[row["thing_id"]] = line
     return {
         line: [

@@ -128,11 +128,11 @@ def test_each_check_gets_the_tables_that_a_use_case_shares_but_its_own(monkeypat
         nodes = [node for node in shape(CHURN).nodes if node.short_name.startswith("check")]
         return {node.short_name: sorted(node.inputs) for node in nodes}
 
-    alone = {name: ["params:data_quality", f"raw_{name}"] for name in ("customers", "outcomes")}
-    assert inputs() == {f"check_{name}": tables for name, tables in alone.items()}
+    own_inputs = {name: ["params:data_quality", f"raw_{name}"] for name in ("customers", "outcomes")}
+    assert inputs() == {f"check_{name}": tables for name, tables in own_inputs.items()}
     monkeypatch.setitem(CHURN.__dict__, "references", ("customers",))
     assert inputs() == {
-        "check_customers": alone["customers"],
+        "check_customers": own_inputs["customers"],
         "check_outcomes": ["params:data_quality", "raw_customers", "raw_outcomes"],
     }
 

@@ -286,9 +286,9 @@ def test_a_run_that_was_killed_between_two_days_goes_on_where_it_was(lake: Lake)
 
 def test_a_range_that_is_there_writes_nothing_when_it_is_run_again(lake: Lake) -> None:
     lake.run("a", **ALL)
-    before = lake.table.token(), lake.commits()
+    state_before = lake.table.token(), lake.commits()
     lake.run("a", LATER, **ALL)
-    assert (lake.table.token(), lake.commits()) == before
+    assert (lake.table.token(), lake.commits()) == state_before
 
 
 def test_days_of_another_fingerprint_are_scored_again(lake: Lake) -> None:
@@ -395,8 +395,8 @@ def test_a_decision_is_about_the_likeliest_target_and_not_about_any(lake: Lake) 
 def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: Lake, rows: pd.DataFrame) -> None:
     scores, inputs = scored(lake), of_day(rows)
     card = lake.champion.card
-    asked = select_predictors(inputs.assign(component=scores["component"]), card.categorical, card.numeric)
-    effects = estimators.explain(lake.champion.model, asked, card.baseline)
+    predictors = select_predictors(inputs.assign(component=scores["component"]), card.categorical, card.numeric)
+    effects = estimators.explain(lake.champion.model, predictors, card.baseline)
     for row, effect in zip(scores["reasons"], effects, strict=True):
         by_strength = np.argsort(-np.abs(effect), kind="stable")
         strongest = [i for i in by_strength if card.predictors[i] != "component"][:2]
@@ -406,18 +406,18 @@ def test_reasons_are_those_of_the_likeliest_target_which_is_none_itself(lake: La
 
 def test_a_single_target_is_decided_by_its_own_probability(spark: Any, lake: Lake, rows: pd.DataFrame) -> None:
     bolt = fit_model(["bolt"])
-    asked = []
+    probabilities = []
     for row in rows.itertuples():
         day = row.predicted_at.date()
         at = f"machine_id = {row.machine_id} and predicted_at = timestamp'{row.predicted_at}'"
         one = Lake(lake.table, lake.features.where(at), lake.labels, bolt)
         # Alone, as it is asked again: among others a row's probability may be another number in its last digits.
-        asked.append(scored(one, day)["probability_bolt"].item())
-        card = bolt.card.__class__(**{**vars(bolt.card), "threshold": asked[-1]})
+        probabilities.append(scored(one, day)["probability_bolt"].item())
+        card = bolt.card.__class__(**{**vars(bolt.card), "threshold": probabilities[-1]})
         same = Lake(lake.table, one.features, lake.labels, Model("m", "1", bolt.model, card))
         assert scored(same, day)["decision"].tolist() == [1]
     # So is 1 - (1 - p), which would have decided otherwise.
-    assert any(1 - (1 - p) < p for p in asked)
+    assert any(1 - (1 - p) < p for p in probabilities)
 
 
 def test_scores_by_target_have_a_row_for_each_with_a_decision_of_its_own(spark: Any, lake: Lake) -> None:

@@ -317,19 +317,19 @@ def test_a_card_that_other_code_wrote_is_refused_with_what_differs(result: tuple
 def test_an_entitys_rows_lie_in_one_fold(rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]) -> None:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    chosen, label = part(rows, "train")
+    predictors, label = part(rows, "train")
     machines, probability = rows[rows.part == "train"].machine_id.to_numpy(), np.zeros(len(label))
-    for learned, test in StratifiedGroupKFold(3, shuffle=True, random_state=0).split(chosen, label, machines):
-        assert not set(machines[learned]) & set(machines[test])
+    for train, test in StratifiedGroupKFold(3, shuffle=True, random_state=0).split(predictors, label, machines):
+        assert not set(machines[train]) & set(machines[test])
         model = estimators.fit(
             EstimatorSpec.model_validate(LOGISTIC),
-            chosen.iloc[learned],
-            label[learned],
+            predictors.iloc[train],
+            label[train],
             categorical=CATEGORICAL,
             numeric=NUMERIC,
             seed=0,
         )
-        probability[test] = estimators.score(model, chosen.iloc[test])
+        probability[test] = estimators.score(model, predictors.iloc[test])
     trial = result[1].iloc[0]
     expected = classification_metrics(label, probability, choose_threshold(label, probability))
     assert {name: trial[name] for name in expected} == pytest.approx(expected)
@@ -344,13 +344,13 @@ def test_too_few_entities_for_the_folds_are_refused_with_their_number(spark: Any
 def test_the_winner_is_fitted_on_train_calibrated_on_calibration_and_decides_by_the_best_f1_there(
     rows: pd.DataFrame, result: tuple[Candidate, pd.DataFrame]
 ) -> None:
-    card, (chosen, label) = result[0].card, part(rows, "calibration")
+    card, (predictors, label) = result[0].card, part(rows, "calibration")
     spec = EstimatorSpec(estimator=card.estimator, params=dict(card.params))
     fitted = estimators.fit(spec, *part(rows, "train"), categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
-    score = estimators.score(estimators.calibrate(fitted, chosen, label), chosen)
-    assert estimators.score(result[0].model, chosen) == pytest.approx(score, abs=1e-12)
+    score = estimators.score(estimators.calibrate(fitted, predictors, label), predictors)
+    assert estimators.score(result[0].model, predictors) == pytest.approx(score, abs=1e-12)
     assert card.threshold == pytest.approx(choose_threshold(label, score), abs=1e-12)
-    assert result[0].model.predict(chosen).tolist() == (score >= card.threshold).astype(int).tolist()
+    assert result[0].model.predict(predictors).tolist() == (score >= card.threshold).astype(int).tolist()
     assert score.mean() == pytest.approx(label.mean(), abs=0.01)
 
 

@@ -189,9 +189,9 @@ def checked(env: str) -> Result:
 
 
 def test_a_complete_environment_is_described_line_by_line() -> None:
-    process = checked("local")
-    assert process.exit_code == 0
-    lines = dict(line.split(maxsplit=1) for line in process.output.splitlines())
+    result = checked("local")
+    assert result.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in result.output.splitlines())
     assert lines["engine"] == "sail"
     assert lines["version"].startswith("pysail 0.")
     assert lines["tracking"].startswith("sqlite:///")
@@ -208,20 +208,20 @@ def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
         "work": ["profile work of ", "(https://x.example, personal token)"],
     }.items():
         monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", profile)
-        process = checked("connect")
-        assert (process.exit_code, process.exception.__class__) == (1, SystemExit)
+        result = checked("connect")
+        assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
         for part in [*parts, "make connect creates an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
-            assert part in process.output
-        assert "dapi-of-somebody" not in process.output
+            assert part in result.output
+        assert "dapi-of-somebody" not in result.output
 
 
 def test_a_token_beside_a_profile_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "databrickscfg").write_text("[work]\nhost = https://x.example\nauth_type = databricks-cli\n")
     monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapi-of-somebody")
-    process = checked("connect")
-    assert "DATABRICKS_CONFIG_PROFILE conflicts with DATABRICKS_TOKEN: unset the latter" in process.output
-    assert "(https://x.example, databricks-cli)" in process.output
+    result = checked("connect")
+    assert "DATABRICKS_CONFIG_PROFILE conflicts with DATABRICKS_TOKEN: unset the latter" in result.output
+    assert "(https://x.example, databricks-cli)" in result.output
 
 
 def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +245,9 @@ def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_environment_that_does_not_exist_is_a_sentence() -> None:
-    process = checked("prodd")
-    assert process.exit_code == 1
-    assert "There is no environment prodd" in process.output
+    result = checked("prodd")
+    assert result.exit_code == 1
+    assert "There is no environment prodd" in result.output
 
 
 def test_a_volume_that_is_not_mounted_is_no_folder_of_this_machine() -> None:

@@ -75,25 +75,25 @@ def answered(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]
     seconds = {}
     for use_case in USE_CASES:
         world = _World(use_case.name, folders)
-        asked = variants(use_case.name)
+        node_variants = variants(use_case.name)
         for name, node in nodes(use_case.name).items():
             started = time.perf_counter()
-            answer = {variant: world.ask(node, variant) for variant in asked.get(name, ("many",))}
-            if name in asked:
+            answer = {variant: world.ask(node, variant) for variant in node_variants.get(name, ("many",))}
+            if name in node_variants:
                 answers[name], seconds[name] = answer, time.perf_counter() - started
     return answers, seconds
 
 
 def variants(use_case: str) -> dict[str, tuple[str, ...]]:
     """What each Spark node is asked: a function that several tables have gets one row and none of the first only."""
-    asked: dict[str, tuple[str, ...]] = {}
+    by_node: dict[str, tuple[str, ...]] = {}
     functions = set()
     for name, node in nodes(use_case).items():
         function = inspect.unwrap(node.func)
         if is_sparks(node):
-            asked[name] = ("many", "odd") if function in functions else tuple(VARIANTS)
+            by_node[name] = ("many", "odd") if function in functions else tuple(VARIANTS)
             functions.add(function)
-    return asked
+    return by_node
 
 
 class _World:

@@ -98,7 +98,7 @@ class Folder:
 
 def write(folder: Path) -> dict[tuple[str, str, str], Folder]:
     """Landing folders by use case, table and variant; written by whoever comes first."""
-    written = {}
+    folders = {}
     for use_case in USE_CASES:
         for name, contract in use_case.sources.items():
             for variant in VARIANTS:
@@ -106,8 +106,8 @@ def write(folder: Path) -> dict[tuple[str, str, str], Folder]:
                 if not place.exists():
                     place.mkdir(parents=True)
                     _land(use_case, name, contract, variant, place)
-                written[use_case.name, name, variant] = Folder(place, "parquet" if variant == "one" else "csv")
-    return written
+                folders[use_case.name, name, variant] = Folder(place, "parquet" if variant == "one" else "csv")
+    return folders
 
 
 def _land(use_case: UseCase, name: str, contract: Table, variant: str, place: Path) -> None:

@@ -122,7 +122,7 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     home = Path(str(find_spec("pyspark").origin)).parent
     quiet = Path(jars.__file__).parent / "spark_conf"
-    own = {
+    spark_variables = {
         "SPARK_HOME": str(home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": str(quiet),
@@ -130,11 +130,15 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
         "PYSPARK_DRIVER_PYTHON": python,
         "TZ": ELSEWHERE,
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     with (
         log.open("w") as output,
         subprocess.Popen(
-            [home / "bin" / command[0], *command[1:]], stdout=output, stderr=output, env=kept | own, cwd=log.parent
+            [home / "bin" / command[0], *command[1:]],
+            stdout=output,
+            stderr=output,
+            env=environment | spark_variables,
+            cwd=log.parent,
         ) as started,
     ):
         try:
@@ -150,14 +154,14 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
 def _await(port: int, log: Path) -> None:
     until = time.monotonic() + _STARTS_WITHIN_SECONDS
     while time.monotonic() < until:
-        with socket.socket() as asked:
-            if asked.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as connection:
+            if connection.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)
     raise TimeoutError(f"Nothing answers on port {port}: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
 def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

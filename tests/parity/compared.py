@@ -47,5 +47,5 @@ def _short(value: Any, other: Any = "") -> str:
     """A value, of a long text the part from where it differs."""
     if not isinstance(value, str) or len(value) < 200:
         return repr(value)[:200]
-    same = next((n for n, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), 0)
-    return repr(value[max(0, same - 40) : same + 80])
+    n_equal = next((n for n, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), 0)
+    return repr(value[max(0, n_equal - 40) : n_equal + 80])

@@ -172,11 +172,11 @@ def test_every_object_was_put_encrypted(lived: Place) -> None:
 
 
 def test_a_second_run_does_nothing(lived: Place) -> None:
-    before = lived.versions()
+    versions_before = lived.versions()
     process = lived.run()
     assert process.returncode == 0, process.stderr
     assert "unchanged: every step was skipped" in process.stdout
-    assert lived.versions() == before
+    assert lived.versions() == versions_before
 
 
 def test_files_for_people_lie_beside_the_tables(lived: Place) -> None:
@@ -194,16 +194,16 @@ def test_no_lock_is_left_behind(lived: Place) -> None:
 
 def test_a_file_of_a_table_that_is_gone_is_an_error(lived: Place) -> None:
     table = next(table for name, table in lived.tables().items() if name.startswith("feature_"))
-    gone = table.file_uris()[0].removeprefix(f"{lived.lake}/")
+    path = table.file_uris()[0].removeprefix(f"{lived.lake}/")
     bucket = from_url(lived.lake)
-    kept = bytes(obstore.get(bucket, gone).bytes())
-    obstore.delete(bucket, gone)
+    content = bytes(obstore.get(bucket, path).bytes())
+    obstore.delete(bucket, path)
     process = lived.run(
         "--pipelines",
         "training",
         "--params",
         f"landing={lived.landing},lake={lived.lake},{lived.use_case}.training.seed=7",
     )
-    obstore.put(bucket, gone, kept)
+    obstore.put(bucket, path, content)
     assert process.returncode == 1, process.stdout
     assert "damaged" in process.stderr
