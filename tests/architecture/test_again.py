@@ -26,8 +26,10 @@ def again(folder: Path, *how: str, failures: int, text: str = TESTS) -> tuple[in
     (folder / "test_some.py").write_text(text.replace("{chance}", str(failures)), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -q\n", encoding="utf-8")
     call = [sys.executable, str(AGAIN), *how, "test_some.py"]
-    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
-    process = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=alone)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
+    process = subprocess.run(
+        call, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
     return process.returncode, process.stdout
 
 

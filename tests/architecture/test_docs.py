@@ -65,15 +65,15 @@ def test_dead_links_and_anchors_are_found(tmp_path: Path) -> None:
 
 def test_every_make_target_in_the_texts_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {name for text in TEXTS for name in re.findall(r"`make ([a-z-]+)", text.read_text(encoding="utf-8"))}
-    assert named - targets == set()
+    used_targets = {name for text in TEXTS for name in re.findall(r"`make ([a-z-]+)", text.read_text(encoding="utf-8"))}
+    assert used_targets - targets == set()
 
 
 def missing_modules(markdown: str) -> set[str]:
     """Modules that a text names by their path, from the project or from the package, and that do not exist."""
-    named = set(re.findall(r"(?:`|src/lakehouse_ml/)((?:[a-z_]+/)+[a-z_]+\.py)\b", markdown))
+    paths = set(re.findall(r"(?:`|src/lakehouse_ml/)((?:[a-z_]+/)+[a-z_]+\.py)\b", markdown))
     roots = (PROJECT, PROJECT / "src", PROJECT / "src" / "lakehouse_ml")
-    return {name for name in named if not any((root / name).is_file() for root in roots)}
+    return {name for name in paths if not any((root / name).is_file() for root in roots)}
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.relative_to(PROJECT).as_posix())

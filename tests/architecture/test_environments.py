@@ -84,7 +84,7 @@ def test_the_shipped_environments_are_all_of_them() -> None:
     assert {path.name for path in (PROJECT / "conf").iterdir() if path.is_dir()} == {"base", *SHIPPED}
 
 
-@pytest.mark.parametrize(("env", "wanted"), [
+@pytest.mark.parametrize(("env", "names"), [
     ("s3", ["LAKEHOUSE_BUCKET", "MLFLOW_TRACKING_URI"]),
     ("connect", ["LAKEHOUSE_CATALOG", "LAKEHOUSE_SCHEMA", "LAKEHOUSE_LANDING", "LAKEHOUSE_EXPERIMENTS"]),
     ("dev", ["LAKEHOUSE_CATALOG", "LAKEHOUSE_LANDING", "LAKEHOUSE_EXPERIMENTS"]),
@@ -92,12 +92,12 @@ def test_the_shipped_environments_are_all_of_them() -> None:
     ("prod", ["LAKEHOUSE_CATALOG", "LAKEHOUSE_LANDING", "LAKEHOUSE_EXPERIMENTS"]),
 ])  # fmt: skip
 def test_an_unset_variable_is_reported_with_file_line_and_name(
-    conf: Path, monkeypatch: pytest.MonkeyPatch, env: str, wanted: list[str]
+    conf: Path, monkeypatch: pytest.MonkeyPatch, env: str, names: list[str]
 ) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name)
     messages = faults(conf, env)
-    assert [text.split(" is not set")[0].rpartition(" ")[2] for text in messages] == wanted
+    assert [text.split(" is not set")[0].rpartition(" ")[2] for text in messages] == names
     assert all(text.startswith(f"{conf / env}/") and ", line " in text for text in messages)
 
 
@@ -106,8 +106,8 @@ def test_an_environment_holds_only_what_differs_from_base(env: str) -> None:
     for kind in ("globals", "spark", "mlflow"):
         file = PROJECT / "conf" / env / f"{kind}.yml"
         base = dict(leaves(yaml.safe_load((PROJECT / "conf" / "base" / f"{kind}.yml").read_text())))
-        own = dict(leaves(yaml.safe_load(file.read_text()))) if file.exists() else {}
-        assert [key for key, value in own.items() if key in base and base[key] == value] == []
+        overrides = dict(leaves(yaml.safe_load(file.read_text()))) if file.exists() else {}
+        assert [key for key, value in overrides.items() if key in base and base[key] == value] == []
     kinds = {path.stem for path in (PROJECT / "conf" / env).iterdir()}
     assert kinds <= {"globals", "spark", "mlflow"}
 
@@ -236,8 +236,8 @@ def test_the_place_of_a_secret_may_stand_in_conf(conf: Path) -> None:
 
 def test_a_lake_of_ones_own_at_an_address_is_as_good_as_a_schema(conf: Path) -> None:
     for address in ("s3://bucket/prod", "abfss://lake@account.dfs.core.windows.net/prod", "gs://bucket/prod"):
-        own = yaml.safe_load((conf / "prod" / "globals.yml").read_text()) | {"lake_kind": "path", "lake": address}
-        (conf / "prod" / "globals.yml").write_text(yaml.safe_dump(own))
+        config = yaml.safe_load((conf / "prod" / "globals.yml").read_text()) | {"lake_kind": "path", "lake": address}
+        (conf / "prod" / "globals.yml").write_text(yaml.safe_dump(config))
         assert faults(conf, "prod") == []
 
 
@@ -277,8 +277,8 @@ def refusals(env: str, **params: str) -> list[str]:
     """Reasons for which a run with `--params` would be refused."""
     conf = PROJECT / "conf"
     args = settings.CONFIG_LOADER_ARGS
-    read = settings.CONFIG_LOADER_CLASS(conf_source=str(conf), env=env, runtime_params=params, **args)
-    return list(Conf((conf / env, conf / "base")).faults(read))
+    config = settings.CONFIG_LOADER_CLASS(conf_source=str(conf), env=env, runtime_params=params, **args)
+    return list(Conf((conf / env, conf / "base")).faults(config))
 
 
 def test_in_a_schema_the_results_of_one_run_begin_with_score() -> None:

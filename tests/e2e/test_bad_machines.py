@@ -231,9 +231,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
     files: dict[str, list[str]] = {"failures_unknown": [f"{hour(6)},99,comp1"]}
     for case in ENDS:
         for name, lines in case.lines.items():
-            own = [line.replace("{m}", str(case.machine)) for line in lines]
-            own = [line.replace(",0,", f",{case.machine},", 1) for line in own] if "telemetry" in name else own
-            files.setdefault(name, []).extend(own)
+            rows = [line.replace("{m}", str(case.machine)) for line in lines]
+            rows = [line.replace(",0,", f",{case.machine},", 1) for line in rows] if "telemetry" in name else rows
+            files.setdefault(name, []).extend(rows)
     machines = ["1,model1,3", *(f"{case.machine},model1,3" for case in ENDS)]
     place = plant(tmp_path_factory.mktemp("plant"), machines=machines, **files)
     assert place.run(*TO_FEATURES) == ""

@@ -386,13 +386,13 @@ LAKE = [
 ]
 
 
-def only(lake: Path, pattern: str) -> Path:
+def find_file(lake: Path, pattern: str) -> Path:
     (path,) = lake.rglob(pattern)
     return path
 
 
 def flip_a_bit(lake: Path) -> None:
-    model = only(lake, "model.skops")
+    model = find_file(lake, "model.skops")
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
@@ -400,25 +400,25 @@ def flip_a_bit(lake: Path) -> None:
 
 def forge_the_digest(lake: Path) -> None:
     """What somebody does who may write to the lake: the record agrees with the files."""
-    files = only(lake, "MLmodel").parent
+    files = find_file(lake, "MLmodel").parent
     digests = TableFile(filepath=str(lake / "06_models" / "churn" / "digests"), frame="pandas")
     digests.save(digests.load().assign(sha256=digest(files)))
 
 
 def bring_a_stranger(lake: Path) -> None:
-    only(lake, "model.skops").write_bytes(skops.io.dumps({"model": Fraction(1, 3)}))
+    find_file(lake, "model.skops").write_bytes(skops.io.dumps({"model": Fraction(1, 3)}))
     forge_the_digest(lake)
 
 
 def trust_a_stranger(lake: Path) -> None:
-    described = only(lake, "MLmodel")
+    described = find_file(lake, "MLmodel")
     listed = "skops_trusted_types:\n"
     described.write_text(described.read_text().replace(listed, f"{listed}    - os.system\n"))
     forge_the_digest(lake)
 
 
 def describe_by_a_tag(lake: Path) -> None:
-    only(lake, "MLmodel").write_text("flavors: !!python/object/apply:os.system [id]")
+    find_file(lake, "MLmodel").write_text("flavors: !!python/object/apply:os.system [id]")
     forge_the_digest(lake)
 
 
@@ -469,7 +469,7 @@ MODEL = [
         "a registered model with a link among its files",
         UNTRUSTED,
         "'{lake}/mlflow-artifacts/",
-        lambda lake: only(lake, "MLmodel").with_name("etc").symlink_to("/etc"),
+        lambda lake: find_file(lake, "MLmodel").with_name("etc").symlink_to("/etc"),
     ),
     LakeCase(
         "model: two digests",
@@ -620,8 +620,8 @@ def test_a_mistake_in_the_logging_conf_is_reported_before_anything_else(tmp_path
         "project.configure_logging()\n"
     )
 
-    own = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
+    environment = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
 
     assert (process.returncode, process.stderr.strip()) == (1, str(case.says).format(conf=copied))
 

@@ -39,7 +39,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) -> str:
     """What a program of the copy's code prints, that somebody types to."""
-    mine = {"PYTHONPATH": str(checkout / "src"), "PYTHONBREAKPOINT": "pdb.set_trace", "no_grpc_proxy": "127.0.0.1"}
+    settings = {"PYTHONPATH": str(checkout / "src"), "PYTHONBREAKPOINT": "pdb.set_trace", "no_grpc_proxy": "127.0.0.1"}
     process = subprocess.run(
         call,
         input=typed,
@@ -48,7 +48,7 @@ def debug(call: list[str], checkout: Path, typed: str = "", **variables: str) ->
         timeout=300,
         check=False,
         cwd=checkout,
-        env={**os.environ, **mine, **variables},
+        env={**os.environ, **settings, **variables},
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout

@@ -93,7 +93,7 @@ def live(folder: Path, steps: list[list[tuple[str, str]]], at: Path) -> tuple[li
     return runs, versions
 
 
-def written(path: Path, rows: pd.DataFrame) -> str:
+def write_rows(path: Path, rows: pd.DataFrame) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.to_csv(path, index=False)
     return str(path)
@@ -117,23 +117,23 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     # Those of the sixth are corrected under the same name, ten of them.
     sixth = pd.read_csv(outcomes[days[5]], dtype=str)
     sixth.loc[:9, "Churn"] = np.where(sixth.loc[:9, "Churn"] == "Yes", "No", "Yes")
-    steps[8].append((written(folder / "sixth.csv", sixth), f"outcomes/outcomes_{days[5]}.csv"))
+    steps[8].append((write_rows(folder / "sixth.csv", sixth), f"outcomes/outcomes_{days[5]}.csv"))
     # Those of the seventh come again under another name, and say something else of six customers.
     seventh = pd.read_csv(outcomes[days[6]], dtype=str).head(100)
     seventh.loc[:5, "Churn"] = np.where(seventh.loc[:5, "Churn"] == "Yes", "No", "Yes")
-    steps[9].append((written(folder / "seventh.csv", seventh), f"outcomes/outcomes_{days[6]}_b.csv"))
+    steps[9].append((write_rows(folder / "seventh.csv", seventh), f"outcomes/outcomes_{days[6]}_b.csv"))
     # Three outcomes of the eighth month are of unknown customers.
     eighth = pd.concat(
         [pd.read_csv(outcomes[days[7]], dtype=str), pd.DataFrame({"customerID": ["X-1", "X-2", "X-3"], "Churn": "Yes"})]
     )
-    steps[8][1] = (written(folder / "eighth.csv", eighth), steps[8][1][1])
+    steps[8][1] = (write_rows(folder / "eighth.csv", eighth), steps[8][1][1])
     # Somebody who left in the third month is in the snapshot of the ninth again.
     third = pd.read_csv(outcomes[days[2]], dtype=str)
     returned_id = third[third["Churn"] == "Yes"]["customerID"].iloc[0]
     third_snapshot = pd.read_csv(files / f"customers_{days[2]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.read_csv(files / f"customers_{days[8]}_simulated.csv", dtype=str, keep_default_na=False)
     ninth = pd.concat([ninth, third_snapshot[third_snapshot["customerID"] == returned_id]])
-    steps[8][0] = (written(folder / "ninth.csv", ninth), steps[8][0][1])
+    steps[8][0] = (write_rows(folder / "ninth.csv", ninth), steps[8][0][1])
     outputs, versions = live(folder, steps, conf(folder / "conf"))
     return Year(days, files, folder / "landing", folder / "lake", outputs, versions)
 
@@ -239,8 +239,10 @@ def test_nobody_who_is_known_to_have_left_is_on_an_offer_list(year: Year) -> Non
     labels, actions = expected_labels(year), year.table("score_actions")
     last_seen = {c: day for month, day in enumerate(year.days) for c in year.snapshot(month)["customerID"]}
     for row in actions.itertuples():
-        gone = [day for (c, day), (left, _) in labels.items() if c == row.customer_id and left and day < row.batch]
-        assert not gone or max(gone) < row.batch <= last_seen[row.customer_id]
+        departures = [
+            day for (c, day), (has_left, _) in labels.items() if c == row.customer_id and has_left and day < row.batch
+        ]
+        assert not departures or max(departures) < row.batch <= last_seen[row.customer_id]
 
 
 @pytest.mark.slow

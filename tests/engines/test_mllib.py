@@ -55,14 +55,14 @@ def machines(n: int, seed: int = 0) -> pd.DataFrame:
     return rows
 
 
-def asked(rows: pd.DataFrame) -> pd.DataFrame:
+def select_inputs(rows: pd.DataFrame) -> pd.DataFrame:
     return select_predictors(rows, CATEGORICAL, NUMERIC)
 
 
 def fitted(name: str, rows: pd.DataFrame, by: EstimatorBackend = mllib) -> Any:
     spec = EstimatorSpec(estimator=name, params=SPECS[name])
     label = rows["label"].to_numpy()
-    return by.fit(spec, asked(rows), label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
+    return by.fit(spec, select_inputs(rows), label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_both_libraries_agree_on_metrics_within_the_interval_that_is_reported(
 ) -> None:
     unseen = machines(4_000, seed=1)
     label = unseen["label"].to_numpy()
-    one, other = (by.score(fitted(name, learned, by), asked(unseen)) for by in (mllib, sklearn))
+    one, other = (by.score(fitted(name, learned, by), select_inputs(unseen)) for by in (mllib, sklearn))
     threshold = choose_threshold(label, other)
     bands = bootstrap_intervals(label, other, threshold, resamples=300, seed=0)
     metrics = classification_metrics(label, one, choose_threshold(label, one))
@@ -147,23 +147,23 @@ def test_an_unknown_category_counts_as_none_and_a_missing_number_as_the_median(e
         columns=[*CATEGORICAL, *NUMERIC],
     )
     median = float(machines(3_000)["age"].median())
-    unknown, none, missing = mllib.score(each_model, asked(rows))
+    unknown, none, missing = mllib.score(each_model, select_inputs(rows))
     assert unknown == none
-    assert missing == pytest.approx(mllib.score(each_model, asked(rows.assign(age=median)))[2], abs=0.02)
+    assert missing == pytest.approx(mllib.score(each_model, select_inputs(rows.assign(age=median)))[2], abs=0.02)
 
 
 def test_predictors_without_any_value_are_ignored(spark: Any) -> None:
     rows = machines(300)
-    label, inputs = rows["label"].to_numpy(), asked(rows.assign(load=np.nan, model=None))
+    label, inputs = rows["label"].to_numpy(), select_inputs(rows.assign(load=np.nan, model=None))
     spec = EstimatorSpec(estimator="random_forest", params={"n_estimators": 3, "max_depth": 3})
     model = mllib.fit(spec, inputs, label, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
-    probability = mllib.score(model, asked(rows))
+    probability = mllib.score(model, select_inputs(rows))
     assert probability.tolist() == mllib.score(model, inputs).tolist()
     assert len(set(probability)) > 1
 
 
 def test_the_model_itself_decides_at_its_threshold(each_model: Any) -> None:
-    rows = asked(machines(200, seed=2))
+    rows = select_inputs(machines(200, seed=2))
     score = mllib.score(each_model, rows)
     threshold = float(np.quantile(score, 0.7)) + 1e-9
     decided = mllib.decide(mllib.set_threshold(each_model, threshold), rows)
@@ -171,7 +171,7 @@ def test_the_model_itself_decides_at_its_threshold(each_model: Any) -> None:
 
 
 def test_an_effect_is_what_the_probability_loses_with_a_typical_value(each_model: Any) -> None:
-    rows = asked(machines(50, seed=3))
+    rows = select_inputs(machines(50, seed=3))
     effects = mllib.explain(each_model, rows, BASELINE)
     here = mllib.score(each_model, rows)
     for number, name in enumerate(rows.columns):
@@ -183,7 +183,7 @@ def test_an_effect_is_what_the_probability_loses_with_a_typical_value(each_model
 def test_calibration_equals_scikit_learns_and_keeps_the_order_of_scores(spark: Any, learned: pd.DataFrame) -> None:
     model = fitted("gradient_boosting", learned)
     rows = machines(1_000, seed=4)
-    inputs, label = asked(rows), rows["label"].to_numpy()
+    inputs, label = select_inputs(rows), rows["label"].to_numpy()
     raw = mllib.score(model, inputs)
     calibrated = mllib.score(mllib.calibrate(model, inputs, label), inputs)
     from sklearn.calibration import _sigmoid_calibration
@@ -198,8 +198,8 @@ def test_calibration_equals_scikit_learns_and_keeps_the_order_of_scores(spark: A
 
 def test_a_calibrated_model_scores_and_is_explained_like_any_other(spark: Any, learned: pd.DataFrame) -> None:
     rows = machines(400, seed=5)
-    model = mllib.calibrate(fitted("random_forest", learned), asked(rows), rows["label"].to_numpy())
-    inputs = asked(rows.head(20))
+    model = mllib.calibrate(fitted("random_forest", learned), select_inputs(rows), rows["label"].to_numpy())
+    inputs = select_inputs(rows.head(20))
     score = mllib.score(model, inputs)
     effects = mllib.explain(model, inputs, BASELINE)
     assert effects[:, 2] == pytest.approx(score - mllib.score(model, inputs.assign(age=10.0)), abs=1e-12)
@@ -239,13 +239,13 @@ def test_a_table_scored_with_targets_has_the_same_columns_and_the_models_own_num
     assert table.columns.tolist() == other.columns.tolist()
     assert table.dtypes.astype(str).tolist() == other.dtypes.astype(str).tolist()
 
-    each = np.column_stack([mllib.score(boosting, asked(rows.assign(component=part))) for part in PARTS])
+    each = np.column_stack([mllib.score(boosting, select_inputs(rows.assign(component=part))) for part in PARTS])
     likeliest = np.array(PARTS)[each.argmax(axis=1)]
     assert table[[f"probability_{part}" for part in PARTS]].to_numpy() == pytest.approx(each, abs=1e-12)
     assert table["component"].tolist() == likeliest.tolist()
     assert table["probability"].to_numpy() == pytest.approx(1 - (1 - each).prod(axis=1), abs=1e-12)
     assert table["decision"].tolist() == (each.max(axis=1) >= 0.4).astype(int).tolist()
-    effects = mllib.explain(boosting, asked(rows.assign(component=likeliest)), BASELINE)[:, [0, 2, 3]]
+    effects = mllib.explain(boosting, select_inputs(rows.assign(component=likeliest)), BASELINE)[:, [0, 2, 3]]
     names = np.array(["model", "age", "load"])
     for row, effect in zip(table["reasons"], effects, strict=True):
         strongest = np.argsort(-np.abs(effect), kind="stable")[:2]
@@ -256,7 +256,7 @@ def test_a_table_scored_with_targets_has_the_same_columns_and_the_models_own_num
 def test_a_table_scored_without_targets_and_reasons_holds_probabilities(spark: Any, boosting: Any) -> None:
     rows = machines(60, seed=7).drop(columns="label")
     table = scored(spark, boosting, card(), rows, reasons=0)
-    assert table["probability"].to_numpy() == pytest.approx(mllib.score(boosting, asked(rows)), abs=1e-12)
+    assert table["probability"].to_numpy() == pytest.approx(mllib.score(boosting, select_inputs(rows)), abs=1e-12)
     assert {len(reasons) for reasons in table["reasons"]} == {0}
 
 
@@ -286,10 +286,10 @@ def challenger(store: Path, name: str) -> RegisteredModel:
 def registered(store: Path, spark: Any, learned: pd.DataFrame) -> tuple[RegisteredModel, Any]:
     """A registered model, and the model that was registered."""
     rows = machines(400, seed=8)
-    calibrated = mllib.calibrate(fitted("gradient_boosting", learned), asked(rows), rows["label"].to_numpy())
+    calibrated = mllib.calibrate(fitted("gradient_boosting", learned), select_inputs(rows), rows["label"].to_numpy())
     model = mllib.set_threshold(calibrated, 0.4)
     role = challenger(store, "machines")
-    role.save(Candidate(model, card(), asked(rows.head())))
+    role.save(Candidate(model, card(), select_inputs(rows.head())))
     return role, model
 
 
@@ -299,7 +299,7 @@ def test_a_registered_model_scores_as_before_with_its_assembly_inside(registered
     loaded = role.load()
     assert loaded is not None
     assert (loaded.version, loaded.card) == ("1", card())
-    assert loaded.score(rows).tolist() == mllib.score(model, asked(rows)).tolist()
+    assert loaded.score(rows).tolist() == mllib.score(model, select_inputs(rows)).tolist()
 
 
 def test_a_version_says_what_goes_in_and_what_it_needs(store: Path, registered: tuple[RegisteredModel, Any]) -> None:
@@ -311,7 +311,7 @@ def test_a_version_says_what_goes_in_and_what_it_needs(store: Path, registered: 
     assert described.signature.inputs.input_names() == [*CATEGORICAL, *NUMERIC]
     required = (folder / "requirements.txt").read_text().splitlines()
     assert {line.split("==")[0] for line in required} == {"mlflow", "pyspark", "pandas", "numpy"}
-    served = mlflow.pyfunc.load_model(str(folder)).predict(asked(machines(20, seed=10)))
+    served = mlflow.pyfunc.load_model(str(folder)).predict(select_inputs(machines(20, seed=10)))
     assert set(served) <= {0.0, 1.0}
 
 
@@ -319,7 +319,7 @@ def test_a_changed_byte_of_a_stored_model_is_refused(store: Path, spark: Any, le
     import mlflow
 
     role = challenger(store, "flipped")
-    role.save(Candidate(fitted("logistic_regression", learned), card(), asked(learned.head())))
+    role.save(Candidate(fitted("logistic_regression", learned), card(), select_inputs(learned.head())))
     (version,) = mlflow.MlflowClient().search_model_versions("name='flipped'")
     folder = Path(mlflow.artifacts.download_artifacts(version.source))
     data = min(folder.rglob("*LogisticRegression*/data/part-*.parquet"))
@@ -371,6 +371,6 @@ def test_a_description_that_leads_elsewhere_is_refused(tmp_path: Path, elsewhere
 
 def test_every_kind_of_model_that_is_fitted_consists_of_reviewed_stages(each_model: Any, tmp_path: Path) -> None:
     rows = machines(200, seed=11)
-    calibrated = mllib.calibrate(each_model, asked(rows), rows["label"].to_numpy())
+    calibrated = mllib.calibrate(each_model, select_inputs(rows), rows["label"].to_numpy())
     calibrated.write().save(str(tmp_path / "sparkml"))
     assert estimator_backend("mllib").find_faults(tmp_path, {"model_data": "sparkml"}) == []

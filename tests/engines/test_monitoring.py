@@ -229,11 +229,11 @@ def test_what_the_drift_table_says_of_a_column(spark: Any) -> None:
 def test_scores_are_compared_over_the_hold_out_alone(spark: Any) -> None:
     rows = things()
     unseen = is_unseen(rows)
-    moved = rows.probability + 0.35
-    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(unseen, moved)))
+    shifted_scores = rows.probability + 0.35
+    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(unseen, shifted_scores)))
     assert (verdict["status"], verdict["score_status"]) == ("stable", "stable")
     assert columns.n_batch["score"] == unseen.sum()
-    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(~unseen, moved)))
+    columns, verdict = drift(spark, rows.assign(probability=rows.probability.where(~unseen, shifted_scores)))
     assert (verdict["status"], verdict["drifted"], verdict["score_status"]) == ("drift", [], "drift")
     assert columns.n_batch[["colour", "size"]].tolist() == [N, N]
 

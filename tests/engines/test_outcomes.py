@@ -201,7 +201,7 @@ histories = st.fixed_dictionaries(
 )
 
 
-def there(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
+def find_present(history: dict[str, Any], kind: str) -> set[tuple[str, date]]:
     """Who is there on a day, in plain Python: (customer, day of the state)."""
     states, day = history["states"], history["day"]
     present = set()
@@ -243,7 +243,7 @@ def test_the_population_equals_that_of_plain_python(spark: Any, history: dict[st
             customers=customers,
         )
         present = find_population(customers, labels, history["day"], spec, CHURN.key).collect()
-        assert {(row.customer_id, row.snapshot_on) for row in present} == there(history, spec.snapshots)
+        assert {(row.customer_id, row.snapshot_on) for row in present} == find_present(history, spec.snapshots)
         assert len(present) == len({row.customer_id for row in present})
 
 

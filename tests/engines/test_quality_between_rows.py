@@ -193,14 +193,14 @@ def test_an_example_of_a_gap_names_machine_and_both_ends_and_so_does_the_message
         "2024-03-01 05:00:00",
         "2024-03-01 00:00:00",
     )
-    with pytest.raises(QualityError) as stopped:
+    with pytest.raises(QualityError) as error:
         release_rows(checked, summary, "telemetry")
     assert (
         "rule no_gaps (observed_at is at most 1 h after the previous observed_at of its machine_id) is broken by 2 of 4"
-    ) in str(stopped.value)
+    ) in str(error.value)
     assert (
         "a.csv line 3 (observed_at '2024-03-01 05:00:00', machine_id 7, previous observed_at '2024-03-01 00:00:00')"
-    ) in str(stopped.value)
+    ) in str(error.value)
 
 
 # Stuck sensors

@@ -249,13 +249,13 @@ def test_reasons_are_signed_effects_against_a_typical_row_strongest_first(spark:
 
 def test_a_reason_shows_the_value_as_it_stands_and_nothing_where_there_is_none(spark: Any, champion: Model) -> None:
     rows = score(spark, champion, [("a", MAY, "red", 1.5, 9.0), ("c", MAY, None, None, None)], reasons=3)
-    shown = [{reason.feature: reason.value for reason in row.reasons} for row in rows]
-    assert shown == [{"colour": "red", "size": "1.5", "weight": "9"}, {"colour": None, "size": None, "weight": None}]
+    values = [{reason.feature: reason.value for reason in row.reasons} for row in rows]
+    assert values == [{"colour": "red", "size": "1.5", "weight": "9"}, {"colour": None, "size": None, "weight": None}]
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (2, 2), (20, 3)])
-def test_a_row_has_at_most_as_many_reasons_as_asked_for(spark: Any, champion: Model, asked: int, expected: int) -> None:
-    assert {len(row.reasons) for row in score(spark, champion, STATES, reasons=asked)} == {expected}
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (2, 2), (20, 3)])
+def test_a_row_has_at_most_as_many_reasons_as_asked_for(spark: Any, champion: Model, limit: int, expected: int) -> None:
+    assert {len(row.reasons) for row in score(spark, champion, STATES, reasons=limit)} == {expected}
 
 
 def test_a_score_says_by_which_model_for_which_batch_and_when(spark: Any, champion: Model) -> None:

@@ -174,14 +174,14 @@ def test_each_day_of_a_range_is_a_commit_of_its_own_that_says_which_part_it_is(l
 def test_every_row_of_a_day_is_scored_the_last_before_midnight_too_and_the_first_of_the_next_is_not(
     lake: Lake, rows: pd.DataFrame
 ) -> None:
-    moved = rows.head(3).assign(
+    edge_rows = rows.head(3).assign(
         predicted_at=[
             datetime(2024, 5, 2, tzinfo=UTC),
             datetime(2024, 5, 3, tzinfo=UTC),
             datetime(2024, 5, 3, tzinfo=UTC) - timedelta(microseconds=1),
         ]
     )
-    near = Lake(lake.table, lake.features.sparkSession.createDataFrame(moved, FEATURES), lake.labels, lake.champion)
+    near = Lake(lake.table, lake.features.sparkSession.createDataFrame(edge_rows, FEATURES), lake.labels, lake.champion)
     near.run("a", batch=DAYS[1])
     assert sorted(near.stored()["machine_id"]) == [1, 3]
 
@@ -234,7 +234,7 @@ def test_impossible_days_are_refused_before_anything_runs(days: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    ("days", "asked"),
+    ("days", "period"),
     [
         ({"from_day": "2023-01-01", "to_day": "2023-02-01"}, "from 2023-01-01 to 2023-02-01"),
         ({"from_day": "2025-01-01", "to_day": "2025-02-01"}, "from 2025-01-01 to 2025-02-01"),
@@ -244,12 +244,12 @@ def test_impossible_days_are_refused_before_anything_runs(days: dict[str, str], 
     ids=["before", "behind", "beginning behind", "a day"],
 )
 def test_days_outside_of_the_data_are_refused_with_the_days_of_the_data(
-    lake: Lake, days: dict[str, str], asked: str
+    lake: Lake, days: dict[str, str], period: str
 ) -> None:
     with pytest.raises(LakehouseError) as caught:
         lake.run("a", **days)
     assert str(caught.value) == (
-        f"There are no rows to score {asked}: features go from 2024-05-01 to 2024-05-04. Name days that lie in the "
+        f"There are no rows to score {period}: features go from 2024-05-01 to 2024-05-04. Name days that lie in the "
         f"data."
     )
     assert lake.table.token() is None

@@ -360,13 +360,13 @@ def test_the_same_seed_gives_the_same_result_in_whatever_order_the_rows_come(
 def test_rows_that_are_held_out_never_influence_the_model(spark: Any, plain: tuple[Candidate, pd.DataFrame]) -> None:
     table = things()
     in_holdout = table.part == "holdout"
-    changed = table.copy()
-    changed.loc[in_holdout, "label"] = 1 - table.label[in_holdout]
-    changed.loc[in_holdout, ["size", "weight"]] = -99.0
-    changed.loc[in_holdout, ["colour", "shape"]] = "never seen"
-    other = searched(spark, changed, training(LOGISTIC, split=SPLIT | {"max_share_gap": 1.0}))
-    assert same_model(plain[0], other[0])
-    pd.testing.assert_frame_equal(without_time(plain[1]), without_time(other[1]))
+    changed_table = table.copy()
+    changed_table.loc[in_holdout, "label"] = 1 - table.label[in_holdout]
+    changed_table.loc[in_holdout, ["size", "weight"]] = -99.0
+    changed_table.loc[in_holdout, ["colour", "shape"]] = "never seen"
+    changed_search = searched(spark, changed_table, training(LOGISTIC, split=SPLIT | {"max_share_gap": 1.0}))
+    assert same_model(plain[0], changed_search[0])
+    pd.testing.assert_frame_equal(without_time(plain[1]), without_time(changed_search[1]))
 
 
 def test_another_label_of_a_training_row_gives_another_model(spark: Any, plain: tuple[Candidate, pd.DataFrame]) -> None:

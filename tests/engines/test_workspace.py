@@ -107,9 +107,9 @@ def test_without_a_session_of_the_job_none_is_created(monkeypatch: pytest.Monkey
         "try: job.session()\nexcept Exception as error: print(error)\n"
         "from pyspark.sql import SparkSession\nprint(SparkSession.getActiveSession())\n"
     )
-    message, left = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
+    message, session = python(code, DATABRICKS_RUNTIME_VERSION="18.0").splitlines()
     assert message.startswith("This Databricks job has no Spark session: use compute with Spark")
-    assert left == "None"
+    assert session == "None"
 
 
 def test_outside_of_a_job_the_engine_of_a_job_is_refused() -> None:

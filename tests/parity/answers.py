@@ -77,10 +77,10 @@ def answered(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, float]]
         world = _World(use_case.name, folders)
         node_variants = variants(use_case.name)
         for name, node in nodes(use_case.name).items():
-            started = time.perf_counter()
+            start = time.perf_counter()
             answer = {variant: world.ask(node, variant) for variant in node_variants.get(name, ("many",))}
             if name in node_variants:
-                answers[name], seconds[name] = answer, time.perf_counter() - started
+                answers[name], seconds[name] = answer, time.perf_counter() - start
     return answers, seconds
 
 
@@ -313,7 +313,7 @@ def _order(row: list[Any]) -> str:
 
 def main(spec: str, folder: Path) -> None:
     """Ask the engine everything."""
-    started = time.perf_counter()
+    start = time.perf_counter()
     ENGINE.choose(EngineSpec.model_validate_json(spec))
     ENGINE.session()
     ready = time.perf_counter()
@@ -321,7 +321,7 @@ def main(spec: str, folder: Path) -> None:
     # Spark's client is of one version, whether it came with Spark or alone.
     client = version("databricks-connect") if ENGINE.kind == "connect" else pyspark.__version__
     facts = ENGINE.describe() | {"client": client, "python": platform.python_version()}
-    facts |= {"start": ready - started, "seconds": time.perf_counter() - ready}
+    facts |= {"start": ready - start, "seconds": time.perf_counter() - ready}
     everything = {"facts": facts, "answers": answers, "seconds": seconds}
     (folder / "answers.json").write_text(json.dumps(everything), encoding="utf-8")
     ENGINE.stop()

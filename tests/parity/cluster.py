@@ -41,7 +41,7 @@ def standalone(folder: Path, python: str) -> Iterator[str]:
     port = _free_port()
     address = f"spark://127.0.0.1:{port}"
     deploy = "org.apache.spark.deploy"
-    with ExitStack() as started:
+    with ExitStack() as stack:
         master = [
             "spark-class",
             f"{deploy}.master.Master",
@@ -52,7 +52,7 @@ def standalone(folder: Path, python: str) -> Iterator[str]:
             "--webui-port",
             "0",
         ]
-        started.enter_context(_process(master, folder / "master.log", python))
+        stack.enter_context(_process(master, folder / "master.log", python))
         _await(port, folder / "master.log")
         for name in ("one", "two"):
             worker = [
@@ -70,7 +70,7 @@ def standalone(folder: Path, python: str) -> Iterator[str]:
                 str(folder / name),
                 address,
             ]
-            started.enter_context(_process(worker, folder / f"{name}.log", python))
+            stack.enter_context(_process(worker, folder / f"{name}.log", python))
         yield address
 
 
@@ -139,16 +139,16 @@ def _process(command: list[str], log: Path, python: str) -> Iterator[None]:
             stderr=output,
             env=environment | spark_variables,
             cwd=log.parent,
-        ) as started,
+        ) as process,
     ):
         try:
             yield
         finally:
-            started.terminate()
+            process.terminate()
             try:
-                started.wait(20)
+                process.wait(20)
             except subprocess.TimeoutExpired:
-                started.kill()
+                process.kill()
 
 
 def _await(port: int, log: Path) -> None:

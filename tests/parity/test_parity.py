@@ -14,13 +14,13 @@ from parity.cases import VARIANTS
 from parity.compared import differences
 from parity.engines import ENGINES, ask, missing
 
-CASES = {name: asked for use_case in USE_CASES for name, asked in variants(use_case.name).items()}
+CASES = {name: names for use_case in USE_CASES for name, names in variants(use_case.name).items()}
 OTHERS = [pytest.param(name, marks=[getattr(pytest.mark, name), pytest.mark.jvm]) for name in ENGINES if name != "sail"]
 Answers = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+def ask_engine(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """The answers of an engine, asked for once."""
     folder = tmp_path_factory.mktemp("parity")
 
@@ -41,8 +41,8 @@ def rows(answer: Any) -> int:
 
 
 @pytest.mark.slow
-def test_every_node_has_an_answer_with_something_in_it_and_all_of_its_variants(asked: Answers) -> None:
-    answers = asked("sail")["answers"]
+def test_every_node_has_an_answer_with_something_in_it_and_all_of_its_variants(ask_engine: Answers) -> None:
+    answers = ask_engine("sail")["answers"]
     assert {name: tuple(by_variant) for name, by_variant in answers.items()} == CASES
     assert set().union(*CASES.values()) == set(VARIANTS)
     assert {name for name, by_variant in answers.items() if not any(map(rows, by_variant["many"].values()))} == set()
@@ -53,8 +53,8 @@ def test_every_node_has_an_answer_with_something_in_it_and_all_of_its_variants(a
 
 @pytest.mark.parametrize("node", CASES)
 @pytest.mark.parametrize("engine", OTHERS)
-def test_a_node_answers_as_on_sail(asked: Answers, engine: str, node: str) -> None:
-    expected, actual = (asked(each)["answers"][node] for each in ("sail", engine))
+def test_a_node_answers_as_on_sail(ask_engine: Answers, engine: str, node: str) -> None:
+    expected, actual = (ask_engine(each)["answers"][node] for each in ("sail", engine))
     differing = {variant: differences(expected[variant], actual[variant]) for variant in CASES[node]}
     assert {variant: places for variant, places in differing.items() if places} == {}
 

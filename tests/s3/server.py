@@ -43,8 +43,8 @@ class Strict:
         path = environ["PATH_INFO"]
         if path.startswith("/-/"):
             return self._answer_control(path, environ, start)
-        wanted = "AES256" if path.startswith("/aes256/") else "aws:kms"
-        if _puts_an_object(environ) and environ.get(_ENCRYPTION) != wanted:
+        encryption = "AES256" if path.startswith("/aes256/") else "aws:kms"
+        if _puts_an_object(environ) and environ.get(_ENCRYPTION) != encryption:
             self._counts["unencrypted " + path] += 1
             return _refused(start, HTTPStatus.FORBIDDEN, "AccessDenied")
         if _puts_an_object(environ):

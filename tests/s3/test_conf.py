@@ -19,8 +19,8 @@ HUSH = "hush"
 @pytest.fixture(autouse=True)
 def _own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables that are set here are this test's alone."""
-    others = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MLFLOW_T"))}
-    monkeypatch.setattr(os, "environ", {**others, "LAKEHOUSE_BUCKET": "bucket"})
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MLFLOW_T"))}
+    monkeypatch.setattr(os, "environ", {**variables, "LAKEHOUSE_BUCKET": "bucket"})
 
 
 def refused(conf: Path = PROJECT / "conf", env: str | None = "s3", **params: str) -> str:

@@ -221,5 +221,5 @@ def test_only_tables_are_read_by_an_engines_own_reader() -> None:
     for path in sources.rglob("*.py"):
         for reader in (".read.csv", ".read.parquet", ".read.json", ".read.text", ".read.load", ".readStream"):
             assert reader not in path.read_text(encoding="utf-8"), path
-        read = [line for line in path.read_text(encoding="utf-8").splitlines() if ".read.format(" in line]
-        assert all('.read.format("delta")' in line for line in read), path
+        read_lines = [line for line in path.read_text(encoding="utf-8").splitlines() if ".read.format(" in line]
+        assert all('.read.format("delta")' in line for line in read_lines), path

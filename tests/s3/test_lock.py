@@ -47,7 +47,7 @@ def lock_lake(lake: str, **how: float) -> object:
     return object_store.lake_lock(lake, **{"interval": 0.3, "expiry": 2, **how})
 
 
-def there(lake: str) -> bool:
+def lock_exists(lake: str) -> bool:
     try:
         obstore.head(obstore.store.from_url(lake), ".lock")
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def there(lake: str) -> bool:
 def test_a_second_run_is_refused_while_the_first_one_lives(lake: str, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(BusyError, match=rf"at work on the lake {lake} \(process {holder.pid} of "), lock_lake(lake):
         pass
-    assert there(lake)
+    assert lock_exists(lake)
 
 
 def test_the_lock_of_a_dead_run_is_taken_over(lake: str, holder: subprocess.Popen[str]) -> None:
@@ -66,8 +66,8 @@ def test_the_lock_of_a_dead_run_is_taken_over(lake: str, holder: subprocess.Pope
     started = time.monotonic()
     with lock_lake(lake):
         assert time.monotonic() - started >= 2
-        assert there(lake)
-    assert not there(lake)
+        assert lock_exists(lake)
+    assert not lock_exists(lake)
 
 
 def test_a_run_that_slept_until_another_took_its_lake_stops_and_says_so(
@@ -77,13 +77,13 @@ def test_a_run_that_slept_until_another_took_its_lake_stops_and_says_so(
     errors = holder.communicate(timeout=20)[1]
     assert "BusyError" in errors
     assert "was lost" in errors
-    assert there(lake)
+    assert lock_exists(lake)
 
 
 def test_ctrl_c_is_still_the_users_and_leaves_no_lock(lake: str, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in holder.communicate(timeout=20)[1]
-    assert not there(lake)
+    assert not lock_exists(lake)
 
 
 @pytest.mark.parametrize("seed", range(5))
