@@ -23,9 +23,10 @@ import pyarrow as pa
 from measuring.processes import Usage, gib, measure
 from measuring.tables import markdown
 
-from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
+from lakehouse_ml.modelling.model import Model
 
 COLUMNS = tuple(f"x{n}" for n in range(20))
 KEY = ("customer_id", "snapshot_date")

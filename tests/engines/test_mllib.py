@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.registered_model import RegisteredModel
 from lakehouse_ml.errors import find
-from lakehouse_ml.modelling.card import Candidate, Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.card import Candidate, ModelCard, RegistryStatus
 from lakehouse_ml.modelling.estimators import mllib, sklearn
 from lakehouse_ml.modelling.estimators.base import EstimatorBackend, EstimatorSpec, estimator_backend, select_predictors
 from lakehouse_ml.modelling.metrics import bootstrap_intervals, choose_threshold, classification_metrics
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, score_rows
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, search
 

@@ -20,13 +20,14 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.modelling.batch import ScoringSpec
-from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.card import ModelCard
 from lakehouse_ml.modelling.drift import (
     ColumnProfile,
     profile_categorical,
     profile_numeric,
     quantile_edges,
 )
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.monitoring.nodes import (
     MonitoringSpec,

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.modelling.batch import ScoringSpec
-from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import rank_actions, score_rows
 from lakehouse_ml.use_cases.columns import ACTION, LEARNED_UNTIL, SCORE

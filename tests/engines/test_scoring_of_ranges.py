@@ -18,11 +18,12 @@ from pydantic import ValidationError
 from lakehouse_ml.datasets import delta_table
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError
-from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.label_dimension import explode_label_values
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance

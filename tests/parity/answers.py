@@ -35,7 +35,8 @@ from lakehouse_ml.datasets.landing_files import LandingFiles
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import find
-from lakehouse_ml.modelling.card import Candidate, Model, Promotion, RegistryStatus
+from lakehouse_ml.modelling.card import Candidate, Promotion, RegistryStatus
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.project import PROJECT
 from lakehouse_ml.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 from lakehouse_ml.storage.landing import Landing

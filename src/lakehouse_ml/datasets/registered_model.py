@@ -13,7 +13,8 @@ from pydantic import validate_call
 from lakehouse_ml.config.lake import LakeKind
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import RegistryError, first_line
-from lakehouse_ml.modelling.card import Candidate, Model, Promotion, RegistryStatus
+from lakehouse_ml.modelling.card import Candidate, Promotion, RegistryStatus
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.registry import state
 from lakehouse_ml.registry.artefact import check_digest, digest, load_model
 from lakehouse_ml.registry.mlflow import MlflowRegistry

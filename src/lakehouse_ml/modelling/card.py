@@ -1,21 +1,17 @@
-"""A model and its card, as stages and the registry exchange them."""
+"""A model's card, and what training, evaluation and the registry exchange about a version."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from lakehouse_ml.errors import RegistryError
-from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend, select_predictors
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
+LibraryName = Literal["sklearn", "mllib"]
 # The cards of stored models keep the former names of these fields.
 _JSON_NAMES = {"label_dimension": "target", "label_values": "targets"}
 
@@ -98,41 +94,6 @@ class Candidate:
     model: Any
     card: ModelCard
     example: Any
-
-
-@dataclass(frozen=True)
-class Model:
-    """A registered version, loaded and checked."""
-
-    name: str
-    version: str
-    model: Any
-    card: ModelCard
-
-    def score(self, rows: pd.DataFrame) -> np.ndarray:
-        """Score rows in memory: probability of the positive outcome, shape (n_rows,); other columns are ignored.
-
-        Raises:
-            RegistryError: Predictors are missing; the message names them.
-        """
-        self.check_columns(rows.columns)
-        return estimator_backend(self.card.library).score(
-            self.model, select_predictors(rows, self.card.categorical, self.card.numeric)
-        )
-
-    def check_columns(self, columns: Iterable[str]) -> None:
-        """Check that rows with these columns can be scored; the label dimension is set by scoring, not by the rows.
-
-        Raises:
-            RegistryError: Predictors are missing; the message names them.
-        """
-        missing = sorted(set(self.card.predictors) - {self.card.label_dimension} - set(columns))
-        if missing:
-            raise RegistryError(
-                f"Version {self.version} of {self.name} needs columns that the features no longer have: "
-                f"{', '.join(missing)}. It was trained by other code: go back to that, or start a new lake with "
-                f"LAKE=<folder>."
-            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from lakehouse_ml.config.lake import LakeKind, find_unset, is_local, is_schema_n
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain, suggest_name
-from lakehouse_ml.modelling.estimators.base import LibraryName, estimator_backend
+from lakehouse_ml.modelling.card import LibraryName
+from lakehouse_ml.modelling.estimators.base import estimator_backend
 from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from lakehouse_ml.engine.sessions import ENGINE
 from lakehouse_ml.errors import RegistryError, chain
-from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.card import ModelCard
 from lakehouse_ml.modelling.estimators.base import estimator_backend
+from lakehouse_ml.modelling.model import Model
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
-from lakehouse_ml.modelling.card import Model, ModelCard
+from lakehouse_ml.modelling.card import ModelCard
 from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.gates import Floors, Policy
 from lakehouse_ml.modelling.metrics import (
@@ -23,6 +23,7 @@ from lakehouse_ml.modelling.metrics import (
     classification_metrics,
     resample_precision_gains,
 )
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.split import is_held_out
 from lakehouse_ml.pipelines.evaluation.nodes import METRIC_COLUMNS, OUTCOME_COLUMNS, EvaluationSpec, evaluate, promote
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-    from lakehouse_ml.modelling.card import Candidate, ModelCard
+    from lakehouse_ml.modelling.card import Candidate, LibraryName, ModelCard
 
-LibraryName = Literal["sklearn", "mllib"]
 # Formats the scores of a batch of rows as columns. Arguments: the rows as Arrow and as pandas; the probability of each
 # value of the label dimension, shape (n_rows, n_values), or the only one, shape (n_rows, 1); and the effect of each
 # predictor on the highest probability, shape (n_rows, n_predictors), or None if rows are not explained.

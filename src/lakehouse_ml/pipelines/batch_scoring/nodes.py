@@ -14,10 +14,11 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.errors import LakehouseError, RegistryError
 from lakehouse_ml.modelling.batch import ScoringSpec, choose_batch, find_newest_scored, make_edition
-from lakehouse_ml.modelling.card import Model, ModelCard, RegistryStatus
+from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.economics import Economics, expected_gain
 from lakehouse_ml.modelling.estimators.base import ScoreFormatter, estimator_backend, select_predictors
 from lakehouse_ml.modelling.label_dimension import PROBABILITY_PREFIX
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec, find_population, list_days
 from lakehouse_ml.storage.writes import Edition, ReplaceBatch, collect
 from lakehouse_ml.use_cases.columns import ACTION, SCORE

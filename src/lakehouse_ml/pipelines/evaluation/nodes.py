@@ -16,10 +16,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.modelling.card import Model, Promotion
+from lakehouse_ml.modelling.card import Promotion
 from lakehouse_ml.modelling.economics import Economics, expected_value
 from lakehouse_ml.modelling.gates import Evidence, Floors, Policy, Verdict, judge, newest_verdict
 from lakehouse_ml.modelling.metrics import METRICS, bootstrap_intervals, classification_metrics
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.split import hash_order, hold_out_condition, unseen_condition
 from lakehouse_ml.storage.writes import collect
 from lakehouse_ml.use_cases.base import Measures

@@ -16,12 +16,13 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.modelling.batch import ScoringSpec, choose_batch, find_newest_scored, make_edition
-from lakehouse_ml.modelling.card import Model, RegistryStatus
+from lakehouse_ml.modelling.card import RegistryStatus
 from lakehouse_ml.modelling.drift import ColumnDrift, ColumnProfile, DriftSpec, compare, summarize_drift
 from lakehouse_ml.modelling.economics import Economics, expected_gain
 from lakehouse_ml.modelling.gates import newest_verdict
 from lakehouse_ml.modelling.label_dimension import explode_label_values
 from lakehouse_ml.modelling.metrics import classification_metrics
+from lakehouse_ml.modelling.model import Model
 from lakehouse_ml.modelling.population import KNOWN_AT, LEARNED_UNTIL, PopulationSpec
 from lakehouse_ml.modelling.split import unseen_condition
 from lakehouse_ml.report.cautions import assumed_day

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
 from lakehouse_ml.errors import TrainingError
-from lakehouse_ml.modelling.card import Candidate, ModelCard
+from lakehouse_ml.modelling.card import Candidate, LibraryName, ModelCard
 from lakehouse_ml.modelling.drift import (
     profile_categorical,
     profile_numeric,
@@ -28,7 +28,6 @@ from lakehouse_ml.modelling.drift import (
 from lakehouse_ml.modelling.estimators.base import (
     EstimatorBackend,
     EstimatorSpec,
-    LibraryName,
     estimator_backend,
     select_predictors,
 )
