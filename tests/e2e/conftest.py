@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,16 @@ from checkouts import PROJECT, QUICK_SEARCH, copied, shown
 from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """A shell's background job ignores Ctrl-C, and so would the processes that it starts.
+
+    This is no `preexec_fn`: that forks a process in which gRPC runs, whose poller may then abort the child before it
+    becomes the command (grpc/grpc issue 43055).
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -716,8 +716,6 @@ def started(lake: Path, landing: Path, conf: Path, *prefix: str) -> Iterator[sub
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        # A shell's background job ignores Ctrl-C, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as running:
         yield running
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -64,18 +63,12 @@ def test_a_full_disk_of_temporary_files_is_told_by_its_folder(tmp_path: Path, mo
 
 
 def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> None:
-    limit = 2_000_000 << 10
     code = (
         "from lakehouse_ml.engine.sessions import ENGINE; from lakehouse_ml.engine.spec import EngineSpec; "
         "ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
+    limited = ["sh", "-c", 'ulimit -v 2000000; exec "$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert (
         "A process may use 1.9 GiB of address space here (ulimit -v), and the engine needs at least 6 GiB"
