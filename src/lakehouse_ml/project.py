@@ -78,23 +78,23 @@ def _configure_log() -> None:
     """
     import yaml
 
-    ours = CONF / "base" / "logging.yml"
-    if not ours.is_file():
+    log_conf = CONF / "base" / "logging.yml"
+    if not log_conf.is_file():
         return
     if os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(CONF / "logging.yml")) != str(CONF / "logging.yml"):
         return
     from kedro.framework.project import LOGGING
 
     try:
-        LOGGING.configure(yaml.safe_load(ours.read_text(encoding="utf-8")))
+        LOGGING.configure(yaml.safe_load(log_conf.read_text(encoding="utf-8")))
         for handler in logging.getLogger().handlers:
             handler.addFilter(_print_on_one_line)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SystemExit(f"Error: {ours}, line {line}: this is not valid YAML ({error.problem}).") from None
+        raise SystemExit(f"Error: {log_conf}, line {line}: this is not valid YAML ({error.problem}).") from None
     except (AttributeError, TypeError, ValueError) as error:
         why = "; ".join(str(part) for part in (error, error.__cause__) if part)
-        raise SystemExit(f"Error: {ours}: {why}.") from None
+        raise SystemExit(f"Error: {log_conf}: {why}.") from None
 
 
 def _show_warning(message: Warning | str, *arguments: Any, **options: Any) -> None:

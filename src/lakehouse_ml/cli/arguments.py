@@ -44,13 +44,13 @@ def parse_params(_context: click.Context, option: click.Parameter, value: str | 
         raise click.ClickException(f"{name}: {printable(value)} is not UTF-8: rename the folder that it names.")
     else:
         pairs = [_parse_pair(part, name) for part in value.split(",") if part.strip()]
-    parsed = OmegaConf.create()
+    config = OmegaConf.create()
     for number, (key, parameter) in enumerate(pairs):
         for other, _ in pairs[:number]:
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
                 raise click.ClickException(f"{name}: {key} conflicts with {other}. Leave one of them out.")
-        OmegaConf.update(parsed, key, parameter, merge=True)
-    return cast("dict[str, Any]", OmegaConf.to_container(parsed))
+        OmegaConf.update(config, key, parameter, merge=True)
+    return cast("dict[str, Any]", OmegaConf.to_container(config))
 
 
 def _flatten(above: tuple[str, ...], values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
@@ -114,11 +114,11 @@ def read_config(context: click.Context, option: click.Parameter, file: str | Non
     """
     if file:
         options = {
-            spelled.lstrip("-").replace("-", "_"): parameter.name
+            spelling.lstrip("-").replace("-", "_"): parameter.name
             for parameter in context.command.params
             if parameter.name and parameter is not option
-            for spelled in (parameter.name, *parameter.opts)
-            if len(spelled.lstrip("-")) > 2
+            for spelling in (parameter.name, *parameter.opts)
+            if len(spelling.lstrip("-")) > 2
         }
         context.default_map = {**(context.default_map or {}), **_Config(Path(file)).arguments(options)}
     return file
@@ -142,14 +142,14 @@ class _Config:
             raise click.ClickException(f"{self._file}: no arguments found. Write them below {SECTION}:, indented.")
         arguments: dict[str, Any] = {}
         for key, value in section.items():
-            spelled = str(key).replace("-", "_")
-            if spelled not in options:
+            spelling = str(key).replace("-", "_")
+            if spelling not in options:
                 raise self._refusal(
-                    (SECTION, key), f"is not an argument of {SECTION}. {suggest_name(spelled, options)}"
+                    (SECTION, key), f"is not an argument of {SECTION}. {suggest_name(spelling, options)}"
                 )
-            if options[spelled] in arguments:
+            if options[spelling] in arguments:
                 raise self._refusal((SECTION, key), "appears twice, under two names.")
-            arguments[options[spelled]] = self._value(key, options[spelled], value)
+            arguments[options[spelling]] = self._value(key, options[spelling], value)
         return arguments
 
     def _read(self) -> Mapping[Any, Any]:
@@ -163,17 +163,17 @@ class _Config:
         return read if isinstance(read, Mapping) else {}
 
     def _value(self, key: Any, name: str, value: Any) -> Any:
-        at = (SECTION, key)
+        key_path = (SECTION, key)
         if value is None or value in ("", [], {}):
-            raise self._refusal(at, "is empty. Give it a value, or remove the line.")
+            raise self._refusal(key_path, "is empty. Give it a value, or remove the line.")
         if name in _LISTS and isinstance(value, list):
-            return ",".join(self._name(at, one) for one in value)
+            return ",".join(self._name(key_path, one) for one in value)
         if name in _MAPPINGS and isinstance(value, Mapping):
             return value
         if name == "load_versions" and isinstance(value, Mapping):
             return ",".join(f"{dataset}:{version}" for dataset, version in value.items())
         if not isinstance(value, bool if name in _FLAGS else str):
-            raise self._refusal(at, f"can't be {value!r}: it is {_WANTED.get(name, 'text')}.")
+            raise self._refusal(key_path, f"can't be {value!r}: it is {_WANTED.get(name, 'text')}.")
         return value
 
     def _name(self, at: Sequence[Any], one: Any) -> str:

@@ -214,18 +214,18 @@ def _withdraw(
     from lakehouse_ml.runs.hooks import find_code_version
     from lakehouse_ml.use_cases import USE_CASES
 
-    chosen = [one for one in USE_CASES if use_case in (None, one.name)]
-    if not chosen:
+    use_cases = [one for one in USE_CASES if use_case in (None, one.name)]
+    if not use_cases:
         raise click.ClickException(f"Unknown use case {use_case}. Known: {', '.join(one.name for one in USE_CASES)}.")
     runtime = {"lake": lake} if lake else None
     with _open_session(env, conf_source, runtime) as session, session.lock_catalog() as catalog:
-        planned = plan(catalog, chosen, what)
-        click.echo("\n".join(map(printable, planned.lines)))
+        withdrawal = plan(catalog, use_cases, what)
+        click.echo("\n".join(map(printable, withdrawal.lines)))
         if not yes and not click.confirm("Remove?"):
             click.echo("Nothing was removed.")
             raise SystemExit(1)
-        withdrawing.carry_out(catalog, planned, find_code_version(str(PROJECT))["git_sha"])
-    click.echo(f"Removed. Now run {planned.use_case} again.")
+        withdrawing.carry_out(catalog, withdrawal, find_code_version(str(PROJECT))["git_sha"])
+    click.echo(f"Removed. Now run {withdrawal.use_case} again.")
 
 
 @cli.group(name="use-case")

@@ -39,13 +39,13 @@ def command() -> None:
     _call(_find_commands)
 
 
-def _call(chosen: Callable[[], click.Command]) -> None:
+def _call(find_command: Callable[[], click.Command]) -> None:
     # What a job logs is read as text: no colours, and no bars that move.
     os.environ |= {"NO_COLOR": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     project.configure_logging()  # before Kedro, whose import decides what is logged
     project.configure()
     try:
-        chosen().main(args=sys.argv[1:], prog_name="lakehouse_ml", standalone_mode=False)
+        find_command().main(args=sys.argv[1:], prog_name="lakehouse_ml", standalone_mode=False)
     except SystemExit as error:
         if error.code not in (None, 0):
             raise TaskError(str(error.code)) from error

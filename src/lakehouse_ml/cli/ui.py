@@ -38,11 +38,11 @@ def list_addresses(server: str, experiment_id: str, models: Mapping[str, str]) -
         (f"{server}/#/experiments/{experiment_id}/runs?{_MODE}&viewStateShareKey={one.name}", f"runs of {one.name}")
         for one in USE_CASES
     ]
-    registered = [
+    model_links = [
         (f"{server}/#/models/{quote(name, safe='')}?{_MODE}", f"the registered model of {use_case}")
         for use_case, name in models.items()
     ]
-    return runs + registered
+    return runs + model_links
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -41,21 +41,23 @@ class Lake:
             raise ValueError(f"lake_kind can't be {self.kind!r}: it is {' or '.join(get_args(LakeKind))}")
 
     @classmethod
-    def of_conf(cls, own: Mapping[str, Any], typed: Mapping[str, Any], resolve_address: Callable[[str], str]) -> Lake:
+    def of_conf(
+        cls, conf: Mapping[str, Any], runtime_parameters: Mapping[str, Any], resolve_address: Callable[[str], str]
+    ) -> Lake:
         """The lake of a run.
 
         Args:
-            own: Values of globals.yml.
-            typed: Runtime parameters, whose `lake` counts more. A schema given there holds the run's models, too.
+            conf: Values of globals.yml.
+            runtime_parameters: Their `lake` counts more. A schema given there holds the run's models, too.
             resolve_address: Makes a folder absolute.
 
         Raises:
             ValueError: There is no such kind of lake.
         """
-        kind, text = own["lake_kind"], str(typed.get("lake") or own["lake"])
+        kind, text = conf["lake_kind"], str(runtime_parameters.get("lake") or conf["lake"])
         if kind == "schema":
-            return cls(kind, text, str(typed.get("lake") or own["models"]))
-        return cls(kind, resolve_address(text), own["models"])
+            return cls(kind, text, str(runtime_parameters.get("lake") or conf["models"]))
+        return cls(kind, resolve_address(text), conf["models"])
 
     @classmethod
     def of_table(cls, kind: LakeKind, location: str) -> Lake:

@@ -19,13 +19,13 @@ _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _ALGORITHMS = {"aws:kms": "SSE-KMS", "AES256": "AES256"}
 
 
-def export_s3_environment(own: Mapping[str, Any]) -> None:
+def export_s3_environment(conf: Mapping[str, Any]) -> None:
     """Set AWS's variables of this process from conf's globals; call it before anything opens an address.
 
     Args:
-        own: The values of globals.yml.
+        conf: The values of globals.yml.
     """
-    os.environ.update({variable: own[name] for name, variable in VARIABLES.items() if own.get(name)})
+    os.environ.update({variable: conf[name] for name, variable in VARIABLES.items() if conf.get(name)})
     if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         os.environ["AWS_ALLOW_HTTP"] = "true"
     # Endpoints in a profile's file are read by AWS's own library alone; the others would go elsewhere.

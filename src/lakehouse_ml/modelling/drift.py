@@ -209,19 +209,19 @@ def score_edges(scores: FloatArray, bins: int = 10, width: float = SCORE_WIDTH) 
         return np.searchsorted(ordered, values, side="right") / ordered.size
 
     grid = np.round(np.arange(1, round(2 / width)) * width / 2, 10)
-    below, near = share_below(grid), share_below(grid + width / 2) - share_below(grid - width / 2)
+    share_under, share_near = share_below(grid), share_below(grid + width / 2) - share_below(grid - width / 2)
     min_distance = width - 1e-9
     inner: list[int] = []
     for index in range(grid.size):
-        share_since_edge = below[index] - (below[inner[-1]] if inner else 0.0)
+        share_since_edge = share_under[index] - (share_under[inner[-1]] if inner else 0.0)
         is_far = not inner or grid[index] - grid[inner[-1]] >= min_distance
-        if is_far and near[index] <= 1 / bins and min(share_since_edge, 1 - below[index]) >= 1 / bins:
+        if is_far and share_near[index] <= 1 / bins and min(share_since_edge, 1 - share_under[index]) >= 1 / bins:
             inner.append(index)
     # A fifth as many scores may be close to an outer edge: the bin behind it has few rows, and each counts more.
-    has_few_near = near <= 1 / bins / 5
+    has_few_near = share_near <= 1 / bins / 5
     first, last = (grid[inner[0]], grid[inner[-1]]) if inner else (np.inf, -np.inf)
-    low = grid[has_few_near & (below < 1 / bins) & (grid <= first - min_distance)][-1:]
-    high = grid[has_few_near & (1 - below < 1 / bins) & (grid >= max(last, *low, -np.inf) + min_distance)][:1]
+    low = grid[has_few_near & (share_under < 1 / bins) & (grid <= first - min_distance)][-1:]
+    high = grid[has_few_near & (1 - share_under < 1 / bins) & (grid >= max(last, *low, -np.inf) + min_distance)][:1]
     return (*low.tolist(), *grid[inner].tolist(), *high.tolist())
 
 

@@ -260,17 +260,17 @@ def _find_group_problem(evidence: Evidence, policy: Policy) -> str | None:
 def _measure(empty_verdict: Verdict, evidence: Evidence, policy: Policy) -> Verdict:
     """Fill in every number of the verdict."""
     outcome, probability = evidence.outcome, evidence.candidate_probability
-    ours = classification_metrics(outcome, probability, evidence.candidate_threshold)
+    candidate_metrics = classification_metrics(outcome, probability, evidence.candidate_threshold)
     if evidence.incumbent_probability is None or evidence.incumbent_threshold is None:
-        return replace(empty_verdict, metrics=ours)
-    theirs = classification_metrics(outcome, evidence.incumbent_probability, evidence.incumbent_threshold)
+        return replace(empty_verdict, metrics=candidate_metrics)
+    incumbent = classification_metrics(outcome, evidence.incumbent_probability, evidence.incumbent_threshold)
     low, high, deviation = _estimate_gain_spread(evidence, policy)
     normal = NormalDist()
     return replace(
         empty_verdict,
-        metrics=ours,
-        incumbent_metrics=theirs,
-        difference=ours["average_precision"] - theirs["average_precision"],
+        metrics=candidate_metrics,
+        incumbent_metrics=incumbent,
+        difference=candidate_metrics["average_precision"] - incumbent["average_precision"],
         difference_low=low,
         difference_high=high,
         detectable=(normal.inv_cdf(1 - policy.alpha) + normal.inv_cdf(_POWER)) * deviation,
@@ -314,10 +314,10 @@ def _find_objection(verdict: Verdict, policy: Policy) -> str | None:
         return f"The candidate is no better than the champion beyond chance: {_format_comparison(verdict)}"
     if policy.mode == "non_inferiority" and not low >= -policy.margin:
         return f"The candidate may be worse by more than {policy.margin:.4f}: {_format_comparison(verdict)}"
-    ours, theirs = verdict.metrics["f1"], verdict.incumbent_metrics["f1"]
-    if not ours >= theirs - policy.f1_tolerance:
+    candidate_f1, incumbent_f1 = verdict.metrics["f1"], verdict.incumbent_metrics["f1"]
+    if not candidate_f1 >= incumbent_f1 - policy.f1_tolerance:
         allowed = f"more than {policy.f1_tolerance:.4f} below"
-        return f"The candidate's F1 of {ours:.4f} is {allowed} the champion's {theirs:.4f}."
+        return f"The candidate's F1 of {candidate_f1:.4f} is {allowed} the champion's {incumbent_f1:.4f}."
     return None
 
 
@@ -334,10 +334,10 @@ def _state_grounds(verdict: Verdict, floors: Floors, policy: Policy) -> str:
 
 
 def _format_comparison(verdict: Verdict) -> str:
-    theirs = (verdict.incumbent_metrics or {})["average_precision"]
-    ours = verdict.metrics["average_precision"]
+    incumbent = (verdict.incumbent_metrics or {})["average_precision"]
+    candidate = verdict.metrics["average_precision"]
     return (
-        f"average precision {ours:.4f} against {theirs:.4f}, a difference of {verdict.difference:+z.4f} "
+        f"average precision {candidate:.4f} against {incumbent:.4f}, a difference of {verdict.difference:+z.4f} "
         f"that may be as low as {verdict.difference_low:+z.4f}. "
         f"Differences below about {verdict.detectable:.4f} can't be detected on these {verdict.n_rows} rows."
     )

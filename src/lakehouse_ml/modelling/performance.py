@@ -191,12 +191,14 @@ def is_lower(hits: int, n: int, hits_before: int, n_before: int, alpha: float) -
     return bool(fisher_exact(table, alternative="less").pvalue < alpha)
 
 
-def _auc_is_lower(auc: float, rows: tuple[int, int], before: float, rows_before: tuple[int, int], alpha: float) -> bool:
-    if math.isnan(auc) or math.isnan(before) or min(*rows, *rows_before) < 1:
+def _auc_is_lower(
+    auc: float, rows: tuple[int, int], holdout_auc: float, holdout_rows: tuple[int, int], alpha: float
+) -> bool:
+    if math.isnan(auc) or math.isnan(holdout_auc) or min(*rows, *holdout_rows) < 1:
         return False
     # Under the null hypothesis, both have the standard error of the hold-out's ROC-AUC.
-    error = math.sqrt(_auc_variance(before, *rows) + _auc_variance(before, *rows_before))
-    return (auc - before) / max(error, 1e-12) < NormalDist().inv_cdf(alpha)
+    error = math.sqrt(_auc_variance(holdout_auc, *rows) + _auc_variance(holdout_auc, *holdout_rows))
+    return (auc - holdout_auc) / max(error, 1e-12) < NormalDist().inv_cdf(alpha)
 
 
 def _auc_variance(auc: float, positives: int, negatives: int) -> float:

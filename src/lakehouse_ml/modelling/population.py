@@ -85,13 +85,13 @@ def find_population(
         One row per entity: its state, as it is stored.
     """
     entity, moment = key
-    at = F.col(moment).cast("date")
+    state_day = F.col(moment).cast("date")
     if spec.snapshots == "full":
-        present = states.where(at == F.lit(day))
+        present = states.where(state_day == F.lit(day))
     else:
-        newest = states.where(at <= F.lit(day)).groupBy(entity).agg(F.max(moment).alias(moment))
+        newest = states.where(state_day <= F.lit(day)).groupBy(entity).agg(F.max(moment).alias(moment))
         present = states.join(newest, on=list(key), how="left_semi")
-    is_known = (at < F.lit(day)) | (F.col(KNOWN_AT) <= F.lit(day))
+    is_known = (state_day < F.lit(day)) | (F.col(KNOWN_AT) <= F.lit(day))
     last_departures = labels.where((F.col("label") == 1) & is_known).groupBy(entity).agg(F.max(moment).alias(_LEFT))
     # A state of a later day brings an entity back.
     is_present = F.col(_LEFT).isNull() | (F.col(moment) > F.col(_LEFT))

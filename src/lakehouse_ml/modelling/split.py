@@ -175,12 +175,12 @@ def assign_part(moment: str, known_at: str, dates: SplitDates) -> Column:
         known_at: Column with the moment from which on its label was known.
         dates: First days of calibration and hold-out.
     """
-    at, label_at = to_microseconds(moment), to_microseconds(known_at)
+    row_at, label_at = to_microseconds(moment), to_microseconds(known_at)
     calibrate, test = (F.lit(_since_epoch(_midnight(day))) for day in (dates.calibrate_from, dates.test_from))
     return (
-        F.when(at >= test, "holdout")
-        .when((at >= calibrate) & (label_at <= test), "calibration")
-        .when((at < calibrate) & (label_at <= calibrate), "train")
+        F.when(row_at >= test, "holdout")
+        .when((row_at >= calibrate) & (label_at <= test), "calibration")
+        .when((row_at < calibrate) & (label_at <= calibrate), "train")
     )
 
 

@@ -165,24 +165,24 @@ class Preflight:
 
     def _check_isolation(self) -> Iterator[str]:
         """Find stores of another environment that this one writes to."""
-        own = self._find_addresses(self.env)
-        written = {name for stage in self.stages.values() for name in stage.all_outputs()}
+        addresses = self._find_addresses(self.env)
+        outputs = {name for stage in self.stages.values() for name in stage.all_outputs()}
         for other in sorted(path.name for path in self.source.iterdir() if (path / "globals.yml").is_file()):
             if other in (self.env, "base"):
                 continue
-            theirs = self._find_addresses(other)
-            for key in sorted(own.keys() & theirs.keys()):
-                if _overlap(own[key], theirs[key]):
+            other_addresses = self._find_addresses(other)
+            for key in sorted(addresses.keys() & other_addresses.keys()):
+                if _overlap(addresses[key], other_addresses[key]):
                     yield (
-                        f"{self._conf.where('globals', (key,))}: {key} is {own[key]}, and that of the environment "
-                        f"{other} is {theirs[key]}: each environment needs its own."
+                        f"{self._conf.where('globals', (key,))}: {key} is {addresses[key]}, and that of the "
+                        f"environment {other} is {other_addresses[key]}: each environment needs its own."
                     )
-            for name in sorted(written):
+            for name in sorted(outputs):
                 path = str(self._datasets[name].get("filepath", ""))
                 if (
-                    "lake" in theirs
-                    and not _overlap(own.get("lake", ""), theirs["lake"])
-                    and _within(path, theirs["lake"])
+                    "lake" in other_addresses
+                    and not _overlap(addresses.get("lake", ""), other_addresses["lake"])
+                    and _within(path, other_addresses["lake"])
                 ):
                     yield f"{self._at(name, 'filepath')}: {name} is written to {path}, in the lake of {other}."
 

@@ -171,13 +171,13 @@ class Conf:
         for fault in error.errors():
             key = (*above, *(part for part in fault["loc"] if part not in ("self",)))
             name = ".".join(map(str, key))
-            what = {
+            clause = {
                 "extra_forbidden": f"{name} is not a known key",
                 "unexpected_keyword_argument": f"{name} is not a known key",
                 "missing": f"{name} is missing",
                 "missing_keyword_only_argument": f"{name} is missing",
             }.get(fault["type"], f"{name} can't be {fault['input']!r}: {_sentence(fault['msg']).rstrip('.').lower()}")
-            clauses.append(f"{self.where(kind, key)}: {what}")
+            clauses.append(f"{self.where(kind, key)}: {clause}")
         return "; ".join(clauses) + "."
 
     def unset_variables(self, kind: str, values: Mapping[str, Any], named: set[str]) -> Iterator[str]:
@@ -192,14 +192,14 @@ class Conf:
                     )
 
     def _check_combinations(
-        self, own: Globals, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader
+        self, conf: Globals, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader
     ) -> Iterator[str]:
         """Find lakes, engines and registries that don't fit each other."""
-        typed = loader.runtime_params or {}
-        lake, landing = loader.lake, typed.get("landing", own.landing)
+        runtime_parameters = loader.runtime_params or {}
+        lake, landing = loader.lake, runtime_parameters.get("landing", conf.landing)
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
-        at, at_landing = (
-            "--params" if name in typed else self.where("globals", (name,)) for name in ("lake", "landing")
+        at_lake, at_landing = (
+            "--params" if name in runtime_parameters else self.where("globals", (name,)) for name in ("lake", "landing")
         )
         if lake.is_schema and engine.engine == "sail":
             yield (
@@ -208,11 +208,13 @@ class Conf:
             )
         if lake.is_schema and not find_unset(lake.root) and not is_schema_name(lake.root):
             yield (
-                f"{at}: with lake_kind schema, lake is catalog.schema, and {lake.root!r} can't be that in Unity "
+                f"{at_lake}: with lake_kind schema, lake is catalog.schema, and {lake.root!r} can't be that in Unity "
                 f"Catalog."
             )
         if not lake.is_schema and engine.is_in_workspace and is_local(lake.root):
-            yield f"{at}: lake is {lake.root!r}, a folder of one machine: other tasks and the cluster don't see it."
+            yield (
+                f"{at_lake}: lake is {lake.root!r}, a folder of one machine: other tasks and the cluster don't see it."
+            )
         if not lake.is_schema and not is_local(lake.root) and tracking.startswith("sqlite:"):
             yield (
                 f"{self.where('mlflow', ('server', 'mlflow_tracking_uri'))}: the tracking store of a lake at an "
@@ -232,13 +234,15 @@ class Conf:
                 f"{self.where('mlflow', ('server',))}: in a workspace mlflow_tracking_uri is databricks and "
                 f"mlflow_registry_uri databricks-uc, and here they are {tracking!r} and {registry!r}."
             )
-        if tracking.startswith("databricks") and not own.experiment.startswith(("/", "<")):
+        if tracking.startswith("databricks") and not conf.experiment.startswith(("/", "<")):
             yield (
-                f"{self.where('globals', ('experiment',))}: experiment is {own.experiment!r}, and in a workspace it is "
-                f"an absolute path: /Users/<you>/…, /Shared/…."
+                f"{self.where('globals', ('experiment',))}: experiment is {conf.experiment!r}, and in a workspace it "
+                f"is an absolute path: /Users/<you>/…, /Shared/…."
             )
-        if registry.startswith("databricks-uc") and not find_unset(own.models) and not is_schema_name(own.models):
-            yield f"{self.where('globals', ('models',))}: models is {own.models!r}: Unity Catalog takes catalog.schema."
+        if registry.startswith("databricks-uc") and not find_unset(conf.models) and not is_schema_name(conf.models):
+            yield (
+                f"{self.where('globals', ('models',))}: models is {conf.models!r}: Unity Catalog takes catalog.schema."
+            )
 
     def _check_parameters(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         valid = {tuple(name.split(".")) for name in _list_parameters()}
@@ -273,11 +277,11 @@ class Conf:
     def _check_results_table(self, loader: ProjectConfigLoader) -> Iterator[str]:
         from lakehouse_ml.use_cases import USE_CASES
 
-        typed = loader.runtime_params or {}
-        if "results_table" not in typed:
+        runtime_parameters = loader.runtime_params or {}
+        if "results_table" not in runtime_parameters:
             return
-        table, own = typed["results_table"], loader["globals"]
-        fault = results.fault(table, own["results_table"], [use_case.entity_plural for use_case in USE_CASES])
+        table, conf = runtime_parameters["results_table"], loader["globals"]
+        fault = results.fault(table, conf["results_table"], [use_case.entity_plural for use_case in USE_CASES])
         if not fault and loader.lake.is_schema and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
@@ -318,11 +322,11 @@ class Conf:
             name = part.split("'")[1]
             for loc, message, kind, value in _FAULT.findall(part):
                 key = (*name.split("."), *(int(word) if word.isdigit() else word for word in loc.split(".")))
-                what = {
+                explanation = {
                     "extra_forbidden": f"is not a known key. {self._suggest_key(key)}",
                     "missing": "is missing",
                 }.get(kind, f"can't be {value}: {_sentence(message).rstrip('.').lower()}")
-                clauses.append(f"{self.where('parameters', key)}: {name}.{loc} {what}")
+                clauses.append(f"{self.where('parameters', key)}: {name}.{loc} {explanation}")
             flat = _FLAT.search(part)
             if flat:
                 clauses.append(f"{self.where('parameters', name.split('.'))}: {name} can't be {flat[1]}: it has keys")
@@ -347,13 +351,13 @@ class Conf:
         for folder in self.folders:
             for file in sorted(folder.rglob("*.yml")):
                 try:
-                    whole = yaml.compose(file.read_text(encoding="utf-8"))
+                    document = yaml.compose(file.read_text(encoding="utf-8"))
                 except (yaml.MarkedYAMLError, UnicodeDecodeError) as error:
                     mark = getattr(error, "problem_mark", None)
                     line = f", line {mark.line + 1}" if mark else ""
                     problem = getattr(error, "problem", None) or "not UTF-8"
                     return f"{_shown(file)}{line}: this is not valid YAML ({problem})."
-                if whole is not None and not isinstance(whole, yaml.MappingNode):
+                if document is not None and not isinstance(document, yaml.MappingNode):
                     return f"{_shown(file)}, line 1: this has to be keys with values, `key: value`."
         return None
 

@@ -167,10 +167,10 @@ def _read_former_folders(store: sqlite3.Connection, lake: Path, experiment: Expe
         return set()
     below = artifacts.relative_to(lake).parts
     locations = (to_local_path(location) for (location,) in store.execute(_OWN_EXPERIMENTS, [experiment.name]))
-    own = (
+    paths = (
         path for path in locations if path and len(path.parts) > len(below) + 1 and path.parts[-len(below) :] == below
     )
-    return {path.parents[len(below) - 1] for path in own} - {lake}
+    return {path.parents[len(below) - 1] for path in paths} - {lake}
 
 
 def _list_columns(store: sqlite3.Connection, table: str) -> set[str]:
@@ -183,7 +183,7 @@ def _move_address(former: Path, now: Path, address: str | None) -> str | None:
     return (now / path.relative_to(former)).as_uri() if path and path.is_relative_to(former) else address
 
 
-def _move_source(former: Path, now: Path, source: str | None) -> str | None:
+def _move_source(former: Path, moved_to: Path, source: str | None) -> str | None:
     """Move the address of a table that a model was trained on, which is a path in JSON."""
     try:
         described = json.loads(source or "")
@@ -192,7 +192,7 @@ def _move_source(former: Path, now: Path, source: str | None) -> str | None:
         return source
     if not path.is_relative_to(former):
         return source
-    return json.dumps({**described, "path": str(now / path.relative_to(former))})
+    return json.dumps({**described, "path": str(moved_to / path.relative_to(former))})
 
 
 def _check_artifacts(store: sqlite3.Connection, path: Path, experiment: Experiment) -> None:

@@ -32,13 +32,14 @@ def simulated_sentence(files: Mapping[str, pd.DataFrame]) -> str | None:
     simulated = {name: sum(marks) for name, marks in arrived.items() if any(marks)}
     if not simulated:
         return None
-    why = "file names that end in `_simulated` say so"
+    evidence = "file names that end in `_simulated` say so"
     if all(all(marks) for marks in arrived.values()):
         return (
-            f"All data are simulated ({why}): the numbers show how this works, and say nothing about a real business."
+            f"All data are simulated ({evidence}): the numbers show how this works, and say nothing about a real "
+            "business."
         )
     shown = ", ".join(f"{n:,} of {len(arrived[name]):,} files of {name}" for name, n in simulated.items())
-    return f"Part of the data is simulated ({why}): {shown}. Numbers made of it say nothing about a real business."
+    return f"Part of the data is simulated ({evidence}): {shown}. Numbers made of it say nothing about a real business."
 
 
 def assumed_day(use_case: UseCase, files: Mapping[str, pd.DataFrame], spec: IngestionSpec) -> str | None:
@@ -73,10 +74,10 @@ def perfect_sentence(metrics: pd.DataFrame, words: Wording, features: Sequence[s
         words: Of the use case, with the horizon.
         features: The features that matter most, the first of which are named.
     """
-    own = metrics[(metrics["model"] == "candidate") & (metrics["segment"] == "all")]
-    values = dict(zip(own["metric"], own["value"], strict=True))
+    overall = metrics[(metrics["model"] == "candidate") & (metrics["segment"] == "all")]
+    values = dict(zip(overall["metric"], overall["value"], strict=True))
     perfect = [TITLES[name] for name in _RANKED if values.get(name, 0.0) >= _PERFECT]
-    return " ".join(_caution(perfect, metrics, own, words, features)) if perfect else None
+    return " ".join(_caution(perfect, metrics, overall, words, features)) if perfect else None
 
 
 def _caution(

@@ -242,11 +242,11 @@ def course(
         for (name, (at, values)), (colour, stroke) in zip(lines.items(), strokes, strict=False):
             axes.plot(_days(at), values, color=colour, linestyle=stroke, linewidth=2, label=name)
         axes.axhline(mark, color=_SOFT, linestyle="--", linewidth=1, label=f"threshold {mark:.2f}")
-        for moment in sorted({when for when, _ in events}):
-            (when,) = _days(np.array([moment]))
-            axes.axvline(when, color=_ALARM, linewidth=1)
+        for moment in sorted({event_at for event_at, _ in events}):
+            (event_at,) = _days(np.array([moment]))
+            axes.axvline(event_at, color=_ALARM, linewidth=1)
             names = ", ".join(what for at, what in events if at == moment)
-            axes.text(when, 1.03, names, color=_ALARM, fontsize=9, va="bottom", ha="center")
+            axes.text(event_at, 1.03, names, color=_ALARM, fontsize=9, va="bottom", ha="center")
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel(y)
         axes.xaxis_date()

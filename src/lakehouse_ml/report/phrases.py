@@ -36,33 +36,33 @@ def describe_batch_day(data: ReportData) -> str:
 def describe_scored_batch(data: ReportData) -> str:
     """How many rows were scored, as of which day, and how many reach the threshold."""
     words, batch = data.words, data.batch
-    until = ""
+    deadline = ""
     if data.horizon_days and not data.is_day_assumed:
-        until = f", by {date.fromisoformat(str(batch.batch)) + timedelta(days=data.horizon_days)}"
+        deadline = f", by {date.fromisoformat(str(batch.batch)) + timedelta(days=data.horizon_days)}"
     return (
         f"{format_quantity(batch.n_rows, words.row)}{describe_entities(data)} were scored {describe_batch_day(data)}; "
         f"{format_count(batch.n_positive)} of them reach the threshold of {batch.threshold:.2f} and are named as "
-        f"{words.prediction}{until}."
+        f"{words.prediction}{deadline}."
     )
 
 
 def describe_action_list(data: ReportData) -> str:
     """What the list of actions contains, where it is, and why it has this length."""
-    words, batch, listed = data.words, data.batch, data.actions
-    if not len(listed):
+    words, batch, actions = data.words, data.batch, data.actions
+    if not len(actions):
         return f"The {words.action_list} is empty: {words.action} is not expected to pay for any {words.entity}."
     content = (
-        f"The {words.action_list}, {data.list_file}, names {format_quantity(len(listed), words.entity)}, best first; "
-        f"it is worth {format_money(float(listed['expected_gain'].sum()))} in total."
+        f"The {words.action_list}, {data.list_file}, names {format_quantity(len(actions), words.entity)}, best first; "
+        f"it is worth {format_money(float(actions['expected_gain'].sum()))} in total."
     )
-    if batch.n_paying <= len(listed):
+    if batch.n_paying <= len(actions):
         return f"{content} {capitalize(words.action)} is not expected to pay for any other {words.entity}."
     # Where an entity has several rows, their gains add up to more than acting once would bring.
     worth = f", worth {format_money(batch.gain)}" if batch.n_rows == batch.n_entities else ""
     return (
         f"{content} {capitalize(words.action)} is expected to pay for {format_count(batch.n_paying)} of the "
         f"{format_count(batch.n_entities)} ({format_share(batch.n_paying / batch.n_entities)}){worth}; the list ends "
-        f"at {format_count(len(listed))}, `actions` in parameters.yml."
+        f"at {format_count(len(actions))}, `actions` in parameters.yml."
     )
 
 

@@ -270,10 +270,14 @@ def _environment(run_params: dict[str, Any]) -> str:
 
 def _overrides(run_params: dict[str, Any]) -> dict[str, str | None]:
     """Landing folder, lake and environment of a run that doesn't use the usual ones."""
-    typed = run_params.get("runtime_params") or {}
+    runtime_parameters = run_params.get("runtime_params") or {}
     env = _environment(run_params)
     is_usual = env == settings.CONFIG_LOADER_ARGS["default_run_env"]
-    return {"landing": typed.get("landing"), "lake": typed.get("lake"), "env": None if is_usual else env}
+    return {
+        "landing": runtime_parameters.get("landing"),
+        "lake": runtime_parameters.get("lake"),
+        "env": None if is_usual else env,
+    }
 
 
 def _describe_columns(name: str, dataset: Any, catalog: DataCatalog) -> None:
@@ -350,13 +354,13 @@ def build_run_name(use_cases: Sequence[str], pipeline: Pipeline) -> str:
     stages = [stage for stage in STAGES if any(f".{stage}." in node.name for node in pipeline.nodes)]
     first = STAGES.index(stages[0]) if stages else 0
     if len(stages) == len(STAGES):
-        what = "whole life"
+        stage_text = "whole life"
     elif len(stages) > _FEW:
         is_range = stages == list(STAGES[first : first + len(stages)])
-        what = f"{stages[0]} to {stages[-1]}" if is_range else f"{len(stages)} stages"
+        stage_text = f"{stages[0]} to {stages[-1]}" if is_range else f"{len(stages)} stages"
     else:
-        what = ", ".join(stages)
-    return f"{' and '.join(use_cases) if len(use_cases) <= _FEW else f'{len(use_cases)} use cases'}: {what}"
+        stage_text = ", ".join(stages)
+    return f"{' and '.join(use_cases) if len(use_cases) <= _FEW else f'{len(use_cases)} use cases'}: {stage_text}"
 
 
 def find_code_version(project_path: str) -> dict[str, str]:

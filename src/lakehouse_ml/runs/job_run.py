@@ -99,14 +99,14 @@ def _merge_job_runs(client: MlflowClient, experiment: str, job_run: str) -> Run:
 
 def _update_status(client: MlflowClient, experiment: str, job_run: str) -> None:
     """Set the status of the job's run from its tasks, until no task has begun or ended meanwhile."""
-    before = None
+    last_update = None
     while True:
         job = _merge_job_runs(client, experiment, job_run)
-        now = (job.info.run_id, _combine_status(_list_children(client, job)))
-        if now == before:
+        update = (job.info.run_id, _combine_status(_list_children(client, job)))
+        if update == last_update:
             return
-        _set_status(client, job, now[1])
-        before = now
+        _set_status(client, job, update[1])
+        last_update = update
 
 
 def _set_status(client: MlflowClient, job: Run, status: str) -> None:

@@ -57,13 +57,13 @@ def select_use_cases(catalog: Mapping[str, Any], use_cases: Sequence[UseCase]) -
         use_cases: Those of the project.
     """
     reasons = {use_case.name: _explain_missing_files(catalog, use_case) for use_case in use_cases}
-    chosen = [name for name, reason in reasons.items() if reason is None]
-    if not chosen:
+    selection = [name for name, reason in reasons.items() if reason is None]
+    if not selection:
         return list(reasons)
     for name, reason in reasons.items():
         if reason is not None:
             log.warning("Left out: %s, for %s", name, reason)
-    return chosen
+    return selection
 
 
 def _explain_missing_files(catalog: Mapping[str, Any], use_case: UseCase) -> str | None:

@@ -226,12 +226,14 @@ def _metric_table(metrics: pd.DataFrame, one: str) -> list[str]:
     lines = [_format_line("hold-out", f"{'':<22}{heads}".rstrip())] if values else []
     titles = {**TITLES, "expected_value": f"value per {one}"}
     for metric in _SHOWN:
-        mine, other = values.get(("candidate", metric)), values.get(("incumbent", metric))
-        if mine is not None:
-            band = f" ({mine.low:.3f} to {mine.high:.3f})" if mine.low == mine.low else ""
-            beside = _format_decimal(other.value) if other is not None else ""
+        candidate, incumbent = values.get(("candidate", metric)), values.get(("incumbent", metric))
+        if candidate is not None:
+            band = f" ({candidate.low:.3f} to {candidate.high:.3f})" if candidate.low == candidate.low else ""
+            beside = _format_decimal(incumbent.value) if incumbent is not None else ""
             lines.append(
-                _format_line("", f"{titles[metric]:<22}{f'{_format_decimal(mine.value)}{band}':<28}{beside}".rstrip())
+                _format_line(
+                    "", f"{titles[metric]:<22}{f'{_format_decimal(candidate.value)}{band}':<28}{beside}".rstrip()
+                )
             )
     return lines
 
@@ -324,12 +326,12 @@ def _describe_performance(use_case: UseCase, catalog: DataCatalog) -> list[str]:
     """Compare real outcomes with the hold-out; no line while none is known."""
     if use_case.multiple_rows_per_entity:
         return []
-    judged = _load_if_stored(catalog, f"{use_case.name}.verdict_live")
-    if judged is None or judged.empty:
+    performance = _load_if_stored(catalog, f"{use_case.name}.verdict_live")
+    if performance is None or performance.empty:
         return []
     from lakehouse_ml.report.sections import outcomes
 
-    row = judged.iloc[0].to_dict()
+    row = performance.iloc[0].to_dict()
     sentence = outcomes.describe_performance(row, use_case.wording.within(_horizon(use_case, catalog)))
     return [_format_line("real", sentence, sentence, "red" if row["status"] == "worse" else None)]
 

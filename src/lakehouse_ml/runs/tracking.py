@@ -112,15 +112,15 @@ def tagged_at_creation(tags: Mapping[str, str]) -> Iterator[None]:
 
     A tag that is set afterwards is missing if the process is killed in between.
     """
-    before = os.environ.get(_TAGS_OF_NEW_RUNS)
-    os.environ[_TAGS_OF_NEW_RUNS] = json.dumps({**json.loads(before or "{}"), **tags})
+    former_tags = os.environ.get(_TAGS_OF_NEW_RUNS)
+    os.environ[_TAGS_OF_NEW_RUNS] = json.dumps({**json.loads(former_tags or "{}"), **tags})
     try:
         yield
     finally:
-        if before is None:
+        if former_tags is None:
             del os.environ[_TAGS_OF_NEW_RUNS]
         else:
-            os.environ[_TAGS_OF_NEW_RUNS] = before
+            os.environ[_TAGS_OF_NEW_RUNS] = former_tags
 
 
 def end_abandoned(active: Run, lake: str | None = None) -> None:

@@ -175,11 +175,11 @@ def carry_out(catalog: DataCatalog, plan: Withdrawal, git: str | None = None) ->
             table.save(none if removal.empties else ReplaceBatch(none, removal.column, (removal.value,)))
 
 
-def _choose_use_case(what: str, candidates: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
+def _choose_use_case(problem: str, candidates: Sequence[tuple[UseCase, T]]) -> tuple[UseCase, T]:
     """Return the only candidate: a use case and what was found for it."""
     if len(candidates) > 1:
         names = ", ".join(use_case.name for use_case, _ in candidates)
-        raise LakehouseError(f"{what} by {names}: choose one of them with --use-case.")
+        raise LakehouseError(f"{problem} by {names}: choose one of them with --use-case.")
     return candidates[0]
 
 
@@ -265,17 +265,17 @@ def _describe_models(catalog: DataCatalog, use_case: UseCase, table: str, file: 
     rows = _select_rows(raw.load_frame(), file)
     if moment in rows.columns:
         hit = learned.load_frame().join(rows.select(entity, moment).distinct(), on=[entity, moment], how="left_semi")
-        which = "of this file"
+        origin = "of this file"
     else:
         days = rows.select(entity, _build_day(use_case, table).alias("_day")).distinct()
         dated = learned.load_frame().withColumn("_day", F.col(moment).cast("date").cast("string"))
         hit = dated.join(days, on=[entity, "_day"], how="left_semi")
-        which = "of days of this file"
+        origin = "of days of this file"
     n = hit.count()
     if not n:
         return []
     return [
-        f"The newest version of {use_case.name} was trained or judged on {n:,} rows {which}: the next run trains a "
+        f"The newest version of {use_case.name} was trained or judged on {n:,} rows {origin}: the next run trains a "
         f"version without this file. The champion stays until a new version replaces it."
     ]
 

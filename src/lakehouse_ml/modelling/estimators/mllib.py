@@ -163,11 +163,11 @@ def score_frame(
     """Score rows on the JVM, then format the scores in the engine's Python workers."""
     from pyspark.sql import functions as F
 
-    typed = rows.withColumns(
+    converted_rows = rows.withColumns(
         {name: F.col(name).cast("string") for name in card.categorical if name != card.label_dimension}
         | {name: F.col(name).cast("double") for name in card.numeric}
     )
-    scored = _score_each_value(model, typed, card, key)
+    scored = _score_each_value(model, converted_rows, card, key)
     if should_explain:
         scored = _add_effects(model, scored, card, key)
 

@@ -149,11 +149,11 @@ def explain(model: Any, rows: pd.DataFrame, baseline: Mapping[str, Any]) -> np.n
     probability = estimate.predict_proba(encoded)[:, 1]
     effects: np.ndarray = np.zeros(rows.shape)
     for number, name in enumerate(rows.columns):
-        own = columns[name]
-        differs = np.flatnonzero((encoded[:, own] != typical[own]).any(axis=1))
+        predictor_columns = columns[name]
+        differs = np.flatnonzero((encoded[:, predictor_columns] != typical[predictor_columns]).any(axis=1))
         if differs.size:
             replaced = encoded[differs]
-            replaced[:, own] = typical[own]
+            replaced[:, predictor_columns] = typical[predictor_columns]
             effects[differs, number] = probability[differs] - estimate.predict_proba(replaced)[:, 1]
     return effects
 

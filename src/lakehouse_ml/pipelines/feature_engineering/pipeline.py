@@ -43,10 +43,10 @@ def _labels(use_case: UseCase) -> Node:
         labels=use_case.labels,
         outcome_labels=use_case.outcome_labels,
     )
-    own = {"known_states": f"feature_{use_case.entity_plural}", "population": "params:population"}
+    gathering_inputs = {"known_states": f"feature_{use_case.entity_plural}", "population": "params:population"}
     if use_case.outcomes:
-        own |= {
+        gathering_inputs |= {
             "later_outcomes": f"clean_{use_case.outcomes}",
             "refused_outcomes": f"quarantine_{use_case.outcomes}",
         }
-    return Node(gathering, inputs={**own, **inputs}, outputs=[output, "metrics_labels"], name=name)
+    return Node(gathering, inputs={**gathering_inputs, **inputs}, outputs=[output, "metrics_labels"], name=name)

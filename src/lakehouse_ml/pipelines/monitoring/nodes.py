@@ -90,10 +90,10 @@ def measure_drift(
     if champion is None or batch is None or of_batch.isEmpty():
         verdict = {"status": "not_assessable", "reason": "No scores yet."}
         none = _verdict_batch({}, ()).rows
-        of = (batch,) if batch else ()
+        replaced_batches = (batch,) if batch else ()
         return (
-            ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", of),
-            ReplaceBatch(none, "batch", of),
+            ReplaceBatch(_drift_table([_NO_COLUMN], "", "").head(0), "batch", replaced_batches),
+            ReplaceBatch(none, "batch", replaced_batches),
             Edition(verdict),
         )
     newest = find_newest_scored(scores)
@@ -212,13 +212,13 @@ def write_report(
     day = _batch(scores, features, spec, scoring, use_case.key[1], states=not use_case.multiple_rows_per_entity)
     batches = _batches(scores, use_case.key[0], economics)
     batch = _scored_batch(batches, day)
-    about = partial(make_edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
+    edition = partial(make_edition, batch=batch.batch, newest=batches["batch"].max() if len(batches) else None)
     of_batch = F.col("batch") == F.lit(batch.batch or "")
     batch_verdicts = drift_verdicts[drift_verdicts["batch"] == batch.batch]
     data = ReportData(
         words=use_case.wording.within(population.horizon_days if population else None),
         horizon_days=population.horizon_days if population else None,
-        list_file=about(None).address(f"07_model_output/{use_case.name}/actions.csv"),
+        list_file=edition(None).address(f"07_model_output/{use_case.name}/actions.csv"),
         most_actions=scoring.actions,
         made_at=clock,
         sources={
@@ -252,7 +252,7 @@ def write_report(
         performance=None if performance is None or performance.empty else performance.iloc[0].to_dict(),
         assumed_day=assumed_day(use_case, {name: quality[f"files_{name}"] for name in use_case.sources}, ingestion),
     )
-    return about(render(build_page(data)))
+    return edition(render(build_page(data)))
 
 
 _REFUSED_SHOWN = 5
@@ -350,13 +350,13 @@ def join_outcomes(
     eligible = outcomes.where(F.col(KNOWN_AT) > F.col(moment).cast("date")) if later else outcomes
     if states:
         scores = scores.where(F.col(LEARNED_UNTIL).isNull() | (F.col(LEARNED_UNTIL).cast("string") < F.col("batch")))
-    chosen = explode_label_values(scores, key, label_dimension) if label_dimension else scores
-    chosen = chosen.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
+    batch_scores = explode_label_values(scores, key, label_dimension) if label_dimension else scores
+    batch_scores = batch_scores.select(*key, *further, "batch", "probability", "decision", "threshold", "model_version")
     if not states:
-        return chosen.join(eligible, on=[*key, *further], how="inner")
+        return batch_scores.join(eligible, on=[*key, *further], how="inner")
     of_day = eligible.select(entity, F.col(moment).cast("date").cast("string").alias("batch"), *further, "label")
-    joined = chosen.join(of_day, on=[entity, "batch", *further], how="inner")
-    return joined.select(*chosen.columns, "label")
+    joined = batch_scores.join(of_day, on=[entity, "batch", *further], how="inner")
+    return joined.select(*batch_scores.columns, "label")
 
 
 def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
@@ -383,14 +383,14 @@ _LIVE = [
 ]  # fmt: skip
 
 
-def _live(outcomes: DataFrame, groups: pd.DataFrame, most: int) -> Iterator[dict[str, Any]]:
+def _live(outcomes: DataFrame, groups: pd.DataFrame, max_rows: int) -> Iterator[dict[str, Any]]:
     for group in groups.sort_values(["batch", "model_version"]).itertuples():
         here = (F.col("batch") == group.batch) & (F.col("model_version") == group.model_version)
         batch_rows = outcomes.where(here).select(
             "probability", "threshold", "label", F.col(outcomes.columns[0]).alias("_who")
         )
         # Beyond what is taken into memory, an even sample, and the same one each time.
-        rows = collect(batch_rows.orderBy(F.md5(F.col("_who").cast("string"))).limit(most))
+        rows = collect(batch_rows.orderBy(F.md5(F.col("_who").cast("string"))).limit(max_rows))
         metrics = classification_metrics(
             rows["label"].to_numpy(), rows["probability"].to_numpy(), float(rows["threshold"].iloc[0])
         )

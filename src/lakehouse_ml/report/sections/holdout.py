@@ -48,7 +48,7 @@ def build_curves_section(data: ReportData) -> Section:
     words, sides = data.words, list(_list_contenders(data))
     share = label.mean()
     part, riskiest = (0.2, "fifth") if share >= RARE_SHARE else (0.01, "hundredth")
-    near = choose_drawn_share(label)
+    drawn_share = choose_drawn_share(label)
     share_of_positives = f"{compute_found_share(label, sides[0][1], part):.0%}"
     pictures = [
         Picture(
@@ -89,7 +89,7 @@ def build_curves_section(data: ReportData) -> Section:
                 f"share of {words.row}s looked at, riskiest first",
                 f"found, share of {words.positives}",
                 diagonal=True,
-                x_to=near,
+                x_to=drawn_share,
             ),
             f"Gain curve: the riskiest {riskiest} holds {share_of_positives} of all {words.positives}.",
             f"Gain: the riskiest {riskiest} of all {words.row}s holds {share_of_positives} of the {words.positives}.",
@@ -113,10 +113,10 @@ def build_curves_section(data: ReportData) -> Section:
 def build_segments_section(data: ReportData) -> Section:
     """The metrics of each segment."""
     groups = data.metrics["segment"].str.contains("=", regex=False)
-    own = data.metrics[(data.metrics["model"] == "candidate") & groups.astype(bool)]
+    rows_of_candidate = data.metrics[(data.metrics["model"] == "candidate") & groups.astype(bool)]
     rows = []
-    for segment in own["segment"].unique():
-        part = own[own["segment"] == segment]
+    for segment in rows_of_candidate["segment"].unique():
+        part = rows_of_candidate[rows_of_candidate["segment"] == segment]
         values = dict(zip(part["metric"], part["value"], strict=True))
         n, positives = int(part["n_rows"].iloc[0]), int(part["n_positives"].iloc[0])
         rows.append(
@@ -138,17 +138,17 @@ def build_segments_section(data: ReportData) -> Section:
         "ROC-AUC",
         f"value per {data.words.row}",
     )
-    said = [
+    sentences = [
         "The same model, group by group. A group in which few or nearly all had the outcome has a low or high F1 by "
         "itself; ROC-AUC is easier to compare. No intervals are given: with many groups, some always stand out."
     ]
-    return Section("segments", "Group by group", said, (), [Grid("Segments", heads, rows, frozenset(range(1, 8)))])
+    return Section("segments", "Group by group", sentences, (), [Grid("Segments", heads, rows, frozenset(range(1, 8)))])
 
 
 def build_value_section(data: ReportData) -> Section:
     """What acting on the scores is worth."""
     money, words = data.economics, data.words
-    said = [
+    sentences = [
         words.economics.format(
             cost=format_money(money.action_cost),
             share=format_percent(money.success_share),
@@ -157,34 +157,34 @@ def build_value_section(data: ReportData) -> Section:
         + "; all in the currency of the data. These three numbers are assumptions, under `economics` in "
         "parameters.yml: others give another list."
     ]
-    said += filter(None, [words.value_note])
+    sentences += filter(None, [words.value_note])
     label = data.holdout["label"].to_numpy(dtype=float)
     if not len(label):
-        return Section("value", "What it is worth", said)
+        return Section("value", "What it is worth", sentences)
     probability = data.holdout["candidate_probability"].to_numpy()
     shares, values = compute_value(label, probability, money)
     best = int(np.argmax(values))
-    said.append(
+    sentences.append(
         f"On unseen rows, {words.action} for every {words.row} named by the threshold is worth "
         f"{format_money(data.metric('expected_value'))} per {words.row}. {capitalize(words.action)} for the riskiest "
         f"{format_share(shares[best])} is worth most, {format_money(values[best])}; for every {words.row} it is worth "
         f"{format_money(values[-1])}."
     )
-    near = choose_drawn_share(label)
+    drawn_share = choose_drawn_share(label)
     picture = Picture(
         charts.curves(
             {f"version {data.version}": (shares, values)},
             f"share of {words.row}s with {words.action}",
             f"value per {words.row}",
             unit_y=False,
-            x_to=near,
+            x_to=drawn_share,
         ),
         f"Expected value by share of {words.row}s: highest, {format_money(values[best])}, at "
         f"{format_share(shares[best])}.",
         f"Value per {words.row}, if so many get {words.action}, the riskiest first."
-        + (f" Only the riskiest {near:.0%} are drawn." if near < 1 else ""),
+        + (f" Only the riskiest {drawn_share:.0%} are drawn." if drawn_share < 1 else ""),
     )
-    return Section("value", "What it is worth", said, [picture])
+    return Section("value", "What it is worth", sentences, [picture])
 
 
 def _list_contenders(data: ReportData) -> Iterator[tuple[str, Floats]]:
@@ -195,9 +195,9 @@ def _list_contenders(data: ReportData) -> Iterator[tuple[str, Floats]]:
 
 
 def _describe_calibration(label: Floats, probability: Floats) -> str:
-    promised, share, low, high = compute_calibration(label, probability)
-    kept = int(((promised >= low) & (promised <= high)).sum())
+    predicted_share, share, low, high = compute_calibration(label, probability)
+    kept = int(((predicted_share >= low) & (predicted_share <= high)).sum())
     return (
-        f"in {kept} of {len(promised)} groups the predicted probability lies within the interval of the observed "
-        f"share; the widest gap is {np.abs(promised - share).max():.2f}."
+        f"in {kept} of {len(predicted_share)} groups the predicted probability lies within the interval of the "
+        f"observed share; the widest gap is {np.abs(predicted_share - share).max():.2f}."
     )

@@ -43,29 +43,29 @@ def build_data_section(data: ReportData) -> Section:
         if len(s.refused)
     ]
     empty = [name for name, source in data.sources.items() if not len(source.files)]
-    said = [
+    sentences = [
         "Every row keeps its file, the file's fingerprint and its line, so that each score leads back to its source."
     ]
-    said += filter(None, [describe_simulated_data(data)])
-    said += [f"No file of {name} has arrived so far." for name in empty]
-    said += [
+    sentences += filter(None, [describe_simulated_data(data)])
+    sentences += [f"No file of {name} has arrived so far." for name in empty]
+    sentences += [
         f"Of the {format_count(len(source.files))} files of {name}, {_SHOWN_FILES} are shown: those with refused lines "
         f"first, then the newest. All are in manifest_{name}."
         for name, source in data.sources.items()
         if len(source.files) > _SHOWN_FILES
     ]
-    return Section("data", "Which data", said, (), grids)
+    return Section("data", "Which data", sentences, (), grids)
 
 
 def _build_file_grid(name: str, files: pd.DataFrame) -> Grid:
     """All files of a table; of many the newest, and those with refused lines before them."""
-    caption, shown = f"Files of {name}", files
+    caption, newest_files = f"Files of {name}", files
     if len(files) > _SHOWN_FILES:
-        shown = files.sort_values(["ingested_at", "source_file"], ascending=False)
-        shown = shown.sort_values("n_quarantined", ascending=False, key=lambda n: n > 0, kind="stable").head(
-            _SHOWN_FILES
-        )
-        caption += f": {len(shown)} of {format_count(len(files))}"
+        newest_files = files.sort_values(["ingested_at", "source_file"], ascending=False)
+        newest_files = newest_files.sort_values(
+            "n_quarantined", ascending=False, key=lambda n: n > 0, kind="stable"
+        ).head(_SHOWN_FILES)
+        caption += f": {len(newest_files)} of {format_count(len(files))}"
     rows = [
         (
             f.source_file,
@@ -74,7 +74,7 @@ def _build_file_grid(name: str, files: pd.DataFrame) -> Grid:
             f"{f.ingested_at:%Y-%m-%d %H:%M}",
             f.file_sha256[:12],
         )
-        for f in shown.itertuples()
+        for f in newest_files.itertuples()
     ]
     return Grid(caption, ("file", "rows", "refused at parsing", "read (UTC)", "fingerprint"), rows, frozenset({1, 2}))
 
@@ -82,20 +82,20 @@ def _build_file_grid(name: str, files: pd.DataFrame) -> Grid:
 def build_quality_section(data: ReportData) -> Section:
     """Rules, examples of rows that break them, and columns of each table."""
     grids: list[Grid] = []
-    said: list[str] = []
+    sentences: list[str] = []
     for name, source in data.sources.items():
         rules = source.rules
         if not len(rules) or not int(rules["n_rows"].iloc[0]):
             continue
-        clean, quarantined = source.n_clean, source.n_quarantined
+        clean, n_quarantined = source.n_clean, source.n_quarantined
         quiet = name in list_clean_sources(data)
-        broken = int((rules["outcome"] != "ok").sum())
-        sentence = f"{name}: {format_count(clean)} of {format_count(clean + quarantined)} rows are clean. " + (
-            f"{broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
-            if broken
+        n_broken = int((rules["outcome"] != "ok").sum())
+        sentence = f"{name}: {format_count(clean)} of {format_count(clean + n_quarantined)} rows are clean. " + (
+            f"{n_broken} of {len(rules)} rules set rows aside or were broken by more rows than they tolerate."
+            if n_broken
             else f"None of {len(rules)} rules is broken by more rows than it tolerates."
         )
-        said += [] if quiet else [sentence]
+        sentences += [] if quiet else [sentence]
         grids.append(
             Grid(
                 f"Rules for {name}",
@@ -112,8 +112,8 @@ def build_quality_section(data: ReportData) -> Section:
         grids.append(_build_column_grid(name, source.columns))
     if calm := list_clean_sources(data):
         n = sum(data.sources[name].n_clean for name in calm)
-        said.append(f"{join_words(calm)}: all {format_count(n)} rows are clean, and no rule is broken.")
-    return Section("quality", "How good the data is", said, (), grids)
+        sentences.append(f"{join_words(calm)}: all {format_count(n)} rows are clean, and no rule is broken.")
+    return Section("quality", "How good the data is", sentences, (), grids)
 
 
 def _build_example_grids(name: str, rules: pd.DataFrame, key: Sequence[str]) -> Iterator[Grid]:
@@ -121,18 +121,18 @@ def _build_example_grids(name: str, rules: pd.DataFrame, key: Sequence[str]) -> 
         examples = json.loads(rule.examples)
         if not examples:
             continue
-        asked = [column for column in examples[0] if re.search(rf"\b{re.escape(column)}\b", rule.predicate)]
+        columns_in_rule = [column for column in examples[0] if re.search(rf"\b{re.escape(column)}\b", rule.predicate)]
         first = next(iter(examples[0]))
         # A rule that names no column is about the key.
-        shown = list(dict.fromkeys([first, *(asked or key)]))
+        columns = list(dict.fromkeys([first, *(columns_in_rule or key)]))
         yield Grid(
             f"{name}: examples of rows that break {rule.rule}",
-            ("file", "line", *shown),
+            ("file", "line", *columns),
             [
                 (
                     str(e["source_file"]),
                     format_count(e["line_number"]),
-                    *(shorten(format_value(e.get(column))) for column in shown),
+                    *(shorten(format_value(e.get(column))) for column in columns),
                 )
                 for e in examples
             ],

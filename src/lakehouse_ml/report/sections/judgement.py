@@ -22,21 +22,21 @@ def build_judgement_section(data: ReportData) -> Section:
     contested = bool((everybody["model"] == "incumbent").any())
     rows = []
     for name, title in METRIC_TITLES.items():
-        mine = data.metric(name)
+        candidate = data.metric(name)
         if name in set(everybody["metric"]):
             theirs = [format_decimal(data.metric(name, "incumbent"))] if contested else []
             shown = title.format(row=data.words.row)
-            rows.append((shown, format_decimal(mine), format_interval(data, name) or DASH, *theirs))
+            rows.append((shown, format_decimal(candidate), format_interval(data, name) or DASH, *theirs))
     heads = ("on unseen rows", f"version {data.version}", "95 % interval")
     versus = (f"version {data.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = [data.verdict["reason"], _describe_detectable_gain(data), *filter(None, [data.words.judgement_note])]
+    sentences = [data.verdict["reason"], _describe_detectable_gain(data), *filter(None, [data.words.judgement_note])]
     unseen = "neither of the two" if contested else "the model never"
     grids = [
         Grid(f"Measured on {describe_holdout(data)} that {unseen} saw", (*heads, *versus), rows, frozenset({1, 2, 3}))
     ]
     if len(data.holdout):
         grids.append(_build_confusion_grid(data))
-    return Section("judgement", "The judgement", said, (), grids)
+    return Section("judgement", "The judgement", sentences, (), grids)
 
 
 def build_measures_sections(data: ReportData) -> Iterator[Section]:
@@ -44,19 +44,25 @@ def build_measures_sections(data: ReportData) -> Iterator[Section]:
     section = data.words.metric_section
     if section is None:
         return
-    mine, theirs = format_own_measures(data, "candidate"), format_own_measures(data, "incumbent")
+    candidate, incumbent = format_own_measures(data, "candidate"), format_own_measures(data, "incumbent")
     names = [row.name for row in section.metrics]
-    contested = any(name in theirs for name in names)
-    if not any(name in mine for name in names):
+    contested = any(name in incumbent for name in names)
+    if not any(name in candidate for name in names):
         return
     rows = [
-        (row.description, mine.get(row.name, "unknown"), *([theirs.get(row.name, "unknown")] if contested else []))
+        (
+            row.description,
+            candidate.get(row.name, "unknown"),
+            *([incumbent.get(row.name, "unknown")] if contested else []),
+        )
         for row in section.metrics
     ]
     versus = (f"version {data.verdict['incumbent_version']}, champion before",) if contested else ()
-    said = list(filter(None, (measures.fill_sentence(text, mine) for text in (*section.sentences, section.summary))))
+    sentences = list(
+        filter(None, (measures.fill_sentence(text, candidate) for text in (*section.sentences, section.summary)))
+    )
     grid = Grid("Measured on the same unseen rows", ("", f"version {data.version}", *versus), rows, frozenset({1, 2}))
-    yield Section("further", section.title, said, (), [grid])
+    yield Section("further", section.title, sentences, (), [grid])
 
 
 def _describe_detectable_gain(data: ReportData) -> str:

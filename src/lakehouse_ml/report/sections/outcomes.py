@@ -27,46 +27,46 @@ _TONES: Mapping[str, tuple[str, Tone]] = {
 }  # fmt: skip
 
 
-def describe_performance(judged: Mapping[str, Any], words: Wording) -> str:
+def describe_performance(performance: Mapping[str, Any], words: Wording) -> str:
     """How many of those to whom it happened were named, and how many were expected from the hold-out.
 
     Args:
-        judged: A row as of `pipelines.monitoring.performance.LivePerformance`.
+        performance: A row as of `pipelines.monitoring.performance.LivePerformance`.
         words: Of the use case, with the horizon.
     """
-    n, hits, version = int(judged["n_positives"]), int(judged["n_hits"]), judged["model_version"]
-    days = _format_range(judged["first_batch"], judged["last_batch"])
-    if judged["status"] == "few":
+    n, hits, version = int(performance["n_positives"]), int(performance["n_hits"]), performance["model_version"]
+    days = _format_range(performance["first_batch"], performance["last_batch"])
+    if performance["status"] == "few":
         return (
-            f"Real outcomes are few so far: of {_count_rows(judged['n_rows'], words)} of {days} with a known outcome, "
-            f"{n:,} {words.outcomes[0]}, and version {version} had named {hits:,} of them. That is too few to compare "
-            f"with the hold-out."
+            f"Real outcomes are few so far: of {_count_rows(performance['n_rows'], words)} of {days} with a known "
+            f"outcome, {n:,} {words.outcomes[0]}, and version {version} had named {hits:,} of them. That is too few to "
+            f"compare with the hold-out."
         )
-    low, high = (round(float(judged[name]) * n) for name in ("recall_low", "recall_high"))
-    said = f"Of {n:,} {words.positives} after {days}, version {version} had named {hits:,}"
-    if judged["status"] == "not_judged":
-        return f"{said} (95 % interval {low:,} to {high:,}); its hold-out metrics are not recorded."
-    expected = round(float(judged["expected_recall"]) * n)
-    said += f"; {expected:,} were expected from the hold-out (95 % interval of the observed: {low:,} to {high:,})."
-    named = int(judged["n_named"])
-    if named and not math.isnan(judged["expected_precision"]):
-        right = round(float(judged["expected_precision"]) * named)
-        said += f" Of {named:,} that it named, {hits:,} {words.outcomes[0]}; {right:,} were expected."
-    if not math.isnan(judged["roc_auc"]):
-        said += f" ROC-AUC is {judged['roc_auc']:.2f}, on the hold-out {judged['expected_roc_auc']:.2f}."
-    if judged["status"] == "worse":
-        return f"Real outcomes contradict the hold-out ({judged['worse_in']} worse beyond chance). {said}"
-    return f"Real outcomes agree with the hold-out. {said}"
+    low, high = (round(float(performance[name]) * n) for name in ("recall_low", "recall_high"))
+    text = f"Of {n:,} {words.positives} after {days}, version {version} had named {hits:,}"
+    if performance["status"] == "not_judged":
+        return f"{text} (95 % interval {low:,} to {high:,}); its hold-out metrics are not recorded."
+    expected = round(float(performance["expected_recall"]) * n)
+    text += f"; {expected:,} were expected from the hold-out (95 % interval of the observed: {low:,} to {high:,})."
+    n_named = int(performance["n_named"])
+    if n_named and not math.isnan(performance["expected_precision"]):
+        n_right = round(float(performance["expected_precision"]) * n_named)
+        text += f" Of {n_named:,} that it named, {hits:,} {words.outcomes[0]}; {n_right:,} were expected."
+    if not math.isnan(performance["roc_auc"]):
+        text += f" ROC-AUC is {performance['roc_auc']:.2f}, on the hold-out {performance['expected_roc_auc']:.2f}."
+    if performance["status"] == "worse":
+        return f"Real outcomes contradict the hold-out ({performance['worse_in']} worse beyond chance). {text}"
+    return f"Real outcomes agree with the hold-out. {text}"
 
 
-def build_performance_tile(judged: Mapping[str, Any]) -> Tile:
+def build_performance_tile(performance: Mapping[str, Any]) -> Tile:
     """The same at a glance; red where outcomes contradict the hold-out."""
-    said, tone = _TONES[judged["status"]]
-    n, hits = int(judged["n_positives"]), int(judged["n_hits"])
+    text, tone = _TONES[performance["status"]]
+    n, hits = int(performance["n_positives"]), int(performance["n_hits"])
     note = f"named {hits:,} of {n:,}"
-    if judged["status"] in ("worse", "as_expected"):
-        note += f", expected {round(float(judged['expected_recall']) * n):,}"
-    return Tile("Real performance", said, note, tone)
+    if performance["status"] in ("worse", "as_expected"):
+        note += f", expected {round(float(performance['expected_recall']) * n):,}"
+    return Tile("Real performance", text, note, tone)
 
 
 def advise_on_performance(judged: Mapping[str, Any]) -> str | None:
@@ -152,8 +152,10 @@ def build_outcomes_section(data: ReportData) -> Section:
         )
         for r in live.itertuples()
     ]
-    said = [describe_performance(data.performance, words)] if data.performance else []
-    said += ["Scores compared with what happened later. Few outcomes, or outcomes of selected rows only, say little."]
+    sentences = [describe_performance(data.performance, words)] if data.performance else []
+    sentences += [
+        "Scores compared with what happened later. Few outcomes, or outcomes of selected rows only, say little."
+    ]
     numeric = frozenset(range(2, 8))
     if len(rows) <= _SHOWN_BATCHES:
         grids = [Grid("Live metrics", heads, rows, numeric), *grids]
@@ -168,7 +170,7 @@ def build_outcomes_section(data: ReportData) -> Section:
             Grid("Live metrics of the batches before", heads, rows[:-_SHOWN_BATCHES], numeric, folded=True),
             *grids,
         ]
-    return Section("outcomes", "Scores and real outcomes", said, list(_draw_live_metrics(live)), grids)
+    return Section("outcomes", "Scores and real outcomes", sentences, list(_draw_live_metrics(live)), grids)
 
 
 def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
@@ -188,7 +190,7 @@ def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
         if len(values := live[name].dropna())
     )
     versions = list(parts)
-    by = (
+    scored_by = (
         f"All scored by version {versions[0]}."
         if len(versions) == 1
         else (f"Scored by versions {', '.join(versions[:-1])} and {versions[-1]}: each has its own lines and marks.")
@@ -198,7 +200,7 @@ def _draw_live_metrics(live: pd.DataFrame) -> Iterator[Picture]:
         f"Lines over {format_count(live['batch'].nunique())} batches, {live['batch'].min()} to {live['batch'].max()}"
         f"{': ' + ranges if ranges else ''}.",
         f"Batch by batch. A gap is a day without known outcomes, or one on which a measure has no meaning: none of "
-        f"them where nothing happened, no precision where nothing was named. {by}",
+        f"them where nothing happened, no precision where nothing was named. {scored_by}",
     )
 
 
@@ -235,15 +237,19 @@ def build_trend_section(data: ReportData) -> Section:
         "ROC-AUC",
     )
     numeric = frozenset({1, 2, 3, 5, 6, 7, 8, 9, 10})
-    said = [
+    sentences = [
         "Recall, precision and ROC-AUC are of real outcomes; a dash says that none is known, or that it has no "
         "meaning: none of them where it happened to nobody, no precision where nobody was named."
     ]
     if len(rows) <= _SHOWN_BATCHES:
-        return Section("trend", title, said, (), [Grid("All batches, newest first", heads, rows, numeric)])
+        return Section("trend", title, sentences, (), [Grid("All batches, newest first", heads, rows, numeric)])
     first = Grid(f"The newest {_SHOWN_BATCHES} of {len(rows):,} batches", heads, rows[:_SHOWN_BATCHES], numeric)
     return Section(
-        "trend", title, said, (), [first, Grid("Earlier batches", heads, rows[_SHOWN_BATCHES:], numeric, folded=True)]
+        "trend",
+        title,
+        sentences,
+        (),
+        [first, Grid("Earlier batches", heads, rows[_SHOWN_BATCHES:], numeric, folded=True)],
     )
 
 
@@ -277,7 +283,7 @@ def _count_outcomes(n: Any) -> str:
     return f"{int(n):,} outcome{'' if int(n) == 1 else 's'}"
 
 
-def _list_days(labels: pd.DataFrame, column: str, most: int = 3) -> str:
+def _list_days(labels: pd.DataFrame, column: str, max_days: int = 3) -> str:
     days = labels[labels[column] > 0].sort_values("day", ascending=False)
-    shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in days.head(most).itertuples())
-    return shown if len(days) <= most else f"{shown}, and {len(days) - most} earlier days"
+    shown = ", ".join(f"{row.day}: {int(getattr(row, column)):,}" for row in days.head(max_days).itertuples())
+    return shown if len(days) <= max_days else f"{shown}, and {len(days) - max_days} earlier days"

@@ -89,12 +89,12 @@ def write_summary(data: ReportData) -> Iterator[str]:
 
 def _explain_unchanged_outcomes(data: ReportData) -> str | None:
     """Says where a run had nothing to learn from: judged before, and no outcome of a newer day is known."""
-    judged, learned = data.verdict.get("judged_at"), data.card.unseen.get("learned_until")
-    if data.labels is None or not len(data.labels) or judged is None or learned is None:
+    judged_at, learned_until = data.verdict.get("judged_at"), data.card.unseen.get("learned_until")
+    if data.labels is None or not len(data.labels) or judged_at is None or learned_until is None:
         return None
-    if pd.Timestamp(judged) >= pd.Timestamp(data.made_at) or data.labels["day"].max() > learned:
+    if pd.Timestamp(judged_at) >= pd.Timestamp(data.made_at) or data.labels["day"].max() > learned_until:
         return None
-    after = "no further outcome" if learned == data.assumed_day else f"no outcome of a day after {learned}"
+    after = "no further outcome" if learned_until == data.assumed_day else f"no outcome of a day after {learned_until}"
     return f"There was nothing new to learn from: {after} is known."
 
 

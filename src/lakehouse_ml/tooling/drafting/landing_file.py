@@ -77,16 +77,16 @@ def read_landing_file(path: Path) -> LandingRecords:
         batches = list(read_records(str(path), path.name, "csv", delimiter, sources, ""))
     except ValueError as error:
         raise find(error) or error from error
-    whole = [batch.filter(pc.is_null(batch["line_fault"])) for batch in batches]
+    valid_batches = [batch.filter(pc.is_null(batch["line_fault"])) for batch in batches]
     faulty = [batch.filter(pc.is_valid(batch["line_fault"])) for batch in batches]
     refused = {
         number: fault
         for batch in faulty
         for number, fault in zip(batch["line_number"].to_pylist(), batch["line_fault"].to_pylist(), strict=True)
     }
-    if not sum(batch.num_rows for batch in whole):
+    if not sum(batch.num_rows for batch in valid_batches):
         raise LandingError(_explain_no_records(path.name, header, refused, _parse_records(sample[1:], delimiter)))
-    table = pa.Table.from_batches(whole)
+    table = pa.Table.from_batches(valid_batches)
     columns = [pc.fill_null(pc.utf8_trim(table[name], " \t\r\n\u00a0\ufeff"), "") for name in sources]
     records = pa.Table.from_arrays(columns, names=list(header))
     return LandingRecords(path.name, delimiter, records, table["line_number"].to_pylist(), refused)
@@ -144,14 +144,15 @@ def _check_header(name: str, header: Sequence[str], sample: Sequence[Sequence[st
             f"on top that names each of the {len(header)} columns."
         )
     for number, column in enumerate(header, 1):
-        at = f"{name}: column {number} of {len(header)}"
+        position = f"{name}: column {number} of {len(header)}"
         if len(column) > LONGEST_NAME:
             raise LandingError(
-                f"{at} has a name of {len(column)} letters, {column[:40]!r}…: shorten it to at most {LONGEST_NAME}."
+                f"{position} has a name of {len(column)} letters, {column[:40]!r}…: shorten it to at most "
+                f"{LONGEST_NAME}."
             )
         # One column without a name is an index, as pandas and R write it.
         if (column and not column.strip()) or not column.isprintable() or (not column and header.count("") > 1):
-            raise LandingError(f"{at} has no printable name in the header. Name it, or remove it.")
+            raise LandingError(f"{position} has no printable name in the header. Name it, or remove it.")
         if header.count(column) > 1:
             raise LandingError(f"{name}: column {column} appears twice in the header. Rename or remove one.")
 

@@ -250,14 +250,14 @@ def _find_column(columns: Sequence[Profile], name: str, option: str) -> Profile:
 def _check_time(time: Profile, records: LandingRecords) -> None:
     if time.type in ("date", "timestamp"):
         return
-    shown = next((value for value in records.table[time.source].to_pylist() if value), "")
+    example = next((value for value in records.table[time.source].to_pylist() if value), "")
     if time.is_ambiguous:
         raise LakehouseError(
-            f"--time: {time.source} holds days such as {shown!r}, and nothing tells whether the day or the month comes "
-            f"first. Write them as YYYY-MM-DD."
+            f"--time: {time.source} holds days such as {example!r}, and nothing tells whether the day or the month "
+            f"comes first. Write them as YYYY-MM-DD."
         )
     raise LakehouseError(
-        f"--time: {time.source} holds {shorten(shown, LONGEST)!r}, and no day as YYYY-MM-DD, DD.MM.YYYY, DD/MM/YYYY, "
+        f"--time: {time.source} holds {shorten(example, LONGEST)!r}, and no day as YYYY-MM-DD, DD.MM.YYYY, DD/MM/YYYY, "
         f"MM/DD/YYYY or YYYYMMDD, with or without a time behind it. Write its days as YYYY-MM-DD."
     )
 
@@ -318,14 +318,14 @@ def _check_key(records: LandingRecords, key: Profile, time: Profile | None) -> N
     if not repeated:
         return
     worst = max(repeated, key=lambda values: repeated[values])
-    shown = f"{' of '.join(map(repr, worst))} is in {repeated[worst]} rows, as {len(repeated):,} keys do in several"
+    counts = f"{' of '.join(map(repr, worst))} is in {repeated[worst]} rows, as {len(repeated):,} keys do in several"
     if time:
         raise LakehouseError(
-            f"{key.source} and {time.source} together have duplicates: {shown}. Remove them, or name "
+            f"{key.source} and {time.source} together have duplicates: {counts}. Remove them, or name "
             f"columns that tell rows apart."
         )
     raise LakehouseError(
-        f"{key.source} has duplicates: {shown}. If they are its states over time, name the column of their day with "
+        f"{key.source} has duplicates: {counts}. If they are its states over time, name the column of their day with "
         f"--time; if not, remove them, name another --key, or leave --key out: file and line are the key then."
     )
 
@@ -333,38 +333,38 @@ def _check_key(records: LandingRecords, key: Profile, time: Profile | None) -> N
 def _choose_classes(label: Profile, positive: str | None) -> tuple[dict[str, str], str]:
     """Names of the classes by the file's words, none where there are two outcomes; and which of two is positive."""
     words = sorted(label.counts)
-    shown = shorten(", ".join(map(quote_unprintable, words)), LONGEST)
+    values = shorten(", ".join(map(quote_unprintable, words)), LONGEST)
     if len(words) < 2:
         raise LakehouseError(
-            f"{label.source} has {f'only the value {shown}' if words else 'no value in any row'}: two outcomes at "
+            f"{label.source} has {f'only the value {values}' if words else 'no value in any row'}: two outcomes at "
             f"least are needed to tell them apart."
         )
     if max(map(len, words)) > LONGEST:
         raise LakehouseError(f"{label.source} has values of more than {LONGEST} letters: it is text, and no outcome.")
     if len(words) == 2:
-        chosen = [word for word in words if (word == positive if positive else word.lower() in _YES)]
-        if len(chosen) != 1:
-            what = f"has no value {positive}" if positive else "doesn't say by itself which value is to be predicted"
-            raise LakehouseError(f"{label.source} {what}: name one of {shown} with --positive.")
-        return {}, chosen[0]
+        positives = [word for word in words if (word == positive if positive else word.lower() in _YES)]
+        if len(positives) != 1:
+            problem = f"has no value {positive}" if positive else "doesn't say by itself which value is to be predicted"
+            raise LakehouseError(f"{label.source} {problem}: name one of {values} with --positive.")
+        return {}, positives[0]
     continuous = label.type == "double" and any(float(label.parse(word)) % 1 for word in label.counts)
     if continuous or label.type in ("date", "timestamp") or len(words) > MOST_CLASSES:
         raise LakehouseError(
-            f"{label.source} has {len(words):,} different values ({shown}): the stages predict which of at most "
+            f"{label.source} has {len(words):,} different values ({values}): the stages predict which of at most "
             f"{MOST_CLASSES} classes a row is of, and no amounts. Put a column of classes into the file, such as "
             f"high and low."
         )
     if positive:
-        raise LakehouseError(f"--positive goes with two outcomes; {label.source} has {len(words)}: {shown}.")
+        raise LakehouseError(f"--positive goes with two outcomes; {label.source} has {len(words)}: {values}.")
     slugs: dict[str, str] = {}
     for word in words:
         slug = to_snake_case(word) if not word[:1].isdigit() else to_snake_case(word).removeprefix("n_")
         if not slug or slug in slugs.values():
             others = [other for other, name in slugs.items() if name == slug]
             text = quote_unprintable(word)
-            what = f"{text} and {quote_unprintable(others[0])} would both be" if others else f"{text} could not be"
+            problem = f"{text} and {quote_unprintable(others[0])} would both be" if others else f"{text} could not be"
             raise LakehouseError(
-                f"{label.source}: {what} the end of a column's name, probability_{slug}. Rename a class in the file."
+                f"{label.source}: {problem} the end of a column's name, probability_{slug}. Rename a class in the file."
             )
         slugs[word] = slug
     return slugs, ""

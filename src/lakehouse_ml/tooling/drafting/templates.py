@@ -105,16 +105,16 @@ def _describe_outcome(plan: DraftPlan) -> dict[str, Any]:
 
 def _list_imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
     """The lines that import from the project, in order."""
-    base, own = "from lakehouse_ml.use_cases", f"from lakehouse_ml.use_cases.{name}"
+    base, package = "from lakehouse_ml.use_cases", f"from lakehouse_ml.use_cases.{name}"
     formats = sorted({type(column.format).__name__ for column in plan.columns if _has_format(column, plan)})
     stage_columns = ["ACTION", "KNOWN_AT", *([] if plan.classes else ["LEARNED_UNTIL"]), "SCORE"]
     return {
         "init": sorted(
             [
                 f"{base}.base import UseCase",
-                f"{own}.contracts import feature_rows, landing_outcomes, landing_rows",
-                f"{own}.features import CATEGORICAL, build_features",
-                f"{own}.labels import build_labels{'' if plan.key else ', label_outcomes'}",
+                f"{package}.contracts import feature_rows, landing_outcomes, landing_rows",
+                f"{package}.features import CATEGORICAL, build_features",
+                f"{package}.labels import build_labels{'' if plan.key else ', label_outcomes'}",
                 f"{base}.wording import Wording",
             ]
         ),
@@ -123,11 +123,11 @@ def _list_imports(name: str, plan: DraftPlan) -> dict[str, list[str]]:
                 f"{base}.contracts import Column, Table",
                 f"{base}.columns import {', '.join(stage_columns)}, derive_tables",
                 *([f"{base}.formats import {', '.join(formats)}"] if formats else []),
-                f"{own}.features import KEPT",
-                *([f"{own}.labels import CLASSES"] if plan.classes else []),
+                f"{package}.features import KEPT",
+                *([f"{package}.labels import CLASSES"] if plan.classes else []),
             ]
         ),
-        "labels": [] if plan.key else [f"{own}.features import identify_rows"],
+        "labels": [] if plan.key else [f"{package}.features import identify_rows"],
     }
 
 

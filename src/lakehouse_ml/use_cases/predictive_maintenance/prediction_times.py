@@ -59,16 +59,18 @@ def prediction_range(tables: Mapping[str, DataFrame | None], spec: MaintenanceSp
         ContractError: A table holds a kind of error or a component that conf doesn't name.
         TableError: Telemetry is on, and there is none.
     """
-    seen = _survey({name: table for name, table in tables.items() if table is not None and _read(name, spec)})
-    if spec.telemetry and "telemetry" not in seen:
+    surveys = _survey({name: table for name, table in tables.items() if table is not None and _read(name, spec)})
+    if spec.telemetry and "telemetry" not in surveys:
         raise TableError(
             "There is no telemetry to make features of: the table is missing or empty. Land telemetry, or set "
             "`telemetry: false` among the features of predictive_maintenance in conf."
         )
-    for name, survey in seen.items():
+    for name, survey in surveys.items():
         _check_names(name, survey.names, spec)
-    begun = next((seen[name].first for name in _TIMES if name in seen and name != "failures"), None)
-    known_until = _micros(spec.known_until) if spec.known_until else max((s.last for s in seen.values()), default=None)
+    begun = next((surveys[name].first for name in _TIMES if name in surveys and name != "failures"), None)
+    known_until = (
+        _micros(spec.known_until) if spec.known_until else max((s.last for s in surveys.values()), default=None)
+    )
     if begun is None or known_until is None:
         return Range(0, -1)
     step, phase = spec.step_hours * HOUR, spec.phase_hours * HOUR
@@ -96,8 +98,8 @@ def _survey(tables: Mapping[str, DataFrame]) -> dict[str, _Seen]:
     """First and last event of each table that has any, and the kinds in it: one question to the engine for all."""
     if not tables:
         return {}
-    asked = [_ask(name, table) for name, table in tables.items()]
-    rows = collect(reduce(DataFrame.union, asked)).dropna(subset=["first"])
+    queries = [_ask(name, table) for name, table in tables.items()]
+    rows = collect(reduce(DataFrame.union, queries)).dropna(subset=["first"])
     return {str(row.table): _Seen(int(row.first), int(row.last), tuple(sorted(row.names))) for row in rows.itertuples()}
 
 

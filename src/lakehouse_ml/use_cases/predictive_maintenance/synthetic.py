@@ -446,11 +446,11 @@ def _shifted(shifts: _Marks, machines: slice, first_hour: int) -> Floats:
     begin = np.searchsorted(shifts.hour, first_hour - _HOURS_SHIFTED_BEFORE)
     end = np.searchsorted(shifts.hour, first_hour + _HOURS_A_DAY)
     machine, sensor, hour = (part[begin:end] for part in (shifts.machine, shifts.kind, shifts.hour))
-    ours = (machine >= machines.start) & (machine < machines.stop)
-    since = first_hour + np.arange(_HOURS_A_DAY) - hour[ours, None]
+    in_range = (machine >= machines.start) & (machine < machines.stop)
+    since = first_hour + np.arange(_HOURS_A_DAY) - hour[in_range, None]
     lasting = (since >= 0) & (since <= _HOURS_SHIFTED_BEFORE)
     total = np.zeros((machines.stop - machines.start, len(SENSORS), _HOURS_A_DAY))
-    np.add.at(total, (machine[ours] - machines.start, sensor[ours]), lasting * _SHIFTS[sensor[ours], None])
+    np.add.at(total, (machine[in_range] - machines.start, sensor[in_range]), lasting * _SHIFTS[sensor[in_range], None])
     return total
 
 
@@ -500,7 +500,7 @@ def _unreadable(path: Path, line: int, column: str, text: str | None, expected: 
 
 def _read_failures(path: Path, numbers: Sequence[int], start: date) -> _Marks:
     position = {number: index for index, number in enumerate(numbers)}
-    read = []
+    marks = []
     for line, row in _rows(path, "datetime", "machineID", "failure"):
         machine = position.get(_whole(path, line, row["machineID"]))
         if machine is None:
@@ -510,8 +510,8 @@ def _read_failures(path: Path, numbers: Sequence[int], start: date) -> _Marks:
         hour = _hours_since(start, row["datetime"])
         if hour is None:
             raise _unreadable(path, line, "datetime", row["datetime"], "a time such as 2015-01-31 06:00:00")
-        read.append((machine, COMPONENTS.index(row["failure"]), hour))
-    return _Marks(*np.array(read, dtype=np.int64).reshape(-1, 3).T)
+        marks.append((machine, COMPONENTS.index(row["failure"]), hour))
+    return _Marks(*np.array(marks, dtype=np.int64).reshape(-1, 3).T)
 
 
 def _hours_since(start: date, text: str | None) -> int | None:

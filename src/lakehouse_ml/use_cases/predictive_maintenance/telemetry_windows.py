@@ -135,10 +135,10 @@ def _of_steps(grid: DataFrame, steps: int, order: WindowSpec, built_steps: set[i
     """Moments of the last so many steps, by doubling: 56 steps take 8 joins, not 55."""
     if steps in built_steps:
         return grid
-    near = steps // 2 if steps % 2 == 0 else steps - 1
-    grid = _of_steps(grid, near, order, built_steps)
+    nearer_steps = steps // 2 if steps % 2 == 0 else steps - 1
+    grid = _of_steps(grid, nearer_steps, order, built_steps)
     built_steps.add(steps)
-    return _join(grid, _steps(near), _steps(steps - near), near, _steps(steps), order)
+    return _join(grid, _steps(nearer_steps), _steps(steps - nearer_steps), nearer_steps, _steps(steps), order)
 
 
 def _join(grid: DataFrame, near: str, far: str, steps: int, into: str, order: WindowSpec) -> DataFrame:
