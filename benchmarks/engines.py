@@ -67,8 +67,11 @@ def main() -> None:
             for engine in arguments.engines
         ]
         with _confs(arguments.engines, folder) as confs:
-            lives = [(engine, _lived(arguments.use_case, engine, confs[engine], folder, lake)) for engine, lake in goes]
-        starts = [(engine, _started(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
+            lives = [
+                (engine, _run_end_to_end(arguments.use_case, engine, confs[engine], folder, lake))
+                for engine, lake in goes
+            ]
+        starts = [(engine, _measure_starts(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
     used = {engine: [usage for who, usage in lives if who == engine] for engine in arguments.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
     begun = {engine: [seconds for who, seconds in starts if who == engine] for engine in dict(starts)}
@@ -153,7 +156,7 @@ def _confs(engines: Sequence[str], folder: Path) -> Iterator[dict[str, Path]]:
         yield confs
 
 
-def _lived(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> Usage:
+def _run_end_to_end(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> Usage:
     params = ",".join([f"landing={folder / 'landing'}", f"lake={lake}"])
     call = ("run", "--namespaces", use_case, "--env", ENV[engine], "--conf-source", str(conf), "--params", params)
     usage = measure(kedro(*call, python=str(CONNECT) if engine == "connect" else sys.executable), folder)
@@ -161,7 +164,7 @@ def _lived(use_case: str, engine: str, conf: Path, folder: Path, lake: Path) -> 
     return usage
 
 
-def _started(engine: str, folder: Path, lake: Path) -> dict[str, tuple[float, float]]:
+def _measure_starts(engine: str, folder: Path, lake: Path) -> dict[str, tuple[float, float]]:
     usage = measure([sys.executable, __file__, "--phases", ENV[engine], "--lake", str(lake)], folder)
     phase_seconds: dict[str, tuple[float, float]] = json.loads(usage.output.splitlines()[-1])
     rest = [

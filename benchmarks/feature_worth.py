@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from measuring.data import Customers, customers, judge, one_trial, salted
+from measuring.data import Customers, customers, judge, one_trial, set_salt
 from measuring.tables import markdown
 
 from lakehouse_ml.use_cases.churn import CHURN
@@ -138,7 +138,7 @@ def _measure(rows: Customers, trial: EstimatorSpec, predictors: Predictors, n_sa
     """Each shown metric, shape (n_salts,)."""
     spec = one_trial(rows.spec, trial)
     by_salt = [
-        judge(rows.split(salt), salted(spec, salt), predictors.categorical, predictors.numeric)
+        judge(rows.split(salt), set_salt(spec, salt), predictors.categorical, predictors.numeric)
         for salt in range(n_salts)
     ]
     return {metric: np.array([metrics[metric] for metrics in by_salt]) for metric in SHOWN}

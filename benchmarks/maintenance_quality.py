@@ -143,7 +143,7 @@ def events(landing: Path, horizons: Sequence[int]) -> None:
         for search, training in SEARCHES.items():
             features = {"telemetry": False, "step_hours": 12, "phase_hours": 0, "horizon_hours": hours}
             with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
-                lake = lived(landing, Path(folder), features, {"split": EVENTS_SPLIT, **training})
+                lake = run_end_to_end(landing, Path(folder), features, {"split": EVENTS_SPLIT, **training})
                 holdout = read_holdout(lake)
                 if search == OWN:
                     labelled = table(lake, f"05_model_input/{NAME}/model_input_machines")
@@ -158,7 +158,7 @@ def events(landing: Path, horizons: Sequence[int]) -> None:
 
 def _quality(hours: int, search: str, holdout: Holdout, published: np.ndarray) -> dict[str, str]:
     f1 = holdout.metrics.loc[("all", "f1")]
-    counts = [counted(holdout.machine, holdout.label, decision) for decision in (holdout.decision, published)]
+    counts = [count_hits(holdout.machine, holdout.label, decision) for decision in (holdout.decision, published)]
     gain = counts_f1(counts[0].sum(axis=0)) - counts_f1(counts[1].sum(axis=0))
     params = json.loads(holdout.trial["params"])
     likeliest = one_class(np.column_stack([(1 - holdout.probability).prod(axis=1), holdout.probability]))
@@ -170,7 +170,7 @@ def _quality(hours: int, search: str, holdout: Holdout, published: np.ndarray) -
         "published rule": _f1_with_interval(counts[1]),
         "better by": _interval(gain, *differing(*counts), sign="+"),
         "one class of the pipeline's probabilities": _f1_with_interval(
-            counted(holdout.machine, holdout.label, likeliest)
+            count_hits(holdout.machine, holdout.label, likeliest)
         ),
         "failures seen": f"{holdout.metrics.loc[('hours_ahead', 'seen_share'), 'value']:.1%}",
         "F1 out of fold": f"{holdout.trial['f1']:.3f}",
@@ -182,7 +182,7 @@ def _other(hours: int, name: str, holdout: Holdout, decision: np.ndarray) -> dic
     return {
         "shape": name,
         "horizon": f"{hours} h",
-        "F1 (95 %)": _f1_with_interval(counted(holdout.machine, holdout.label, decision)),
+        "F1 (95 %)": _f1_with_interval(count_hits(holdout.machine, holdout.label, decision)),
     }
 
 
@@ -262,7 +262,7 @@ def telemetry(landing: Path) -> None:
     for on in (True, False):
         features = {"telemetry": on, "step_hours": 3, "horizon_hours": 24, "known_until": TELEMETRY_UNTIL}
         with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
-            lake = lived(landing, Path(folder), features, {"split": TELEMETRY_SPLIT})
+            lake = run_end_to_end(landing, Path(folder), features, {"split": TELEMETRY_SPLIT})
             holdouts["with" if on else "without"] = read_holdout(lake)
             dates += [
                 {"telemetry": "with" if on else "without", **row}
@@ -273,11 +273,11 @@ def telemetry(landing: Path) -> None:
         raise ValueError("The two models were judged on different rows.")
     happened = ours.label.any(axis=1)
     counts = {
-        name: counted(holdout.machine, happened, holdout.decision.any(axis=1)) for name, holdout in holdouts.items()
+        name: count_hits(holdout.machine, happened, holdout.decision.any(axis=1)) for name, holdout in holdouts.items()
     }
     print(markdown([_with(name, holdout, counts[name]) for name, holdout in holdouts.items()]), end="\n\n")
     gain = counts_f1(counts["with"].sum(axis=0)) - counts_f1(counts["without"].sum(axis=0))
-    low = resampled(counts["with"], counts["without"])[0]
+    low = resample_f1(counts["with"], counts["without"])[0]
     verdict = f"{'reaches' if np.quantile(low, 0.025) >= WANTED_LOW else 'does NOT reach'} the {WANTED_LOW} wanted"
     print(
         f"Telemetry adds {_interval(gain, *differing(*counts.values()), sign='+')}; the lower bound with it {verdict}. "
@@ -300,7 +300,7 @@ def _with(name: str, holdout: Holdout, counts: np.ndarray) -> dict[str, str]:
 # --- what a run leaves
 
 
-def lived(landing: Path, folder: Path, features: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
+def run_end_to_end(landing: Path, folder: Path, features: Mapping[str, Any], training: Mapping[str, Any]) -> Path:
     """Take the files to a judged model, in a lake of their own in `folder`."""
     conf, lake = folder / "conf", folder / "lake"
     # Of conf only what everybody has: whoever measures may have values of their own in conf/local.
@@ -336,8 +336,8 @@ def read_holdout(lake: Path) -> Holdout:
         trials[trials["chosen"]].iloc[0],
     )
     again = {
-        "all": counted(holdout.machine, holdout.label, holdout.decision),
-        "any": counted(holdout.machine, holdout.label.any(axis=1), holdout.decision.any(axis=1)),
+        "all": count_hits(holdout.machine, holdout.label, holdout.decision),
+        "any": count_hits(holdout.machine, holdout.label.any(axis=1), holdout.decision.any(axis=1)),
     }
     for segment, counts in again.items():
         there, here = metrics.loc[(segment, "f1"), "value"], counts_f1(counts.sum(axis=0))
@@ -354,7 +354,7 @@ def table(lake: Path, name: str) -> pd.DataFrame:
 # --- F1 and its interval
 
 
-def counted(machine: np.ndarray, label: np.ndarray, decision: np.ndarray) -> np.ndarray:
+def count_hits(machine: np.ndarray, label: np.ndarray, decision: np.ndarray) -> np.ndarray:
     """Counts from which F1 follows, machine by machine.
 
     Args:
@@ -376,7 +376,7 @@ def counts_f1(counts: np.ndarray) -> np.ndarray:
     return 2 * counts[..., 0] / np.maximum(counts[..., 1], 1)
 
 
-def resampled(*models: np.ndarray) -> list[Floats]:
+def resample_f1(*models: np.ndarray) -> list[Floats]:
     """F1 of each model on the same samples of machines, drawn with replacement: shape (RESAMPLES,) each."""
     n_machines = len(models[0])
     drawn = np.random.default_rng(SEED).integers(n_machines, size=(RESAMPLES, n_machines))
@@ -385,13 +385,13 @@ def resampled(*models: np.ndarray) -> list[Floats]:
 
 def differing(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     """The interval with 95 % of the differences in F1 on the same samples of machines."""
-    first, second = resampled(ours, theirs)
+    first, second = resample_f1(ours, theirs)
     low, high = np.quantile(first - second, [0.025, 0.975])
     return float(low), float(high)
 
 
 def _f1_with_interval(counts: np.ndarray) -> str:
-    return _interval(counts_f1(counts.sum(axis=0)), *np.quantile(resampled(counts)[0], [0.025, 0.975]))
+    return _interval(counts_f1(counts.sum(axis=0)), *np.quantile(resample_f1(counts)[0], [0.025, 0.975]))
 
 
 def _interval(value: float, low: float, high: float, sign: str = "") -> str:

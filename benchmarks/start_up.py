@@ -41,7 +41,7 @@ def main() -> None:
         }
         # One run beforehand, not counted: files read from the disk for the first time would be measured otherwise.
         measure(kedro("registry", "list"), folder)
-        used = {name: [_measured(name, command, folder) for command in each] for name, each in commands.items()}
+        used = {name: [_measure(name, command, folder) for command in each] for name, each in commands.items()}
         imports = {name: _imports(each[-1], folder) for name, each in commands.items() if "fresh" not in name}
     least = used["`kedro --version`"]
     print(markdown([_row(name, usages, least, imports.get(name, "")) for name, usages in used.items()]))
@@ -65,7 +65,7 @@ def _life(folder: Path, lake: Path) -> list[str]:
     ]
 
 
-def _measured(name: str, command: Sequence[str], folder: Path) -> Usage:
+def _measure(name: str, command: Sequence[str], folder: Path) -> Usage:
     usage = measure(command, folder)
     print(f"{name}: {usage.seconds:.1f} s", file=sys.stderr)
     return usage

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measuring.data import Customers, customers, measured, salted
+from measuring.data import Customers, customers, measure_model, set_salt
 from measuring.tables import markdown
 
 from lakehouse_ml.modelling.estimators import sklearn as estimators
@@ -55,13 +55,13 @@ def main() -> None:
         print(markdown([_row(name, metrics) for name, metrics in by_model.items()]))
         print(
             f"\nHold-out metrics on {rows.description}, mean ± standard deviation (least to greatest) over the hash "
-            f"salts 0-{n_salts - 1}, {rows.spec.folds} folds; {_judged(by_model[CHOSEN])}"
+            f"salts 0-{n_salts - 1}, {rows.spec.folds} folds; {_describe_verdict(by_model[CHOSEN])}"
         )
 
 
 def _one_salt(rows: Customers, salt: int) -> Iterator[tuple[str, Mapping[str, float]]]:
     """The search's choice, then each of its trials fitted on the whole training part, on this salt's hold-out."""
-    spec = salted(rows.spec, salt)
+    spec = set_salt(rows.spec, salt)
     model_input = rows.split(salt)
     candidate, trials = search(model_input, spec, CHURN.key[0], *PREDICTORS)
     best = _hold_out(model_input, candidate.model, candidate.card.threshold)
@@ -75,8 +75,8 @@ def _one_salt(rows: Customers, salt: int) -> Iterator[tuple[str, Mapping[str, fl
 
 def _hold_out(model_input: DataFrame, model: object, threshold: float) -> dict[str, float]:
     """Metrics at the threshold, and the F1 that the usual one would give."""
-    untuned = measured(model_input, model, UNTUNED, PREDICTORS)["f1"]
-    return {**measured(model_input, model, threshold, PREDICTORS), "untuned_f1": untuned, "threshold": threshold}
+    untuned = measure_model(model_input, model, UNTUNED, PREDICTORS)["f1"]
+    return {**measure_model(model_input, model, threshold, PREDICTORS), "untuned_f1": untuned, "threshold": threshold}
 
 
 def _fit(trial: EstimatorSpec, train: pd.DataFrame, seed: int) -> object:
@@ -98,7 +98,7 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.4f} ± {deviation:.4f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def _judged(by_salt: list[Mapping[str, float]]) -> str:
+def _describe_verdict(by_salt: list[Mapping[str, float]]) -> str:
     means = {metric: statistics.fmean(metrics[metric] for metrics in by_salt) for metric in LEAST}
     wanted = ", ".join(f"{SHOWN[metric]} {LEAST[metric]:.2f} to {LEAK[metric]:.2f}" for metric in LEAST)
     short = [SHOWN[metric] for metric in LEAST if means[metric] < LEAST[metric]]

@@ -53,7 +53,7 @@ def main() -> None:
     if arguments.on_spark:
         print(
             json.dumps(
-                timed(partial(by_engine, on_spark(), arguments.on_spark[0]), arguments.on_spark[1], arguments.runs)
+                time_runs(partial(by_engine, on_spark(), arguments.on_spark[0]), arguments.on_spark[1], arguments.runs)
             )
         )
         return
@@ -71,7 +71,7 @@ def main() -> None:
             ways["polars"] = lambda into: by_polars(folder, into)
         else:
             print("polars isn't installed here: its script isn't measured.", file=sys.stderr)
-        seconds = {name: timed(way, folder / name, arguments.runs) for name, way in ways.items()}
+        seconds = {name: time_runs(way, folder / name, arguments.runs) for name, way in ways.items()}
         try:
             for fault in jars.find_missing():
                 raise EngineError(fault)
@@ -145,7 +145,7 @@ def in_its_own_process(folder: Path, runs: int) -> list[tuple[float, float]]:
     return [(seconds, float("nan")) for seconds, _ in json.loads(done.stdout.splitlines()[-1])]
 
 
-def timed(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[float, float]]:
+def time_runs(way: Callable[[Path], None], into: Path, runs: int) -> list[tuple[float, float]]:
     """Seconds of each run, and CPU seconds of this process, in which both engines live."""
     seconds = []
     for _ in range(runs):

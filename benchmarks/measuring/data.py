@@ -41,7 +41,7 @@ class Customers:
 
     def split(self, salt: int) -> DataFrame:
         """Labelled rows with their part, as `assemble_rows` gives them under this salt."""
-        return assemble_rows(self.features, self.labels, salted(self.spec, salt), CHURN.key)
+        return assemble_rows(self.features, self.labels, set_salt(self.spec, salt), CHURN.key)
 
 
 def landing(folder: Path) -> tuple[Path, str]:
@@ -79,7 +79,7 @@ def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
     return Customers(description, *tables, TrainingSpec.model_validate(conf | changed))
 
 
-def salted(spec: TrainingSpec, salt: int) -> TrainingSpec:
+def set_salt(spec: TrainingSpec, salt: int) -> TrainingSpec:
     """The same training with another split."""
     return spec.model_copy(update={"split": spec.split.model_copy(update={"salt": salt})})
 
@@ -94,10 +94,10 @@ def judge(
 ) -> Mapping[str, float]:
     """Search on the training part; metrics of the winner, at its own threshold, on the hold-out."""
     candidate, _ = search(model_input, spec, CHURN.key[0], categorical, numeric)
-    return measured(model_input, candidate.model, candidate.card.threshold, (categorical, numeric))
+    return measure_model(model_input, candidate.model, candidate.card.threshold, (categorical, numeric))
 
 
-def measured(
+def measure_model(
     model_input: DataFrame, model: object, threshold: float, kinds: tuple[Sequence[str], Sequence[str]]
 ) -> Mapping[str, float]:
     """Metrics of a fitted model on the hold-out."""

@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
     Names of files, headers and values are somebody else's text; a byte of a name that isn't UTF-8 is `\xfc`.
     """
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def shell_word(text: str) -> str:
@@ -39,7 +39,7 @@ def is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     if letter.isprintable() or unicodedata.category(letter) == "Zs":  # spaces of another width
         return letter
     if "\udc80" <= letter <= "\udcff":

@@ -92,14 +92,16 @@ def _prepare(lake: str, env: str) -> tuple[str, list[str]]:
             f"There is no experiment {conf.tracking.experiment.name} in {store}. Run `make run` first."
         )
     describe_experiment(client, experiment.experiment_id)
-    pages = list_addresses(server, experiment.experiment_id, _registered(client, context.config_loader.lake))
+    pages = list_addresses(
+        server, experiment.experiment_id, _find_registered_models(client, context.config_loader.lake)
+    )
     width = max(len(address) for address, _ in pages)
     text = "\n".join(f"{address:<{width}}   {what}" for address, what in pages)
     own = ["--backend-store-uri", store, "--host", conf.ui.host, "--port", str(conf.ui.port)]
     return text, [sys.executable, "-m", "mlflow", "ui", *own] if file is not None else []
 
 
-def _registered(client: MlflowClient, lake: Lake) -> dict[str, str]:
+def _find_registered_models(client: MlflowClient, lake: Lake) -> dict[str, str]:
     from lakehouse_ml.use_cases import USE_CASES
 
     names = {use_case.name: lake.model_name(use_case.name) for use_case in USE_CASES}

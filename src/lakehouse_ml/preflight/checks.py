@@ -182,7 +182,7 @@ class Preflight:
                 if (
                     "lake" in other_addresses
                     and not _overlap(addresses.get("lake", ""), other_addresses["lake"])
-                    and _within(path, other_addresses["lake"])
+                    and _is_within(path, other_addresses["lake"])
                 ):
                     yield f"{self._at(name, 'filepath')}: {name} is written to {path}, in the lake of {other}."
 
@@ -240,9 +240,9 @@ def _addresses(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    return bool(one and other) and (_within(one, other) or _within(other, one))
+    return bool(one and other) and (_is_within(one, other) or _is_within(other, one))
 
 
-def _within(place: str, other: str) -> bool:
+def _is_within(place: str, other: str) -> bool:
     """Whether a place is another one or lies in it."""
     return place.lower() == other.lower() or place.lower().startswith((f"{other}/".lower(), f"{other}.".lower()))

@@ -39,7 +39,7 @@ _STYLE: Any = {
 _POINTS = 200
 
 
-def drawn(draw: Callable[[Axes], None], width: float = 6.0, height: float = 4.0) -> str:
+def render_svg(draw: Callable[[Axes], None], width: float = 6.0, height: float = 4.0) -> str:
     """A picture of `width` by `height` inches, as SVG text: the same drawing gives the same text.
 
     Args:
@@ -55,7 +55,7 @@ def drawn(draw: Callable[[Axes], None], width: float = 6.0, height: float = 4.0)
         draw(figure.subplots())
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return _themed(text.getvalue())
+    return _add_theme(text.getvalue())
 
 
 def ranked_bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
@@ -68,7 +68,7 @@ def ranked_bars(names: Sequence[str], values: Sequence[float], label: str) -> st
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(label)
 
-    return drawn(draw, height=1.0 + 0.28 * max(len(names), 2))
+    return render_svg(draw, height=1.0 + 0.28 * max(len(names), 2))
 
 
 def levels(
@@ -106,7 +106,7 @@ def levels(
         axes.set_xlim(0, max(*values, highest) * 1.15)
         axes.set_xlabel(label)
 
-    return drawn(draw, height=1.3 + 0.28 * max(len(names), 2))
+    return render_svg(draw, height=1.3 + 0.28 * max(len(names), 2))
 
 
 def curves(
@@ -134,7 +134,7 @@ def curves(
     def draw(axes: Axes) -> None:
         for (name, (xs, ys)), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
             near = xs <= x_to
-            axes.plot(*_thinned(xs[near], ys[near]), color=colour, linestyle=stroke, linewidth=2, label=name)
+            axes.plot(*_thin(xs[near], ys[near]), color=colour, linestyle=stroke, linewidth=2, label=name)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", linewidth=1, label="guessing")
         if mark is not None:
@@ -146,7 +146,7 @@ def curves(
         axes.set_ylabel(y)
         axes.legend(fontsize=9)
 
-    return drawn(draw)
+    return render_svg(draw)
 
 
 def calibration(lines: Mapping[str, tuple[Floats, Floats, Floats, Floats]], x: str, y: str) -> str:
@@ -172,7 +172,7 @@ def calibration(lines: Mapping[str, tuple[Floats, Floats, Floats, Floats]], x: s
         axes.set_ylabel(y)
         axes.legend(fontsize=9)
 
-    return drawn(draw)
+    return render_svg(draw)
 
 
 def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
@@ -193,7 +193,7 @@ def two_histograms(groups: Mapping[str, Floats], mark: float, x: str) -> str:
         else:
             axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(0.06, 1.0))
 
-    return drawn(draw)
+    return render_svg(draw)
 
 
 def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], x: str) -> str:
@@ -208,7 +208,7 @@ def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], 
             for (name, values), (colour, stroke) in zip(lines.items(), _strokes(), strict=False):
                 label = name if len(parts) == 1 else f"{name}, version {version}"
                 axes.plot(
-                    *_broken(days, values, usual),
+                    *_break_gaps(days, values, usual),
                     color=colour,
                     linestyle=stroke,
                     linewidth=2,
@@ -222,7 +222,7 @@ def over_time(parts: Mapping[str, tuple[Sequence[date], Mapping[str, Floats]]], 
         axes.xaxis_date()
         axes.legend(fontsize=9, ncols=len(parts))
 
-    return drawn(draw, width=8.0)
+    return render_svg(draw, width=8.0)
 
 
 def course(
@@ -252,7 +252,7 @@ def course(
         axes.xaxis_date()
         axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5)
 
-    return drawn(draw, width=9.0, height=3.5)
+    return render_svg(draw, width=9.0, height=3.5)
 
 
 def _days(at: Moments) -> Floats:
@@ -266,7 +266,7 @@ def _usual_step(days: Sequence[date]) -> float:
     return float(np.median(steps)) if len(steps) else 1.0
 
 
-def _broken(days: Sequence[date], values: Floats, usual: float) -> tuple[Floats, Floats]:
+def _break_gaps(days: Sequence[date], values: Floats, usual: float) -> tuple[Floats, Floats]:
     """Days since 1970 and values, with a NaN between two that lie more than one and a half usual steps apart."""
     at = np.array(days, dtype="datetime64[D]").astype(float)
     gaps = np.flatnonzero(np.diff(at) > 1.5 * usual) + 1
@@ -280,7 +280,7 @@ def _strokes() -> Iterator[tuple[str, str]]:
     yield _INK, "-."
 
 
-def _thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
+def _thin(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
     """At most so many points that a person could see, the first and the last among them."""
     if len(xs) <= _POINTS:
         return xs, ys
@@ -290,7 +290,7 @@ def _thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
     return xs[kept], ys[kept]
 
 
-def _themed(svg: str) -> str:
+def _add_theme(svg: str) -> str:
     """The marks as variables with a value for light and for dark, and the reader's own font."""
     for mark, (name, _, _) in _COLOURS.items():
         svg = svg.replace(mark, f"var(--{name})")

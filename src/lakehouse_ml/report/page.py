@@ -96,7 +96,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"whole": _whole, "marked": _marked}
+    templates.filters |= {"whole": _keep_moments_whole, "marked": _mark_names}
     return templates.get_template("page.html.j2").render(page=page) + "\n"
 
 
@@ -105,12 +105,12 @@ def _one_line(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _whole(text: str) -> Markup:
+def _keep_moments_whole(text: str) -> Markup:
     """A text whose days and times are not broken into lines, for a browser would break after each hyphen."""
     return _set(text, _MOMENT)
 
 
-def _marked(text: str) -> Markup:
+def _mark_names(text: str) -> Markup:
     """The same of a sentence of ours, with what stands in backticks as a name from conf or code."""
     return _set(text, re.compile(rf"`[^`]+`|{_MOMENT.pattern}"))
 

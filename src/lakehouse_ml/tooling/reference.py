@@ -163,7 +163,7 @@ def _read_conf() -> dict[str, Any]:
 
 def _render_targets(makefile: str) -> str:
     rows = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", makefile, re.MULTILINE)
-    table = [f"| `make {name}` | {_escaped(meaning)} |" for name, meaning in rows]
+    table = [f"| `make {name}` | {_escape(meaning)} |" for name, meaning in rows]
     return "\n".join(["## Commands", "", "| command | what it does |", "|---|---|", *table, ""])
 
 
@@ -174,7 +174,7 @@ def _render_commands() -> str:
     rows = []
     for name, command in cli.commands.items():
         for path, each in _subcommands(name, command):
-            rows.append(f"| `kedro {path}` | {_escaped(str(each.help).splitlines()[0])} |")
+            rows.append(f"| `kedro {path}` | {_escape(str(each.help).splitlines()[0])} |")
     return "\n".join(["Beside Kedro's own commands:", "", "| command | what it does |", "|---|---|", *rows, ""])
 
 
@@ -228,7 +228,7 @@ def _render_columns(use_case: UseCase) -> str:
             rows.setdefault((column.name, column.type), (column.doc, []))[1].append(f"`{table.name}`")
     head = ["| column | type | meaning | tables |", "|---|---|---|---|"]
     body = [
-        f"| `{name}` | {kind} | {_escaped(doc)} | {', '.join(tables)} |" for (name, kind), (doc, tables) in rows.items()
+        f"| `{name}` | {kind} | {_escape(doc)} | {', '.join(tables)} |" for (name, kind), (doc, tables) in rows.items()
     ]
     return "\n".join([f"## Columns of {use_case.name}", "", *head, *body, ""])
 
@@ -240,7 +240,7 @@ def _render_other_conf(conf: Mapping[str, Any]) -> str:
         meanings = dict(re.findall(r"^\s*(\w+):.*?\s# (.+)$", text, re.MULTILINE))
         parts += [f"### {name}.yml", "", "| key | base | meaning |", "|---|---|---|"]
         for key, value in _leaves(conf[name]):
-            parts.append(f"| `{key}` | {_cell(value)} | {_escaped(meanings.get(key.rsplit('.', 1)[-1], ''))} |")
+            parts.append(f"| `{key}` | {_cell(value)} | {_escape(meanings.get(key.rsplit('.', 1)[-1], ''))} |")
         parts.append("")
     return "\n".join(parts)
 
@@ -260,10 +260,10 @@ def _cell(value: Any) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, list | tuple):
         return ", ".join(f"`{part}`" for part in value)
-    return f"`{_escaped(str(value))}`" if str(value) else ""
+    return f"`{_escape(str(value))}`" if str(value) else ""
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 

@@ -11,10 +11,10 @@ def string_literal(text: str) -> str:
     Everything but letters, digits and harmless signs is an escape, so nothing in the literal is a quote, a call, a
     comment's end, or an interpolation of OmegaConf, whoever reads it.
     """
-    return f"'{''.join(map(_escaped, text))}'"
+    return f"'{''.join(map(_escape, text))}'"
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     if letter.isascii() and (letter.isalnum() or letter in _PLAIN):
         return letter
     return f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"

@@ -22,18 +22,18 @@ def arguments_of_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return arguments
 
 
-def typed(*words: str) -> str:
+def run_words(*words: str) -> str:
     """What is said of a command line; nothing where it runs."""
-    done = CliRunner().invoke(cli, ["run", *words])
-    assert done.exit_code == (1 if done.output else 0), done.output
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.output.removeprefix("Error: ").removesuffix("\n")
+    result = CliRunner().invoke(cli, ["run", *words])
+    assert result.exit_code == (1 if result.output else 0), result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.output.removeprefix("Error: ").removesuffix("\n")
 
 
-def written(folder: Path, text: str) -> str:
+def run_config(folder: Path, text: str) -> str:
     """What is said of a file of arguments, from its name on."""
     (folder / "run.yml").write_text(text, encoding="utf-8")
-    return typed("--config", str(folder / "run.yml")).replace(f"{folder}/", "")
+    return run_words("--config", str(folder / "run.yml")).replace(f"{folder}/", "")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def written(folder: Path, text: str) -> str:
 def test_params_are_addresses_as_typed_and_values_in_yaml(
     arguments_of_run: dict[str, Any], params: str, means: dict[str, Any]
 ) -> None:
-    assert typed("--params", params) == ""
+    assert run_words("--params", params) == ""
     assert arguments_of_run["params"] == means
 
 
@@ -71,7 +71,7 @@ def test_params_are_addresses_as_typed_and_values_in_yaml(
 def test_params_that_say_something_else_are_refused(
     arguments_of_run: dict[str, Any], params: str, sentence: str
 ) -> None:
-    assert typed("--params", params).startswith(sentence)
+    assert run_words("--params", params).startswith(sentence)
     assert arguments_of_run == {}
 
 
@@ -99,7 +99,7 @@ def test_params_that_say_something_else_are_refused(
 def test_a_file_of_arguments_means_what_the_command_line_does(
     arguments_of_run: dict[str, Any], tmp_path: Path, lines: str, means: dict[str, Any]
 ) -> None:
-    assert written(tmp_path, f"run:\n  {lines}\n") == ""
+    assert run_config(tmp_path, f"run:\n  {lines}\n") == ""
     plain = {name: tuple(value) if name == "node_names" else value for name, value in arguments_of_run.items()}
     assert {name: plain[name] for name in means} == means
 
@@ -131,13 +131,13 @@ def test_a_file_of_arguments_means_what_the_command_line_does(
 def test_a_file_of_arguments_that_cannot_be_used_is_named_with_line_and_key(
     arguments_of_run: dict[str, Any], tmp_path: Path, text: str, sentence: str
 ) -> None:
-    assert written(tmp_path, text).startswith(sentence)
+    assert run_config(tmp_path, text).startswith(sentence)
     assert arguments_of_run == {}
 
 
 def test_what_is_typed_counts_more_than_the_file(arguments_of_run: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run.yml").write_text("run: {env: dev, namespaces: [churn]}\n", encoding="utf-8")
-    assert typed("--namespaces", "predictive_maintenance", "--config", str(tmp_path / "run.yml")) == ""
+    assert run_words("--namespaces", "predictive_maintenance", "--config", str(tmp_path / "run.yml")) == ""
     assert (arguments_of_run["env"], arguments_of_run["namespaces"]) == ("dev", ["predictive_maintenance"])
 
 

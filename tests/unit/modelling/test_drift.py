@@ -184,7 +184,7 @@ def test_every_value_is_counted_once_whatever_the_column(values: list[float], bi
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def drawn(kind: str, rng: np.random.Generator, n: int = 1200) -> tuple[pd.DataFrame, Floats]:
+def draw_rows(kind: str, rng: np.random.Generator, n: int = 1200) -> tuple[pd.DataFrame, Floats]:
     """Predictors and labels whose scores are saturated, all one, tied, rare, or spread."""
     table = rng.normal(size=(n, 2))
     first = table[:, 0]
@@ -206,7 +206,7 @@ def scored_twice(kind: str, estimator: str, seed: int) -> tuple[Floats, Floats]:
     """Out-of-fold scores of training rows, and the final model's scores of other rows of the same file."""
     from sklearn.model_selection import StratifiedKFold
 
-    rows, label = drawn(kind, np.random.default_rng(seed))
+    rows, label = draw_rows(kind, np.random.default_rng(seed))
     params = {"max_iter": 30, "max_depth": 3} if estimator == "gradient_boosting" else {}
     spec, sklearn = (
         EstimatorSpec.model_validate({"estimator": estimator, "params": params}),
@@ -255,7 +255,7 @@ def test_edges_of_scores_lie_inside_the_unit_interval_and_a_width_apart(scores: 
 # Rows that depend on each other
 
 
-def repeated(profile: ColumnProfile, times: int) -> ColumnProfile:
+def repeat_rows(profile: ColumnProfile, times: int) -> ColumnProfile:
     """Each row so many times on one day, which are rows of one entity."""
     counts = {name: count * times for name, count in profile.counts.items()}
     return ColumnProfile(profile.kind, counts, profile.nulls * times, profile.edges, profile.independent)
@@ -263,10 +263,10 @@ def repeated(profile: ColumnProfile, times: int) -> ColumnProfile:
 
 def test_rows_of_one_entity_on_one_day_say_no_more_than_one_row() -> None:
     reference, batch = histogram(400, 350, 250, nulls=20), histogram(120, 80, 60, nulls=2)
-    once, often = (two_sample_test(reference, side, 5) for side in (batch, repeated(batch, 8)))
+    once, often = (two_sample_test(reference, side, 5) for side in (batch, repeat_rows(batch, 8)))
     assert often == pytest.approx(once)
-    assert binned_ks(reference, repeated(batch, 8)) == pytest.approx(binned_ks(reference, batch))
-    as_rows = ColumnProfile(batch.kind, repeated(batch, 8).counts, 16, batch.edges)
+    assert binned_ks(reference, repeat_rows(batch, 8)) == pytest.approx(binned_ks(reference, batch))
+    as_rows = ColumnProfile(batch.kind, repeat_rows(batch, 8).counts, 16, batch.edges)
     assert two_sample_test(reference, as_rows, 5)[1] < once[1] / 2
 
 
@@ -443,8 +443,8 @@ def test_twenty_columns_without_drift_raise_at_most_two_false_alarms_in_a_hundre
     reference |= {f"c{i}": texts(rng, shares, 5000) for i in range(10)}
     alarms = significant = 0
     for _ in range(200):
-        drawn = rng.lognormal(size=(500, 10))
-        batch = {f"n{i}": profile_numeric(drawn[:, i], edges[i]) for i in range(10)}
+        sample = rng.lognormal(size=(500, 10))
+        batch = {f"n{i}": profile_numeric(sample[:, i], edges[i]) for i in range(10)}
         rows = compare(reference, batch | {f"c{i}": texts(rng, shares, 500) for i in range(10)}, SPEC)
         alarms += summarize_drift(rows)["status"] == "drift"
         significant += any(row.p_adjusted < SPEC.alpha for row in rows)

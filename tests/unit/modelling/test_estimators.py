@@ -47,14 +47,14 @@ def customers(n: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 ROWS, LABEL = customers()
 
 
-def fitted(name: str) -> Any:
+def fit_estimator(name: str) -> Any:
     spec = EstimatorSpec(estimator=name, params=SPECS[name])
     return fit(spec, ROWS, LABEL, categorical=CATEGORICAL, numeric=NUMERIC, seed=0)
 
 
 @pytest.fixture(scope="module", params=SPECS)
 def model(request: pytest.FixtureRequest) -> Any:
-    return fitted(request.param)
+    return fit_estimator(request.param)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -128,7 +128,7 @@ def test_a_parameter_that_is_no_number_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize(("name", "params"), SPECS.items())
 def test_each_parameter_reaches_the_estimator(name: str, params: dict[str, float]) -> None:
-    settings = fitted(name).named_steps["estimate"].get_params()
+    settings = fit_estimator(name).named_steps["estimate"].get_params()
 
     assert {parameter: settings[parameter] for parameter in params} == params
 
@@ -161,7 +161,7 @@ def test_every_estimator_learns_and_gives_a_probability_for_each_row(model: Any)
 
 @pytest.mark.parametrize("name", SPECS)
 def test_the_same_seed_gives_the_same_model(name: str) -> None:
-    assert (score(fitted(name), ROWS) == score(fitted(name), ROWS)).all()
+    assert (score(fit_estimator(name), ROWS) == score(fit_estimator(name), ROWS)).all()
 
 
 def test_nulls_and_categories_that_training_never_saw_are_scored(model: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_missing_category_is_a_category_of_its_own_and_an_unseen_one_is_none()
 
 
 def test_a_number_that_is_missing_counts_as_the_median() -> None:
-    model = fitted("logistic_regression")
+    model = fit_estimator("logistic_regression")
 
     at_median = score(model, row(tenure=ROWS["tenure"].median()))
 
@@ -303,6 +303,8 @@ def test_effects_belong_to_their_row_and_column_with_nulls_and_unseen_categories
 
 
 def test_a_baseline_may_be_unknown() -> None:
-    effects = explain(fitted("logistic_regression"), row(tenure=70.0), {**BASELINE, "contract": None, "tenure": None})
+    effects = explain(
+        fit_estimator("logistic_regression"), row(tenure=70.0), {**BASELINE, "contract": None, "tenure": None}
+    )
 
     assert np.isfinite(effects).all()

@@ -46,7 +46,7 @@ def first_model(evidence: Evidence) -> Evidence:
     return replace(evidence, incumbent_probability=None, incumbent_threshold=None)
 
 
-def swapped(evidence: Evidence) -> Evidence:
+def swap(evidence: Evidence) -> Evidence:
     return replace(
         evidence,
         candidate_probability=evidence.incumbent_probability,
@@ -56,7 +56,7 @@ def swapped(evidence: Evidence) -> Evidence:
     )
 
 
-def spoiled(values: Any, place: int, value: float) -> Floats:
+def spoil(values: Any, place: int, value: float) -> Floats:
     changed = np.array(values, dtype=float)
     changed[place] = value
     return changed
@@ -128,17 +128,17 @@ def test_the_same_scores_as_the_incumbent_are_no_better_but_not_worse_either() -
 
 
 def test_a_refresh_whose_loss_may_exceed_the_margin_is_refused() -> None:
-    verdict = judge(swapped(BETTER), LOW, REFRESH)
+    verdict = judge(swap(BETTER), LOW, REFRESH)
 
     assert verdict.decision == "refuse"
     assert "may be worse by more than 0.0100" in verdict.reason
 
 
 def test_a_refresh_may_lose_within_the_margin_but_a_replacement_may_not() -> None:
-    verdict = judge(swapped(BETTER), LOW, REFRESH.model_copy(update={"margin": 0.9, "f1_tolerance": 1.0}))
+    verdict = judge(swap(BETTER), LOW, REFRESH.model_copy(update={"margin": 0.9, "f1_tolerance": 1.0}))
 
     assert verdict.decision == "approve"
-    assert judge(swapped(BETTER), LOW, QUICK.model_copy(update={"margin": 0.9})).decision == "refuse"
+    assert judge(swap(BETTER), LOW, QUICK.model_copy(update={"margin": 0.9})).decision == "refuse"
 
 
 @pytest.mark.parametrize("mode", ["superiority", "non_inferiority"])
@@ -178,7 +178,7 @@ def test_where_a_person_has_the_last_word_an_approval_becomes_a_request() -> Non
     assert judge(BETTER, LOW, asked).decision == "request"
     assert judge(BETTER, LOW, asked).reason.endswith("Awaiting approval.")
     assert judge(first_model(FAIR), LOW, asked).decision == "request"
-    assert judge(swapped(BETTER), LOW, asked).decision == "refuse"
+    assert judge(swap(BETTER), LOW, asked).decision == "refuse"
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:
@@ -251,7 +251,7 @@ def test_one_number_that_is_none_anywhere_refuses(name: str, place: int, value: 
     evidence = replace(BETTER, groups=np.arange(1000.0))
     if name == "groups":
         value = math.nan
-    broken = replace(evidence, **{name: spoiled(getattr(evidence, name), place, value)})
+    broken = replace(evidence, **{name: spoil(getattr(evidence, name), place, value)})
     lenient = Policy(mode=mode, resamples=200, margin=1.0, f1_tolerance=1.0)
 
     assert judge(evidence, LOW, lenient).decision == "approve"
@@ -370,8 +370,8 @@ def test_a_perfect_candidate_replaces_a_random_incumbent_and_never_the_reverse(s
     evidence = Evidence(outcome, outcome, 0.5, rng.random(200), 0.5)
 
     assert judge(evidence, Floors(f1=1.0), QUICK).decision == "approve"
-    assert judge(swapped(evidence), LOW, QUICK).decision == "refuse"
-    assert judge(swapped(evidence), LOW, REFRESH).decision == "refuse"
+    assert judge(swap(evidence), LOW, QUICK).decision == "refuse"
+    assert judge(swap(evidence), LOW, REFRESH).decision == "refuse"
 
 
 @few
@@ -382,7 +382,7 @@ def test_of_two_models_at_most_one_is_better_than_the_other(
     evidence = contest(np.random.default_rng(seed), 150, noise, other)
     policy = Policy(resamples=200, alpha=alpha, f1_tolerance=1.0, min_positives=1)
 
-    verdicts = [judge(evidence, LOW, policy), judge(swapped(evidence), LOW, policy)]
+    verdicts = [judge(evidence, LOW, policy), judge(swap(evidence), LOW, policy)]
 
     assert [verdict.decision for verdict in verdicts].count("approve") <= 1
     assert all(verdict.reason for verdict in verdicts)

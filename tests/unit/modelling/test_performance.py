@@ -33,19 +33,19 @@ def batch(day: str = "2024-12-31", **changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def judged(*batches: dict[str, Any], verdicts: pd.DataFrame = VERDICTS, spec: PerformanceSpec = SPEC) -> dict[str, Any]:
+def judge(*batches: dict[str, Any], verdicts: pd.DataFrame = VERDICTS, spec: PerformanceSpec = SPEC) -> dict[str, Any]:
     (row,) = judge_performance(pd.DataFrame(batches), verdicts, spec).to_dict("records")
     return row
 
 
 def test_a_month_as_promised_is_as_expected() -> None:
-    row = judged(batch())
+    row = judge(batch())
     assert (row["status"], row["worse_in"]) == ("as_expected", "")
     assert (row["n_hits"], row["n_positives"], row["expected_recall"]) == (280, 370, pytest.approx(280 / 370))
 
 
 def test_better_than_promised_is_no_contradiction() -> None:
-    assert judged(batch(n_hits=360, n_named=370, roc_auc=0.97))["status"] == "as_expected"
+    assert judge(batch(n_hits=360, n_named=370, roc_auc=0.97))["status"] == "as_expected"
 
 
 @pytest.mark.parametrize(
@@ -58,41 +58,41 @@ def test_better_than_promised_is_no_contradiction() -> None:
     ],
 )
 def test_what_is_worse_beyond_chance_is_named(change: dict[str, Any], worse: str) -> None:
-    row = judged(batch(**change))
+    row = judge(batch(**change))
     assert (row["status"], row["worse_in"]) == ("worse", worse)
 
 
 def test_the_seen_case_of_a_hundred_who_left() -> None:
-    row = judged(batch(n_rows=900, n_positives=100, n_hits=11, n_named=60, roc_auc=0.43))
+    row = judge(batch(n_rows=900, n_positives=100, n_hits=11, n_named=60, roc_auc=0.43))
     assert row["status"] == "worse"
     assert (round(100 * row["recall_low"]), round(100 * row["recall_high"])) == (6, 19)
     assert round(100 * row["expected_recall"]) == 76
 
 
 def test_few_outcomes_are_few_however_bad_they_are() -> None:
-    assert judged(batch(n_positives=19, n_hits=0, n_named=40, roc_auc=0.1))["status"] == "few"
+    assert judge(batch(n_positives=19, n_hits=0, n_named=40, roc_auc=0.1))["status"] == "few"
 
 
 def test_small_months_are_counted_together_until_they_suffice_the_newest_first() -> None:
     small = {"n_rows": 60, "n_positives": 9, "n_named": 12, "n_hits": 7}
     days = ("2024-09-30", "2024-10-31", "2024-11-30", "2024-12-31")
-    row = judged(*(batch(day, **small) for day in days))
+    row = judge(*(batch(day, **small) for day in days))
     assert (row["first_batch"], row["last_batch"], row["n_positives"]) == ("2024-10-31", "2024-12-31", 27)
 
 
 def test_only_batches_of_the_version_that_scored_last_are_counted() -> None:
-    row = judged(batch("2024-11-30", model_version="2", n_hits=0), batch())
+    row = judge(batch("2024-11-30", model_version="2", n_hits=0), batch())
     assert (row["model_version"], row["first_batch"], row["status"]) == ("3", "2024-12-31", "as_expected")
 
 
 def test_a_version_without_a_verdict_or_with_one_that_tells_too_little_is_not_judged() -> None:
     for verdicts in (VERDICTS.head(0), VERDICTS.drop(columns="n_positives"), VERDICTS.assign(n_positives=np.nan)):
-        row = judged(batch(n_hits=0), verdicts=verdicts)
+        row = judge(batch(n_hits=0), verdicts=verdicts)
         assert (row["status"], row["worse_in"]) == ("not_judged", "")
 
 
 def test_a_hold_out_on_which_nobody_was_named_is_still_compared_by_what_it_has() -> None:
-    row = judged(batch(), verdicts=VERDICTS.assign(precision=np.nan))
+    row = judge(batch(), verdicts=VERDICTS.assign(precision=np.nan))
     assert row["status"] == "as_expected"
     assert isnan(row["expected_precision"])
 
@@ -105,8 +105,8 @@ def test_without_any_outcome_there_is_no_row_and_the_types_are_there() -> None:
 
 
 def test_a_month_in_which_nobody_was_named_or_nobody_left_breaks_nothing() -> None:
-    assert judged(batch(n_named=0, n_hits=0))["worse_in"].startswith("recall")
-    row = judged(batch(n_positives=0, n_hits=0, roc_auc=np.nan))
+    assert judge(batch(n_named=0, n_hits=0))["worse_in"].startswith("recall")
+    row = judge(batch(n_positives=0, n_hits=0, roc_auc=np.nan))
     assert row["status"] == "few"
     assert isnan(row["recall_low"])
 

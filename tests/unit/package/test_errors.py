@@ -31,7 +31,7 @@ class Refusing(AbstractDataset[Any, Any]):
         return {}
 
 
-def raised(act: Callable[..., object], *arguments: Any) -> Exception:
+def catch(act: Callable[..., object], *arguments: Any) -> Exception:
     try:
         act(*arguments)
     except Exception as error:
@@ -50,7 +50,7 @@ def test_a_mistake_is_found_behind_the_error_of_a_dataset(act: str) -> None:
     mistake = TableError("The table is damaged.")
     dataset = Refusing(mistake)
 
-    error = raised(dataset.load) if act == "load" else raised(dataset.save, "rows")
+    error = catch(dataset.load) if act == "load" else catch(dataset.save, "rows")
 
     assert isinstance(error, DatasetError)
     assert find(error) is mistake
@@ -65,12 +65,12 @@ def test_a_mistake_is_found_when_another_error_came_up_while_it_was_handled() ->
         except TableError:
             {}["missing"]
 
-    assert find(raised(clumsy)) is mistake
+    assert find(catch(clumsy)) is mistake
 
 
 def test_what_is_nobodys_mistake_is_not_found() -> None:
     assert find(ZeroDivisionError("division by zero")) is None
-    assert find(raised(Refusing(OSError("disk full")).load)) is None
+    assert find(catch(Refusing(OSError("disk full")).load)) is None
 
 
 def test_a_refusal_inside_an_engines_task_arrives_as_the_sentence_that_it_was(spark: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_refusal_inside_an_engines_task_arrives_as_the_sentence_that_it_was(sp
             raise refusal("customers.csv isn't UTF-8 (byte 0xe9 in line 7): save it as UTF-8,\nthen run again.")
         yield from ()
 
-    error = raised(spark.range(3).mapInArrow(refuse, "id long").collect)
+    error = catch(spark.range(3).mapInArrow(refuse, "id long").collect)
 
     assert not isinstance(error, LakehouseError)
     cause = find(error)
@@ -88,7 +88,7 @@ def test_a_refusal_inside_an_engines_task_arrives_as_the_sentence_that_it_was(sp
 
 
 def test_an_engines_own_error_is_nobodys_mistake(spark: Any) -> None:
-    assert find(raised(spark.sql("SELECT raise_error('broken')").collect)) is None
+    assert find(catch(spark.sql("SELECT raise_error('broken')").collect)) is None
 
 
 def test_every_mistake_of_a_user_is_of_one_family() -> None:

@@ -97,17 +97,17 @@ def rows(spark: Any) -> Any:
 Judged = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
-def judged(
+def judge(
     rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC, clock: datetime = CLOCK
 ) -> Judged:
     return evaluate(rows, candidate, incumbent, spec, ECONOMICS, clock, KEY, ("contract",))
 
 
 def verdict(*arguments: Any, **options: Any) -> dict[str, Any]:
-    return judged(*arguments, **options)[2].iloc[0].to_dict()
+    return judge(*arguments, **options)[2].iloc[0].to_dict()
 
 
-def changed(**values: Any) -> EvaluationSpec:
+def change_spec(**values: Any) -> EvaluationSpec:
     return SPEC.model_copy(update=values)
 
 
@@ -115,7 +115,7 @@ def changed(**values: Any) -> EvaluationSpec:
 
 
 def test_a_first_model_is_measured_on_the_rows_that_it_did_not_train_on(rows: Any) -> None:
-    outcomes, _, row = judged(rows, model(salt=0, share=0.5))
+    outcomes, _, row = judge(rows, model(salt=0, share=0.5))
 
     unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5)]
     assert list(outcomes["customer_id"]) == unseen
@@ -123,7 +123,7 @@ def test_a_first_model_is_measured_on_the_rows_that_it_did_not_train_on(rows: An
 
 
 def test_both_are_measured_on_rows_that_neither_trained_on(rows: Any) -> None:
-    outcomes, metrics, _ = judged(rows, model(2, salt=0, share=0.5), model(1, "noise", salt=7, share=0.6))
+    outcomes, metrics, _ = judge(rows, model(2, salt=0, share=0.5), model(1, "noise", salt=7, share=0.6))
 
     unseen = [name for name in customers()["customer_id"] if is_held_out(name, 0, 0.5) and is_held_out(name, 7, 0.6)]
     assert 100 < len(unseen) < 240
@@ -135,7 +135,7 @@ def test_both_are_measured_on_rows_that_neither_trained_on(rows: Any) -> None:
 
 
 def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
-    outcomes, _, _ = judged(rows, model(2), model(1, "noise"))
+    outcomes, _, _ = judge(rows, model(2), model(1, "noise"))
 
     expected = customers().set_index("customer_id").loc[outcomes["customer_id"]]
     assert list(outcomes.columns) == [*KEY, *OUTCOME_COLUMNS]
@@ -151,9 +151,9 @@ def test_each_row_says_what_both_models_gave_it(rows: Any) -> None:
 
 
 def test_too_many_rows_are_sampled_evenly_and_the_same_each_time(rows: Any) -> None:
-    spec = changed(max_rows=100)
+    spec = change_spec(max_rows=100)
 
-    first, second = (judged(frame, model(), spec=spec)[0] for frame in (rows, rows.orderBy("signal")))
+    first, second = (judge(frame, model(), spec=spec)[0] for frame in (rows, rows.orderBy("signal")))
 
     pd.testing.assert_frame_equal(first, second)
     assert len(first) == 100
@@ -204,7 +204,7 @@ def long_rows(spark: Any) -> Any:
     return spark.createDataFrame([(*row[:3], int(row[3] + 2 * mood[row[0]] > 1), *row[3:]) for row in records], LONG)
 
 
-def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
+def judge_long(rows: Any, candidate: Model, incumbent: Model | None = None, spec: EvaluationSpec = SPEC) -> Judged:
     return evaluate(
         rows, candidate, incumbent, spec, ECONOMICS, CLOCK, LONG_KEY, ("component",), label_dimension="component"
     )
@@ -213,18 +213,18 @@ def judged_long(rows: Any, candidate: Model, incumbent: Model | None = None, spe
 def test_split_in_time_both_are_measured_on_rows_from_the_later_first_moment_on(long_rows: Any) -> None:
     candidate, incumbent = in_time(2, "signal", hours(72)), in_time(1, "noise", hours(90))
     for contenders in ((candidate, incumbent), (incumbent, candidate)):
-        outcomes = judged_long(long_rows, *contenders)[0]
+        outcomes = judge_long(long_rows, *contenders)[0]
         assert outcomes["predicted_at"].min() == utc(90)
         assert len(outcomes) == 30 * 2 * 5
-    assert judged_long(long_rows, candidate)[0]["predicted_at"].min() == utc(72)
+    assert judge_long(long_rows, candidate)[0]["predicted_at"].min() == utc(72)
 
 
 def test_rows_of_no_part_or_another_one_are_not_judged_on_however_late_they_are(long_rows: Any) -> None:
-    assert judged_long(long_rows, in_time(2, "signal", hours(0)))[0]["predicted_at"].min() == utc(60)
+    assert judge_long(long_rows, in_time(2, "signal", hours(0)))[0]["predicted_at"].min() == utc(60)
 
 
 def test_against_a_model_that_was_split_by_hash_neither_saw_the_rows(long_rows: Any) -> None:
-    outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)), model(1, "noise", share=0.6))[0]
+    outcomes = judge_long(long_rows, in_time(2, "signal", hours(72)), model(1, "noise", share=0.6))[0]
     assert set(outcomes["machine_id"]) == {n for n in range(30) if is_held_out(str(n), 0, 0.6)}
     assert outcomes["predicted_at"].min() == utc(72)
 
@@ -232,18 +232,18 @@ def test_against_a_model_that_was_split_by_hash_neither_saw_the_rows(long_rows: 
 def test_a_row_of_an_outcome_is_told_by_its_whole_key_with_a_moment_that_stays_one_when_stored(
     long_rows: Any, tmp_path: Path
 ) -> None:
-    outcomes = judged_long(long_rows, in_time(2, "signal", hours(72)))[0]
+    outcomes = judge_long(long_rows, in_time(2, "signal", hours(72)))[0]
     assert list(outcomes.columns) == [*LONG_KEY, "component", *OUTCOME_COLUMNS]
     assert not outcomes.duplicated([*LONG_KEY, "component"]).any()
     table = DeltaTable(filepath=str(tmp_path / "outcomes"))
     table.save(outcomes)
     assert dict(table.load().dtypes)["predicted_at"] == "timestamp"
-    failed = judged_long(long_rows, in_time(2, "gone", hours(72)))[0]
+    failed = judge_long(long_rows, in_time(2, "gone", hours(72)))[0]
     assert list(failed.columns) == list(outcomes.columns)
 
 
 def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_rows: Any) -> None:
-    outcomes, metrics, row = judged_long(long_rows, in_time(2, "signal", hours(60)), in_time(1, "noise", hours(60)))
+    outcomes, metrics, row = judge_long(long_rows, in_time(2, "signal", hours(60)), in_time(1, "noise", hours(60)))
     label, probability = outcomes["label"].to_numpy(), outcomes["candidate_probability"].to_numpy()
     expected = bootstrap_intervals(
         label, probability, 0.5, resamples=100, seed=0, groups=outcomes["machine_id"].to_numpy()
@@ -260,17 +260,17 @@ def test_chance_is_that_of_machines_where_their_rows_tell_of_each_other(long_row
         groups=outcomes["machine_id"].to_numpy(),
     )
     assert row["difference_low"].item() == pytest.approx(np.quantile(gains, POLICY.alpha))
-    too_many = changed(policy=POLICY.model_copy(update={"min_groups": 31}))
-    refused = judged_long(long_rows, in_time(2, "signal", hours(60)), spec=too_many)[2]
+    too_many = change_spec(policy=POLICY.model_copy(update={"min_groups": 31}))
+    refused = judge_long(long_rows, in_time(2, "signal", hours(60)), spec=too_many)[2]
     assert "only 30 groups of rows; 31 are needed" in refused["reason"].item()
 
 
 def test_a_sample_of_rows_that_recur_is_of_whole_machines_and_the_same_each_time(long_rows: Any) -> None:
     from pyspark.sql import functions as F
 
-    spec, candidate = changed(max_rows=300), in_time(2, "signal", hours(60))
-    first = judged_long(long_rows, candidate, spec=spec)[0]
-    second = judged_long(long_rows.orderBy(F.desc("noise")), candidate, spec=spec)[0]
+    spec, candidate = change_spec(max_rows=300), in_time(2, "signal", hours(60))
+    first = judge_long(long_rows, candidate, spec=spec)[0]
+    second = judge_long(long_rows.orderBy(F.desc("noise")), candidate, spec=spec)[0]
     pd.testing.assert_frame_equal(first, second)
     # Of 30 machines with 20 rows each about half: the share is kept by chance, the rows of a machine to the last.
     assert 8 <= first["machine_id"].nunique() <= 22
@@ -281,7 +281,7 @@ def test_another_target_of_a_row_is_another_row_to_the_hash(long_rows: Any) -> N
     from pyspark.sql import functions as F
 
     turned = long_rows.withColumn("component", F.when(F.col("component") == "comp1", "comp3").otherwise("comp2"))
-    one, other = (judged_long(rows, in_time(2, "signal", hours(72)))[2] for rows in (long_rows, turned))
+    one, other = (judge_long(rows, in_time(2, "signal", hours(72)))[2] for rows in (long_rows, turned))
     assert one["rows_sha256"].item() != other["rows_sha256"].item()
 
 
@@ -289,7 +289,7 @@ def test_another_target_of_a_row_is_another_row_to_the_hash(long_rows: Any) -> N
 
 
 def test_metrics_are_those_of_the_rows_at_each_models_own_threshold(rows: Any) -> None:
-    outcomes, metrics, row = judged(rows, model())
+    outcomes, metrics, row = judge(rows, model())
 
     assert list(metrics.columns) == list(METRIC_COLUMNS)
     overall = metrics[metrics["segment"] == "all"].set_index("metric")["value"]
@@ -302,7 +302,7 @@ def test_metrics_are_those_of_the_rows_at_each_models_own_threshold(rows: Any) -
 
 
 def test_all_rows_have_intervals_around_their_metrics_and_segments_have_none(rows: Any) -> None:
-    _, metrics, _ = judged(rows, model())
+    _, metrics, _ = judge(rows, model())
 
     overall = metrics[(metrics["segment"] == "all") & metrics["metric"].isin(METRICS)]
     assert (overall["low"] < overall["value"]).all()
@@ -311,7 +311,7 @@ def test_all_rows_have_intervals_around_their_metrics_and_segments_have_none(row
 
 
 def test_segments_are_measured_on_their_own_rows_and_small_ones_are_not(rows: Any) -> None:
-    outcomes, metrics, _ = judged(rows, model(2), model(1, "noise"))
+    outcomes, metrics, _ = judge(rows, model(2), model(1, "noise"))
 
     assert set(metrics["segment"]) == {"all", "contract=monthly", "contract=two years"}
     contract = customers().set_index("customer_id").loc[outcomes["customer_id"], "contract"].to_numpy()
@@ -337,7 +337,7 @@ def test_a_first_model_is_approved_when_every_floor_holds(rows: Any) -> None:
 
 
 def test_a_first_model_below_a_floor_is_refused_with_the_number(rows: Any) -> None:
-    row = verdict(rows, model(), spec=changed(floors=Floors(f1=0.3, roc_auc=0.99)))
+    row = verdict(rows, model(), spec=change_spec(floors=Floors(f1=0.3, roc_auc=0.99)))
 
     assert row["decision"] == "refuse"
     assert "ROC-AUC is 0." in row["reason"]
@@ -362,7 +362,7 @@ def test_an_equal_candidate_does_not(rows: Any) -> None:
 def test_where_approval_is_required_the_verdict_is_a_request(rows: Any) -> None:
     policy = POLICY.model_copy(update={"approval_required": True})
 
-    assert verdict(rows, model(), spec=changed(policy=policy))["decision"] == "request"
+    assert verdict(rows, model(), spec=change_spec(policy=policy))["decision"] == "request"
 
 
 def test_too_few_rows_are_a_refusal(rows: Any) -> None:
@@ -384,14 +384,14 @@ def test_rows_that_can_not_be_read_say_nothing_of_a_model_and_leave_no_verdict(s
         collect(unreadable)
 
     with pytest.raises(type(expected.value)):
-        judged(unreadable, model())
+        judge(unreadable, model())
 
 
 @pytest.mark.parametrize("whose", ["candidate", "incumbent"])
 def test_a_model_that_fails_to_predict_is_a_refusal_that_is_stored(rows: Any, tmp_path: Path, whose: str) -> None:
     broken = {"candidate": (model(2, needs=("column_of_old",)), model(1)), "incumbent": (model(2), model(1, "gone"))}
 
-    outcomes, metrics, row = judged(rows, *broken[whose])
+    outcomes, metrics, row = judge(rows, *broken[whose])
 
     assert row["decision"].item() == "refuse"
     assert re.match(r"Judging failed \((RegistryError: Version 2|KeyError: 'gone)", row["reason"].item())
@@ -410,8 +410,8 @@ def test_a_refusal_after_a_failure_has_the_columns_of_every_other_verdict(rows: 
         filepath=str(tmp_path / "verdicts"), mode="merge", keys=["model", "version", "evidence"], frame="pandas"
     )
 
-    verdicts.save(judged(rows, model(1, "gone"))[2])
-    verdicts.save(judged(rows, model(2))[2])
+    verdicts.save(judge(rows, model(1, "gone"))[2])
+    verdicts.save(judge(rows, model(2))[2])
 
     assert sorted(verdicts.load()["decision"]) == ["approve", "refuse"]
 
@@ -458,8 +458,8 @@ def test_other_rows_models_floors_or_policies_are_other_evidence(rows: Any) -> N
         verdict(rows, model(2, "noise"), model(1, "noise")),
         verdict(rows, model(2)),
         verdict(relabelled, model(2), model(1, "noise")),
-        verdict(rows, model(2), model(1, "noise"), spec=changed(floors=Floors(f1=0.31, roc_auc=0.7))),
-        verdict(rows, model(2), model(1, "noise"), spec=changed(policy=POLICY.model_copy(update={"alpha": 0.05}))),
+        verdict(rows, model(2), model(1, "noise"), spec=change_spec(floors=Floors(f1=0.31, roc_auc=0.7))),
+        verdict(rows, model(2), model(1, "noise"), spec=change_spec(policy=POLICY.model_copy(update={"alpha": 0.05}))),
     ]
 
     assert len({row["evidence"] for row in [first, *others]}) == 6
@@ -476,7 +476,7 @@ def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of
     )
     with attach_provenance(Provenance("evaluate", {"churn.model_input": "v4"}, "f00d")):
         for day in range(2):
-            verdicts.save(judged(rows, model(), clock=CLOCK + timedelta(days=day))[2])
+            verdicts.save(judge(rows, model(), clock=CLOCK + timedelta(days=day))[2])
 
     stored = verdicts.load()
 
@@ -516,7 +516,7 @@ def test_promotion_asks_for_what_the_newest_verdict_on_the_newest_version_says()
 
 
 def test_promotion_names_the_incumbent_that_the_candidate_was_judged_against(rows: Any) -> None:
-    row = judged(rows, model(2), model(1, "noise"))[2]
+    row = judge(rows, model(2), model(1, "noise"))[2]
 
     asked = promote(row)
 

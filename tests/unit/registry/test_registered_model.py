@@ -126,7 +126,7 @@ def promotion(number: int, decision: str, incumbent: int | None = None) -> Promo
     return Promotion(str(number), str(incumbent) if incumbent else None, decision, "Said so.", "e41d")
 
 
-def refused(act: Callable[..., object], *arguments: Any) -> str:
+def catch_refusal(act: Callable[..., object], *arguments: Any) -> str:
     """The sentence in which an attempt ends."""
     with pytest.raises(DatasetError) as caught:
         act(*arguments)
@@ -223,7 +223,7 @@ def test_a_version_that_a_broken_off_run_left_half_registered_makes_way(store: P
 
 @pytest.mark.parametrize("name", ["champion", "incumbent"])
 def test_only_a_challenger_is_saved(registered: Path, candidate: Candidate, name: str) -> None:
-    assert refused(role(name, registered).save, candidate).startswith(f"The {name} of {NAME} can't be saved")
+    assert catch_refusal(role(name, registered).save, candidate).startswith(f"The {name} of {NAME} can't be saved")
 
 
 def test_the_challenger_holds_the_fingerprint_that_it_was_made_with(registered: Path) -> None:
@@ -264,7 +264,7 @@ def test_nobody_is_champion_or_incumbent_at_first_and_a_missing_challenger_is_a_
     assert role("champion", store, "nobody").load() is None
     assert role("incumbent", store, "nobody").load() is None
     assert not role("champion", store, "nobody").exists()
-    assert refused(role("challenger", store, "nobody").load).startswith(
+    assert catch_refusal(role("challenger", store, "nobody").load).startswith(
         "There is no candidate of nobody yet: kedro run"
     )
 
@@ -295,7 +295,7 @@ def record_digest(store: Path, sha256: str) -> None:
 
 
 @contextmanager
-def tampered(store: Path, **files: bytes) -> Iterator[None]:
+def tamper(store: Path, **files: bytes) -> Iterator[None]:
     """Other bytes in files of the model, while it lasts; named without their ends."""
     paths = {next(artefacts(store).glob(f"{name}*")): content for name, content in files.items()}
     before = {path: path.read_bytes() for path in paths}
@@ -309,11 +309,11 @@ def tampered(store: Path, **files: bytes) -> Iterator[None]:
 
 
 @contextmanager
-def forged(store: Path, change: Callable[[dict[str, Any]], None], **files: bytes) -> Iterator[None]:
+def forge(store: Path, change: Callable[[dict[str, Any]], None], **files: bytes) -> Iterator[None]:
     """Another description of the model, and a digest that agrees with it: only the allow-list stands in the way."""
     described, recorded = description(store), digests(store)[NAME, "1"]
     change(described)
-    with tampered(store, MLmodel=yaml.safe_dump(described).encode(), **files):
+    with tamper(store, MLmodel=yaml.safe_dump(described).encode(), **files):
         record_digest(store, digest(artefacts(store)))
         try:
             yield
@@ -327,8 +327,8 @@ def test_a_flipped_byte_in_any_file_of_a_model_is_refused(registered: Path, name
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
-    with tampered(registered, **{name: flipped}):
-        sentence = refused(role("challenger", registered).load)
+    with tamper(registered, **{name: flipped}):
+        sentence = catch_refusal(role("challenger", registered).load)
 
     assert sentence.startswith(f"Version 1 of {NAME} is not what was registered")
     assert role("challenger", registered).load() is not None
@@ -338,21 +338,21 @@ def test_a_file_that_was_put_beside_a_model_is_refused(registered: Path) -> None
     stranger = artefacts(registered) / "extra.py"
     stranger.write_text("")
     try:
-        assert "another digest" in refused(role("challenger", registered).load)
+        assert "another digest" in catch_refusal(role("challenger", registered).load)
     finally:
         stranger.unlink()
 
 
 def test_a_version_without_a_recorded_digest_is_refused(registered: Path, tmp_path: Path) -> None:
     elsewhere = RegisteredModel(name=NAME, role="challenger", digests=str(tmp_path / "digests"))
-    assert "has no recorded digest" in refused(elsewhere.load)
+    assert "has no recorded digest" in catch_refusal(elsewhere.load)
 
     DeltaTable(filepath=str(tmp_path / "digests")).save(
         pd.DataFrame(
             [{"model": "another", "version": "1", "sha256": "0"}, {"model": NAME, "version": "2", "sha256": "0"}]
         )
     )
-    assert "has no recorded digest" in refused(elsewhere.load)
+    assert "has no recorded digest" in catch_refusal(elsewhere.load)
 
 
 class Payload:
@@ -372,8 +372,8 @@ def test_a_pickled_model_is_refused_before_it_is_unpickled(registered: Path, tmp
     def say_pickle(described: dict[str, Any]) -> None:
         described["flavors"]["sklearn"] |= {"serialization_format": "cloudpickle"}
 
-    with forged(registered, say_pickle, model=payload):
-        sentence = refused(role("challenger", registered).load)
+    with forge(registered, say_pickle, model=payload):
+        sentence = catch_refusal(role("challenger", registered).load)
 
     assert "it isn't stored as skops" in sentence
     assert not trace.exists()
@@ -409,8 +409,8 @@ def be_something_else(described: dict[str, Any]) -> None:
 def test_a_suspicious_description_is_refused_before_the_model_is_read(
     registered: Path, change: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
-    with forged(registered, change, model=b"not even an archive"):
-        sentence = refused(role("challenger", registered).load)
+    with forge(registered, change, model=b"not even an archive"):
+        sentence = catch_refusal(role("challenger", registered).load)
 
     assert sentence == f"Version 1 of {NAME} is not loaded: {reason}. {REMEDY}"
 
@@ -425,8 +425,8 @@ def test_a_file_that_holds_something_else_than_its_description_says_is_refused(
     import skops.io
 
     content = b"not even an archive" if kind == "nothing" else skops.io.dumps({"model": Fraction(1, 3)})
-    with forged(registered, lambda described: None, model=content):
-        sentence = refused(role("challenger", registered).load)
+    with forge(registered, lambda described: None, model=content):
+        sentence = catch_refusal(role("challenger", registered).load)
 
     assert sentence.startswith(f"Version 1 of {NAME} is not loaded: its file does not match its description:")
     assert reason in sentence
@@ -555,7 +555,7 @@ def with_digests(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Pa
     return rewrite
 
 
-def at(address: str) -> Callable[[Path], None]:
+def move_files(address: str) -> Callable[[Path], None]:
     """Other addresses of the files, `{store}` the store's folder."""
 
     def change(store: Path) -> None:
@@ -632,17 +632,17 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
         with_digests(lambda rows: pd.concat([rows, rows.assign(sha256="0" * 64)])), "has 2 different digests in",
     ),
     **{
-        f"address: {address}": (at(address), f"its files are at {shown!r}, outside of the lake")
+        f"address: {address}": (move_files(address), f"its files are at {shown!r}, outside of the lake")
         for address, shown in {
             "/etc": "/etc", "file:///etc": "file:///etc", "file://host/etc": "file://host/etc",
             "http://127.0.0.1:9/m": "http://127.0.0.1:9/m", "s3://bucket/m": "s3://bucket/m", "dbfs:/m": "dbfs:/m",
             "runs:/abc/m": "runs:/abc/m", "relative": "relative", "mlflow-artifacts:/m": "mlflow-artifacts:/m",
         }.items()
     },
-    "address: above": (at("file://{store}/../../etc"), "outside of the lake"),
-    "address: the lake itself": (at("{store}"), "outside of the lake"),
-    "address: itself": (at(f"models:/{NAME}/1"), f"has no files of version 1 of {NAME}"),
-    "address: no such model": (at("models:/m-0"), f"has no files of version 1 of {NAME}"),
+    "address: above": (move_files("file://{store}/../../etc"), "outside of the lake"),
+    "address: the lake itself": (move_files("{store}"), "outside of the lake"),
+    "address: itself": (move_files(f"models:/{NAME}/1"), f"has no files of version 1 of {NAME}"),
+    "address: no such model": (move_files("models:/m-0"), f"has no files of version 1 of {NAME}"),
     "address: of its logged model": (with_its_logged_model_at("/etc"), "its files are at '/etc', outside of the lake"),
 }  # fmt: skip
 
@@ -654,7 +654,7 @@ def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
     assert role("challenger", copied).load() is not None
     harm(copied)
 
-    sentence = refused(role("challenger", copied).load)
+    sentence = catch_refusal(role("challenger", copied).load)
 
     assert reason in sentence
     assert f"ersion 1 of {NAME}" in sentence
@@ -665,13 +665,13 @@ def test_a_hostile_version_is_refused_in_a_sentence_that_names_it_and_a_remedy(
 
 def test_a_version_that_the_registry_lost_is_refused(copied: Path) -> None:
     client().set_model_version_tag(NAME, "1", "judged_against", "99")
-    assert f"has no files of version 99 of {NAME}" in refused(role("incumbent", copied).load)
+    assert f"has no files of version 99 of {NAME}" in catch_refusal(role("incumbent", copied).load)
 
 
 def test_a_link_in_the_place_of_mlflows_mark_is_not_written_through(copied: Path, candidate: Candidate) -> None:
     mark_by_a_link(copied)
     role("challenger", copied).has_fingerprint("f00d")
-    refused(role("challenger", copied).load)
+    catch_refusal(role("challenger", copied).load)
     assert (copied / "victim").read_text() == "mine"
 
 
@@ -705,7 +705,7 @@ def test_files_may_lie_below_the_folder_that_the_catalog_names(copied: Path, tmp
         moved = [(copied / "artifacts").as_uri(), (tmp_path / "big").as_uri()]
         rows.execute("update model_versions set storage_location = replace(storage_location, ?, ?)", moved)
         rows.execute("update experiments set artifact_location = replace(artifact_location, ?, ?)", moved)
-    assert "outside of the lake" in refused(role("challenger", copied).load)
+    assert "outside of the lake" in catch_refusal(role("challenger", copied).load)
     named = {"digests": str(copied / "digests"), "artifacts": str(tmp_path / "big")}
     assert RegisteredModel(name=NAME, role="challenger", **named).load() is not None
 
@@ -842,7 +842,7 @@ def test_a_model_of_another_scikit_learn_is_loaded_with_a_warning(
 def test_where_conf_says_so_it_is_refused(registered: Path, elsewhere: Callable[[str, str], None]) -> None:
     elsewhere("numpy", "9.0.0")
     strict = RegisteredModel(name=NAME, role="challenger", digests=str(registered / "digests"), other_versions="refuse")
-    assert refused(strict.load).startswith(
+    assert catch_refusal(strict.load).startswith(
         f"Version 1 of {NAME} was trained with numpy {version('numpy')} (installed: 9.0.0), and is not loaded: "
     )
 

@@ -113,7 +113,7 @@ def columns() -> pd.DataFrame:
     )
 
 
-def measured(*models: tuple[str, np.ndarray]) -> pd.DataFrame:
+def make_metrics(*models: tuple[str, np.ndarray]) -> pd.DataFrame:
     rows = []
     for model, probability in models:
         values = classification_metrics(LABEL, probability, 0.4) | {"expected_value": 12.5}
@@ -157,7 +157,7 @@ GIVEN = ReportData(
           "fit_seconds": 0.5, "f1": 0.6, "roc_auc": 0.8, "average_precision": 0.65}]
     ),
     holdout=holdout(),
-    metrics=measured(("candidate", SURE)),
+    metrics=make_metrics(("candidate", SURE)),
     verdict=verdict(),
     standing=RegistryStatus("2", "2", "approve", "better"),
     economics=Economics(action_cost=20.0, averted_value=400.0, success_share=0.3),
@@ -219,7 +219,7 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def read(data: ReportData = GIVEN) -> Outline:
+def render_outline(data: ReportData = GIVEN) -> Outline:
     return Outline(render(build_page(data)))
 
 
@@ -231,7 +231,7 @@ def pictures(outline: Outline) -> list[str]:
 
 
 def test_the_page_needs_no_other_file_and_runs_nothing() -> None:
-    outline = read()
+    outline = render_outline()
     assert {"script", "link", "iframe", "object"} & {tag for tag, _ in outline.tags} == set()
     assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in outline.all("img"))
     assert all((link["href"] or "").startswith("#") for link in outline.all("a"))
@@ -248,7 +248,7 @@ def test_texts_from_data_are_shown_and_never_live() -> None:
 
 
 def test_every_picture_is_an_svg_with_colours_for_light_and_dark_and_words_for_who_cannot_see_it() -> None:
-    outline = read()
+    outline = render_outline()
     assert len(outline.all("img")) == 9
     assert all(len(image["alt"] or "") > 20 for image in outline.all("img"))
     assert len(outline.all("figcaption")) == len(outline.all("img"))
@@ -259,7 +259,7 @@ def test_every_picture_is_an_svg_with_colours_for_light_and_dark_and_words_for_w
 
 
 def test_headings_links_and_tables_tell_their_structure() -> None:
-    outline = read()
+    outline = render_outline()
     ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {(link["href"] or "")[1:] for link in outline.all("a")} <= set(ids)
@@ -279,7 +279,7 @@ def test_the_same_tables_give_the_same_page(drawn_pictures: dict[bytes, str]) ->
 
 
 def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> None:
-    text = read().text
+    text = render_outline().text
     assert "500 rows of customers were read from 1 file: 500 are clean, 0 were set aside." in text
     assert re.search(r"The new model \(version 2\) finds \d+ of 100 customers who left within 30 days", text)
     assert "Version 2 was promoted to champion." in text
@@ -297,7 +297,7 @@ def test_the_summary_says_in_words_what_was_read_found_decided_and_scored() -> N
     ],
 )
 def test_each_verdict_has_its_sentence(decision: str, champion: str | None, expected: str) -> None:
-    text = read(replace(GIVEN, verdict=verdict(decision), standing=RegistryStatus(champion))).text
+    text = render_outline(replace(GIVEN, verdict=verdict(decision), standing=RegistryStatus(champion))).text
     assert expected in text
 
 
@@ -309,7 +309,7 @@ def test_lines_that_could_not_be_read_are_shown_with_what_is_wrong() -> None:
         "problems": [{"column": "tenure_months", "text": "x", "reason": "is no whole number"}],
     }
     source = replace(SOURCE, files=files(refused=1), refused=pd.DataFrame([line]))
-    text = read(replace(GIVEN, sources={"customers": source})).text
+    text = render_outline(replace(GIVEN, sources={"customers": source})).text
     assert "tenure_months: is no whole number" in text
     assert "1 line of customers could not be read" in text
     assert f"A;{HOSTILE}" in text
@@ -318,7 +318,7 @@ def test_lines_that_could_not_be_read_are_shown_with_what_is_wrong() -> None:
 def test_rows_that_break_a_rule_are_counted_shown_and_asked_about() -> None:
     example = {"customer_id": HOSTILE, "tenure_months": -4, "source_file": "c.csv", "line_number": 9}
     source = replace(SOURCE, rules=rules("dropped", 12, (example,)))
-    text = read(replace(GIVEN, sources={"customers": source})).text
+    text = render_outline(replace(GIVEN, sources={"customers": source})).text
     assert "12 rows of customers break the rule tenure_is_known and are in quarantine_customers" in text
     assert "1 of 1 rules set rows aside" in text
     assert "examples of rows that break tenure_is_known" in text
@@ -329,17 +329,17 @@ def test_two_contenders_are_set_beside_each_other_with_the_smallest_gain_that_co
     contested = replace(
         GIVEN,
         holdout=holdout(GUESS),
-        metrics=measured(("candidate", SURE), ("incumbent", GUESS)),
+        metrics=make_metrics(("candidate", SURE), ("incumbent", GUESS)),
         verdict=verdict("approve", "1", 0.031),
     )
-    outline = read(contested)
+    outline = render_outline(contested)
     assert "version 1, champion before" in outline.text
     assert "could have seen is about 0.031" in outline.text
     assert any("version 1 (before)" in picture for picture in pictures(outline))
 
 
 def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
-    text = read().text
+    text = render_outline().text
     hits, misses, false_alarms, true_negatives = (
         int(re.search(rf"(\d+) {word}", text).group(1))  # type: ignore[union-attr]
         for word in ("found\n", "missed", "false alarms", "rightly left alone")
@@ -360,7 +360,7 @@ def test_what_is_not_there_yet_is_said_and_nothing_breaks() -> None:
         verdict=verdict("refuse"),
         standing=RegistryStatus(None),
     )
-    text = read(bare).text
+    text = render_outline(bare).text
     for sentence in (
         "No file of outcomes has arrived",
         "Nothing is scored yet",
@@ -385,7 +385,7 @@ def test_outcomes_that_came_later_are_told_batch_by_batch() -> None:
             }
         ]
     )
-    text = read(replace(GIVEN, live=live)).text
+    text = render_outline(replace(GIVEN, live=live)).text
     assert "Live metrics" in text
     assert "0.550" in text
     assert "land those outcomes" not in text
@@ -571,11 +571,11 @@ def test_batches_are_drawn_in_time_whatever_their_order() -> None:
 
 def test_a_line_is_broken_where_a_day_is_missing_and_not_where_batches_lie_a_month_apart() -> None:
     daily = [date(2025, 1, day) for day in (1, 2, 3, 6, 7)]
-    xs, ys = charts._broken(daily, np.arange(5.0), charts._usual_step(daily))
+    xs, ys = charts._break_gaps(daily, np.arange(5.0), charts._usual_step(daily))
     assert np.isnan(ys).tolist() == [False, False, False, True, False, False]
     assert np.isfinite(xs).all()
     monthly = [date(2025, month, 28) for month in (1, 2, 3)]
-    assert np.isfinite(charts._broken(monthly, np.arange(3.0), charts._usual_step(monthly))[1]).all()
+    assert np.isfinite(charts._break_gaps(monthly, np.arange(3.0), charts._usual_step(monthly))[1]).all()
 
 
 def test_what_can_not_be_measured_is_a_gap_in_the_picture_and_a_dash_in_the_tables() -> None:
@@ -619,7 +619,7 @@ def test_of_many_batches_the_newest_stand_open_and_the_others_are_folded() -> No
 # --- a use case whose rows are predictions, and that measures more
 
 
-def further(model: str, **changed: float) -> pd.DataFrame:
+def make_further_metrics(model: str, **changed: float) -> pd.DataFrame:
     metric_section = PREDICTIVE_MAINTENANCE.wording.metric_section
     assert metric_section
     values = {
@@ -641,7 +641,7 @@ MACHINES = replace(
     words=PREDICTIVE_MAINTENANCE.wording.within(None),
     horizon_days=None,
     sources=dict.fromkeys(PREDICTIVE_MAINTENANCE.sources, SOURCE),
-    metrics=pd.concat([measured(("candidate", SURE)), further("candidate")], ignore_index=True),
+    metrics=pd.concat([make_metrics(("candidate", SURE)), make_further_metrics("candidate")], ignore_index=True),
     batch=ScoredBatch("2025-01-31", 800, 20, 100),
     actions=pd.DataFrame(
         {"machine_id": [62], "predicted_at": [AT], "component": ["comp2"], "rank": [1], "probability": [0.9],
@@ -668,14 +668,18 @@ def test_what_a_use_case_measures_besides_is_told_in_its_words() -> None:
 
 
 def test_the_champion_before_stands_beside_the_candidate_there_too() -> None:
-    both = pd.concat([MACHINES.metrics, further("incumbent", cost_cost_of_decisions=6600.0)], ignore_index=True)
+    both = pd.concat(
+        [MACHINES.metrics, make_further_metrics("incumbent", cost_cost_of_decisions=6600.0)], ignore_index=True
+    )
     grid = section("further", replace(MACHINES, metrics=both, verdict=verdict(incumbent="1"))).grids[0]
     assert grid.columns == ("", "version 2", "version 1, champion before")
     assert ("Cost of missed failures and needless visits", "4,400.00", "6,600.00") in grid.rows
 
 
 def test_a_sentence_whose_value_is_unknown_is_left_out() -> None:
-    unseen = pd.concat([measured(("candidate", SURE)), further("candidate", hours_ahead_median_at_least=np.nan)])
+    unseen = pd.concat(
+        [make_metrics(("candidate", SURE)), make_further_metrics("candidate", hours_ahead_median_at_least=np.nan)]
+    )
     data = replace(MACHINES, metrics=unseen.reset_index(drop=True))
     assert not any("nan" in sentence or "{" in sentence for sentence in section("further", data).sentences)
     assert ("Time ahead that half of the seen failures reach", "unknown") in section("further", data).grids[0].rows
@@ -692,10 +696,10 @@ def test_the_list_of_actions_names_machine_time_and_component() -> None:
 
 
 def test_predictions_are_told_with_the_number_of_machines_that_they_are_of() -> None:
-    text = read(MACHINES).text
+    text = render_outline(MACHINES).text
     assert "800 predictions of 100 machines were scored as of 2025-01-31; 20 of them reach" in text
     assert "names 1 machine, best first" in text
-    assert "of 300 customers" not in read().text
+    assert "of 300 customers" not in render_outline().text
 
 
 def test_what_is_asked_of_the_model_is_none_of_the_features_that_it_looks_at() -> None:
@@ -710,7 +714,7 @@ def test_names_from_conf_are_set_as_such_and_no_day_or_time_is_broken_into_lines
     landed = replace(SOURCE, files=files(name="customers_2025-01-31.csv"))
     html = render(build_page(replace(MACHINES, sources={**MACHINES.sources, "errors": landed})))
     assert "<code>capacity</code> in parameters.yml" in html
-    assert "`" not in read(MACHINES).text
+    assert "`" not in render_outline(MACHINES).text
     assert '<span class="moment">2025-01-31 21:00</span>' in html
     assert 'of 100 machines as of <span class="moment">2025-01-31</span>' in html
     assert ">customers_2025-01-31.csv<" in html
@@ -733,8 +737,8 @@ def test_of_many_tables_those_that_are_clean_share_a_sentence_and_fold_their_rul
     folded = {grid.caption: grid.folded for grid in section("quality", data).grids}
     assert folded["Rules for telemetry"]
     assert not folded["Rules for errors"]
-    assert "telemetry, maintenance, failures and machines: all 2,000 rows are clean" in read(data).text
-    assert "All other rows that were read are clean: 500 of telemetry, 500 of maintenance" in read(data).text
+    assert "telemetry, maintenance, failures and machines: all 2,000 rows are clean" in render_outline(data).text
+    assert "All other rows that were read are clean: 500 of telemetry, 500 of maintenance" in render_outline(data).text
 
 
 def test_examples_of_a_rule_about_the_key_show_the_whole_key() -> None:
@@ -766,7 +770,7 @@ def test_a_rare_outcome_is_calibrated_by_tenths_of_the_probability() -> None:
 def test_a_bend_that_few_of_very_many_points_make_is_kept() -> None:
     xs = np.concatenate([np.linspace(0, 1, 300), np.ones(70_000)])
     ys = np.concatenate([np.linspace(1, 0.5, 300), np.linspace(0.5, 0, 70_000)])
-    thin, _ = charts._thinned(xs, ys)
+    thin, _ = charts._thin(xs, ys)
     assert ((thin > 0.1) & (thin < 0.9)).sum() > 50
 
 
@@ -807,7 +811,7 @@ def test_calibration_has_wilsons_interval() -> None:
 
 def test_a_long_line_is_thinned_to_what_can_be_seen_and_keeps_its_ends() -> None:
     xs = np.linspace(0, 1, 50_000)
-    thin, _ = charts._thinned(xs, xs)
+    thin, _ = charts._thin(xs, xs)
     assert len(thin) <= 200
     assert (thin[0], thin[-1]) == (0, 1)
 
@@ -840,7 +844,7 @@ def test_the_legend_of_two_groups_lies_on_the_side_of_the_threshold_without_its_
 
 
 def test_the_levels_of_drift_are_those_of_conf() -> None:
-    said = read()
+    said = render_outline()
     assert "Below 0.07 is usual" in said.text
     assert any("0.21" in picture and "alarm" in picture for picture in pictures(said))
 
@@ -848,22 +852,24 @@ def test_the_levels_of_drift_are_those_of_conf() -> None:
 def test_a_batch_too_small_for_any_test_of_drift_is_told_without_a_picture_of_it() -> None:
     few = GIVEN.drift.assign(psi=np.nan, p_adjusted=np.nan, status="too_few_rows", reason="Too few.")
     verdict = {"status": "not_assessable", "reason": "No column could be tested."}
-    said = read(replace(GIVEN, drift=few, drift_verdict=verdict))
+    said = render_outline(replace(GIVEN, drift=few, drift_verdict=verdict))
     assert "No column could be tested." in said.text
-    assert len(pictures(said)) == len(pictures(read())) - 1
+    assert len(pictures(said)) == len(pictures(render_outline())) - 1
 
 
 # --- what must be known before the numbers are believed
 
 
-def arrived(*names: str) -> Source:
+def make_source(*names: str) -> Source:
     return replace(SOURCE, files=pd.concat([files(name=name) for name in names], ignore_index=True))
 
 
 def test_simulated_files_are_said_to_be_simulated_first_of_all_and_so_is_a_part_of_them() -> None:
-    whole = build_page(replace(GIVEN, sources={"customers": arrived("customers_simulated.csv"), "outcomes": NO_SOURCE}))
+    whole = build_page(
+        replace(GIVEN, sources={"customers": make_source("customers_simulated.csv"), "outcomes": NO_SOURCE})
+    )
     assert whole.summary[0].startswith("All data are simulated (file names that end in `_simulated` say so)")
-    part = build_page(replace(GIVEN, sources={"customers": arrived("a/c_simulated.csv", "c_2025-01-31.csv")}))
+    part = build_page(replace(GIVEN, sources={"customers": make_source("a/c_simulated.csv", "c_2025-01-31.csv")}))
     assert "simulated (file names that end in `_simulated` say so): 1 of 2 files of customers." in part.summary[0]
     assert not any("simulated" in text for text in build_page(GIVEN).summary)
 
@@ -904,13 +910,13 @@ def test_the_day_of_a_file_without_a_date_is_conf_s_and_the_day_of_machines_is_t
 
 def test_a_batch_whose_day_no_file_tells_is_never_as_of_that_day() -> None:
     data = replace(GIVEN, assumed_day="2025-01-31", drift_verdict=None)
-    text = read(data).text
+    text = render_outline(data).text
     assert "300 customers were scored in batch 2025-01-31; 60 of them" in text
     assert "The day of batch 2025-01-31 is not known: its file has no date in its name, so snapshot_default" in text
     assert {tile.label: tile.note for tile in build_page(data).tiles}["Scored"] == "batch 2025-01-31, day unknown"
     assert "as of 2025-01-31" not in text
     assert "2025-03-02" not in text  # the end of a horizon that begins on that day
-    assert "as of 2025-01-31" in read(replace(GIVEN, assumed_day="2024-12-31")).text
+    assert "as of 2025-01-31" in render_outline(replace(GIVEN, assumed_day="2024-12-31")).text
 
 
 def perfect(n_positives: int, **changed: float) -> pd.DataFrame:
@@ -941,7 +947,7 @@ def test_a_batch_that_is_not_assessable_says_why_at_once_and_codes_are_words() -
     drifts = pd.DataFrame({"batch": ["2025-01-31"], "status": ["not_assessable"]})
     scored = pd.DataFrame({"batch": ["2025-01-31"], "n_rows": [300], "n_named": [60]})
     data = replace(GIVEN, drift=few, drift_verdict=verdict, drift_verdicts=drifts, batches=scored)
-    text = read(data).text
+    text = render_outline(data).text
     assert "Change since training: not assessable. 0 of 2 columns were tested" in text
     assert not re.search(r"too_few_rows|not_assessable|missing_column|new_column", text)
     (section,) = [section for section in build_page(data).sections if section.key == "drift"]

@@ -431,12 +431,12 @@ def test_a_run_whose_process_dies_while_it_is_opened_is_ended_by_the_next(
     assert os.environ["MLFLOW_RUN_CONTEXT"] == '{"team": "risk"}'
 
 
-def logged(store: Path, dataset: str, data: Any) -> Any:
+def log_dataset(store: Path, dataset: str, data: Any) -> Any:
     """The run to which something was logged, in an experiment beside the project's."""
-    return all_logged(store, {dataset: data})
+    return log_datasets(store, {dataset: data})
 
 
-def all_logged(store: Path, saved: dict[str, Any], *, is_shared: bool = False) -> Any:
+def log_datasets(store: Path, saved: dict[str, Any], *, is_shared: bool = False) -> Any:
     """The same of several datasets."""
     import mlflow
 
@@ -468,7 +468,7 @@ def test_in_a_run_of_two_use_cases_each_keeps_its_own_metrics_tags_and_files(sto
         saved[f"{use_case}.promotion_model"] = Promotion("3", None, "approve", f"F1 {f1}.", "")
         saved[f"{use_case}.report_drift"] = Edition({"status": "stable", "use_case": use_case})
 
-    run = all_logged(store, saved, is_shared=True)
+    run = log_datasets(store, saved, is_shared=True)
 
     assert run.data.metrics["churn.holdout_f1"] == 0.6
     assert run.data.metrics["predictive_maintenance.holdout_f1"] == 0.9
@@ -493,7 +493,7 @@ def test_both_contenders_metrics_stand_beside_each_other_and_a_number_that_is_no
         columns=["model", "segment", "metric", "value", "low", "high"],
     )
 
-    run = logged(store, "churn.metrics_holdout", metrics)
+    run = log_dataset(store, "churn.metrics_holdout", metrics)
 
     assert run.data.metrics == {
         "holdout_f1": 0.6,
@@ -506,14 +506,14 @@ def test_both_contenders_metrics_stand_beside_each_other_and_a_number_that_is_no
 def test_drift_is_a_tag_and_an_artefact(store: Path) -> None:
     import mlflow
 
-    run = logged(store, "churn.report_drift", Edition({"status": "alarm", "batch": "2024-12-31"}))
+    run = log_dataset(store, "churn.report_drift", Edition({"status": "alarm", "batch": "2024-12-31"}))
 
     assert run.data.tags["drift"] == "alarm"
     assert mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/drift.json")["batch"] == "2024-12-31"
 
 
 def test_other_datasets_are_not_logged(store: Path) -> None:
-    run = logged(store, "churn.metrics_live", pd.DataFrame({"f1": [0.5]}))
+    run = log_dataset(store, "churn.metrics_live", pd.DataFrame({"f1": [0.5]}))
 
     assert (run.data.metrics, run.data.params) == ({}, {})
 

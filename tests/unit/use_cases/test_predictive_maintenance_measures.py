@@ -50,7 +50,7 @@ def long_rows(*series: Series, start: pd.Timestamp = MONDAY, step: int = STEP) -
     )
 
 
-def measured(rows: pd.DataFrame, spec: MeasuresSpec = SPEC, step: int = STEP) -> pd.DataFrame:
+def measure_rows(rows: pd.DataFrame, spec: MeasuresSpec = SPEC, step: int = STEP) -> pd.DataFrame:
     table = measure(rows, rows["decision"].to_numpy(), rows["probability"].to_numpy(), spec, step)
     assert tuple(table.columns) == MEASURES
     assert [str(table[name].dtype) for name in MEASURES[2:]] == ["float64", "int64", "int64"]
@@ -73,7 +73,7 @@ def scores(precision: float, recall: float, f1: float) -> Any:
 
 
 def value(rows: pd.DataFrame, segment: str, metric: str, spec: MeasuresSpec = SPEC) -> float:
-    return values(measured(rows, spec), segment)[metric]
+    return values(measure_rows(rows, spec), segment)[metric]
 
 
 NAN = float("nan")
@@ -83,7 +83,7 @@ NAN = float("nan")
 
 
 def test_each_component_is_measured_over_its_own_rows() -> None:
-    table = measured(
+    table = measure_rows(
         long_rows((1, "comp1", "0011", " x x"), (1, "comp2", "1000", "x   "), (2, "comp1", "0001", "    "))
     )
 
@@ -96,21 +96,21 @@ def test_each_component_is_measured_over_its_own_rows() -> None:
 
 
 def test_a_component_without_failures_and_decisions_says_nothing_and_is_left_out_of_the_mean() -> None:
-    table = measured(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0000", "    ")))
+    table = measure_rows(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0000", "    ")))
 
     assert values(table, "component=comp2") == scores(NAN, NAN, NAN)
     assert values(table, "macro") == scores(1.0, 1.0, 1.0)
 
 
 def test_false_alarms_about_a_component_without_failures_lower_the_mean_of_precision_and_f1_only() -> None:
-    table = measured(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0000", "x   ")))
+    table = measure_rows(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0000", "x   ")))
 
     assert values(table, "component=comp2") == scores(0.0, NAN, 0.0)
     assert values(table, "macro") == scores(1 / 2, 1.0, 1 / 2)
 
 
 def test_silence_about_a_component_that_fails_does_not_raise_the_mean() -> None:
-    table = measured(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0110", "    ")))
+    table = measure_rows(long_rows((1, "comp1", "0110", " xx "), (1, "comp2", "0110", "    ")))
 
     assert values(table, "component=comp2") == scores(NAN, 0.0, 0.0)
     assert values(table, "macro") == scores(1 / 2, 1 / 2, 1 / 2)
@@ -118,7 +118,7 @@ def test_silence_about_a_component_that_fails_does_not_raise_the_mean() -> None:
 
 def test_a_machine_at_a_time_is_right_if_any_component_is_decided_and_any_fails() -> None:
     # The wrong component at the second time, nothing at the third, a false alarm at the fourth.
-    table = measured(
+    table = measure_rows(
         long_rows((1, "comp1", "0110", "    "), (1, "comp2", "0000", " x x"), (2, "comp1", "0000", "    "))
     )
 
@@ -127,11 +127,11 @@ def test_a_machine_at_a_time_is_right_if_any_component_is_decided_and_any_fails(
 
 
 def test_scores_of_drawn_rows_equal_those_of_scikit_learn() -> None:
-    rows = drawn(np.random.default_rng(4), machines=9, times=40)
+    rows = draw_rows(np.random.default_rng(4), machines=9, times=40)
     any_component = rows.groupby(["machine_id", "predicted_at"])[["label", "decision"]].max()
     by_name = dict(list(rows.groupby("component"))) | {"any": any_component}
 
-    table = measured(rows)
+    table = measure_rows(rows)
 
     for name, part in by_name.items():
         label, decision = part["label"].to_numpy(dtype=int), part["decision"].to_numpy(dtype=int)
@@ -151,7 +151,7 @@ def test_only_the_machine_with_the_highest_probability_of_a_day_is_visited() -> 
         (3, "comp1", "0000", "2222"),
     )
 
-    table = measured(rows)
+    table = measure_rows(rows)
 
     assert values(table, "capacity") == pytest.approx({"precision": 1 / 2, "caught_share": 1 / 2})
     # Of six machines on a day two have positive rows, and there are two failures.
@@ -203,7 +203,7 @@ def test_missed_failures_and_needless_visits_are_paid() -> None:
     # Machine 1: a failure that is seen (needed visit on day 2), a needless visit on day 1. Machine 2: one missed.
     rows = long_rows((1, "comp1", "0011", "x x "), (2, "comp1", "0110", "    "))
 
-    table = measured(rows)
+    table = measure_rows(rows)
 
     assert values(table, "cost") == pytest.approx(
         {
@@ -229,13 +229,13 @@ def test_a_machine_is_visited_once_a_day_however_much_is_decided() -> None:
 
 
 def test_a_visit_for_the_wrong_component_is_not_needless_but_the_failure_is_missed() -> None:
-    cost = values(measured(long_rows((1, "comp1", "11", "  "), (1, "comp2", "00", "xx"))), "cost")
+    cost = values(measure_rows(long_rows((1, "comp1", "11", "  "), (1, "comp2", "00", "xx"))), "cost")
 
     assert (cost["n_needless_visits"], cost["n_missed_failures"]) == (0, 1)
 
 
 def test_a_decision_after_the_failure_on_the_same_day_does_not_see_it() -> None:
-    cost = values(measured(long_rows((1, "comp1", "10", " x"))), "cost")
+    cost = values(measure_rows(long_rows((1, "comp1", "10", " x"))), "cost")
 
     assert (cost["n_needless_visits"], cost["n_missed_failures"]) == (0, 1)
 
@@ -275,7 +275,7 @@ def test_a_day_ends_at_midnight_utc_whatever_the_offset_of_the_times() -> None:
 def test_a_failure_is_a_run_of_positive_rows_of_one_machine_and_component(
     series: Iterable[Series], failures: int
 ) -> None:
-    table = measured(long_rows(*series))
+    table = measure_rows(long_rows(*series))
 
     assert values(table, "cost")["n_failures"] == failures
     assert {positives for _, positives in sizes(table, "hours_ahead")} == {failures}
@@ -285,7 +285,7 @@ def test_hours_ahead_run_from_the_first_decided_row_to_the_last_row_of_the_run()
     # 36 hours, 12 hours, none: the last row is at most one step before the failure, and promises nothing.
     rows = long_rows((1, "comp1", "01111", " x x "), (2, "comp1", "01111", "   x "), (3, "comp1", "01111", "    x"))
 
-    table = measured(rows)
+    table = measure_rows(rows)
 
     assert values(table, "hours_ahead") == {"median_at_least": 12.0, "quantile_10_at_least": 0.0, "seen_share": 1.0}
     assert sizes(table, "hours_ahead") == {(15, 3)}
@@ -304,7 +304,7 @@ def test_hours_ahead_never_exceed_the_true_ones_and_fall_short_by_at_most_a_step
             (1, "comp1", "".join(map(str, label)), "".join("x" if i == decided else " " for i in range(8)))
         )
 
-        whole, cut = (values(measured(part), "hours_ahead")["median_at_least"] for part in (rows, rows[: last + 1]))
+        whole, cut = (values(measure_rows(part), "hours_ahead")["median_at_least"] for part in (rows, rows[: last + 1]))
 
         true_hours = (failed - at[decided]).total_seconds() / 3_600
         assert true_hours - STEP <= whole < true_hours
@@ -317,7 +317,7 @@ def test_nine_tenths_and_half_of_the_seen_failures_were_seen_as_early_as_said() 
         *((i, "comp1", "111111", "".join("x" if k == 5 - n else " " for k in range(6))) for i, n in enumerate(ahead))
     )
 
-    seen = values(measured(rows), "hours_ahead")
+    seen = values(measure_rows(rows), "hours_ahead")
 
     assert seen == {"median_at_least": 24.0, "quantile_10_at_least": 12.0, "seen_share": 1.0}
     assert np.mean([n * STEP >= seen["quantile_10_at_least"] for n in ahead]) >= 0.9
@@ -327,7 +327,7 @@ def test_nine_tenths_and_half_of_the_seen_failures_were_seen_as_early_as_said() 
 def test_failures_that_were_not_seen_count_in_the_share_but_have_no_hours() -> None:
     rows = long_rows((1, "comp1", "0110", " x  "), (2, "comp1", "0110", "x  x"), (2, "comp2", "0110", " xx "))
 
-    assert values(measured(rows), "hours_ahead") == {
+    assert values(measure_rows(rows), "hours_ahead") == {
         "median_at_least": 12.0,
         "quantile_10_at_least": 12.0,
         "seen_share": pytest.approx(2 / 3),
@@ -335,7 +335,7 @@ def test_failures_that_were_not_seen_count_in_the_share_but_have_no_hours() -> N
 
 
 def test_nothing_decided_is_seen_at_no_hours() -> None:
-    ahead = values(measured(long_rows((1, "comp1", "0110", "    "))), "hours_ahead")
+    ahead = values(measure_rows(long_rows((1, "comp1", "0110", "    "))), "hours_ahead")
 
     assert ahead == pytest.approx({"median_at_least": NAN, "quantile_10_at_least": NAN, "seen_share": 0.0}, nan_ok=True)
 
@@ -348,7 +348,7 @@ def test_no_rows_have_no_ratios_and_cost_nothing() -> None:
     none = long_rows()
 
     for rows in (none, none.astype({"predicted_at": "datetime64[us, UTC]", "label": "Int64", "machine_id": "int64"})):
-        table = measured(rows)
+        table = measure_rows(rows)
         assert set(table["segment"]) == {"macro", "any", "capacity", "cost", "hours_ahead"}
         assert (table[["n_rows", "n_positives"]] == 0).all(axis=None)
         undefined = table["metric"].str.endswith("_per_day") | (table["segment"] != "cost")
@@ -359,8 +359,8 @@ def test_no_rows_have_no_ratios_and_cost_nothing() -> None:
 
 
 def test_the_order_of_rows_and_how_their_times_are_written_change_nothing() -> None:
-    rows = drawn(np.random.default_rng(6), machines=7, times=30)
-    expected, over_time = measured(rows), drawn_over_time(rows, rows["decision"], rows["probability"])
+    rows = draw_rows(np.random.default_rng(6), machines=7, times=30)
+    expected, over_time = measure_rows(rows), drawn_over_time(rows, rows["decision"], rows["probability"])
     at = rows["predicted_at"]
 
     naive, elsewhere = at.dt.tz_localize(None), at.dt.tz_convert("Asia/Tokyo")
@@ -369,16 +369,16 @@ def test_the_order_of_rows_and_how_their_times_are_written_change_nothing() -> N
         mixed = rows.assign(predicted_at=written).sample(frac=1, random_state=3)
         before = mixed.copy()
 
-        pd.testing.assert_frame_equal(measured(mixed), expected)
+        pd.testing.assert_frame_equal(measure_rows(mixed), expected)
         pd.testing.assert_frame_equal(drawn_over_time(mixed, mixed["decision"], mixed["probability"]), over_time)
         pd.testing.assert_frame_equal(mixed, before)
 
 
 def test_machines_may_be_named_by_text_and_labels_be_nullable() -> None:
-    rows = drawn(np.random.default_rng(6), machines=7, times=30)
+    rows = draw_rows(np.random.default_rng(6), machines=7, times=30)
     named = rows.assign(machine_id=rows["machine_id"].map("press-{:03d}".format), label=rows["label"].astype("Int64"))
 
-    pd.testing.assert_frame_equal(measured(named), measured(rows))
+    pd.testing.assert_frame_equal(measure_rows(named), measure_rows(rows))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_rows_that_cannot_be_measured_are_refused_with_a_sentence(
     rows = long_rows((1, "comp1", "01", " x")).assign(**{column: bad})
 
     with pytest.raises(ValueError, match=complaint):
-        measured(rows)
+        measure_rows(rows)
     with pytest.raises(ValueError, match=complaint):
         drawn_over_time(rows, rows["decision"], rows["probability"])
 
@@ -418,7 +418,7 @@ def test_a_decision_or_probability_per_row_is_needed() -> None:
 @pytest.mark.parametrize(("step", "complaint"), [(24, "1 of 3 rows aren't a whole number of 24"), (0, "0 hours")])
 def test_times_off_the_grid_are_refused(step: int, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        measured(long_rows((1, "comp1", "011", "   ")), step=step)
+        measure_rows(long_rows((1, "comp1", "011", "   ")), step=step)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_a_day_without_rows_is_not_drawn() -> None:
 # --- at size, and real machines
 
 
-def drawn(rng: np.random.Generator, machines: int, times: int) -> pd.DataFrame:
+def draw_rows(rng: np.random.Generator, machines: int, times: int) -> pd.DataFrame:
     """Rows of four components with positive rows in pairs, decided by a noisy look at them."""
     shape = (machines, 4, times)
     label = (rng.random(shape) < 0.05).astype(int)
@@ -479,10 +479,10 @@ def drawn(rng: np.random.Generator, machines: int, times: int) -> pd.DataFrame:
 
 
 def test_a_million_rows_are_measured_within_seconds() -> None:
-    rows = drawn(np.random.default_rng(1), machines=1_000, times=250)
+    rows = draw_rows(np.random.default_rng(1), machines=1_000, times=250)
 
     began = time.process_time()
-    table = measured(rows)
+    table = measure_rows(rows)
     over_time = drawn_over_time(rows, rows["decision"], rows["probability"])
 
     assert time.process_time() - began < 10
@@ -505,7 +505,7 @@ def test_real_failures_are_counted_one_by_one_and_seen_a_day_ahead_by_who_knows_
     rows["label"] = ((ahead > pd.Timedelta(0)) & (ahead <= pd.Timedelta(hours=24))).astype(int)
     rows = rows.groupby(grid.names, as_index=False)["label"].max()
 
-    table = measured(rows.assign(decision=rows["label"], probability=rows["label"].astype(float)))
+    table = measure_rows(rows.assign(decision=rows["label"], probability=rows["label"].astype(float)))
 
     inside = failed[(failed["datetime"] > at[0])]
     assert values(table, "cost")["n_failures"] == len(inside)

@@ -107,7 +107,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def put(folder: Path, **files: str) -> Path:
+def write_files(folder: Path, **files: str) -> Path:
     folder.mkdir()
     for name, text in files.items():
         (folder / f"{name}.csv").write_text(text)
@@ -463,7 +463,7 @@ def test_telemetry_follows_the_failures_of_real_files(tmp_path: Path, real_telem
 
 
 def test_from_given_files_only_telemetry_is_written_since_the_events_are_not_simulated(tmp_path: Path) -> None:
-    events_folder = put(
+    events_folder = write_files(
         tmp_path / "given",
         PdM_machines="machineID,model,age\n7,model3,18\n3,model1,2\n",
         PdM_failures="datetime,machineID,failure\n2015-01-03 06:00:00,7,comp3\n",
@@ -535,7 +535,7 @@ def test_of_given_machines_the_first_ones_can_be_taken(real_events: dict[str, Ta
 def test_a_given_file_that_cannot_be_read_is_named_in_one_sentence_with_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str], message: str
 ) -> None:
-    events_folder = put(tmp_path / "given", **files)
+    events_folder = write_files(tmp_path / "given", **files)
     assert main([str(tmp_path / "out"), "--events", str(events_folder)]) == 1
     stderr = capsys.readouterr().err
     assert message in stderr
@@ -544,7 +544,7 @@ def test_a_given_file_that_cannot_be_read_is_named_in_one_sentence_with_exit_cod
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    events_folder = put(tmp_path / "given", machines="")
+    events_folder = write_files(tmp_path / "given", machines="")
     (events_folder / "machines.csv").write_bytes("machineID,model\n1,Modèle\n".encode("latin-1"))
     with pytest.raises(LandingError, match=r"machines\.csv can't be read as CSV in UTF-8"):
         read_plant(events_folder)

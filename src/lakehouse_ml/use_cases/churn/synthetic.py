@@ -176,7 +176,7 @@ def _chunks(n: int, seed: int) -> Iterator[dict[str, Texts]]:
         rows = min(_ROWS_PER_CHUNK, n - start)
         matrix = np.random.default_rng([seed, index]).random((rows, len(_COLUMNS_OF_UNIFORMS)))
         uniforms = dict(zip(_COLUMNS_OF_UNIFORMS, matrix.T, strict=True))
-        yield {"customerID": _customer_ids(start, rows, seed)} | _rendered(_draw(uniforms), uniforms)
+        yield {"customerID": _customer_ids(start, rows, seed)} | _render(_draw(uniforms), uniforms)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _to_five_cents(dollars: Floats) -> Floats:
     return np.asarray(np.round(dollars * 20.0) / 20.0, dtype=np.float64)
 
 
-def _rendered(terms: Mapping[str, Floats], uniforms: Mapping[str, Floats]) -> dict[str, Texts]:
+def _render(terms: Mapping[str, Floats], uniforms: Mapping[str, Floats]) -> dict[str, Texts]:
     """Write each column but the id as text, in the order of the file."""
     has = {name: term > 0 for name, term in terms.items()}
     monthly, total = _charges(terms, uniforms)
@@ -304,15 +304,15 @@ def _customer_ids(start: int, rows: int, seed: int) -> Texts:
     keys = np.random.SeedSequence(seed).generate_state(4, np.uint64)
     letters, digits = np.divmod(np.arange(start, start + rows, dtype=np.uint64), np.uint64(_DIGIT_PARTS))
     for digits_key, letters_key in keys.reshape(2, 2):
-        digits = (digits + _mixed(letters, digits_key) % _DIGIT_PARTS) % _DIGIT_PARTS
-        letters = (letters + _mixed(digits, letters_key) % _LETTER_PARTS) % _LETTER_PARTS
+        digits = (digits + _mix(letters, digits_key) % _DIGIT_PARTS) % _DIGIT_PARTS
+        letters = (letters + _mix(digits, letters_key) % _LETTER_PARTS) % _LETTER_PARTS
     symbols = np.full((rows, 10), ord("-"), dtype=np.uint32)
     symbols[:, :4] = ord("0") + digits[:, None] // 10 ** np.arange(3, -1, -1, dtype=np.uint64) % 10
     symbols[:, 5:] = ord("A") + letters[:, None] // 26 ** np.arange(4, -1, -1, dtype=np.uint64) % 26
     return symbols.view("U10")[:, 0]
 
 
-def _mixed(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+def _mix(values: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
     """Scramble 64-bit words with the finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
     words = values + np.full_like(values, key)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -360,11 +360,11 @@ def months(count: int = 12, n: int = 2_000, seed: int = 0) -> Iterator[Month]:
         leaves = (draws < _expit(crowd.score(_AFTER_TENURE["churn"]))) & (crowd.terms["billed"] > 0)
         if number >= 0:
             shown = crowd.having(churn=leaves.astype(np.float64))
-            columns = {"customerID": ids} | _rendered(shown.terms, shown.uniforms)
+            columns = {"customerID": ids} | _render(shown.terms, shown.uniforms)
             yield Month(_month_end(number), {name: columns[name] for name in HEADER[:-1]}, columns["Churn"])
         new, new_ids = _joining(int(leaves.sum()), joined, seed, months=1.0)
         joined += len(new_ids)
-        crowd = _together(_aged(crowd, ~leaves), new)
+        crowd = _concatenate(_age(crowd, ~leaves), new)
         ids = np.concatenate([ids[~leaves], new_ids])
 
 
@@ -415,13 +415,13 @@ def _with_months(crowd: _Crowd, months: Floats) -> _Crowd:
     )
 
 
-def _aged(crowd: _Crowd, stays: NDArray[np.bool_]) -> _Crowd:
+def _age(crowd: _Crowd, stays: NDArray[np.bool_]) -> _Crowd:
     """Those who stay, a month later."""
     terms, uniforms = ({name: values[stays] for name, values in part.items()} for part in (crowd.terms, crowd.uniforms))
     return _with_months(_Crowd(terms, uniforms), np.minimum(terms["months"] + 1.0, _MAX_MONTHS))
 
 
-def _together(first: _Crowd, second: _Crowd) -> _Crowd:
+def _concatenate(first: _Crowd, second: _Crowd) -> _Crowd:
     terms, uniforms = (
         {name: np.concatenate([values, other[name]]) for name, values in one.items()}
         for one, other in ((first.terms, second.terms), (first.uniforms, second.uniforms))

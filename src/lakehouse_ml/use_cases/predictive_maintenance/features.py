@@ -88,7 +88,7 @@ def build_features(
         "model",
         "age_years",
         *window_columns(spec),
-        *(_counted(name, spec) for name in spec.errors),
+        *(_count_errors(name, spec) for name in spec.errors),
         *(((F.col(AT) - F.col(f"last_{name}")) / DAY).alias(f"days_since_{name}") for name in spec.components),
     )
 
@@ -105,7 +105,7 @@ def _error_counts(errors: DataFrame, spec: MaintenanceSpec) -> DataFrame:
     return seen.groupBy(MACHINE, AT).agg(F.count(F.lit(1)).alias("count"), *counts)
 
 
-def _counted(name: str, spec: MaintenanceSpec) -> Column:
+def _count_errors(name: str, spec: MaintenanceSpec) -> Column:
     count = F.coalesce(F.col(f"count_{name}"), F.lit(0)).cast("int")
     return count.alias(f"{name}_count_{spec.error_window_hours}h")
 

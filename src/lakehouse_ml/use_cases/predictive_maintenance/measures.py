@@ -183,8 +183,8 @@ class _Rows:
 
     @classmethod
     def of(cls, rows: pd.DataFrame, decision: ArrayLike, probability: ArrayLike) -> _Rows:
-        component, components = _numbered(rows, "component")
-        machine, _ = _numbered(rows, "machine_id")
+        component, components = _number_values(rows, "component")
+        machine, _ = _number_values(rows, "machine_id")
         at = _microseconds(rows)
         label = _zero_or_one(rows["label"].to_numpy(dtype=np.float64, na_value=np.nan), "label", len(rows))
         decided = _zero_or_one(decision, "decision", len(rows))
@@ -384,7 +384,7 @@ def _mean(values: NDArray[Any]) -> float:
     return float(present.mean()) if present.size else float("nan")
 
 
-def _numbered(rows: pd.DataFrame, column: str) -> tuple[Integers, pd.Index]:
+def _number_values(rows: pd.DataFrame, column: str) -> tuple[Integers, pd.Index]:
     """The number of each row's value, in order of values, and the values."""
     numbers, values = pd.factorize(rows[column], sort=True)
     if missing := np.count_nonzero(numbers < 0):

@@ -59,7 +59,7 @@ def prediction_range(tables: Mapping[str, DataFrame | None], spec: MaintenanceSp
         ContractError: A table holds a kind of error or a component that conf doesn't name.
         TableError: Telemetry is on, and there is none.
     """
-    surveys = _survey({name: table for name, table in tables.items() if table is not None and _read(name, spec)})
+    surveys = _survey({name: table for name, table in tables.items() if table is not None and _is_read(name, spec)})
     if spec.telemetry and "telemetry" not in surveys:
         raise TableError(
             "There is no telemetry to make features of: the table is missing or empty. Land telemetry, or set "
@@ -111,7 +111,7 @@ def _ask(name: str, table: DataFrame) -> DataFrame:
     )
 
 
-def _read(name: str, spec: MaintenanceSpec) -> bool:
+def _is_read(name: str, spec: MaintenanceSpec) -> bool:
     return name != "telemetry" or spec.telemetry
 
 

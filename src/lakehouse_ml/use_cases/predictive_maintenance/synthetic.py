@@ -245,7 +245,7 @@ def read_plant(
     """
     _check(days, seed, machines or 0)
     source = _find(events, "machines")
-    numbers = sorted({_whole(source, line, row["machineID"]) for line, row in _rows(source, "machineID")})
+    numbers = sorted({_parse_whole_number(source, line, row["machineID"]) for line, row in _rows(source, "machineID")})
     ids = np.array(numbers[:machines], dtype=np.int64)
     failed = _read_failures(_find(events, "failures"), numbers, start)
     return Plant(
@@ -271,7 +271,7 @@ def telemetry(plant: Plant, day: int, first: int = 0, last: int | None = None) -
     values = (
         _MEANS[:, None]
         + _DEVIATIONS[:, None] * readings
-        + _shifted(plant.shifts, slice(first, first + len(ids)), day * _HOURS_A_DAY)
+        + _sum_shifts(plant.shifts, slice(first, first + len(ids)), day * _HOURS_A_DAY)
     )
     hours = np.datetime64(plant.start, "s") + np.arange(_HOURS_A_DAY) * 3600 + day * 86_400
     columns = np.round(values, _DECIMALS).transpose(1, 0, 2).reshape(len(SENSORS), -1)
@@ -441,7 +441,7 @@ def _shifts(dice: _Dice, ids: Ints, failed: _Marks, days: int) -> _Marks:
     return _Marks(every.machine[order], every.kind[order], every.hour[order])
 
 
-def _shifted(shifts: _Marks, machines: slice, first_hour: int) -> Floats:
+def _sum_shifts(shifts: _Marks, machines: slice, first_hour: int) -> Floats:
     """Sum of the shifts of each reading of a day, shape (machines, sensors, 24)."""
     begin = np.searchsorted(shifts.hour, first_hour - _HOURS_SHIFTED_BEFORE)
     end = np.searchsorted(shifts.hour, first_hour + _HOURS_A_DAY)
@@ -487,7 +487,7 @@ def _rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
             raise LandingError(f"{path} can't be read as CSV in UTF-8: {error}. Export it anew.") from error
 
 
-def _whole(path: Path, line: int, text: str | None) -> int:
+def _parse_whole_number(path: Path, line: int, text: str | None) -> int:
     try:
         return int(text or "")
     except ValueError:
@@ -502,7 +502,7 @@ def _read_failures(path: Path, numbers: Sequence[int], start: date) -> _Marks:
     position = {number: index for index, number in enumerate(numbers)}
     marks = []
     for line, row in _rows(path, "datetime", "machineID", "failure"):
-        machine = position.get(_whole(path, line, row["machineID"]))
+        machine = position.get(_parse_whole_number(path, line, row["machineID"]))
         if machine is None:
             raise _unreadable(path, line, "machineID", row["machineID"], "one of the machines")
         if row["failure"] not in COMPONENTS:

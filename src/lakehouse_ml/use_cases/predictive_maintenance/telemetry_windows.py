@@ -49,7 +49,7 @@ def telemetry_parts(telemetry: DataFrame, times: Range, spec: MaintenanceSpec) -
     rows = telemetry.where(reached).select(
         MACHINE, moment.alias("observed_us"), next_time(moment, spec).alias(AT), *map(_finite, SENSORS)
     )
-    parts = [moments for rest in sorted(_rests(spec)) for name in SENSORS for moments in _summed(name, rest)]
+    parts = [moments for rest in sorted(_rests(spec)) for name in SENSORS for moments in _sum_rest(name, rest)]
     return rows.groupBy(MACHINE, AT).agg(*parts)
 
 
@@ -123,7 +123,7 @@ def _finite(name: str) -> Column:
     return F.when(F.abs(F.col(name)) < float("inf"), F.col(name)).alias(name)
 
 
-def _summed(name: str, rest: int) -> Iterator[Column]:
+def _sum_rest(name: str, rest: int) -> Iterator[Column]:
     value = F.when(F.col("observed_us") > F.col(AT) - rest * HOUR, F.col(name)) if rest else F.col(name)
     count = F.count(value)
     sums = (count, F.avg(value), F.var_pop(value) * count, F.min(value), F.max(value))
@@ -148,11 +148,11 @@ def _join(grid: DataFrame, near: str, far: str, steps: int, into: str, order: Wi
         for name in SENSORS
         for moment in _MOMENTS
     }
-    joined = {column: value for name in SENSORS for column, value in _joined(name, near, into).items()}
+    joined = {column: value for name in SENSORS for column, value in _join_sensor(name, near, into).items()}
     return grid.withColumns(earlier).withColumns(joined).drop(*earlier)
 
 
-def _joined(name: str, near: str, into: str) -> dict[str, Column]:
+def _join_sensor(name: str, near: str, into: str) -> dict[str, Column]:
     n, mean, m2, low, high = (F.col(f"{name}_{moment}_{near}") for moment in _MOMENTS)
     n_, mean_, m2_, low_, high_ = (F.col(f"_{name}_{moment}") for moment in _MOMENTS)
     both = (n > 0) & (n_ > 0)
