@@ -74,10 +74,10 @@ def main() -> None:
         starts = [(engine, _measure_starts(engine, folder, lake)) for engine, lake in goes if engine in IN_PROCESS]
     used = {engine: [usage for who, usage in lives if who == engine] for engine in arguments.engines}
     print(markdown([_stage_row(stage, used) for stage in STAGES] + [_nodes_row(used), *_whole_rows(used)]))
-    begun = {engine: [seconds for who, seconds in starts if who == engine] for engine in dict(starts)}
+    start_seconds = {engine: [seconds for who, seconds in starts if who == engine] for engine in dict(starts)}
     if starts:
         _, steps = starts[0]
-        print("\n" + markdown([row for name in steps for row in _phase_rows(name, begun)]))
+        print("\n" + markdown([row for name in steps for row in _phase_rows(name, start_seconds)]))
     print(
         f"\nSeconds, median (least to greatest) of {arguments.repeat} goes each, by turns, on the generated files of "
         f"{arguments.use_case}; x is the ratio of the medians to {arguments.engines[0]}'s. CPU seconds of a step are "
@@ -91,11 +91,11 @@ def phases(env: str, lake: str) -> dict[str, tuple[float, float]]:
 
     def step(name: str, do: Callable[[], object]) -> Any:
         inner = sum(wall for wall, _ in took.values()), sum(cpu for _, cpu in took.values())
-        started = time.perf_counter(), time.process_time()
+        start = time.perf_counter(), time.process_time()
         done = do()
         # What a step within it took is its own, and not counted twice.
         within = [sum(each[n] for each in took.values()) - inner[n] for n in (0, 1)]
-        took[name] = time.perf_counter() - started[0] - within[0], time.process_time() - started[1] - within[1]
+        took[name] = time.perf_counter() - start[0] - within[0], time.process_time() - start[1] - within[1]
         return done
 
     def of_kedro() -> None:
@@ -178,10 +178,10 @@ def _stage_row(stage: str, used: dict[str, list[Usage]]) -> dict[str, str]:
     return _row(stage, {engine: [seconds_in_nodes(stage, usage) for usage in each] for engine, each in used.items()})
 
 
-def _nodes_row(used: dict[str, list[Usage]]) -> dict[str, str]:
+def _nodes_row(usages: dict[str, list[Usage]]) -> dict[str, str]:
     return _row(
         "all nodes",
-        {engine: [sum(seconds_in_nodes(s, u) for s in STAGES) for u in each] for engine, each in used.items()},
+        {engine: [sum(seconds_in_nodes(s, u) for s in STAGES) for u in each] for engine, each in usages.items()},
     )
 
 

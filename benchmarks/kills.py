@@ -221,10 +221,10 @@ class Lives:
 def campaigns(lives: Lives, first: int, second: int, seed: int) -> list[Campaign]:
     """Both campaigns: so many kills in first lives, so many in second ones."""
     moments = random.Random(seed)
-    done = [lives.run_campaign(Campaign("first"), first, None, moments)]
+    results = [lives.run_campaign(Campaign("first"), first, None, moments)]
     lives.land("2024-12-31", seed=2)
     before = lives.folder / "undisturbed first life"
-    return [*done, lives.run_campaign(Campaign("second"), second, before, moments)]
+    return [*results, lives.run_campaign(Campaign("second"), second, before, moments)]
 
 
 def remains(lake: Path) -> Remains:
@@ -308,12 +308,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="draws the moments")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
-        done = campaigns(Lives(Path(folder)), wanted.first, wanted.second, wanted.seed)
-    print(markdown([campaign.row() for campaign in done]))
-    for campaign in done:
+        results = campaigns(Lives(Path(folder)), wanted.first, wanted.second, wanted.seed)
+    print(markdown([campaign.row() for campaign in results]))
+    for campaign in results:
         for difference in campaign.differences:
             print(f"{campaign.name} life: {difference}", file=sys.stderr)
-    return int(any(campaign.differences for campaign in done))
+    return int(any(campaign.differences for campaign in results))
 
 
 if __name__ == "__main__":

@@ -193,8 +193,11 @@ def shapes(labelled: pd.DataFrame, holdout: Holdout, n_rows: int) -> Iterator[tu
     part = x["part"].to_numpy()
     numbers = x.drop(columns=["component", "label", "part"]).assign(model=x["model"].astype("category").cat.codes)
     numbers, y = numbers.astype("float64"), wide.to_numpy()
-    judged = part == "holdout"
-    if not (wide.index[judged] == pd.MultiIndex.from_frame(holdout.rows)).all() or (y[judged] != holdout.label).any():
+    is_holdout = part == "holdout"
+    if (
+        not (wide.index[is_holdout] == pd.MultiIndex.from_frame(holdout.rows)).all()
+        or (y[is_holdout] != holdout.label).any()
+    ):
         raise ValueError("The rows that the pipeline was judged on aren't the held-out rows of its model input.")
     train = np.random.default_rng(SEED).permutation(np.flatnonzero(part == "train"))[:n_rows]
     fits = {
@@ -203,7 +206,7 @@ def shapes(labelled: pd.DataFrame, holdout: Holdout, n_rows: int) -> Iterator[tu
         "the same without regularisation": MultiOutputClassifier(boosting(l2=0.0)).fit(numbers.iloc[train], y[train]),
     }
     for name, model in fits.items():
-        chosen, scores = (probabilities(model, numbers[rows]) for rows in (part == "calibration", judged))
+        chosen, scores = (probabilities(model, numbers[rows]) for rows in (part == "calibration", is_holdout))
         threshold = choose_threshold(y[part == "calibration"].ravel(), chosen.ravel())
         if name == PUBLISHED:
             yield name, one_class(np.column_stack([1 - scores.sum(axis=1), scores]))
@@ -268,10 +271,13 @@ def telemetry(landing: Path) -> None:
                 {"telemetry": "with" if on else "without", **row}
                 for row in parts(table(lake, f"05_model_input/{NAME}/model_input_machines"))
             ]
-    ours, theirs = holdouts.values()
-    if not ours.rows.equals(theirs.rows) or (ours.label != theirs.label).any():
+    with_telemetry, without_telemetry = holdouts.values()
+    if (
+        not with_telemetry.rows.equals(without_telemetry.rows)
+        or (with_telemetry.label != without_telemetry.label).any()
+    ):
         raise ValueError("The two models were judged on different rows.")
-    happened = ours.label.any(axis=1)
+    happened = with_telemetry.label.any(axis=1)
     counts = {
         name: count_hits(holdout.machine, happened, holdout.decision.any(axis=1)) for name, holdout in holdouts.items()
     }
@@ -306,11 +312,11 @@ def run_end_to_end(landing: Path, folder: Path, features: Mapping[str, Any], tra
     # Of conf only what everybody has: whoever measures may have values of their own in conf/local.
     shutil.copytree(PROJECT / "conf", conf, ignore=shutil.ignore_patterns("local"))
     (conf / "local").mkdir()
-    own = {NAME: {"features": features, "training": training, "evaluation": EVALUATION}}
-    (conf / "local" / "parameters.yml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    parameters = {NAME: {"features": features, "training": training, "evaluation": EVALUATION}}
+    (conf / "local" / "parameters.yml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
     params = f"landing={landing.resolve()},lake={lake}"
     stages = ["--namespaces", NAME, "--pipelines", ",".join(STAGES)]
-    print(f"{landing.name}: {own}", file=sys.stderr)
+    print(f"{landing.name}: {parameters}", file=sys.stderr)
     usage = measure(kedro("run", *stages, "--conf-source", str(conf), "--params", params), folder)
     print(f"{usage.seconds:.0f} s\n{usage.output}", file=sys.stderr)
     return lake

@@ -70,10 +70,10 @@ def main() -> None:
         ]
         print(f"{size:,} rows: {ratio:.2f} of one call's throughput", file=sys.stderr)
     print(markdown(rows))
-    few, many = highest[arguments.rows[0]], highest[arguments.rows[-1]]
+    smallest, largest = highest[arguments.rows[0]], highest[arguments.rows[-1]]
     print(
         f"\nWanted of the engine: at least {WANTED} of the throughput of one call. Its memory with "
-        f"{arguments.rows[-1]:,} rows is {many / few:.2f} times that with {arguments.rows[0]:,}."
+        f"{arguments.rows[-1]:,} rows is {largest / smallest:.2f} times that with {arguments.rows[0]:,}."
     )
 
 

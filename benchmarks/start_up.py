@@ -41,10 +41,12 @@ def main() -> None:
         }
         # One run beforehand, not counted: files read from the disk for the first time would be measured otherwise.
         measure(kedro("registry", "list"), folder)
-        used = {name: [_measure(name, command, folder) for command in each] for name, each in commands.items()}
+        usages_by_command = {
+            name: [_measure(name, command, folder) for command in each] for name, each in commands.items()
+        }
         imports = {name: _imports(each[-1], folder) for name, each in commands.items() if "fresh" not in name}
-    least = used["`kedro --version`"]
-    print(markdown([_row(name, usages, least, imports.get(name, "")) for name, usages in used.items()]))
+    least = usages_by_command["`kedro --version`"]
+    print(markdown([_row(name, usages, least, imports.get(name, "")) for name, usages in usages_by_command.items()]))
     print(
         f"\nWall seconds, median (least to greatest) of {repeat} runs each on 5,000 simulated customers, and their "
         f"ratio to an empty Kedro command line on the same machine in the same minutes; imports are the "

@@ -86,11 +86,11 @@ def _fit(trial: EstimatorSpec, train: pd.DataFrame, seed: int) -> object:
 
 
 def _row(name: str, by_salt: list[Mapping[str, float]]) -> dict[str, str]:
-    shown = {title: _spread([metrics[metric] for metrics in by_salt]) for metric, title in SHOWN.items()}
+    metric_texts = {title: _spread([metrics[metric] for metrics in by_salt]) for metric, title in SHOWN.items()}
     means = {metric: statistics.fmean(metrics[metric] for metrics in by_salt) for metric in MEANS}
     times = sum(int(metrics["chosen"]) for metrics in by_salt)
     beside = {title: f"{means[metric]:.3f}" for metric, title in MEANS.items()}
-    return {"model": name, **shown, **beside, "chosen": f"{times} of {len(by_salt)}"}
+    return {"model": name, **metric_texts, **beside, "chosen": f"{times} of {len(by_salt)}"}
 
 
 def _spread(values: list[float]) -> str:
@@ -100,11 +100,11 @@ def _spread(values: list[float]) -> str:
 
 def _describe_verdict(by_salt: list[Mapping[str, float]]) -> str:
     means = {metric: statistics.fmean(metrics[metric] for metrics in by_salt) for metric in LEAST}
-    wanted = ", ".join(f"{SHOWN[metric]} {LEAST[metric]:.2f} to {LEAK[metric]:.2f}" for metric in LEAST)
+    ranges = ", ".join(f"{SHOWN[metric]} {LEAST[metric]:.2f} to {LEAK[metric]:.2f}" for metric in LEAST)
     short = [SHOWN[metric] for metric in LEAST if means[metric] < LEAST[metric]]
     above = [SHOWN[metric] for metric in LEAST if means[metric] > LEAK[metric]]
     verdict = f"too low: {', '.join(short)}" if short else f"a leak: {', '.join(above)}" if above else "both hold"
-    return f"wanted of the search's choice on the real file are means of {wanted} (more would be a leak): {verdict}."
+    return f"wanted of the search's choice on the real file are means of {ranges} (more would be a leak): {verdict}."
 
 
 if __name__ == "__main__":

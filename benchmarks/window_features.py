@@ -176,9 +176,9 @@ def largest_difference(features: pd.DataFrame, sensors: np.ndarray) -> float:
     rows = features.sort_values(["machine_id", "predicted_at"])
     hours = pd.date_range(FIRST, periods=HOURS, freq="h")
     on_grid = np.flatnonzero((hours.hour % STEP_HOURS == 0) & (np.arange(HOURS) >= max(WINDOWS) - 1))
-    kept = rows[pd.to_datetime(rows["predicted_at"], utc=True) >= hours[on_grid[0]]]
-    if len(kept) != len(on_grid) * len(sensors):
-        raise ValueError(f"{len(kept)} rows where {len(on_grid) * len(sensors)} were expected")
+    rows_on_grid = rows[pd.to_datetime(rows["predicted_at"], utc=True) >= hours[on_grid[0]]]
+    if len(rows_on_grid) != len(on_grid) * len(sensors):
+        raise ValueError(f"{len(rows_on_grid)} rows where {len(on_grid) * len(sensors)} were expected")
     worst = 0.0
     for width in WINDOWS:
         windows = np.lib.stride_tricks.sliding_window_view(sensors, width, axis=1)[:, on_grid - width + 1]
@@ -188,7 +188,7 @@ def largest_difference(features: pd.DataFrame, sensors: np.ndarray) -> float:
             ("min", windows.min(-1)),
             ("max", windows.max(-1)),
         ):
-            computed = kept[[f"{sensor}_{name}_{width}h" for sensor in SENSORS]].to_numpy()
+            computed = rows_on_grid[[f"{sensor}_{name}_{width}h" for sensor in SENSORS]].to_numpy()
             wanted = expected.reshape(-1, len(SENSORS))
             worst = max(worst, float(np.max(np.abs(computed - wanted) / np.maximum(np.abs(wanted), 1.0))))
     return worst

@@ -66,14 +66,14 @@ class _Lease:
         Raises:
             BusyError: The holder renews it.
         """
-        watched, since = "", time.monotonic()
+        last_content, watched_from = "", time.monotonic()
         while not self._write("create"):
             holder, tag = self._read()
-            if tag and not watched:
+            if tag and not last_content:
                 log.info("  the lake is locked (%s); waiting at most %.0f s for its renewal", holder, expiry)
-                watched, since = tag, time.monotonic()
-            is_expired = time.monotonic() - since > expiry
-            if tag and (tag != watched or (is_expired and not self._write({"e_tag": tag}))):
+                last_content, watched_from = tag, time.monotonic()
+            is_expired = time.monotonic() - watched_from > expiry
+            if tag and (tag != last_content or (is_expired and not self._write({"e_tag": tag}))):
                 raise BusyError(
                     f"Another run is at work on the lake {self.lake} ({holder}). Run again when it is done, or name "
                     f"another lake: LAKE=<address>."

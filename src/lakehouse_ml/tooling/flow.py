@@ -115,15 +115,17 @@ def _wrap_names(datasets: Iterable[str]) -> list[str]:
 
 def _draw_box(title: str, reads: Sequence[str], writes: Sequence[str], top: int, height: int) -> str:
     middle = top + height / 2
-    drawn = [
+    elements = [
         f'<rect x="490" y="{top}" width="200" height="{height}" rx="6"/>',
         f'<text class="name" x="590" y="{middle + 4}">{title}</text>',
         f'<path d="M445 {middle}h40m-6 -4l6 4l-6 4M690 {middle}h40m-6 -4l6 4l-6 4"/>',
     ]
     for kind, x, lines in (("reads", 437, reads), ("writes", 742, writes)):
         first = middle - _LINE * (len(lines) - 1) / 2 + 4
-        drawn += [f'<text class="{kind}" x="{x}" y="{first + _LINE * n}">{line}</text>' for n, line in enumerate(lines)]
-    return "\n".join([*drawn, ""])
+        elements += [
+            f'<text class="{kind}" x="{x}" y="{first + _LINE * n}">{line}</text>' for n, line in enumerate(lines)
+        ]
+    return "\n".join([*elements, ""])
 
 
 def _render_section(number: int, name: str, stage: Pipeline) -> str:

@@ -114,10 +114,10 @@ def _list_fields(kind: type[BaseModel], values: Any, path: str = "") -> Iterator
         else:
             by_name = isinstance(value, Mapping)
             yield key, ", ".join(value) if by_name else f"{len(value)} entries" if value else "", meanings[name]
-            within = f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[]."
+            prefix = f"{key}.<name>." if "dict" in str(field.annotation) else f"{key}[]."
             names = set()
             for each in iterate_inner_specs(field.annotation):
-                rows = [row for row in _list_fields(each, "", within) if row[0] not in names]
+                rows = [row for row in _list_fields(each, "", prefix) if row[0] not in names]
                 names |= {name for name, _, _ in rows}
                 yield from rows
 
@@ -155,10 +155,10 @@ def _read_conf() -> dict[str, Any]:
     arguments = {**settings.CONFIG_LOADER_ARGS, "default_run_env": "base"}
     loader = settings.CONFIG_LOADER_CLASS(str(CONF), **arguments)
     names = ("parameters", "catalog", "globals", "spark", "mlflow")
-    read: dict[str, Any] = json.loads(
+    conf: dict[str, Any] = json.loads(
         json.dumps({name: loader[name] for name in names}, default=str).replace(f"{PROJECT}/", "")
     )
-    return read
+    return conf
 
 
 def _render_targets(makefile: str) -> str:

@@ -64,11 +64,11 @@ def test_a_node_that_works_long_says_so_now_and_then(caplog: pytest.LogCaptureFi
     with log_heartbeat("churn.batch_scoring.score_rows", seconds=0.01):
         while len(caplog.records) < 2:
             pass
-    said = len(caplog.records)
+    n_records = len(caplog.records)
     assert caplog.records[0].message.startswith("  churn.batch_scoring.score_rows has been running for ")
     with log_heartbeat("quick", seconds=60):
         pass
-    assert len(caplog.records) == said
+    assert len(caplog.records) == n_records
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,12 @@ def kedro() -> Callable[..., Result]:
 
 
 def test_help_lists_each_command_once_and_in_one_line(kedro: Callable[..., Result]) -> None:
-    listed = re.findall(r"^  ([a-z-]+)  +(\S.*)$", kedro("--help").output.partition("Global commands")[2], re.MULTILINE)
-    names = [name for name, _ in listed]
+    commands = re.findall(
+        r"^  ([a-z-]+)  +(\S.*)$", kedro("--help").output.partition("Global commands")[2], re.MULTILINE
+    )
+    names = [name for name, _ in commands]
     assert sorted(set(names)) == sorted(names)
-    help_lines = {name: line for name, line in listed if name in cli.commands}
+    help_lines = {name: line for name, line in commands if name in cli.commands}
     assert set(help_lines) == set(cli.commands)
     groups = [group for group in (cli, *cli.commands.values()) if isinstance(group, click.Group)]
     shown = {name: group.commands[name].get_short_help_str(64) for group in groups for name in group.commands}
@@ -138,10 +140,10 @@ def test_programs_that_kedro_calls_by_name_are_those_of_this_environment() -> No
     ],
 )
 def test_a_refusal_of_kedros_is_read_as_its_sentence(kedro: Callable[..., Result], words: str, sentence: str) -> None:
-    done = kedro(*words.split())
-    assert done.exit_code == 1
-    assert f"Error: {sentence}" in done.output
-    assert "NoneType" not in done.output
+    result = kedro(*words.split())
+    assert result.exit_code == 1
+    assert f"Error: {sentence}" in result.output
+    assert "NoneType" not in result.output
 
 
 def test_an_address_that_is_not_utf_8_is_refused() -> None:

@@ -89,13 +89,15 @@ NO_REDIRECT = {
 def test_every_variable_of_mlflow_that_sounds_like_another_store_is_judged() -> None:
     from mlflow import environment_variables
 
-    own = {one.name for one in vars(environment_variables).values() if hasattr(one, "name") and hasattr(one, "get")}
-    sounds = {name for name in own if re.search(r"UR[IL]|ENDPOINT|DIR|PATH|STORE|_ID(_|$)|EXPERIMENT_NAME", name)}
+    variables = {
+        one.name for one in vars(environment_variables).values() if hasattr(one, "name") and hasattr(one, "get")
+    }
+    sounds = {name for name in variables if re.search(r"UR[IL]|ENDPOINT|DIR|PATH|STORE|_ID(_|$)|EXPERIMENT_NAME", name)}
     harmless = {name for names in NO_REDIRECT.values() for name in names}
-    judged = harmless | set(redirects.OF_MLFLOW)
+    reviewed = harmless | set(redirects.OF_MLFLOW)
     assert len(sounds) > 30
-    assert sounds - judged == set(), "new in this version of MLflow: ignore them in redirects, or say here why not"
-    assert judged - own <= {"MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES"}, "no longer in MLflow"
+    assert sounds - reviewed == set(), "new in this version of MLflow: ignore them in redirects, or say here why not"
+    assert reviewed - variables <= {"MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES"}, "no longer in MLflow"
     assert harmless & set(redirects.OF_MLFLOW) == set()
 
 

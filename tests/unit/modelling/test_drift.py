@@ -214,13 +214,15 @@ def scored_twice(kind: str, estimator: str, seed: int) -> tuple[Floats, Floats]:
     )
     train, rest = np.arange(900), np.arange(900, 1200)
 
-    def scores(learned: Any, asked: Any) -> Floats:
+    def scores(rows_to_fit: Any, rows_to_score: Any) -> Floats:
         how: dict[str, Any] = {"categorical": (), "numeric": ("a", "b"), "seed": 0}
-        return sklearn.score(sklearn.fit(spec, rows.iloc[learned], label[learned], **how), rows.iloc[asked])
+        return sklearn.score(
+            sklearn.fit(spec, rows.iloc[rows_to_fit], label[rows_to_fit], **how), rows.iloc[rows_to_score]
+        )
 
     out_of_fold = np.zeros(train.size)
-    for learned, asked in StratifiedKFold(3, shuffle=True, random_state=0).split(train, label[train]):
-        out_of_fold[asked] = scores(learned, asked)
+    for rows_to_fit, rows_to_score in StratifiedKFold(3, shuffle=True, random_state=0).split(train, label[train]):
+        out_of_fold[rows_to_score] = scores(rows_to_fit, rows_to_score)
     return out_of_fold, scores(train, rest)
 
 
@@ -280,10 +282,10 @@ def test_enough_rows_of_too_few_entities_are_not_assessed() -> None:
 
 
 def test_a_profile_of_a_model_before_entities_were_counted_is_read_and_counts_its_rows() -> None:
-    stored = {"kind": "numeric", "counts": {"0": 3, "1": 4}, "nulls": 1, "edges": [0.5]}
-    assert ColumnProfile.from_dict(stored).independent == 8
-    assert ColumnProfile.from_dict(stored).to_dict() == stored
-    assert ColumnProfile.from_dict(stored | {"entities": 5}).to_dict() == stored | {"entities": 5}
+    profile_values = {"kind": "numeric", "counts": {"0": 3, "1": 4}, "nulls": 1, "edges": [0.5]}
+    assert ColumnProfile.from_dict(profile_values).independent == 8
+    assert ColumnProfile.from_dict(profile_values).to_dict() == profile_values
+    assert ColumnProfile.from_dict(profile_values | {"entities": 5}).to_dict() == profile_values | {"entities": 5}
 
 
 # Population stability index

@@ -221,7 +221,7 @@ def test_predictors_are_chosen_ordered_and_typed_alike_whatever_the_frame_was() 
         }
     )
 
-    chosen = select_predictors(rows, CATEGORICAL, NUMERIC)
+    predictors = select_predictors(rows, CATEGORICAL, NUMERIC)
 
     expected = pd.DataFrame(
         {
@@ -231,8 +231,8 @@ def test_predictors_are_chosen_ordered_and_typed_alike_whatever_the_frame_was() 
             "charge": [1.0, np.nan],
         }
     )
-    pd.testing.assert_frame_equal(chosen, expected)
-    assert chosen.loc[0, "contract"] is None
+    pd.testing.assert_frame_equal(predictors, expected)
+    assert predictors.loc[0, "contract"] is None
     assert "customer_id" in rows.columns
 
 
@@ -255,10 +255,10 @@ def test_a_model_decides_at_its_own_threshold(model: Any) -> None:
 
 
 def test_every_estimator_is_stored_with_the_reviewed_types_alone(model: Any) -> None:
-    stored = skops.io.dumps(set_threshold(model, 0.3))
+    content = skops.io.dumps(set_threshold(model, 0.3))
 
-    assert set(skops.io.get_untrusted_types(data=stored)) <= set(TRUSTED_TYPES)
-    read = skops.io.loads(stored, trusted=list(TRUSTED_TYPES))
+    assert set(skops.io.get_untrusted_types(data=content)) <= set(TRUSTED_TYPES)
+    read = skops.io.loads(content, trusted=list(TRUSTED_TYPES))
     assert (score(read, ROWS) == score(model, ROWS)).all()
 
 

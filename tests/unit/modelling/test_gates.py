@@ -173,12 +173,12 @@ def test_the_detectable_gain_is_the_one_that_the_gate_finds_four_times_out_of_fi
 
 
 def test_where_a_person_has_the_last_word_an_approval_becomes_a_request() -> None:
-    asked = QUICK.model_copy(update={"approval_required": True})
+    policy = QUICK.model_copy(update={"approval_required": True})
 
-    assert judge(BETTER, LOW, asked).decision == "request"
-    assert judge(BETTER, LOW, asked).reason.endswith("Awaiting approval.")
-    assert judge(first_model(FAIR), LOW, asked).decision == "request"
-    assert judge(swap(BETTER), LOW, asked).decision == "refuse"
+    assert judge(BETTER, LOW, policy).decision == "request"
+    assert judge(BETTER, LOW, policy).reason.endswith("Awaiting approval.")
+    assert judge(first_model(FAIR), LOW, policy).decision == "request"
+    assert judge(swap(BETTER), LOW, policy).decision == "refuse"
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:

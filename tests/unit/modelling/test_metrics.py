@@ -78,15 +78,15 @@ def test_metrics_of_five_customers_are_what_a_hand_count_gives() -> None:
 
 def test_a_score_on_the_threshold_is_predicted_positive_as_the_served_model_does() -> None:
     measures = np.arange(12.0).reshape(-1, 1)
-    left = np.array([0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1, 1])
-    model = LogisticRegression().fit(measures, left)
+    label = np.array([0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1, 1])
+    model = LogisticRegression().fit(measures, label)
     probability = model.predict_proba(measures)[:, 1]
     threshold = float(probability[5])
-    served = FixedThresholdClassifier(model, threshold=threshold).fit(measures, left)
+    served = FixedThresholdClassifier(model, threshold=threshold).fit(measures, label)
 
-    measured = classification_metrics(left, probability, threshold)
+    measured = classification_metrics(label, probability, threshold)
 
-    assert measured["accuracy"] == pytest.approx(served.score(measures, left))
+    assert measured["accuracy"] == pytest.approx(served.score(measures, label))
     assert measured["recall"] == pytest.approx(5 / 6)
 
 
@@ -149,7 +149,7 @@ def test_weighted_metrics_equal_those_of_scikit_learn(table: list[tuple[int, flo
     if not weight.any():
         weight = np.ones_like(weight)
 
-    ours = {
+    metrics = {
         name: values[1]
         for name, values in weighted_metrics(
             outcome, probability, threshold, np.stack([np.ones_like(weight), weight])
@@ -157,21 +157,21 @@ def test_weighted_metrics_equal_those_of_scikit_learn(table: list[tuple[int, flo
     }
 
     decision = (probability >= threshold).astype(float)
-    counted = {"sample_weight": weight}
-    assert ours["accuracy"] == pytest.approx(reference.accuracy_score(outcome, decision, **counted))
+    weights = {"sample_weight": weight}
+    assert metrics["accuracy"] == pytest.approx(reference.accuracy_score(outcome, decision, **weights))
     positive, predicted = np.sum(outcome * weight) > 0, np.sum(decision * weight) > 0
     for name, measurable in (("precision", positive and predicted), ("recall", positive), ("f1", positive)):
         score = getattr(reference, f"{name}_score")
-        expected = score(outcome, decision, zero_division=0, **counted) if measurable else math.nan
-        assert ours[name] == pytest.approx(expected, nan_ok=True), name
+        expected = score(outcome, decision, zero_division=0, **weights) if measurable else math.nan
+        assert metrics[name] == pytest.approx(expected, nan_ok=True), name
     if both_classes(outcome, weight):
         # scikit-learn's ROC AUC takes a class without weight for present, hence the condition.
-        assert ours["roc_auc"] == pytest.approx(reference.roc_auc_score(outcome, probability, **counted))
-        expected = reference.average_precision_score(outcome, probability, **counted)
-        assert ours["average_precision"] == pytest.approx(expected)
+        assert metrics["roc_auc"] == pytest.approx(reference.roc_auc_score(outcome, probability, **weights))
+        expected = reference.average_precision_score(outcome, probability, **weights)
+        assert metrics["average_precision"] == pytest.approx(expected)
     else:
-        assert math.isnan(ours["roc_auc"])
-        assert math.isnan(ours["average_precision"])
+        assert math.isnan(metrics["roc_auc"])
+        assert math.isnan(metrics["average_precision"])
 
 
 def test_weights_of_one_give_the_plain_metrics() -> None:
@@ -208,10 +208,10 @@ def test_no_other_threshold_inside_the_unit_interval_has_a_higher_f1(
     if not both_classes(outcome):
         return
 
-    chosen = choose_threshold(outcome, probability)
+    best_threshold = choose_threshold(outcome, probability)
 
-    assert 0 < chosen < 1
-    assert f1_at(chosen, outcome, probability) == max(
+    assert 0 < best_threshold < 1
+    assert f1_at(best_threshold, outcome, probability) == max(
         f1_at(cut, outcome, probability) for cut in np.linspace(0.001, 0.999, 40)
     )
 

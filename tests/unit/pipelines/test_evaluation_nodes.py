@@ -317,11 +317,11 @@ def test_segments_are_measured_on_their_own_rows_and_small_ones_are_not(rows: An
     contract = customers().set_index("customer_id").loc[outcomes["customer_id"], "contract"].to_numpy()
     monthly = metrics[(metrics["segment"] == "contract=monthly") & (metrics["metric"] == "accuracy")]
     assert set(monthly["model"]) == {"candidate", "incumbent"}
-    chosen = outcomes[contract == "monthly"]
-    right = ((chosen["candidate_probability"] >= 0.5) == (chosen["label"] == 1)).mean()
+    monthly_outcomes = outcomes[contract == "monthly"]
+    right = ((monthly_outcomes["candidate_probability"] >= 0.5) == (monthly_outcomes["label"] == 1)).mean()
     assert monthly.set_index("model").loc["candidate", "value"] == pytest.approx(right)
-    assert set(monthly["n_rows"]) == {len(chosen)}
-    assert set(monthly["n_positives"]) == {chosen["label"].sum()}
+    assert set(monthly["n_rows"]) == {len(monthly_outcomes)}
+    assert set(monthly["n_positives"]) == {monthly_outcomes["label"].sum()}
 
 
 # --- the verdict
@@ -478,10 +478,10 @@ def test_judging_the_same_again_leaves_one_verdict_that_says_what_it_was_made_of
         for day in range(2):
             verdicts.save(judge(rows, model(), clock=CLOCK + timedelta(days=day))[2])
 
-    stored = verdicts.load()
+    table = verdicts.load()
 
-    assert len(stored) == 1
-    assert json.loads(stored["made_of"].item()) == {"churn.model_input": "v4"}
+    assert len(table) == 1
+    assert json.loads(table["made_of"].item()) == {"churn.model_input": "v4"}
     assert verdicts.has_fingerprint("f00d")
 
 
@@ -518,8 +518,8 @@ def test_promotion_asks_for_what_the_newest_verdict_on_the_newest_version_says()
 def test_promotion_names_the_incumbent_that_the_candidate_was_judged_against(rows: Any) -> None:
     row = judge(rows, model(2), model(1, "noise"))[2]
 
-    asked = promote(row)
+    promotion = promote(row)
 
-    assert (asked.version, asked.incumbent, asked.decision) == ("2", "1", "approve")
-    assert asked.reason == row["reason"].item()
-    assert asked.evidence == row["evidence"].item()
+    assert (promotion.version, promotion.incumbent, promotion.decision) == ("2", "1", "approve")
+    assert promotion.reason == row["reason"].item()
+    assert promotion.evidence == row["evidence"].item()

@@ -777,17 +777,17 @@ def test_an_empty_registry_has_a_standing_too(store: Path) -> None:
 def test_the_token_of_a_promotion_changes_with_candidate_verdict_and_champion(store: Path) -> None:
     versions("tokens", 2, challenger=1)
     edge = ChampionAlias(name="tokens")
-    seen = [edge.token()]
+    tokens = [edge.token()]
 
     edge.save(promotion(1, "request"))
-    seen.append(edge.token())
+    tokens.append(edge.token())
     edge.save(promotion(1, "approve"))
-    seen.append(edge.token())
+    tokens.append(edge.token())
     client().set_registered_model_alias("tokens", "challenger", "2")
-    seen.append(edge.token())
+    tokens.append(edge.token())
 
-    assert len(set(seen)) == 4
-    assert edge.token() == seen[-1]
+    assert len(set(tokens)) == 4
+    assert edge.token() == tokens[-1]
 
 
 def test_a_promotion_is_held_until_there_is_another_candidate(store: Path) -> None:

@@ -180,19 +180,23 @@ GIVEN = ReportData(
 @pytest.fixture(scope="module", autouse=True)
 def drawn_pictures() -> Iterator[dict[bytes, str]]:
     """Drawing takes nearly all of a page's time: a picture of the same values is drawn once for all tests."""
-    kept: dict[bytes, str] = {}
+    pictures_by_key: dict[bytes, str] = {}
 
     def once(draw: Callable[..., str]) -> Callable[..., str]:
         def drawn(*values: Any, **how: Any) -> str:
             key = pickle.dumps((draw.__name__, values, how))
-            return kept[key] if key in kept else kept.setdefault(key, draw(*values, **how))
+            return (
+                pictures_by_key[key]
+                if key in pictures_by_key
+                else pictures_by_key.setdefault(key, draw(*values, **how))
+            )
 
         return drawn
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ranked_bars", "levels", "curves", "calibration", "two_histograms", "over_time"):
             patch.setattr(charts, name, once(getattr(charts, name)))
-        yield kept
+        yield pictures_by_key
 
 
 class Outline(HTMLParser):

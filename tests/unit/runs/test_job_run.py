@@ -221,16 +221,16 @@ def test_a_task_whose_jobs_run_is_replaced_under_its_hands_has_the_one_that_took
 def shared(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a store that several processes use at once."""
     folder = tmp_path_factory.mktemp("shared")
-    own = shutil.copy(store.removeprefix("sqlite:///"), folder / "shared.db")
+    database = shutil.copy(store.removeprefix("sqlite:///"), folder / "shared.db")
     if request.param == "sqlite":
-        yield f"sqlite:///{own}"
+        yield f"sqlite:///{database}"
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     call = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with subprocess.Popen(
-        [*call, "--backend-store-uri", f"sqlite:///{own}"],
+        [*call, "--backend-store-uri", f"sqlite:///{database}"],
         cwd=folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

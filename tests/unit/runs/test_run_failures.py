@@ -68,11 +68,11 @@ def test_too_little_address_space_is_a_sentence_before_the_engine_starts() -> No
         "ENGINE.choose(EngineSpec(engine='sail')); ENGINE.session()"
     )
     limited = ["sh", "-c", 'ulimit -v 2000000; exec "$@"', "sh", sys.executable, "-c", code]
-    done = subprocess.run(limited, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    process = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
     assert (
         "A process may use 1.9 GiB of address space here (ulimit -v), and the engine needs at least 6 GiB"
-        in done.stderr
+        in process.stderr
     )
 
 

@@ -135,9 +135,9 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
         for name, frame in tables.items():
             if frame is not None:
                 DeltaTable(filepath=str(tmp_path / name)).save(frame)
-        stored = {f"churn.{name}": DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in tables}
+        datasets = {f"churn.{name}": DeltaTable(filepath=str(tmp_path / name), frame="pandas") for name in tables}
         if scores:
-            stored["churn.score_customers"] = DeltaTable(filepath=str(tmp_path / scores), frame="pandas")
+            datasets["churn.score_customers"] = DeltaTable(filepath=str(tmp_path / scores), frame="pandas")
         others = {
             "churn.promotion_model": MemoryDataset(standing or RegistryStatus("10")),
             "churn.report_actions": HandedList(filepath=str(tmp_path / "actions.csv")),
@@ -145,7 +145,7 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
             "params:churn.population": MemoryDataset({"horizon_days": 30}),
             "params:churn.data_ingestion": MemoryDataset(INGESTION),
         }
-        catalog = DataCatalog(stored | others)
+        catalog = DataCatalog(datasets | others)
         return click.unstyle(summary.describe_run(stages(*names), catalog, seconds or {}, 20.0, **(arguments or {})))
 
     return of_run
@@ -316,11 +316,11 @@ def test_codes_of_drift_are_words(describe: Describe) -> None:
 def test_a_batch_whose_day_no_file_tells_says_so_and_one_that_is_dated_does_not(describe: Describe) -> None:
     october = pd.DataFrame({"batch": ["2024-10-31"]})
     tables = {"score_customers": october, "score_actions": ReplaceBatch(october, "batch", ("2024-10-31",))}
-    said = "The day of batch 2024-10-31 is not known: its file has no date in its name, so snapshot_default"
-    assert said in describe("batch_scoring", **tables)
-    assert said not in describe("batch_scoring")
+    caution = "The day of batch 2024-10-31 is not known: its file has no date in its name, so snapshot_default"
+    assert caution in describe("batch_scoring", **tables)
+    assert caution not in describe("batch_scoring")
     dated = manifest((5000, 0)).assign(source_file="customers_2024-10-31.csv")
-    assert said not in describe("batch_scoring", **tables, manifest_customers=dated)
+    assert caution not in describe("batch_scoring", **tables, manifest_customers=dated)
 
 
 def test_simulated_files_are_said_to_be_simulated(describe: Describe) -> None:
@@ -416,7 +416,7 @@ def describe_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str
     tables = MACHINES | changed
     for name, frame in tables.items():
         DeltaTable(filepath=str(folder / name)).save(frame)
-    stored = {
+    datasets = {
         f"predictive_maintenance.{name}": DeltaTable(filepath=str(folder / name), frame="pandas") for name in tables
     }
     landing = {
@@ -424,7 +424,7 @@ def describe_machines(folder: Path, *names: str, **changed: pd.DataFrame) -> str
         for name in ("telemetry", "errors", "maintenance", "failures", "machines")
     }
     others = {"predictive_maintenance.promotion_model": MemoryDataset(RegistryStatus("1"))}
-    catalog = DataCatalog(stored | landing | others)
+    catalog = DataCatalog(datasets | landing | others)
     return click.unstyle(summary.describe_run(stages(*names, of="predictive_maintenance"), catalog, {}, 20.0))
 
 

@@ -137,19 +137,19 @@ def test_each_trial_is_a_nested_run_with_its_parameters(tracked: Tracked) -> Non
 def test_each_trial_has_the_six_metrics_its_threshold_and_the_time_that_it_took(tracked: Tracked) -> None:
     table = tracked.table("06_models/churn/metrics_trials").sort_values("trial")
 
-    shown = [*METRICS, "threshold", "fit_seconds"]
+    names = [*METRICS, "threshold", "fit_seconds"]
     assert len(METRICS) == 6
     for run, row in zip(tracked.trials, table.to_dict("records"), strict=True):
-        assert set(run.data.metrics) == set(shown)
-        assert run.data.metrics == pytest.approx({name: row[name] for name in shown})
+        assert set(run.data.metrics) == set(names)
+        assert run.data.metrics == pytest.approx({name: row[name] for name in names})
         assert run.data.metrics["fit_seconds"] > 0
 
 
 def test_the_chosen_trial_is_tagged_and_is_the_one_with_the_best_f1(tracked: Tracked) -> None:
-    chosen = [run for run in tracked.trials if run.data.tags["chosen"] == "True"]
+    chosen_trials = [run for run in tracked.trials if run.data.tags["chosen"] == "True"]
 
-    assert len(chosen) == 1
-    assert chosen[0].data.metrics["f1"] == max(run.data.metrics["f1"] for run in tracked.trials)
+    assert len(chosen_trials) == 1
+    assert chosen_trials[0].data.metrics["f1"] == max(run.data.metrics["f1"] for run in tracked.trials)
     assert {run.data.tags["use_case"] for run in tracked.trials} == {"churn"}
 
 
@@ -203,11 +203,11 @@ def test_no_tag_and_no_parameter_shows_an_object_or_a_guess(tracked: Tracked) ->
 
 def test_the_run_names_the_rows_that_the_model_was_trained_on_with_their_version(tracked: Tracked) -> None:
     assert len(tracked.parent.inputs.dataset_inputs) == 1
-    used = tracked.parent.inputs.dataset_inputs[0]
+    dataset_input = tracked.parent.inputs.dataset_inputs[0]
 
-    assert used.dataset.name == "churn.model_input_customers@v0"
-    assert [tag.value for tag in used.tags] == ["training"]
-    source = json.loads(used.dataset.source)
+    assert dataset_input.dataset.name == "churn.model_input_customers@v0"
+    assert [tag.value for tag in dataset_input.tags] == ["training"]
+    source = json.loads(dataset_input.dataset.source)
     assert source["path"] == str(tracked.lake / "05_model_input" / "churn" / "model_input_customers")
 
 
@@ -269,10 +269,10 @@ def test_a_stored_table_names_its_run_and_code_and_tells_what_its_contract_says(
 
 
 def test_a_score_of_a_lake_is_traced_to_its_file_by_a_command(tracked: Tracked) -> None:
-    done = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "--lake", str(tracked.lake)])
-    assert done.exit_code == 0, done.output
-    assert f"by churn.training.assemble_rows, run {tracked.parent.info.run_id}, git " in done.output
-    assert f" of file customers.csv of {tracked.lake / 'landing'}, SHA-256 " in done.output
+    result = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "--lake", str(tracked.lake)])
+    assert result.exit_code == 0, result.output
+    assert f"by churn.training.assemble_rows, run {tracked.parent.info.run_id}, git " in result.output
+    assert f" of file customers.csv of {tracked.lake / 'landing'}, SHA-256 " in result.output
 
     wrong = CliRunner().invoke(cli, ["lineage", "churn.model_input_customers", "9", "--lake", str(tracked.lake)])
     assert (wrong.exit_code, wrong.output.count("\n")) == (1, 1)
@@ -293,15 +293,15 @@ def test_a_run_in_which_nothing_was_new_leaves_no_trace(tracked: Tracked) -> Non
 def test_a_run_that_fails_is_marked_as_failed(tracked: Tracked) -> None:
     import click
 
-    damaged = tracked.lake / "05_model_input" / "churn" / "model_input_customers" / "_delta_log"
-    kept = (damaged / "00000000000000000000.json").read_bytes()
-    (damaged / "00000000000000000000.json").write_text("{cut off")
+    delta_log = tracked.lake / "05_model_input" / "churn" / "model_input_customers" / "_delta_log"
+    log_content = (delta_log / "00000000000000000000.json").read_bytes()
+    (delta_log / "00000000000000000000.json").write_text("{cut off")
     before = len(tracked.runs())
     try:
         with pytest.raises(click.ClickException, match="model_input_customers is damaged and can't be read"):
             tracked.again()
     finally:
-        (damaged / "00000000000000000000.json").write_bytes(kept)
+        (delta_log / "00000000000000000000.json").write_bytes(log_content)
 
     # Set here, it would outlive this run and send the next lake's models into this one's registry.
     assert "MLFLOW_REGISTRY_URI" not in os.environ

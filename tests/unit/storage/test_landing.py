@@ -28,13 +28,13 @@ def landing(
     )
 
 
-def check(here: Landing) -> list[str]:
+def check(folder: Landing) -> list[str]:
     """What is said of content that stands there more than once; a name's first ten letters may be a day."""
 
     def day(name: str) -> date:
         return date.fromisoformat(name[:10]) if name[:4].isdigit() else date(2024, 12, 31)
 
-    return check_content(here, select_files(here), day, date(2025, 6, 1))
+    return check_content(folder, select_files(folder), day, date(2025, 6, 1))
 
 
 def test_in_an_empty_lake_every_file_is_new() -> None:
@@ -75,11 +75,13 @@ def test_a_renamed_file_is_refused_as_its_rows_are_in_the_lake_already() -> None
 def test_the_same_rows_of_another_day_are_other_rows_and_a_word_says_that_they_are_the_same(
     recorded: dict[str, str],
 ) -> None:
-    here = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, recorded)
-    (warning,) = check(here)
+    folder = landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, recorded)
+    (warning,) = check(folder)
     assert warning.startswith("2025-02-28.csv in /data/drop has the same content as 2025-01-31.csv, of another day")
     assert warning.endswith("kedro withdraw file 2025-01-31.csv")
-    assert check(landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, {file.name: "1" for file in here.files})) == []
+    assert (
+        check(landing({"2025-01-31.csv": "1", "2025-02-28.csv": "1"}, {file.name: "1" for file in folder.files})) == []
+    )
 
 
 def test_the_same_rows_of_another_day_are_read_though_the_first_file_was_put_away() -> None:
@@ -110,14 +112,14 @@ names = st.text("abcdef", min_size=1, max_size=3)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(here=st.lists(names, unique=True, max_size=6), recorded=st.dictionaries(names, st.booleans(), max_size=6))
+@given(names_here=st.lists(names, unique=True, max_size=6), recorded=st.dictionaries(names, st.booleans(), max_size=6))
 def test_every_name_is_read_known_or_vanished_and_after_reading_nothing_is_left(
-    here: list[str], recorded: dict[str, bool]
+    names_here: list[str], recorded: dict[str, bool]
 ) -> None:
-    files = {name: f"content of {name}" for name in here}
+    files = {name: f"content of {name}" for name in names_here}
     hashes = {name: f"content of {name}" if same else f"old content of {name}" for name, same in recorded.items()}
     selection = select_files(landing(files, hashes))
-    assert set(selection.names) == {name for name in here if hashes.get(name) != files[name]}
+    assert set(selection.names) == {name for name in names_here if hashes.get(name) != files[name]}
     assert set(selection.missing_names) == set(hashes) - set(files)
     again = select_files(landing(files, hashes | {file.name: file.sha256 for file in selection.files}))
     assert again == Selection((), selection.missing_names)

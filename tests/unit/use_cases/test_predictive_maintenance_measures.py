@@ -294,9 +294,9 @@ def test_hours_ahead_run_from_the_first_decided_row_to_the_last_row_of_the_run()
 def test_hours_ahead_never_exceed_the_true_ones_and_fall_short_by_at_most_a_step() -> None:
     rng = np.random.default_rng(8)
     for _ in range(50):
-        failed = MONDAY + pd.Timedelta(hours=float(rng.uniform(24, 72)))
-        at = pd.date_range(MONDAY, periods=8, freq="12h")
-        label = ((at < failed) & (at >= failed - pd.Timedelta(hours=24))).astype(int)
+        failed_at = MONDAY + pd.Timedelta(hours=float(rng.uniform(24, 72)))
+        times = pd.date_range(MONDAY, periods=8, freq="12h")
+        label = ((times < failed_at) & (times >= failed_at - pd.Timedelta(hours=24))).astype(int)
         # A decided row per run, and a range that may end before the failure does.
         decided = rng.choice(np.flatnonzero(label))
         last = rng.integers(decided, 8)
@@ -304,11 +304,13 @@ def test_hours_ahead_never_exceed_the_true_ones_and_fall_short_by_at_most_a_step
             (1, "comp1", "".join(map(str, label)), "".join("x" if i == decided else " " for i in range(8)))
         )
 
-        whole, cut = (values(measure_rows(part), "hours_ahead")["median_at_least"] for part in (rows, rows[: last + 1]))
+        all_rows, first_rows = (
+            values(measure_rows(part), "hours_ahead")["median_at_least"] for part in (rows, rows[: last + 1])
+        )
 
-        true_hours = (failed - at[decided]).total_seconds() / 3_600
-        assert true_hours - STEP <= whole < true_hours
-        assert 0 <= cut <= whole
+        true_hours = (failed_at - times[decided]).total_seconds() / 3_600
+        assert true_hours - STEP <= all_rows < true_hours
+        assert 0 <= first_rows <= all_rows
 
 
 def test_nine_tenths_and_half_of_the_seen_failures_were_seen_as_early_as_said() -> None:
@@ -317,11 +319,11 @@ def test_nine_tenths_and_half_of_the_seen_failures_were_seen_as_early_as_said() 
         *((i, "comp1", "111111", "".join("x" if k == 5 - n else " " for k in range(6))) for i, n in enumerate(ahead))
     )
 
-    seen = values(measure_rows(rows), "hours_ahead")
+    metrics = values(measure_rows(rows), "hours_ahead")
 
-    assert seen == {"median_at_least": 24.0, "quantile_10_at_least": 12.0, "seen_share": 1.0}
-    assert np.mean([n * STEP >= seen["quantile_10_at_least"] for n in ahead]) >= 0.9
-    assert np.mean([n * STEP >= seen["median_at_least"] for n in ahead]) >= 0.5
+    assert metrics == {"median_at_least": 24.0, "quantile_10_at_least": 12.0, "seen_share": 1.0}
+    assert np.mean([n * STEP >= metrics["quantile_10_at_least"] for n in ahead]) >= 0.9
+    assert np.mean([n * STEP >= metrics["median_at_least"] for n in ahead]) >= 0.5
 
 
 def test_failures_that_were_not_seen_count_in_the_share_but_have_no_hours() -> None:
@@ -361,11 +363,11 @@ def test_no_rows_have_no_ratios_and_cost_nothing() -> None:
 def test_the_order_of_rows_and_how_their_times_are_written_change_nothing() -> None:
     rows = draw_rows(np.random.default_rng(6), machines=7, times=30)
     expected, over_time = measure_rows(rows), drawn_over_time(rows, rows["decision"], rows["probability"])
-    at = rows["predicted_at"]
+    times = rows["predicted_at"]
 
-    naive, elsewhere = at.dt.tz_localize(None), at.dt.tz_convert("Asia/Tokyo")
+    naive, elsewhere = times.dt.tz_localize(None), times.dt.tz_convert("Asia/Tokyo")
 
-    for written in (at, naive, elsewhere, at.astype("datetime64[us, UTC]"), at.astype(object)):
+    for written in (times, naive, elsewhere, times.astype("datetime64[us, UTC]"), times.astype(object)):
         mixed = rows.assign(predicted_at=written).sample(frac=1, random_state=3)
         before = mixed.copy()
 
@@ -493,13 +495,13 @@ def test_a_million_rows_are_measured_within_seconds() -> None:
 def test_real_failures_are_counted_one_by_one_and_seen_a_day_ahead_by_who_knows_them() -> None:
     if not REAL.is_dir():
         pytest.skip(f"the real failures aren't at {REAL}: only beside the project's own checkout")
-    failed = pd.read_csv(REAL / "PdM_failures.csv", parse_dates=["datetime"])
-    at = pd.date_range("2015-01-01 12:00", "2015-03-31", freq="12h")
+    failures = pd.read_csv(REAL / "PdM_failures.csv", parse_dates=["datetime"])
+    times = pd.date_range("2015-01-01 12:00", "2015-03-31", freq="12h")
     grid = pd.MultiIndex.from_product(
-        [range(1, 21), ["comp1", "comp2", "comp3", "comp4"], at], names=["machine_id", "component", "predicted_at"]
+        [range(1, 21), ["comp1", "comp2", "comp3", "comp4"], times], names=["machine_id", "component", "predicted_at"]
     )
     rows = grid.to_frame(index=False).merge(
-        failed, how="left", left_on=["machine_id", "component"], right_on=["machineID", "failure"]
+        failures, how="left", left_on=["machine_id", "component"], right_on=["machineID", "failure"]
     )
     ahead = rows["datetime"] - rows["predicted_at"]
     rows["label"] = ((ahead > pd.Timedelta(0)) & (ahead <= pd.Timedelta(hours=24))).astype(int)
@@ -507,7 +509,7 @@ def test_real_failures_are_counted_one_by_one_and_seen_a_day_ahead_by_who_knows_
 
     table = measure_rows(rows.assign(decision=rows["label"], probability=rows["label"].astype(float)))
 
-    inside = failed[(failed["datetime"] > at[0])]
+    inside = failures[(failures["datetime"] > times[0])]
     assert values(table, "cost")["n_failures"] == len(inside)
     assert values(table, "any") == scores(1.0, 1.0, 1.0)
     assert values(table, "cost")["cost_of_decisions"] == 0.0

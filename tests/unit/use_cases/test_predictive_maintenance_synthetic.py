@@ -234,12 +234,12 @@ def mean_before_failures(failures: Table, tables: Table, start: np.datetime64, h
     """Of each component's sensor, over the hours relative to its failures; tables hold (machines, hours)."""
     means = []
     for component, sensor in zip(COMPONENTS, SENSORS, strict=True):
-        seen = []
+        values = []
         for machine, time, name in events(failures):
             at = int((time - start) / HOUR)
             if name == component and at + hours.start >= 0 and at + hours.stop <= tables[sensor].shape[1]:
-                seen.append(tables[sensor][machine - 1, at + hours.start : at + hours.stop].mean())
-        means.append(np.mean(seen))
+                values.append(tables[sensor][machine - 1, at + hours.start : at + hours.stop].mean())
+        means.append(np.mean(values))
     return np.array(means)
 
 

@@ -34,11 +34,11 @@ def read_rows(
     import pyarrow as pa
 
     table_schema = read_schema(table)
-    selected = pa.schema([table_schema.field(name) for name in columns]) if columns else table_schema
-    names = ", ".join(map(_quote, selected.names))
+    schema = pa.schema([table_schema.field(name) for name in columns]) if columns else table_schema
+    names = ", ".join(map(_quote, schema.names))
     limit_clause = "" if limit is None else f" LIMIT {limit:d}"
     statement = f"SELECT {names} FROM stored{limit_clause}"  # noqa: S608 - the names are quoted
-    return _run_query(table, statement).cast(selected)
+    return _run_query(table, statement).cast(schema)
 
 
 def count_rows(table: deltalake.DeltaTable, column: str, value: str) -> int:

@@ -297,12 +297,12 @@ def decide_type(
 def _find_best_formats(counts: Mapping[str, int], formats: Sequence[Format]) -> list[Format]:
     """Formats that fit most values, if the others are few."""
     weights = [_count_matches(counts, form) for form in formats]
-    most = max(weights)
-    strays = set(counts) - set(_list_matches(counts, formats[weights.index(most)]))
+    highest = max(weights)
+    strays = set(counts) - set(_list_matches(counts, formats[weights.index(highest)]))
     few = len(strays) <= MOST_STRAYS and max(map(len, strays), default=0) <= LONGEST_STRAY
-    if most < SHARE_OF_TYPE * sum(counts.values()) or not few:
+    if highest < SHARE_OF_TYPE * sum(counts.values()) or not few:
         return []
-    return [form for form, weight in zip(formats, weights, strict=True) if weight == most]
+    return [form for form, weight in zip(formats, weights, strict=True) if weight == highest]
 
 
 def _count_matches(counts: Mapping[str, int], form: Format) -> int:
@@ -383,10 +383,10 @@ def _check_edges(records: LandingRecords, columns: Sequence[Profile]) -> None:
         {column.name: records.table[column.source][position].as_py() for column in columns}
         for position in (0, len(records.lines) - 1)
     )
-    described = [column for column in columns if column.strays and first[column.name] in column.strays]
+    columns_with_strays = [column for column in columns if column.strays and first[column.name] in column.strays]
     typed = [column for column in columns if column.type != "string"]
-    if len(described) > 1 and len(described) >= len(typed) / 2:
-        shown = "; ".join(f"{column.source}: {shorten(first[column.name], 30)!r}" for column in described[:2])
+    if len(columns_with_strays) > 1 and len(columns_with_strays) >= len(typed) / 2:
+        shown = "; ".join(f"{column.source}: {shorten(first[column.name], 30)!r}" for column in columns_with_strays[:2])
         raise LandingError(
             f"{records.name}: line {records.lines[0]} describes the columns ({shown}) and is no record. Remove it."
         )

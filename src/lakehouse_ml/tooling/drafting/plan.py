@@ -145,8 +145,8 @@ def plan_draft(request: DraftRequest, records: LandingRecords, missing_words: Co
     columns = profile_columns(records, missing_words, texts=[request.label, *([request.key] if request.key else [])])
     label = _find_column(columns, request.label, "--label")
     time = _find_column(columns, request.time, "--time") if request.time else None
-    requested = _find_column(columns, request.key, "--key") if request.key else None
-    named = [column for column in (requested, label, time) if column]
+    requested_key = _find_column(columns, request.key, "--key") if request.key else None
+    named = [column for column in (requested_key, label, time) if column]
     if len({column.name for column in named}) < len(named):
         raise LakehouseError(
             "--key, --label and --time name different columns: what identifies a row, what is "
@@ -154,23 +154,23 @@ def plan_draft(request: DraftRequest, records: LandingRecords, missing_words: Co
         )
     if time:
         _check_time(time, records)
-    key = requested or _propose_key(columns, label, time, records)
+    key = requested_key or _propose_key(columns, label, time, records)
     refused = _find_refusals(records, key, time)
     _check_refused(records, refused)
     if key:
         _check_key(records, key, time)
     classes, positive = _choose_classes(label, request.positive)
-    labelled = _list_labelled(records, key, label, None if classes else time, refused)
-    limits = _choose_limits(labelled, len(records.lines) - len(refused))
+    labelled_rows = _list_labelled(records, key, label, None if classes else time, refused)
+    limits = _choose_limits(labelled_rows, len(records.lines) - len(refused))
     plan = DraftPlan(
         columns,
         key,
-        requested is None,
+        requested_key is None,
         label,
         time,
         classes,
         positive,
-        _choose_salt(labelled, label, limits),
+        _choose_salt(labelled_rows, label, limits),
         limits,
         len(records.lines) + len(records.refused),
         refused,
@@ -212,11 +212,11 @@ def describe_plan(plan: DraftPlan, file: str) -> list[str]:
         )
     if label.missing or label.n_blank:
         words = ", ".join(f"{n:,} say {word!r}" for word, n in label.missing.items())
-        listed = " (missing_words in conf/base/globals.yml)" if words else ""
+        where_listed = " (missing_words in conf/base/globals.yml)" if words else ""
         blank = f"{label.n_blank:,} are empty" if label.n_blank else ""
         sentences.append(
             f"{label.source} is unknown in {label.n_blank + sum(label.missing.values()):,} rows: "
-            f"{', '.join(filter(None, (words, blank)))}{listed}."
+            f"{', '.join(filter(None, (words, blank)))}{where_listed}."
         )
     sentences += _describe_key(plan, file)
     sentences += [
@@ -408,7 +408,7 @@ def _choose_salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits
     counts = Counter(dict.fromkeys(sorted(label.counts), 0))
     counts.update(word for _, word in pairs)
     rarest, fewest = min(counts.items(), key=lambda entry: entry[1])
-    needed = round(limits.per_class / HOLDOUT_SHARE)
+    min_rows = round(limits.per_class / HOLDOUT_SHARE)
     for salt in range(_SALTS) if fewest >= 2 * limits.per_class else ():
         is_out = {entity: is_held_out(entity, salt, HOLDOUT_SHARE) for entity, _ in pairs}
         held_out = Counter(word for entity, word in pairs if is_out[entity])
@@ -420,5 +420,5 @@ def _choose_salt(rows: Sequence[tuple[str, str]], label: Profile, limits: Limits
     raise LakehouseError(
         f"{label.source} = {quote_unprintable(rarest)} is in {fewest:,} rows with a key of their own: too few. A fifth "
         f"of the keys is held out to judge a model, and each part needs {limits.per_class} of each class: some "
-        f"{needed} in all. Add rows, or merge rare classes."
+        f"{min_rows} in all. Add rows, or merge rare classes."
     )

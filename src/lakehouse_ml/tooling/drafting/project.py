@@ -44,7 +44,7 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
     """
     listing = project / _PACKAGE / "__init__.py"
     check_name(request.name, project)
-    listed = add_to_listing(listing.read_text(encoding="utf-8"), request.name)
+    listing_text = add_to_listing(listing.read_text(encoding="utf-8"), request.name)
     folders = [f"{_PACKAGE}/{request.name}", f"conf/base/{request.name}", f"data/landing/{request.name}"]
     for folder in folders:
         if (project / folder).exists():
@@ -60,7 +60,7 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
         landed = draft / folders[-1] / file.name
         landed.parent.mkdir(parents=True)
         shutil.copyfile(file, landed)
-        _write_text(draft / "listing", listed)
+        _write_text(draft / "listing", listing_text)
         _move(draft, project, folders, listing)
     return [
         *describe_plan(plan, file.name),
@@ -103,31 +103,31 @@ def add_to_listing(source: str, name: str) -> str:
     """
     module = ast.parse(source)
     docstring, *imports, listing = module.body or [ast.Pass()]
-    imported = {
+    modules = {
         statement.module: statement.names[0].name
         for statement in imports
         if isinstance(statement, ast.ImportFrom) and statement.module and len(statement.names) == 1
     }
     match listing:
         case ast.Assign(targets=[ast.Name(id="USE_CASES")], value=ast.Tuple(elts=elements)):
-            listed = [element.id for element in elements if isinstance(element, ast.Name)]
+            names = [element.id for element in elements if isinstance(element, ast.Name)]
         case _:
-            listed = []
-    plain = isinstance(docstring, ast.Expr) and len(imported) == len(imports) and set(listed) == set(imported.values())
+            names = []
+    plain = isinstance(docstring, ast.Expr) and len(modules) == len(imports) and set(names) == set(modules.values())
     if not plain or "#" in source:
         raise ConfError(
             "src/lakehouse_ml/use_cases/__init__.py is not the plain list of use cases any more, so nothing is added "
             "to it: write the import and the entry of USE_CASES by hand, or restore it."
         )
     path = f"lakehouse_ml.use_cases.{name}"
-    if path in imported or name.upper() in listed:
+    if path in modules or name.upper() in names:
         raise ConfError(f"There is a use case {name} already. Choose another name.")
-    imported[path] = name.upper()
+    modules[path] = name.upper()
     head = source[: source.index("from lakehouse_ml")]
-    lines = [f"from {module} import {constant}\n" for module, constant in sorted(imported.items())]
-    entries = f"USE_CASES = ({', '.join([*listed, name.upper()])})\n"
+    lines = [f"from {module} import {constant}\n" for module, constant in sorted(modules.items())]
+    entries = f"USE_CASES = ({', '.join([*names, name.upper()])})\n"
     if len(entries) > _WIDTH:
-        entries = "".join(["USE_CASES = (\n", *(f"    {entry},\n" for entry in [*listed, name.upper()]), ")\n"])
+        entries = "".join(["USE_CASES = (\n", *(f"    {entry},\n" for entry in [*names, name.upper()]), ")\n"])
     return f"{head}{''.join(lines)}\n{entries}"
 
 
@@ -190,14 +190,14 @@ def _write_text(path: Path, text: str) -> None:
 
 def _move(draft: Path, project: Path, folders: Sequence[str], listing: Path) -> None:
     """Put a draft in its place, the list last: what isn't listed is no use case."""
-    placed: list[Path] = []
+    targets: list[Path] = []
     try:
         for folder in folders:
             (project / folder).parent.mkdir(parents=True, exist_ok=True)
             (draft / folder).rename(project / folder)
-            placed.append(project / folder)
+            targets.append(project / folder)
         (draft / "listing").replace(listing)
     except BaseException:
-        for path in placed:
+        for path in targets:
             shutil.rmtree(path)
         raise

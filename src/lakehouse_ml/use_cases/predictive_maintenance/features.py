@@ -98,11 +98,11 @@ def _error_counts(errors: DataFrame, spec: MaintenanceSpec) -> DataFrame:
     logged = F.unix_micros("logged_at")
     last = F.col("logged_us") + (spec.error_window_hours * HOUR - 1)
     rows = errors.select(MACHINE, "error_id", logged.alias("logged_us"))
-    seen = rows.select("*", each_time(next_time(F.col("logged_us"), spec), last, spec).alias(AT)).where(
+    errors_by_time = rows.select("*", each_time(next_time(F.col("logged_us"), spec), last, spec).alias(AT)).where(
         F.col(AT) <= last
     )
     counts = [F.count(F.when(F.col("error_id") == name, 1)).alias(f"count_{name}") for name in spec.errors]
-    return seen.groupBy(MACHINE, AT).agg(F.count(F.lit(1)).alias("count"), *counts)
+    return errors_by_time.groupBy(MACHINE, AT).agg(F.count(F.lit(1)).alias("count"), *counts)
 
 
 def _count_errors(name: str, spec: MaintenanceSpec) -> Column:

@@ -400,11 +400,11 @@ def _microseconds(rows: pd.DataFrame) -> Integers:
     return microseconds
 
 
-def _check_grid(at: Integers, step: int, step_hours: int) -> None:
+def _check_grid(times: Integers, step: int, step_hours: int) -> None:
     if step <= 0:
         raise ValueError(f"A step of {step_hours} hours leads nowhere; it must be at least 1.")
-    if at.size and (off := np.count_nonzero((at - at[0]) % step)):
-        raise ValueError(f"{off} of {at.size} rows aren't a whole number of {step_hours} hours from the first one.")
+    if times.size and (off := np.count_nonzero((times - times[0]) % step)):
+        raise ValueError(f"{off} of {times.size} rows aren't a whole number of {step_hours} hours from the first one.")
 
 
 def _column(values: ArrayLike, name: str, n_rows: int) -> Floats:

@@ -67,14 +67,14 @@ def prediction_range(tables: Mapping[str, DataFrame | None], spec: MaintenanceSp
         )
     for name, survey in surveys.items():
         _check_names(name, survey.names, spec)
-    begun = next((surveys[name].first for name in _TIMES if name in surveys and name != "failures"), None)
+    begins_at = next((surveys[name].first for name in _TIMES if name in surveys and name != "failures"), None)
     known_until = (
         _micros(spec.known_until) if spec.known_until else max((s.last for s in surveys.values()), default=None)
     )
-    if begun is None or known_until is None:
+    if begins_at is None or known_until is None:
         return Range(0, -1)
     step, phase = spec.step_hours * HOUR, spec.phase_hours * HOUR
-    first = max(begun, _micros(spec.starts_at) if spec.starts_at else begun)
+    first = max(begins_at, _micros(spec.starts_at) if spec.starts_at else begins_at)
     last = known_until - ahead_hours * HOUR
     last = min(last, _micros(spec.ends_at) if spec.ends_at else last)
     return Range(first + (phase - first) % step, last - (last - phase) % step)

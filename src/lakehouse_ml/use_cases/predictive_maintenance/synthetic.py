@@ -204,20 +204,20 @@ def simulate(
     frail[:, 3] = age >= _FRAIL_FROM_YEARS
 
     first_visit = 1 + (traits[:, 6] * _FIRST_VISIT_WITHIN_DAYS).astype(np.int64)
-    replaced, failed = _visits(dice, ids, days, first_visit, past, frail)
-    logged = _errors_before(failed) + _arrivals(dice, ids, _OTHER_ERRORS, _OTHER_ERRORS_A_YEAR, _ERROR_SHARES, days)
+    replacements, failures = _visits(dice, ids, days, first_visit, past, frail)
+    errors = _errors_before(failures) + _arrivals(dice, ids, _OTHER_ERRORS, _OTHER_ERRORS_A_YEAR, _ERROR_SHARES, days)
     if quirks:
         early, component = np.nonzero((traits[:, 7:] < _EARLY_FAILURES) & frail)
-        failed += _Marks(early, component, np.full_like(early, _EARLY_FAILURE_HOUR))
-        logged += _errors_of_the_unknown(dice, days)
+        failures += _Marks(early, component, np.full_like(early, _EARLY_FAILURE_HOUR))
+        errors += _errors_of_the_unknown(dice, days)
     end = days * _HOURS_A_DAY
     tables = {
         "machines": {"machineID": ids, "model": np.array(_MODELS)[model], "age": age},
-        "maintenance": _table(replaced.before(end), ids, start, "comp", COMPONENTS),
-        "errors": _table(logged.before(end), ids, start, "errorID", [f"error{i}" for i in range(1, 6)]),
-        "failures": _table(failed.before(end), ids, start, "failure", COMPONENTS),
+        "maintenance": _table(replacements.before(end), ids, start, "comp", COMPONENTS),
+        "errors": _table(errors.before(end), ids, start, "errorID", [f"error{i}" for i in range(1, 6)]),
+        "failures": _table(failures.before(end), ids, start, "failure", COMPONENTS),
     }
-    return Plant(ids, start, days, seed, quirks, tables, _shifts(dice, ids, failed, days))
+    return Plant(ids, start, days, seed, quirks, tables, _shifts(dice, ids, failures, days))
 
 
 def read_plant(
@@ -247,9 +247,9 @@ def read_plant(
     source = _find(events, "machines")
     numbers = sorted({_parse_whole_number(source, line, row["machineID"]) for line, row in _rows(source, "machineID")})
     ids = np.array(numbers[:machines], dtype=np.int64)
-    failed = _read_failures(_find(events, "failures"), numbers, start)
+    failures = _read_failures(_find(events, "failures"), numbers, start)
     return Plant(
-        ids, start, days, seed, quirks, {}, _shifts(_Dice(seed), ids, failed.where(failed.machine < len(ids)), days)
+        ids, start, days, seed, quirks, {}, _shifts(_Dice(seed), ids, failures.where(failures.machine < len(ids)), days)
     )
 
 
@@ -383,13 +383,13 @@ def _at_visits(happens: Flags, first_visit: Ints) -> _Marks:
     return _Marks(machine, component, day * _HOURS_A_DAY + _VISIT_HOUR)
 
 
-def _errors_before(failed: _Marks) -> _Marks:
+def _errors_before(failures: _Marks) -> _Marks:
     pairs = [(component, error) for component, errors in enumerate(_ERRORS_BEFORE) for error in errors]
-    logged = _nothing()
+    marks = _nothing()
     for component, error in pairs:
-        of = failed.where(failed.kind == component)
-        logged += _Marks(of.machine, np.full_like(of.kind, error), of.hour - _HOURS_FROM_ERROR)
-    return logged
+        of = failures.where(failures.kind == component)
+        marks += _Marks(of.machine, np.full_like(of.kind, error), of.hour - _HOURS_FROM_ERROR)
+    return marks
 
 
 def _arrivals(
@@ -431,10 +431,10 @@ def _table(marks: _Marks, ids: Ints, start: date, column: str, names: Sequence[s
     }
 
 
-def _shifts(dice: _Dice, ids: Ints, failed: _Marks, days: int) -> _Marks:
+def _shifts(dice: _Dice, ids: Ints, failures: _Marks, days: int) -> _Marks:
     """First hours of all shifts: component i shifts sensor i."""
     lead = _HOURS_SHIFTED_BEFORE
-    before_failures = _Marks(failed.machine, failed.kind, failed.hour - lead)
+    before_failures = _Marks(failures.machine, failures.kind, failures.hour - lead)
     false = _arrivals(dice, ids, _FALSE_SHIFTS, _FALSE_SHIFTS_A_YEAR, _FALSE_SHIFT_SHARES, days, -lead - 1)
     every = before_failures + false
     order = np.argsort(every.hour, kind="stable")

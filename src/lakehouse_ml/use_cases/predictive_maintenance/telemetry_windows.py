@@ -155,12 +155,12 @@ def _join(grid: DataFrame, near: str, far: str, steps: int, into: str, order: Wi
 def _join_sensor(name: str, near: str, into: str) -> dict[str, Column]:
     n, mean, m2, low, high = (F.col(f"{name}_{moment}_{near}") for moment in _MOMENTS)
     n_, mean_, m2_, low_, high_ = (F.col(f"_{name}_{moment}") for moment in _MOMENTS)
-    both = (n > 0) & (n_ > 0)
+    has_both = (n > 0) & (n_ > 0)
     delta, total = mean_ - mean, n + n_
     values = (
         F.coalesce(n, F.lit(0)) + F.coalesce(n_, F.lit(0)),
-        F.when(both, mean + delta * n_ / total).otherwise(F.coalesce(mean, mean_)),
-        F.when(both, m2 + m2_ + delta * delta * n * n_ / total).otherwise(F.coalesce(m2, m2_)),
+        F.when(has_both, mean + delta * n_ / total).otherwise(F.coalesce(mean, mean_)),
+        F.when(has_both, m2 + m2_ + delta * delta * n * n_ / total).otherwise(F.coalesce(m2, m2_)),
         F.least(low, low_),
         F.greatest(high, high_),
     )
