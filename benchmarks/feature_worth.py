@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from measuring.data import Customers, customers, judge, one_trial, set_salt
+from measuring.data import NUMERIC, Customers, customers, judge, one_trial, set_salt
 from measuring.tables import markdown
 
 from lakehouse_ml.use_cases.churn import CHURN
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from lakehouse_ml.modelling.estimators.base import EstimatorSpec
 
 SHOWN = {"f1": "F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
-DERIVED = tuple(name for name in CHURN.predictors if name not in landing_customers.names)
+PREDICTORS = (*CHURN.categorical, *NUMERIC)
+DERIVED = tuple(name for name in PREDICTORS if name not in landing_customers.names)
 ESTIMATORS = ("logistic_regression", "gradient_boosting")
 _FIBRE = "internet_service = 'Fiber optic'"
 _MONTHLY = "contract = 'Month-to-month'"
@@ -89,7 +90,7 @@ class Predictors:
         return Predictors(self.categorical, (*self.numeric, name))
 
 
-USED = Predictors(CHURN.categorical, CHURN.numeric)
+USED = Predictors(CHURN.categorical, NUMERIC)
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def main() -> None:
     n_salts = parser.parse_args().salts
     with tempfile.TemporaryDirectory(prefix="lakehouse-ml-bench-") as folder:
         stored = customers(Path(folder), {})
-        ideas = [name for name in IDEAS if name not in CHURN.predictors]
+        ideas = [name for name in IDEAS if name not in PREDICTORS]
         missing = [f"{IDEAS[name]} as {name}" for name in ideas if name not in stored.features.columns]
         computed = stored.features.selectExpr("*", *missing)
         rows = replace(stored, features=computed)

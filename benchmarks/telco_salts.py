@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measuring.data import Customers, customers, measure_model, set_salt
+from measuring.data import NUMERIC, Customers, customers, measure_model, set_salt
 from measuring.tables import markdown
 
 from lakehouse_ml.modelling.estimators import sklearn as estimators
@@ -35,7 +35,7 @@ MEANS = {"cv_f1": "F1 out of fold", "untuned_f1": "F1 at 0.5", "threshold": "thr
 UNTUNED = 0.5
 LEAST = {"f1": 0.62, "roc_auc": 0.84}
 LEAK = {"f1": 0.66, "roc_auc": 0.87}
-PREDICTORS = (CHURN.categorical, CHURN.numeric)
+PREDICTORS = (CHURN.categorical, NUMERIC)
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def _one_salt(rows: Customers, salt: int) -> Iterator[tuple[str, Mapping[str, fl
     """The search's choice, then each of its trials fitted on the whole training part, on this salt's hold-out."""
     spec = set_salt(rows.spec, salt)
     model_input = rows.split(salt)
-    candidate, trials = search(model_input, spec, CHURN.key[0], *PREDICTORS)
+    candidate, trials = search(model_input, spec, CHURN.key, CHURN.categorical)
     best = _hold_out(model_input, candidate.model, candidate.card.threshold)
     yield CHOSEN, {**best, "chosen": 1.0, "cv_f1": candidate.card.metrics["f1"]}
     train = model_input.where("part = 'train'").toPandas().sort_values(CHURN.key[0], ignore_index=True)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.metrics import classification_metrics
+from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.churn import CHURN
+from lakehouse_ml.use_cases.churn.contracts import feature_customers
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 _TELCO = PROJECT.parent / "shared" / "data" / "telco"
 _STAGES = ("data_ingestion", "data_quality", "feature_engineering")
+_OF_A_LABEL = ("label", "known_at", "part")
+# Every feature that is no category is a number.
+NUMERIC = tuple(name for name in feature_customers.names if name not in (*CHURN.key, *CHURN.categorical))
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,21 @@ class Customers:
 
     Attributes:
         description: Which rows these are, in a few words.
-        features: One row per customer.
-        labels: One row per customer.
+        features: One row per customer and day.
+        labels: One row per customer and day with a known outcome.
         spec: Split and search of `conf/base`.
+        population: What a file of a day means, of `conf/base`.
     """
 
     description: str
     features: DataFrame
     labels: DataFrame
     spec: TrainingSpec
+    population: PopulationSpec
 
     def split(self, salt: int) -> DataFrame:
         """Labelled rows with their part, as `assemble_rows` gives them under this salt."""
-        return assemble_rows(self.features, self.labels, set_salt(self.spec, salt), CHURN.key)
+        return assemble_rows(self.features, self.labels, set_salt(self.spec, salt), self.population, CHURN.key)
 
 
 def landing(folder: Path) -> tuple[Path, str]:
@@ -75,8 +82,9 @@ def customers(folder: Path, changed: Mapping[str, object]) -> Customers:
         session.run(pipeline_names=list(_STAGES), namespaces=[CHURN.name])
         context = session.load_context()
     tables = [context.catalog.load(f"{CHURN.name}.{layer}_{CHURN.entity_plural}") for layer in ("feature", "label")]
-    conf = context.params[CHURN.name]["training"]
-    return Customers(description, *tables, TrainingSpec.model_validate(conf | changed))
+    conf = context.params[CHURN.name]
+    training = TrainingSpec.model_validate(conf["training"] | changed)
+    return Customers(description, *tables, training, PopulationSpec.model_validate(conf["population"]))
 
 
 def set_salt(spec: TrainingSpec, salt: int) -> TrainingSpec:
@@ -93,7 +101,8 @@ def judge(
     model_input: DataFrame, spec: TrainingSpec, categorical: Sequence[str], numeric: Sequence[str]
 ) -> Mapping[str, float]:
     """Search on the training part; metrics of the winner, at its own threshold, on the hold-out."""
-    candidate, _ = search(model_input, spec, CHURN.key[0], categorical, numeric)
+    rows = model_input.select(*CHURN.key, *categorical, *numeric, *_OF_A_LABEL)
+    candidate, _ = search(rows, spec, CHURN.key, categorical)
     return measure_model(model_input, candidate.model, candidate.card.threshold, (categorical, numeric))
 
 
