@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from few_rows import SETTINGS
 
 PROJECT = Path(__file__).resolve().parents[1]
 TELCO = PROJECT.parent / "shared" / "data" / "telco"
+# As the project sets it for its own processes: two workers share the cores, and a waiting thread must not hold one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

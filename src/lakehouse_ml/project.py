@@ -39,7 +39,7 @@ def configure() -> None:
 
 
 def configure_logging() -> None:
-    """Set up logging, and hide warnings and notes of libraries that no user of the project can act on."""
+    """Set up logging, hide warnings and notes of libraries that no user can act on, and set defaults of libraries."""
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
     # MLflow undoes filters while it warns; what is shown in the end passes here.
@@ -50,6 +50,8 @@ def configure_logging() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     # With a tracking server, MLflow would print the address of a run each time it ends.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # A waiting thread of OpenMP otherwise keeps its core busy, and a fit beside other work takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _configure_log()
     # Neither Kedro's nor MLflow's usage statistics leave the machine.
     os.environ.setdefault("DO_NOT_TRACK", "1")
