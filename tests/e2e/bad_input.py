@@ -18,12 +18,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 _HEAD = """\
-# Bad input, and what becomes of it
+# How bad input is handled
 
-Generated from the cases of `tests/e2e` by `make docs`; a test runs each of them. A run either completes and accounts
-for every row, or stops with exit code 1, and the last line on stderr is one sentence. (`make` adds a line of its own
-and exits with 2.) A run that stops leaves the tables as they were, unless a row below says what it stored. The next
-run completes as soon as the cause is removed. `…` stands for text that differs.
+`make docs` generates this page from the test cases in `tests/e2e`, and a test runs each of them. A run either completes
+and accounts for every row, or stops with exit code 1 and one sentence as the last line on stderr. (`make` adds a line
+and exits with 2.) A run that stops leaves the tables unchanged, unless a row below says what it stored. Once the cause
+is removed, the next run completes. `…` stands for text that varies.
 """
 
 
@@ -59,7 +59,7 @@ def groups() -> dict[str, Sequence[Case]]:
 
 def text(cases_by_title: Mapping[str, Sequence[Case]]) -> str:
     """The page: a table for each group."""
-    head = ["| what comes in | what happens | the sentence |", "|---|---|---|"]
+    head = ["| input | result | message |", "|---|---|---|"]
     sections = ["\n".join([f"## {title}", "", *head, *_rows(cases), ""]) for title, cases in cases_by_title.items()]
     return "\n".join([_HEAD, *sections])
 

@@ -21,11 +21,11 @@ from lakehouse_ml.use_cases.contracts import Table
 
 # Every node answers each of these variants, from the same inputs except for these differences.
 VARIANTS = {
-    "many": "rows of all kinds, most of them of one entity, in more partitions than there are cores; in one process "
+    "many": "rows of all kinds, most of them for one entity, in more partitions than cores; in one process "
     "Spark compiles what it computes",
-    "odd": "the same rows in one partition, with nulls, NaN, -0.0, great and tiny numbers; Spark interprets",
+    "odd": "the same rows in one partition, with nulls, NaN, -0.0, large and tiny numbers; Spark interprets",
     "one": "one row of each table; a landing file is Parquet, with decimals, instants and integers",
-    "none": "no row in any table; a landing file is a header",
+    "none": "no rows in any table; a landing file has only a header",
 }
 PARTITIONS = 7
 # In a zone of its own, with microseconds.

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 _HEAD = """\
 # How data flows
 
-Generated from the pipelines by `make docs`; a test compares. Within a stage, nodes stand in the order in which they
-run; a name in a table is short for `<use case>.<name>`, and `conf/base/catalog.yml` says where it is stored.
+`make docs` generates this page from the pipelines, and a test keeps it current. The nodes of a stage are listed in the
+order in which they run. Names in the tables omit the prefix `<use case>.`; `conf/base/catalog.yml` defines where each
+dataset is stored.
 
-![Seven stages below each other; each with the tables that it reads on its left, and those that it writes on its \
+![The seven stages from top to bottom: the tables that each reads on the left, those that it writes on the \
 right](flow.svg)
 """
 

@@ -1,4 +1,4 @@
-"""What can be looked up, as a page: `python -m lakehouse_ml.tooling.reference docs/reference.md` writes it."""
+"""The reference page: `python -m lakehouse_ml.tooling.reference docs/reference.md` writes it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Reference
 
-Generated from code and conf by `make docs`; a test compares.
+`make docs` generates this page from code and conf, and a test keeps it current.
 """
 _PARAMETERS = """\
-Below `conf/base/churn/parameters.yml`; the same keys in `conf/local/parameters.yml` take precedence. Unknown keys and
-wrong types are refused by name before anything runs. A list that is given takes the place of the whole list.
+Set in `conf/base/<use case>/parameters.yml`; the same keys in `conf/local/parameters.yml` take precedence. Unknown keys
+and wrong types are refused before anything runs, and the message names them. A list replaces the whole list.
 """
 
 

@@ -634,7 +634,7 @@ def test_limits_and_economics_fit_the_files_size(tmp_path: Path) -> None:
         return yaml.safe_load(text)["loans"], text
 
     small, text = conf(modify(Defaulted=lambda i: "yes" if i % 8 == 0 else "no"))
-    assert "So few rows tell little" in text
+    assert "Few rows give wide intervals" in text
     assert small["evaluation"]["policy"]["min_rows"] == 10
     assert small["batch_scoring"]["actions"] == 10
     assert small["economics"]["averted_value"] == 4.0
