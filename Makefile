@@ -9,10 +9,11 @@ BIN := $(if $(filter connect,$(ENV)),.connect/bin,.venv/bin)
 # pyenv's interpreters are not on PATH.
 PYTHON312 ?= $(lastword 3.12 $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 UV := .make/bin/uv
-# Two processes, each with whole files: a test mostly uses one core.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# Two processes, each with whole files in the order of tests/conftest.py: a test mostly uses one core.
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest $(IN_TWO)
 # Slow tests depend on processes and servers: a failing one is run once more, alone, and reported if it then passes.
-PYTEST_SLOW := $(BIN)/python tests/again.py -n 2 --dist loadfile
+PYTEST_SLOW := $(BIN)/python tests/again.py $(IN_TWO)
 JAVA := test -n "$$JAVA_HOME" || command -v java >/dev/null
 # uv looks for it and downloads none.
 PY312 = $(UV) python find -q --no-python-downloads "$(PYTHON312)" >/dev/null 2>&1

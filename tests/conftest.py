@@ -16,6 +16,29 @@ TELCO = PROJECT.parent / "shared" / "data" / "telco"
 # As the project sets it for its own processes: two workers share the cores, and a waiting thread must not hold one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Files that take longest, the longest first. They are begun first, so that no worker ends with one alone: with a single
+# test each, some would otherwise come last.
+LONGEST = (
+    "test_parity.py",
+    "test_delta_table.py",
+    "test_spark.py",
+    "test_pages.py",
+    "test_kills.py",
+    "test_life_in_a_bucket.py",
+    "test_withdraw.py",
+    "test_bad_state.py",
+    "test_wheel.py",
+    "test_readme.py",
+    "test_machines.py",
+    "test_fuzz_landing.py",
+    "test_months.py",
+    "test_own_use_case.py",
+    "test_life.py",
+    "test_moved_lake.py",
+    "test_bad_input.py",
+    "test_environments.py",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--engine spark`: the tests that take a session run on Apache Spark, on a JVM."""
@@ -24,7 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What tables promise is asked of Apache Spark too, which commits to them itself; of delta-rs alone but once."""
+    """Begin with the longest files, and test what tables promise on Apache Spark too, which commits to them itself.
+
+    What only delta-rs commits is tested once.
+    """
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         of_tables = item.path.name == "test_delta_table.py" or item.path.parent.name == "s3"
         asked = of_tables and "spark" in getattr(item, "fixturenames", ())

@@ -1,4 +1,4 @@
-"""The page that compares the results of every Spark node on all engines: `python tests/parity/page.py docs/parity.md`."""
+"""The page that compares every Spark node on all engines: `python tests/parity/page.py docs/parity.md`."""
 
 from __future__ import annotations
 
