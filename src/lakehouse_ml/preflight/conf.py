@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -18,6 +20,7 @@ from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError, chain, suggest_name
 from lakehouse_ml.modelling.card import LibraryName
 from lakehouse_ml.modelling.estimators.base import estimator_backend
+from lakehouse_ml.pipelines import STAGES
 
 if TYPE_CHECKING:
     from lakehouse_ml.config.loader import ProjectConfigLoader
@@ -409,12 +412,12 @@ def _is_typed(key: Key, typed: Any) -> bool:
     return len(key) > 0
 
 
-def _list_parameters() -> set[str]:
-    """List the names of all parameters that a node of any stage reads."""
-    from kedro.framework.project import pipelines
-
-    inputs = pipelines["__default__"].inputs()
-    return {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+@cache
+def _list_parameters() -> frozenset[str]:
+    """List the names of all parameters that a node of any stage reads; Kedro's pipelines may be those of one stage."""
+    pipelines = [import_module(f"lakehouse_ml.pipelines.{stage}").create_pipeline() for stage in STAGES]
+    inputs = {name for pipeline in pipelines for name in pipeline.inputs()}
+    return frozenset(name.removeprefix("params:") for name in inputs if name.startswith("params:"))
 
 
 def _find_unknown_keys(
