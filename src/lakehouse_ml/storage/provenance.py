@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -143,18 +143,23 @@ def code_hash(node: str, root: Path = PACKAGE) -> str:
 
 @cache
 def _hash(root: Path, *parts: str) -> str:
+    sources = {file: content for part in parts for file, content in _read_sources(root, part).items()}
     digest = hashlib.sha256()
-    for file in _find_files(root, parts):
-        digest.update(file.relative_to(root).as_posix().encode())
-        digest.update(file.read_bytes())
+    for file in sorted(sources):
+        digest.update(file.as_posix().encode())
+        digest.update(sources[file])
     return digest.hexdigest()
 
 
-def _find_files(root: Path, parts: Iterable[str]) -> list[Path]:
-    """Find Python files and templates in these files and folders, except generators of example data."""
-    paths = {file for part in parts for file in [root / part, *(root / part).rglob("*")]}
-    code = (file for file in paths if file.is_file() and file.suffix in (".py", ".j2"))
-    return sorted(file for file in code if file.name != "synthetic.py")
+@cache
+def _read_sources(root: Path, part: str) -> Mapping[Path, bytes]:
+    """Read the Python files and templates of a file or folder, except generators of example data.
+
+    Stages share most of their parts, so each is read once.
+    """
+    files = [file for file in (root / part, *(root / part).rglob("*")) if file.suffix in (".py", ".j2")]
+    code = [file for file in files if file.is_file() and file.name != "synthetic.py"]
+    return {file.relative_to(root): file.read_bytes() for file in code}
 
 
 def list_sources(node: str) -> tuple[str, ...]:

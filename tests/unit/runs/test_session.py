@@ -144,6 +144,7 @@ def test_changed_code_is_run_again(folder: Path) -> None:
             with (folder / "lakehouse_ml" / "storage/landing.py").open("a") as source:
                 source.write(edit)
             provenance._hash.cache_clear()
+            provenance._read_sources.cache_clear()
             print(sorted(run(folder).seconds))
     """
     lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
