@@ -15,6 +15,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 TELCO = PROJECT.parent / "shared" / "data" / "telco"
 # As the project sets it for its own processes: two workers share the cores, and a waiting thread must not hold one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A search's worker processes cost more than its few fits do here. test_kills.py and test_imports.py have them.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 # Files that take longest, the longest first. They are begun first, so that no worker ends with one alone: with a single
 # test each, some would otherwise come last.

@@ -68,15 +68,26 @@ import sys, threading
 from lakehouse_ml.modelling.estimators import sklearn as estimators
 estimators.start_workers()
 # The pool's own threads live on.
-next(thread for thread in threading.enumerate() if thread.name.startswith("Thread-")).join()
+for thread in threading.enumerate():
+    if thread.name.startswith("Thread-"):
+        thread.join()
+        break
 print("imported:", *(name for name in ("sklearn.ensemble", "joblib") if name in sys.modules))
 """
 
 
 @pytest.mark.slow
-def test_workers_that_warm_up_let_nobody_else_import_what_they_do() -> None:
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_workers_that_warm_up_let_nobody_else_import_what_they_do(cores: str) -> None:
     """Two threads that import scikit-learn at once meet half of it: MLflow watches its import, and holds no lock."""
-    process = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=120, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", STARTED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={**os.environ, "LOKY_MAX_CPU_COUNT": cores},
+    )
     assert process.stdout.rpartition("imported:")[2].split() == ["joblib"]
 
 
@@ -99,5 +110,6 @@ sys.exit("a stage's own error")
 @pytest.mark.slow
 def test_a_run_that_ends_while_workers_start_says_why_it_ended_and_nothing_of_them() -> None:
     call = [sys.executable, "-c", LEFT_AT_ONCE]
-    process = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    two = {**os.environ, "LOKY_MAX_CPU_COUNT": "2"}
+    process = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False, env=two)
     assert (process.returncode, process.stderr) == (1, "a stage's own error\n")

@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 def test_lives_that_are_killed_at_random_moments_end_as_undisturbed_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)  # killed processes have to leave what workers share
     monkeypatch.syspath_prepend(BENCHMARKS)  # only here: a benchmark has the name of a room of tests
     from kills import Lives, campaigns
 

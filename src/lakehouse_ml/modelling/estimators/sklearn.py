@@ -46,6 +46,8 @@ def start_workers() -> None:
 
     from joblib import Parallel, cpu_count, delayed
 
+    if cpu_count() == 1:
+        return  # joblib would import it in this process, and two threads that do so at once meet half of it
     importing = [delayed(_import_sklearn)()] * cpu_count()
     started = Parallel(n_jobs=-1, return_as="generator")(importing)
     Thread(target=list, args=(started,), daemon=True).start()
