@@ -13,7 +13,7 @@ from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.metrics import classification_metrics
 from lakehouse_ml.modelling.population import PopulationSpec
-from lakehouse_ml.pipelines.training.nodes import TrainingSpec, assemble_rows, search
+from lakehouse_ml.pipelines.training.nodes import Columns, TrainingSpec, assemble_rows, search
 from lakehouse_ml.use_cases.churn import CHURN
 from lakehouse_ml.use_cases.churn.contracts import feature_customers
 
@@ -24,8 +24,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 _TELCO = PROJECT.parent / "shared" / "data" / "telco"
 _STAGES = ("data_ingestion", "data_quality", "feature_engineering")
 _OF_A_LABEL = ("label", "known_at", "part")
-# Every feature that is no category is a number.
-NUMERIC = tuple(name for name in feature_customers.names if name not in (*CHURN.key, *CHURN.categorical))
+NUMERIC = Columns.from_names(feature_customers.names, CHURN.key, CHURN.categorical, None).numeric
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,6 @@ from kedro.pipeline import Pipeline
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Stages by name, and `__default__`: the whole life of every use case."""
+    """Stages by name, and `__default__`: the end-to-end run of every use case."""
     stages = find_pipelines(raise_errors=True)
     return {**stages, "__default__": sum(stages.values(), start=Pipeline([]))}

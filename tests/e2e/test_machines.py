@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +19,7 @@ from checkouts import QUICK_PLANT
 from deltalake import DeltaTable
 
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+from run_command import run_command
 from warm import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -44,19 +44,7 @@ class Place:
             "lake": self.lake,
             **{key.replace("__", "."): v for key, v in params.items()},
         }
-        runtime_params = ",".join(f"{key}={value}" for key, value in settings.items())
-        return [
-            sys.executable,
-            "-m",
-            "lakehouse_ml",
-            "--conf-source",
-            str(self.conf),
-            "--namespaces",
-            NAME,
-            "--params",
-            runtime_params,
-            *arguments,
-        ]
+        return run_command(NAME, self.conf, settings, *arguments)
 
     def run(self, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
         call = warm(self.call(*arguments, **params))

@@ -1,7 +1,7 @@
 """A lake that an earlier version made goes on with this one: the same tables, tags and scores, by the same model.
 
 `lakes/churn_0.1.tar.xz` is the lake of one `kedro run` over 800 generated customers, with their file and parameters,
-by code that still hashed every source file into its fingerprints. It is never made anew: a change that can't read it
+by code that still hashed every source file into its fingerprints. It is never rebuilt: a change that can't read it
 breaks the lakes of all who upgrade.
 """
 

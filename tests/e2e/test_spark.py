@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from deltalake import DeltaTable
 from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+from run_command import run_command
 
 pytestmark = pytest.mark.jvm
 
@@ -49,21 +49,9 @@ class Lived:
     conf: Path
     output: str = ""
 
-    def run(self, *arguments: str, env: str = "spark", params: str = "") -> subprocess.CompletedProcess[str]:
-        call = [
-            sys.executable,
-            "-m",
-            "lakehouse_ml",
-            "--conf-source",
-            str(self.conf),
-            "--namespaces",
-            self.use_case,
-            "--env",
-            env,
-            "--params",
-            f"landing={self.landing},lake={self.lake}{params}",
-            *arguments,
-        ]
+    def run(self, *arguments: str, env: str = "spark", **params: object) -> subprocess.CompletedProcess[str]:
+        settings = {"landing": self.landing, "lake": self.lake, **params}
+        call = run_command(self.use_case, self.conf, settings, "--env", env, *arguments)
         process = subprocess.run(call, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
         assert "Traceback" not in process.stderr, process.stderr
         return process
@@ -120,8 +108,8 @@ def test_a_second_run_does_nothing(lived: Lived) -> None:
 
 
 def test_another_engine_refuses_its_champion_and_says_what_to_do(lived: Lived) -> None:
-    fewer = f",{lived.use_case}.batch_scoring.reasons=1"
-    process = lived.run("--pipelines", "batch_scoring", env="local", params=fewer)
+    fewer = {f"{lived.use_case}.batch_scoring.reasons": 1}
+    process = lived.run("--pipelines", "batch_scoring", env="local", **fewer)
     assert process.returncode == 1
     assert "is a model of mllib, which needs the engine spark, and this run uses sail" in process.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from stores import Store
 from few_rows import told_in_conf
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, write
+from run_command import run_command
 from warm import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,20 +60,8 @@ class Place:
         return f"s3://{self.store.bucket}/{self.engine}/{self.use_case}/raw-data"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        call = [
-            sys.executable,
-            "-m",
-            "lakehouse_ml",
-            "--conf-source",
-            str(self.conf),
-            "--env",
-            "s3",
-            "--namespaces",
-            self.use_case,
-            "--params",
-            f"landing={self.landing},lake={self.lake}",
-            *arguments,
-        ]
+        params = {"landing": self.landing, "lake": self.lake}
+        call = run_command(self.use_case, self.conf, params, "--env", "s3", *arguments)
         # Endpoint and encryption stand in conf.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {**self.store.variables(), "MLFLOW_TRACKING_URI": self.tracking}

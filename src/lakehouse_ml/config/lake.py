@@ -48,7 +48,7 @@ class Lake:
 
         Args:
             conf: Values of globals.yml.
-            runtime_parameters: Their `lake` counts more. A schema given there holds the run's models, too.
+            runtime_parameters: Their `lake` takes precedence; if it is a schema, the run's models are in it too.
             resolve_address: Makes a folder absolute.
 
         Raises:

@@ -155,10 +155,8 @@ class Conf:
             for file in self._files(kind):
                 line = line_of(file, key[:length])
                 if line:
-                    return f"{_shorten_path(file)}, line {line}"
-        return " or ".join(_shorten_path(file) for file in self._files(kind)) or _shorten_path(
-            self.folders[-1] / f"{kind}.yml"
-        )
+                    return f"{file}, line {line}"
+        return " or ".join(map(str, self._files(kind))) or str(self.folders[-1] / f"{kind}.yml")
 
     def _files(self, kind: str) -> Iterator[Path]:
         for folder in dict.fromkeys(self.folders):
@@ -359,9 +357,9 @@ class Conf:
                     mark = getattr(error, "problem_mark", None)
                     line = f", line {mark.line + 1}" if mark else ""
                     problem = getattr(error, "problem", None) or "not UTF-8"
-                    return f"{_shorten_path(file)}{line}: this is not valid YAML ({problem})."
+                    return f"{file}{line}: this is not valid YAML ({problem})."
                 if document is not None and not isinstance(document, yaml.MappingNode):
-                    return f"{_shorten_path(file)}, line 1: this has to be keys with values, `key: value`."
+                    return f"{file}, line 1: this has to be keys with values, `key: value`."
         return None
 
     def _explain_interpolation(self, text: str) -> str:
@@ -373,7 +371,7 @@ class Conf:
                 parts = _parts(key[1], length) if key else []
                 if parts and any(line_of(file, parts) for file in self._files(kind)):
                     return f"{self.where(kind, parts)}: {key[1] if key else ''}: {first}"
-        return f"{_shorten_path(self.folders[-1])}: {first}"
+        return f"{self.folders[-1]}: {first}"
 
     def _find_entry(self, dataset: str) -> str:
         """Find the catalog's entry of a dataset: its own, or the pattern that it matches."""
@@ -465,10 +463,6 @@ def _parts(full_key: str, length: int) -> list[str]:
     return (
         [".".join(words[: len(words) - length + 1]), *words[len(words) - length + 1 :]] if len(words) >= length else []
     )
-
-
-def _shorten_path(file: Path) -> str:
-    return str(file)
 
 
 def _find_unknown_columns(rule: Any, columns: Sequence[str]) -> Iterator[str]:

@@ -345,7 +345,7 @@ def test_two_contenders_are_set_beside_each_other_with_the_smallest_gain_that_co
 def test_right_and_wrong_at_the_threshold_add_up_to_the_held_out_rows() -> None:
     text = render_outline().text
     hits, misses, false_alarms, true_negatives = (
-        int(re.search(rf"(\d+) {word}", text).group(1))  # type: ignore[union-attr]
+        int(re.search(rf"(\d+) {word}", text).group(1))
         for word in ("found\n", "missed", "false alarms", "rightly left alone")
     )
     assert (hits + misses, false_alarms + true_negatives) == (LABEL.sum(), N - LABEL.sum())

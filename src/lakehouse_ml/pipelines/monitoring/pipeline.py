@@ -7,7 +7,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from lakehouse_ml.modelling.performance import judge_performance
-from lakehouse_ml.pipelines.grid import bind, fill_stage
+from lakehouse_ml.pipelines.grid import bind, fill_stage, population_input
 from lakehouse_ml.pipelines.monitoring.nodes import (
     join_outcomes,
     measure_drift,
@@ -61,7 +61,7 @@ def shape(use_case: UseCase) -> Pipeline:
             ),
             *_judgement(use_case),
             Node(
-                bind(write_report, use_case=use_case, **_not_told(use_case)),
+                bind(write_report, use_case=use_case, **_bind_no_outcome_inputs(use_case)),
                 inputs={
                     "candidate": "candidate_model",
                     "standing": "promotion_model",
@@ -99,14 +99,14 @@ def _judgement(use_case: UseCase) -> list[Node]:
 
 
 def _map_outcome_inputs(use_case: UseCase) -> dict[str, str]:
-    """What is known of outcomes that come later."""
-    inputs = {} if use_case.multiple_rows_per_entity else {"population": "params:population"}
+    """The inputs of the report about outcomes that come later, as far as this use case has them."""
+    inputs = population_input(use_case)
     inputs |= {"labels": "metrics_labels"} if use_case.gathers_outcomes else {}
     return inputs | ({} if use_case.multiple_rows_per_entity else {"performance": "verdict_live"})
 
 
-def _not_told(use_case: UseCase) -> dict[str, None]:
-    """The rest of that, which this use case has not."""
+def _bind_no_outcome_inputs(use_case: UseCase) -> dict[str, None]:
+    """None for each of those inputs that this use case lacks."""
     return dict.fromkeys({"population", "labels", "performance"} - set(_map_outcome_inputs(use_case)))
 
 

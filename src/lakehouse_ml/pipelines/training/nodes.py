@@ -254,7 +254,7 @@ def search(
         TrainingError: A part lacks rows of a class, the parts' class shares lie too far apart, or too few entities
             make the folds.
     """
-    import sklearn.ensemble  # noqa: F401 - only the threads of what is loaded can be limited
+    import sklearn.model_selection  # noqa: F401 - only the threads of what is loaded can be limited
     from threadpoolctl import threadpool_limits
 
     counts = _count_parts(model_input)
