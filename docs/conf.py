@@ -5,6 +5,8 @@ author = "the authors of lakehouse-ml"
 extensions = ["myst_parser"]
 root_doc = "index"
 myst_heading_anchors = 3
+# Messages and options are shown as they are typed: Sphinx would make a dash of the two in --runner.
+smartquotes = False
 # A page that the index lists and that does not exist is left out; a dead link in a page still stops the build.
 suppress_warnings = ["toc.not_readable"]
 
