@@ -45,6 +45,7 @@ _MAX_DEPTH = 30
 _LABEL, _WEIGHT, _MARGIN = "_label", "_weight", "_margin"
 _OWN, _NUMBER, _PROBABILITY = "_own", "_number", "_probability"
 _PROBABILITIES, _EFFECTS = "_probabilities", "_effects"
+_LOCAL_BYTES = "spark.sql.execution.arrow.localRelationThreshold"
 
 
 def fit(
@@ -273,9 +274,19 @@ def _to_matrix(batch: pa.RecordBatch, column: str) -> np.ndarray:
 
 
 def _to_spark(rows: pd.DataFrame) -> DataFrame:
+    """Distribute rows over the cores, in their order.
+
+    Spark's planner would compute on a local table by itself: in one thread, and once for each column of each stage.
+    """
     from pyspark.sql import SparkSession
 
-    return SparkSession.active().createDataFrame(rows)
+    session = SparkSession.active()
+    before = session.conf.get(_LOCAL_BYTES)
+    session.conf.set(_LOCAL_BYTES, "0")
+    try:
+        return session.createDataFrame(rows)
+    finally:
+        session.conf.set(_LOCAL_BYTES, str(before))
 
 
 def _logistic_regression(params: dict[str, Any], n_rows: int, seed: int) -> Any:  # noqa: ARG001 - nothing is random
