@@ -442,6 +442,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Place:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ENDS, ids=lambda case: case.name)
 def test_a_run_ends_well_with_every_row_accounted_for(case: Ends, ended: Place) -> None:
     rest = Rest(ended, case.file)
@@ -449,6 +450,7 @@ def test_a_run_ends_well_with_every_row_accounted_for(case: Ends, ended: Place) 
     case.check(rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in STOPS if not case.alone], ids=lambda case: case.name)
 def test_a_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stops, settled: Place) -> None:
     versions_before = settled.versions()
@@ -488,6 +490,7 @@ def test_a_first_run_stops_with_one_sentence_and_the_next_one_goes_on(case: Stop
     place.counts()
 
 
+@pytest.mark.slow
 def test_after_all_that_a_new_good_file_completes(settled: Place) -> None:
     count_before = settled.counts()[0]
     file(as_text(good(n=25, seed=9)), "customers_2025-03-31.csv")(settled.landing)

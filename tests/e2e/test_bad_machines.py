@@ -15,6 +15,8 @@ from bad_input import PROJECT, Case, Place
 
 from warm import warm
 
+pytestmark = pytest.mark.slow
+
 TITLE = "Files and conf of machines"
 USE_CASE = "predictive_maintenance"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -310,7 +312,6 @@ def test_impossible_days_of_a_split_are_refused(case: Case, sound: Place) -> Non
     assert case.matches(message, sound.names), message
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CONF, ids=lambda case: case.name)
 def test_impossible_conf_is_refused_before_anything_is_opened(case: Case, tmp_path: Path) -> None:
     runtime_params = f"landing={tmp_path},lake={tmp_path / 'lake'}"

@@ -626,6 +626,7 @@ def test_a_mistake_in_the_logging_conf_is_reported_before_anything_else(tmp_path
     assert (process.returncode, process.stderr.strip()) == (1, str(case.says).format(conf=copied))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LAKE, ids=lambda case: case.name)
 def test_a_damaged_lake_is_reported_and_a_restored_one_goes_on(
     start: Callable[..., Any], ingested: Path, tmp_path: Path, case: LakeCase
@@ -641,6 +642,7 @@ def test_a_damaged_lake_is_reported_and_a_restored_one_goes_on(
     assert "RUNNING" not in statuses(restored)
 
 
+@pytest.mark.slow
 def test_a_locked_store_is_reported_and_a_freed_one_goes_on(
     start: Callable[..., Any], ingested: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from lakehouse_ml.use_cases.predictive_maintenance.synthetic import simulate, wr
 from run_command import run_command
 from warm import warm
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 REAL = PROJECT.parent / "shared" / "data"
 NAME = "predictive_maintenance"
@@ -139,7 +141,6 @@ def test_a_second_run_on_unchanged_input_makes_nothing_new(lived: Lived) -> None
     assert lakehouse.versions() == versions_before
 
 
-@pytest.mark.slow
 def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Lived) -> None:
     lakehouse, _ = lived
     versions = lakehouse.versions()
@@ -172,7 +173,6 @@ def test_days_are_scored_into_another_table_and_what_was_there_stays(lived: Live
     assert "unchanged: every step was skipped" in lakehouse.run().stdout
 
 
-@pytest.mark.slow
 def test_a_range_whose_run_is_killed_goes_on_with_the_days_that_are_left(lived: Lived) -> None:
     lakehouse, _ = lived
     days = {f"{NAME}__batch_scoring__from_day": "2015-02-25", f"{NAME}__batch_scoring__to_day": "2015-03-16"}
@@ -207,7 +207,6 @@ def later(lived: Lived, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place
     return lakehouse, versions_before
 
 
-@pytest.mark.slow
 def test_only_the_new_files_of_more_days_are_read(later: tuple[Place, dict[str, int]]) -> None:
     lakehouse, versions_before = later
     files = {f"telemetry/telemetry_{day}_simulated.csv" for day in NEXT}
@@ -221,7 +220,6 @@ def test_only_the_new_files_of_more_days_are_read(later: tuple[Place, dict[str, 
     assert balance(lakehouse, "telemetry")[0] > balance(lakehouse, "machines")[0]
 
 
-@pytest.mark.slow
 def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple[Place, dict[str, int]]) -> None:
     lakehouse, versions = later
     assert len(DeltaTable(lakehouse.table("metrics_live").table_uri, version=versions["metrics_live"]).to_pandas()) == 0
@@ -235,7 +233,6 @@ def test_earlier_scores_are_judged_as_soon_as_their_horizon_is_over(later: tuple
     assert len(scores) == 2 * MACHINES * 4
 
 
-@pytest.mark.slow
 def test_a_corrected_day_takes_the_place_of_its_rows(later: tuple[Place, dict[str, int]]) -> None:
     lakehouse, _ = later
     file = lakehouse.landing / "telemetry" / "telemetry_2015-01-10_simulated.csv"
@@ -261,7 +258,6 @@ def real(name: str) -> Path:
     return REAL / name
 
 
-@pytest.mark.slow
 def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
     lakehouse = Place(real("pdm_telemetry_20"), tmp_path / "lake", PROJECT / "conf")
     process = lakehouse.run()
@@ -278,7 +274,6 @@ def test_the_real_files_with_telemetry_work_as_they_are(tmp_path: Path) -> None:
     assert not scores.duplicated(["machine_id", "predicted_at"]).any()
 
 
-@pytest.mark.slow
 def test_the_real_files_without_telemetry_work_with_one_parameter(tmp_path: Path) -> None:
     lakehouse = Place(real("pdm_events_1000"), tmp_path / "lake", PROJECT / "conf")
     params = {
