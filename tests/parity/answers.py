@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,12 @@ _SOUND = {
 
 def nodes(use_case: str) -> dict[str, Node]:
     """Nodes of a use case by name, in the order in which data flows."""
-    whole = sum(flow.load_stages().values(), start=Pipeline([]))
-    return {node.name: node for node in whole.nodes if node.name.startswith(f"{use_case}.")}
+    return {node.name: node for node in _all_nodes() if node.name.startswith(f"{use_case}.")}
+
+
+@cache
+def _all_nodes() -> list[Node]:
+    return sum(flow.load_stages().values(), start=Pipeline([])).nodes
 
 
 def is_sparks(node: Node) -> bool:
