@@ -121,13 +121,12 @@ def test_both_libraries_agree_on_metrics_within_the_interval_that_is_reported(
 
 
 def test_rows_in_memory_are_computed_by_tasks_and_not_by_the_planner(spark: Any) -> None:
-    # The planner computes on local rows in one thread: a hundred times as long, for a forest over sixty columns.
-    local_bytes = spark.conf.get(mllib._LOCAL_BYTES)
+    # The planner computes on local rows in one thread: for a forest over sixty columns, eight to thirty times as long.
     frame = mllib._to_spark(select_inputs(machines(50)).assign(n=range(50)))
-    plan = frame._jdf.queryExecution().optimizedPlan().toString()
-    assert "LocalRelation" not in plan
+    plan = frame.withColumn("more", F.col("n") + 1)._jdf.queryExecution().optimizedPlan().toString()
+    assert [line.strip(" :+-").split()[0] for line in plan.splitlines()] == ["Project", "Repartition", "LocalRelation"]
+    assert frame.rdd.getNumPartitions() == spark.sparkContext.defaultParallelism
     assert [row.n for row in frame.collect()] == list(range(50))
-    assert spark.conf.get(mllib._LOCAL_BYTES) == local_bytes
 
 
 def test_a_search_by_either_library_reports_the_same_of_its_trials(spark: Any, learned: pd.DataFrame) -> None:

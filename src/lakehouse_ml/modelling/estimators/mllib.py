@@ -45,7 +45,6 @@ _MAX_DEPTH = 30
 _LABEL, _WEIGHT, _MARGIN = "_label", "_weight", "_margin"
 _OWN, _NUMBER, _PROBABILITY = "_own", "_number", "_probability"
 _PROBABILITIES, _EFFECTS = "_probabilities", "_effects"
-_LOCAL_BYTES = "spark.sql.execution.arrow.localRelationThreshold"
 
 
 def fit(
@@ -276,17 +275,12 @@ def _to_matrix(batch: pa.RecordBatch, column: str) -> np.ndarray:
 def _to_spark(rows: pd.DataFrame) -> DataFrame:
     """Distribute rows over the cores, in their order.
 
-    Spark's planner would compute on a local table by itself: in one thread, and once for each column of each stage.
+    Spark's planner would compute on a local table by itself: in one thread, and stage by stage. It does not look behind
+    `coalesce`, which has nothing to do here: no table has more parts than rows.
     """
     from pyspark.sql import SparkSession
 
-    session = SparkSession.active()
-    before = session.conf.get(_LOCAL_BYTES)
-    session.conf.set(_LOCAL_BYTES, "0")
-    try:
-        return session.createDataFrame(rows)
-    finally:
-        session.conf.set(_LOCAL_BYTES, str(before))
+    return SparkSession.active().createDataFrame(rows).coalesce(max(len(rows), 1))
 
 
 def _logistic_regression(params: dict[str, Any], n_rows: int, seed: int) -> Any:  # noqa: ARG001 - nothing is random
