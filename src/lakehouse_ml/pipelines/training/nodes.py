@@ -254,7 +254,6 @@ def search(
         TrainingError: A part lacks rows of a class, the parts' class shares lie too far apart, or too few entities
             make the folds.
     """
-    import sklearn.model_selection  # noqa: F401 - only the threads of what is loaded can be limited
     from threadpoolctl import threadpool_limits
 
     counts = _count_parts(model_input)
@@ -263,9 +262,11 @@ def search(
     train = _collect_part(model_input, "train", counts, spec, columns)
     estimators = estimator_backend(spec.library)
     log.info("  %d trials, %d folds, %d training rows", len(spec.trials), spec.folds, len(train.label))
+    # This loads scikit-learn: only the threads of what is loaded can be limited.
+    folds = _split_folds(train, spec)
     # One thread for each fit: threads that an estimator starts itself would only wait for each other.
     with threadpool_limits(1):
-        trials = _cross_validate(train, columns, spec, estimators)
+        trials = _cross_validate(train, folds, columns, spec, estimators)
         # Ties go to the higher average precision, then to the trial listed first.
         best = max(trials, key=lambda trial: (trial.metrics["f1"], trial.metrics["average_precision"]))
         fitted = estimators.fit(
@@ -357,10 +358,15 @@ def _collect_part(
     return Rows(rows, label, entity.to_numpy(), days.to_numpy(), np.asarray(is_in_batch))
 
 
-def _cross_validate(train: Rows, columns: Columns, spec: TrainingSpec, estimators: EstimatorBackend) -> list[Trial]:
+def _cross_validate(
+    train: Rows,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    columns: Columns,
+    spec: TrainingSpec,
+    estimators: EstimatorBackend,
+) -> list[Trial]:
     """Cross-validate every trial on every fold."""
     rows, label = train.predictors, train.label
-    folds = _split_folds(train, spec)
 
     def score_fold(trial: EstimatorSpec, fitted: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, float]:
         started = time.perf_counter()
