@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
@@ -192,10 +193,40 @@ def _import_libraries() -> None:
         "matplotlib.figure",
         "matplotlib.backends.backend_svg",
         "jinja2",
+        "sqlglot",
+        "tenacity",
+        "pyarrow.csv",
+        "pyarrow.parquet",
+        "fsspec.implementations.local",
+        "sqlalchemy.dialects.sqlite",
+        "mlflow.sklearn",
+        "mlflow.store.tracking.sqlalchemy_workspace_store",
+        "mlflow.store.model_registry.sqlalchemy_workspace_store",
+        "opentelemetry.sdk.metrics.export",
+        "pyspark.sql.connect.window",
     ):
         import_module(name)
+    for name in ("git", "ipykernel.connect", "kedro_telemetry.plugin", "kedro_viz.integrations.kedro.hooks"):
+        with suppress(ImportError):  # not in every environment
+            import_module(name)
+    _fill_caches()
     for name in [name for name in sys.modules if name.split(".")[0] == "lakehouse_ml"]:
         del sys.modules[name]
+
+
+def _fill_caches() -> None:
+    """Compute once what libraries keep per process: installed packages, fonts, and which module a file belongs to."""
+    import inspect
+    import io
+
+    from matplotlib.figure import Figure
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches(["pandas"])
+    figure = Figure(layout="constrained")
+    figure.subplots()
+    figure.savefig(io.StringIO(), format="svg")
+    inspect.stack()
 
 
 def _become(words: list[str]) -> None:
