@@ -77,6 +77,22 @@ except Exception as error: print(error)
     assert process.stdout.endswith(" is sail.\n")
 
 
+def test_only_the_first_requests_to_a_server_are_retried_for_seconds_and_none_once_it_failed() -> None:
+    process = _python("""
+from lakehouse_ml.engine.retries import retry_for_seconds
+session = ENGINE.session()
+def most(): return [policy.max_retries for policy in session.client.get_retry_policies()]
+usual = most()
+with retry_for_seconds(session):
+    print(session.range(3).count(), most())
+print(most() == usual)
+try:
+    with retry_for_seconds(session): session.sql("SELECT no_such_column").collect()
+except Exception as error: print("no_such_column" in str(error), most())
+""")
+    assert (process.returncode, process.stdout) == (0, "3 [5]\nTrue\nTrue []\n"), process.stderr
+
+
 @pytest.mark.jvm
 def test_spark_starts_whatever_session_a_parent_process_had() -> None:
     code = """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.config import redirects, s3
 from lakehouse_ml.engine import temporary_files, workspace
+from lakehouse_ml.engine.retries import retry_for_seconds
 from lakehouse_ml.engine.spec import EngineSpec, find_missing
 from lakehouse_ml.errors import EngineError, first_line
 
@@ -258,7 +259,8 @@ def _connect_server(spec: EngineSpec) -> SparkSession:
 
     try:
         session: SparkSession = SparkSession.builder.remote(spec.master).getOrCreate()
-        actual = _detect_engine(session)
+        with retry_for_seconds(session):
+            actual = _detect_engine(session)
     except Exception as error:
         raise EngineError(f"No Spark Connect server answers at {spec.master} ({first_line(error)}).") from error
     if actual != "Spark Connect":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from configparser import ConfigParser, Error
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakehouse_ml.engine.retries import retry_for_seconds
 from lakehouse_ml.errors import EngineError, first_line
 
 if TYPE_CHECKING:
@@ -106,7 +108,9 @@ def connect_session(compute: str) -> SparkSession:
         builder = builder.serverless(enabled=True) if compute == "serverless" else builder.clusterId(compute)
     try:
         session: SparkSession = builder.getOrCreate()
-        session.range(1).count()
+        # Compute of a workspace may have to start first, a server runs.
+        with retry_for_seconds(session) if is_server(compute) else nullcontext():
+            session.range(1).count()
         if is_server(compute):
             # Apache Spark reports this size with a unit, but the client of Databricks expects a number.
             session.conf.set("spark.sql.session.localRelationSizeLimit", _LARGEST_LOCAL_BYTES)
