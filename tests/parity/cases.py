@@ -21,9 +21,8 @@ from lakehouse_ml.use_cases.contracts import Table
 
 # Every node answers each of these variants, from the same inputs except for these differences.
 VARIANTS = {
-    "many": "rows of all kinds, most of them for one entity, in more partitions than cores; in one process "
-    "Spark compiles what it computes",
-    "odd": "the same rows in one partition, with nulls, NaN, -0.0, large and tiny numbers; Spark interprets",
+    "many": "rows of all kinds, most of them of one entity, in more partitions than cores; `local[2]` generates code",
+    "odd": "the same rows in one partition, with nulls, NaN, -0.0, large and tiny numbers",
     "one": "one row of each table; a landing file is Parquet, with decimals, instants and integers",
     "none": "no rows in any table; a landing file has only a header",
 }
