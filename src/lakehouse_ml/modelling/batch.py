@@ -22,7 +22,7 @@ class ScoringSpec(Spec):
         from_day: First day of a range to score instead, each day as a batch of its own; only for use cases with several
             rows per entity.
         to_day: Last day of the range; by default the newest day of the features.
-        reasons: Number of reasons for a row; more cost no time, but 0 is many times faster.
+        reasons: Number of reasons per row. More reasons take no extra time; 0 is many times faster.
         actions: Most rows of the action list.
     """
 

@@ -19,8 +19,8 @@ class Economics(Spec):
     """Cost of acting on a row and value of what it may avert, all money in one currency.
 
     Attributes:
-        action_cost: Of acting on one row, whether it was needed or not (an offer, a visit), >= 0.
-        averted_value: Of one outcome that is averted (a customer who stays, a failure that doesn't come), >= 0.
+        action_cost: Cost of acting on one row, needed or not (an offer, a visit), >= 0.
+        averted_value: Value of one averted outcome (a customer who stays, a failure that is prevented), >= 0.
         success_share: Share in [0, 1] of the outcomes that acting averts.
     """
 

@@ -48,7 +48,7 @@ class Floors(Spec):
 
     Attributes:
         accuracy: Share of rows with a correct decision.
-        precision: Share of the rows decided positive that are.
+        precision: Share of the rows decided positive that are positive.
         recall: Share of the positive rows that are found.
         f1: Harmonic mean of precision and recall.
         roc_auc: Chance that a positive row scores above a negative one.
@@ -86,12 +86,12 @@ class Policy(Spec):
         alpha: One-sided error rate: how often an equal model may pass for a better one, in (0, 0.5).
         margin: Loss of average precision that a refresh may risk, in [0, 1]; unused under superiority.
         f1_tolerance: How far F1 may lie below the incumbent's, each at its own threshold, in [0, 1].
-        resamples: Hold-outs that the paired bootstrap imagines; at least 5 of them must lie beyond the bound.
+        resamples: Resamples of the paired bootstrap; at least 5 of them must lie beyond the bound.
         seed: Seed of the bootstrap.
         min_rows: Labelled rows that the hold-out must have.
         min_positives: Positive rows that the hold-out must have.
         min_groups: Groups that the hold-out must have, where its rows come in groups.
-        approval_required: Turn an approval into a request that a person answers.
+        approval_required: Whether a person must approve a promotion.
     """
 
     model_config = ConfigDict(strict=True)

@@ -26,8 +26,8 @@ class PerformanceSpec(Spec):
     """When live performance counts as worse than on the hold-out.
 
     Attributes:
-        min_positives: Outcomes of 1 that a judgement needs; fewer are reported as `few`.
-        alpha: Level of the judgement: the chance that a model as good as on the hold-out is called worse.
+        min_positives: Positive outcomes that the comparison needs; fewer are reported as `few`.
+        alpha: Level of the comparison: the probability that it calls a model worse that is as good as on the hold-out.
     """
 
     min_positives: int = Field(default=20, ge=1)
@@ -75,7 +75,7 @@ class LivePerformance:
 
 
 def judge_performance(live: pd.DataFrame, verdicts: pd.DataFrame, spec: PerformanceSpec) -> pd.DataFrame:
-    """Judge the newest outcomes.
+    """Compare the newest outcomes with the hold-out of the version that scored.
 
     Args:
         live: One row per batch and model version: counts and metrics, see `nodes.measure_live`.

@@ -28,7 +28,7 @@ class HashSplit(Spec):
         holdout_share: Expected share of entities that are held out.
         salt: Another salt is another split.
         min_per_class: Rows of each class that each part must have.
-        max_share_gap: How far the parts' shares of positive rows may lie apart.
+        max_share_gap: Largest difference between the shares of positive rows of the parts.
     """
 
     kind: Literal["hash"] = "hash"

@@ -175,7 +175,8 @@ def _render_commands() -> str:
     for name, command in cli.commands.items():
         for path, each in _subcommands(name, command):
             rows.append(f"| `kedro {path}` | {_escape(str(each.help).splitlines()[0])} |")
-    return "\n".join(["Beside Kedro's own commands:", "", "| command | what it does |", "|---|---|", *rows, ""])
+    said = "Commands that the project adds to Kedro's, or changes:"
+    return "\n".join([said, "", "| command | what it does |", "|---|---|", *rows, ""])
 
 
 def _subcommands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -200,16 +201,18 @@ def _render_datasets(use_case: UseCase, stages: Mapping[str, Pipeline], catalog:
     from kedro.io import CatalogConfigResolver
 
     resolver = CatalogConfigResolver(dict(catalog), default_runtime_patterns={"{default}": {"type": "MemoryDataset"}})
-    rows = []
+    rows, prefix = [], f"{use_case.name}."
     for name in _flowing(use_case.name, stages):
         entry = resolver.resolve_pattern(name) or catalog[name]
         kind = str(entry["type"]).rsplit(".", 1)[-1]
         where = str(entry.get("filepath") or (f"{entry['name']}, {entry['role']}" if "role" in entry else ""))
         layer = entry.get("metadata", {}).get("kedro-viz", {}).get("layer", "")
-        rows.append(f"| `{name}` | {layer} | {kind} | {f'`{where}`' if where else ''} |")
-    said = "In the order in which data flows; the paths are those of the default lake. Who writes and reads them: "
+        rows.append(f"| `{name.removeprefix(prefix)}` | {layer} | {kind} | {f'`{where}`' if where else ''} |")
+    said = f"""\
+In the order in which data flows. Names omit the prefix `{prefix}`; paths are those of the default lake.
+[How data flows](flow.md) lists the nodes that write and read each."""
     head = ["| dataset | layer | kind | where |", "|---|---|---|---|"]
-    return "\n".join([f"## Datasets of {use_case.name}", "", f"{said}[flow](flow.md).", "", *head, *rows, ""])
+    return "\n".join([f"## Datasets of {use_case.name}", "", said, "", *head, *rows, ""])
 
 
 def _flowing(use_case: str, stages: Mapping[str, Pipeline]) -> list[str]:

@@ -20,8 +20,8 @@ LINES = (
     Column("problems", "array<struct<column:string,text:string,reason:string>>", doc="What is wrong with it."),
 )
 SCORE = (
-    Column("probability", "double", doc="Of the positive outcome (of any target), by the champion."),
-    Column("decision", "int", doc="1 if the probability (of a target, where there are several) reaches the threshold."),
+    Column("probability", "double", doc="Of the positive outcome (of any class or component), by the champion."),
+    Column("decision", "int", doc="1 if the probability (with several: of the likeliest) reaches the threshold."),
     Column("threshold", "double", doc="The champion's, stored inside the model."),
     Column("reasons", "array<struct<feature:string,value:string,effect:double>>",
            doc="What moves the row's probability most, against a typical row; signed."),

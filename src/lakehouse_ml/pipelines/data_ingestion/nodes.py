@@ -193,10 +193,13 @@ def type_records(records: DataFrame, contract: Table, clock: datetime, missing_w
 def keep_rows(
     parsed: DataFrame, landing: Landing, refused_lines: DataFrame, spec: IngestionSpec, contract: Table
 ) -> ReplaceBatch:
-    """Keep the rows without problems; they replace earlier rows of their files. Columns: contract and `AUDIT`.
+    """Keep the rows without problems; they replace earlier rows of their files.
 
     `refused_lines` is an input so that they are stored, and can be inspected, before the run
     stops.
+
+    Returns:
+        The columns of the contract and `AUDIT`.
 
     Raises:
         LandingError: More rows of a file are refused than tolerated.
@@ -207,7 +210,11 @@ def keep_rows(
 
 
 def refuse_lines(parsed: DataFrame, landing: Landing) -> ReplaceBatch:
-    """Refuse the records with problems; they replace earlier ones of their files. Columns: `AUDIT` and `LINES`."""
+    """Store the records with problems as refused lines; they replace earlier ones of their files.
+
+    Returns:
+        The columns `AUDIT` and `LINES`.
+    """
     names = [column.name for column in (*AUDIT, *LINES)]
     return _replace_files(parsed.where(F.size("problems") > 0).select(*names), landing)
 

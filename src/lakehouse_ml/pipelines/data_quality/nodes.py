@@ -50,7 +50,11 @@ def check_rows(raw: DataFrame, spec: QualitySpec, table: str, key: Sequence[str]
 
 
 def quarantine_rows(checked: DataFrame) -> DataFrame:
-    """Quarantine the rows that a rule refuses, with their reasons. Columns: those of `checked` without `warnings`."""
+    """Quarantine the rows that a rule refuses, with their reasons.
+
+    Returns:
+        The columns of `checked` without `warnings`.
+    """
     return checked.where(F.size(REASONS) > 0).drop(WARNINGS)
 
 
@@ -75,7 +79,9 @@ def describe_columns(checked: DataFrame, spec: QualitySpec, contract: Table) -> 
 
 
 def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpec, table: str) -> pd.DataFrame:
-    """Summarise each rule. `quarantined` is an input so that the refused rows are stored before the run stops.
+    """Summarise the result of each rule.
+
+    `quarantined` is an input so that the refused rows are stored before the run stops.
 
     Returns:
         One row per rule: rule, predicate (for other kinds of rules, what they expect, in words), action, tolerate,
@@ -108,7 +114,10 @@ def summarise_rules(checked: DataFrame, quarantined: DataFrame, spec: QualitySpe
 
 
 def release_rows(checked: DataFrame, rules: pd.DataFrame, table: str) -> DataFrame:
-    """Release the rows that no rule refuses, unless a rule stops the run. Columns: those of the raw table.
+    """Release the rows that no rule refuses, unless a rule stops the run.
+
+    Returns:
+        The columns of the raw table.
 
     Raises:
         QualityError: Names the rule, the number of rows and examples. The clean table stays as it was.

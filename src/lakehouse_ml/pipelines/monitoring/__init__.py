@@ -1,4 +1,4 @@
-"""From scores to whether they can still be trusted: drift against training, and outcomes that came later."""
+"""Monitoring: compare batches with the training rows, measure scores by later outcomes, and write the report."""
 
 from lakehouse_ml.pipelines.monitoring.pipeline import create_pipeline
 

@@ -37,7 +37,7 @@ SCORE = "score"
 
 
 class MonitoringSpec(Spec):
-    """Which batch is looked at, and when a difference is an alarm.
+    """Which batch is compared, and when a difference is an alarm.
 
     Attributes:
         batch: Day of the batch; by default the one that batch_scoring is about.
@@ -179,7 +179,7 @@ def write_report(
     use_case: UseCase,
     **quality: Any,
 ) -> Edition:
-    """Everything that the tables tell, for people.
+    """Write the report page from the stored tables.
 
     Args:
         candidate: The newest candidate.
@@ -330,7 +330,7 @@ def join_outcomes(
     states: bool = False,
     later: bool = False,
 ) -> DataFrame:
-    """Scores beside what happened, for those of whom it is known by now.
+    """Join the scores of each batch with the outcomes that are known by now.
 
     Args:
         scores: One row per key and batch.
@@ -360,7 +360,7 @@ def join_outcomes(
 
 
 def measure_live(outcomes: DataFrame, spec: MonitoringSpec) -> pd.DataFrame:
-    """How well each batch's scores did, now that outcomes are known.
+    """Measure the scores of each batch by its known outcomes.
 
     Returns:
         One row per batch and model version: batch, model_version, n_rows, n_positives, n_named (decision 1), n_hits

@@ -1,4 +1,4 @@
-"""Training: split features and labels once and for all, search, choose the candidate by cross-validated F1."""
+"""Training: assign rows to the parts of the split, and choose the candidate from a search by cross-validated F1."""
 
 from lakehouse_ml.pipelines.training.pipeline import create_pipeline
 

@@ -25,7 +25,7 @@ def build_labels(
     machines: DataFrame,
     spec: MaintenanceSpec,
 ) -> DataFrame:
-    """Say of each component whether it fails in (t, t + h], for each prediction time t whose horizon is over.
+    """Label each component at each prediction time t whose horizon h is over: 1 if it fails in (t, t + h].
 
     The horizon is over where t + h lies at or before `known_until`, or the newest event of any table if conf names no
     such moment; later rows have no label. A row has a label per component: of two that fail at once neither is lost.

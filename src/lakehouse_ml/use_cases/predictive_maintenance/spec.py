@@ -24,13 +24,13 @@ class MaintenanceSpec(Spec):
         step_hours: From one prediction time to the next; divides 24.
         phase_hours: From 00:00 UTC to the first prediction time of a day; below `step_hours`.
         horizon_hours: How far ahead a failure counts.
-        telemetry: Whether features are made of telemetry; false where there is none.
+        telemetry: Whether features use telemetry; false if you have none.
         window_hours: Windows over telemetry.
         error_window_hours: Window over errors.
         errors: Kinds of error; each is a feature.
         components: Components; each is a feature, and what is predicted.
-        starts_at: First prediction time that is given back; null is the first that the data allow. Without an offset it
-            is UTC.
+        starts_at: First prediction time in the feature table; null is the first that the data allow. Without an
+            offset it is UTC.
         ends_at: Last one; null is the last that the data allow.
         known_until: Until when all tables are complete; null is their newest event. No prediction time lies later, and
             no horizon that ends later is labelled. Set it where failures are reported later than the rest.
