@@ -58,17 +58,30 @@ def groups() -> dict[str, Sequence[Case]]:
 
 
 def text(cases_by_title: Mapping[str, Sequence[Case]]) -> str:
-    """The page: a table for each group."""
-    head = ["| input | result | message |", "|---|---|---|"]
-    sections = ["\n".join([f"## {title}", "", *head, *_rows(cases), ""]) for title, cases in cases_by_title.items()]
+    """The page: for each group a table of the cases without a message, and one of those with a message."""
+    sections = ["\n".join([f"## {title}", "", *_tables(cases)]) for title, cases in cases_by_title.items()]
     return "\n".join([_HEAD, *sections])
 
 
-def _rows(cases: Sequence[Case]) -> list[str]:
+def _tables(cases: Sequence[Case]) -> list[str]:
+    silent = [row[:2] for row in _rows([case for case in cases if not case.sentence])]
+    loud = _rows([case for case in cases if case.sentence])
+    lines = []
+    for said, heads, rows in (
+        ("Without a message:", ("input", "result"), silent),
+        ("With a message:", ("input", "result", "message"), loud),
+    ):
+        if rows:
+            table = [heads, ["---"] * len(heads), *rows]
+            lines += [said, "", *(f"| {' | '.join(cells)} |" for cells in table), ""]
+    return lines
+
+
+def _rows(cases: Sequence[Case]) -> list[list[str]]:
     """A row for each case; neighbours that differ in their names only share one."""
     alike = groupby(cases, key=lambda case: (case.happens, case.sentence))
     return [
-        f"| {_cell('; '.join(dict.fromkeys(case.name for case in cases)))} | {_cell(happens)} | {_cell(sentence)} |"
+        [_cell(content) for content in ("; ".join(dict.fromkeys(case.name for case in cases)), happens, sentence)]
         for (happens, sentence), cases in alike
     ]
 

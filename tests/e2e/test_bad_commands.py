@@ -66,23 +66,23 @@ STOPS = [
     Stops("`--runner ThreadRunner`", REFUSED, lambda: {"runner": ThreadRunner()},
           sentence=f"--runner … {ALONE}"),
     Stops("`--async`", REFUSED, lambda: {"runner": SequentialRunner(is_async=True)}, sentence=f"--async {ALONE}"),
-    Stops("a pipeline that doesn't exist", REFUSED, lambda: {"pipeline_names": ["data_qualty"]},
-          sentence="There is no pipeline data_qualty: there are data_ingestion, data_quality, …"),
-    Stops("a node that doesn't exist", REFUSED, lambda: {"node_names": ["churn.data_quality.chek_customers"]},
+    Stops("an unknown pipeline", REFUSED, lambda: {"pipeline_names": ["data_qualty"]},
+          sentence="Unknown pipeline data_qualty: the pipelines are data_ingestion, data_quality, …"),
+    Stops("an unknown node", REFUSED, lambda: {"node_names": ["churn.data_quality.chek_customers"]},
           sentence="--nodes: no node is named 'churn.data_quality.chek_customers'. Did you mean "
           "churn.data_quality.check_customers?"),
-    Stops("a namespace that doesn't exist", REFUSED, lambda: {"namespaces": ["chrun"]},
+    Stops("an unknown namespace", REFUSED, lambda: {"namespaces": ["chrun"]},
           sentence="--namespaces: no namespace is named 'chrun'. Did you mean churn?"),
 ]  # fmt: skip
 ENDS = [
-    Ends("variables left in the shell that would lead to other stores", "They are ignored and named.",
+    Ends("variables of the shell that point to other stores", "They are ignored, and the log names them.",
          variables={"MLFLOW_REGISTRY_URI": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"},
          sentence="Ignored, since conf says where to read and write: MLFLOW_REGISTRY_URI, AWS_ENDPOINT_URL_S3"),
-    Ends("a copied lake", "The copy is a lake of its own: finished steps are skipped, the original isn't written.",
+    Ends("a copied lake", "The copy is a separate lake: finished steps are skipped, and the original is not changed.",
          copied, sentence="The lake was moved or copied from <lake>: its tracking store now names <new>."),
-    Ends("a moved lake", "Finished steps are skipped; nothing is written at the old place.",
+    Ends("a moved lake", "Finished steps are skipped; nothing is written to the old place.",
          moved, sentence="The lake was moved or copied from <lake>: its tracking store now names <new>."),
-    Ends("half a tracking store, of a run that was killed while it began a lake", "A whole one takes its place.",
+    Ends("an incomplete tracking store of a run that was killed while it created a lake", "A complete one replaces it.",
          half_begun),
 ]  # fmt: skip
 CASES: list[Case] = [*STOPS, *ENDS]

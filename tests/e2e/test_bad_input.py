@@ -198,7 +198,7 @@ class Stops(Case):
 
 ENDS = [
     Ends("a header and nothing else", "The file counts as read, with no rows.", LINES[0] + "\n", (0, 0, 0, 0)),
-    Ends("a byte order mark at the beginning", "It is no part of the first column's name.",
+    Ends("a byte order mark at the beginning", "It is not part of the first column's name.",
          "\ufeff" + GOOD, (40, 0, 40, 0)),
     Ends("lines that end in CR LF", "Read like any other.", GOOD.replace("\n", "\r\n"), (40, 0, 40, 0),
          holds(churn="No")),
@@ -206,27 +206,27 @@ ENDS = [
     Ends("a value in quotes with line breaks and quotes inside", "The value is kept; the record counts once.",
          cells("PaymentMethod", 'Bank\ntransfer "auto"', n=1), (40, 0, 40, 0),
          holds(payment_method='Bank\ntransfer "auto"')),
-    Ends("a ragged row in the middle", "It is refused with its text; no other row is touched.",
+    Ends("a ragged row in the middle", "It is refused with its text; no other row is affected.",
          "\n".join([*LINES[:10], "a,b,c", *LINES[10:]]) + "\n", (41, 1, 40, 0),
          refused_for(None, "has 3 fields instead of 21", "a,b,c")),
-    Ends("a quote that is left open and closed by another one further down",
-         "What stands between is one refused record, with its whole text and the lines that it spans.",
+    Ends("an open quote that a later quote closes",
+         "The text between them is one refused record, stored with its whole text and the lines that it spans.",
          "\n".join([*LINES[:10], '"' + LINES[10], LINES[11], LINES[12] + '"', *LINES[13:]]) + "\n",
          (38, 1, 37, 0),
          refused_for(None, "has 1 field instead of 21 and spans 3 lines: is a quote left open in it?")),
-    Ends("empty lines between rows", "They are no records.",
+    Ends("empty lines between rows", "They are not records.",
          "\n".join([*LINES[:10], "", "", *LINES[10:], "", ""]), (40, 0, 40, 0)),
     Ends("a field of 10 MB", "It is kept.", cells("PaymentMethod", "x" * 10_000_000, n=1), (40, 0, 40, 0),
          holds(payment_method="x" * 10_000_000)),
-    Ends("ids that stand there twice", "The later row stays, the others are quarantined as `duplicate_key`.",
+    Ends("duplicate ids", "The last row is kept, the others are quarantined as `duplicate_key`.",
          GOOD + "\n".join(LINES[1:6]) + "\n", (45, 0, 40, 5), quarantined_for("duplicate_key")),
-    Ends("a blank TotalCharges", "Right for customers in their first month; the others are quarantined by its rule.",
+    Ends("a blank TotalCharges", "Allowed for customers in their first month; other rows are quarantined by its rule.",
          as_text([row | {"TotalCharges": " "} | ({"tenure": "0"} if i < 10 else {"tenure": "5"})
                        for i, row in enumerate(good())]),
          (40, 0, 10, 30), quarantined_for("total_charge_fits_tenure")),
     Ends("cells of tabs and blanks", "They count as empty.", cells("PaymentMethod", "\t \u00a0 \t"),
          (40, 0, 40, 0), holds(payment_method=None)),
-    Ends("ids of tabs and blanks", "An id must be there: the rows are refused.",
+    Ends("ids of tabs and blanks", "An id is required: the rows are refused.",
          cells("customerID", "\t  ", n=3), (40, 3, 37, 0), refused_for("customerID", "is empty", "\t  ")),
     *[
         Ends(name, NO_NUMBER, cells("TotalCharges", number, n=2), (40, 2, 38, 0),
@@ -238,48 +238,48 @@ ENDS = [
     ],
     Ends("whole numbers such as 39.0", "Read as whole numbers.", cells("tenure", "39.0"), (40, 0, 40, 0),
          holds(tenure_months=39)),
-    Ends("the words N/A, ?, - and null", "They are among conf's `missing_words`: the values are missing.",
+    Ends("the words N/A, ?, - and null", "`missing_words` in conf lists them: the values are missing.",
          as_text([row | {"PaymentMethod": ["N/A", "?", "-", "null"][i % 4]} for i, row in enumerate(good())]),
          (40, 0, 40, 0), lambda rest: lacks(rest, "payment_method")),
-    Ends("the number nan", "It is one of conf's missing words, so the value is missing: the rule about it decides.",
+    Ends("the number nan", "`missing_words` in conf lists it, so the value is missing: the rule of the column decides.",
          cells("MonthlyCharges", "nan", n=2), (40, 0, 38, 2)),
-    Ends("a category that a rule doesn't know", "The rows are quarantined by that rule.",
+    Ends("a category that a rule does not allow", "The rows are quarantined by that rule.",
          cells("Contract", "Weekly", n=4), (40, 0, 36, 4), quarantined_for("contract_is_known")),
-    Ends("a category that no rule is about", "It is kept, and a model treats it as unknown.",
+    Ends("a new category in a column without a rule", "It is kept, and a model treats it as unknown.",
          cells("PaymentMethod", "Barter", n=4), (40, 0, 40, 0), holds(payment_method="Barter")),
-    Ends("a column without any value", "It is kept as nulls.", cells("gender", ""), (40, 0, 40, 0),
+    Ends("an empty column", "It is kept as nulls.", cells("gender", ""), (40, 0, 40, 0),
          holds(gender=None)),
-    Ends("no label at all", "The rows are kept: their outcome is unknown.", cells("Churn", ""), (40, 0, 40, 0)),
+    Ends("no labels", "The rows are kept: their outcome is unknown.", cells("Churn", ""), (40, 0, 40, 0)),
     *[
-        Ends(f"the id {formula}", "Tables keep it as it is; in the list of offers it has an apostrophe before it, and "
-             "in the report it is text.", cells("customerID", formula, n=1), (40, 0, 40, 0),
+        Ends(f"the id {formula}", "Tables keep it as it is; in the offer list an apostrophe precedes it, and in the "
+             "report it is text.", cells("customerID", formula, n=1), (40, 0, 40, 0),
              holds(customer_id=formula))
         for formula in ("=cmd|'/c calc'!A1", "+1", "-1", "@x")
     ],
-    Ends("a compressed file, customers.csv.gz", "Read like the file that is in it.",
+    Ends("a compressed file, customers.csv.gz", "Read like the uncompressed file.",
          gzip.compress(GOOD.encode()), (40, 0, 40, 0), called="customers_{}.csv.gz"),
     Ends("a ragged row among the outcomes", "It is refused with its text.",
          "customerID,Churn\nA,Yes,no\nB,No\n",
          (2, 1, 1, 0), table="outcomes", called="outcomes/outcomes_{}.csv"),
-    Ends("an outcome that is neither Yes nor No, or appears twice", "Quarantined; of two the later stays.",
+    Ends("an outcome that is neither Yes nor No, or appears twice", "Quarantined; of duplicates the last row is kept.",
          "customerID,Churn\nA,maybe\nB,No\nB,Yes\n",
          (3, 0, 1, 2), table="outcomes", called="outcomes/outcomes_{}.csv"),
-    Ends("two files in one, each with its byte order mark", "The second mark is no part of the id behind it.",
+    Ends("two concatenated files, each with a byte order mark", "The second mark is not part of the id after it.",
          "\n".join(["\ufeff" + LINES[0], *LINES[1:5], "\ufeff" + LINES[5], *LINES[6:]]) + "\n", (40, 0, 40, 0),
          holds(customer_id=LINES[5].split(",")[0])),
     Ends("a zero byte in a cell", "It is kept.", cells("PaymentMethod", "a\0b", n=1), (40, 0, 40, 0),
          holds(payment_method="a\0b")),
-    Ends("a line with control characters", "It is refused with its text; no other row is touched.",
+    Ends("a line with control characters", "It is refused with its text; no other row is affected.",
          "\n".join([*LINES[:10], "\x03end of file\x03", *LINES[10:]]) + "\n", (41, 1, 40, 0),
          refused_for(None, "has 1 field instead of 21", "\x03end of file\x03")),
     *[
-        Ends("outcomes of two days that are equal", "Both are read: they are rows of different days.",
+        Ends("equal outcomes of two days", "Both are read: they are rows of different days.",
              "customerID,Churn\nA,No\nB,No\nC,Yes\n", (3, 0, 3, 0), table="outcomes",
              called="outcomes/outcomes_{}.csv")
         for _ in range(2)
     ],
     *[
-        Ends("outcomes of a month without any", "The file counts as read, with no rows.",
+        Ends("an outcome file without rows", "The file counts as read, with no rows.",
              "customerID,Churn\n", (0, 0, 0, 0), table="outcomes", called="outcomes/outcomes_{}.csv")
         for _ in range(2)
     ],
@@ -288,7 +288,7 @@ ENDS = [
 STOPS = [
     Stops("an empty file", "Nothing is read.", file(""),
           sentence=f"{BAD} in <landing> is empty: it has no header line."),
-    Stops("files of other names only", "Nothing is read.", file(GOOD, "notes.txt"), alone=True,
+    Stops("only files with other names", "Nothing is read.", file(GOOD, "notes.txt"), alone=True,
           sentence="No file named *.csv in <landing>. Put the table's files there, name their folder with "
           "LANDING=, or let `make run` write a generated sample."),
     Stops("an empty folder", "Nothing is read.", lambda landing: landing.mkdir(), alone=True,
@@ -299,20 +299,20 @@ STOPS = [
           "LANDING=, or let `make run` write a generated sample."),
     Stops("a file instead of the folder", "Nothing is read.", lambda landing: file(GOOD, landing.name)(landing.parent),
           alone=True, sentence="<landing> is a file. Set LANDING to its folder."),
-    Stops("a folder with the name of a file", "Nothing is read.", file(GOOD, f"{BAD}/part.csv"),
+    Stops("a folder that is named like a file", "Nothing is read.", file(GOOD, f"{BAD}/part.csv"),
           sentence=f"{BAD} in <landing> is named like a file, but is a folder or a broken link. Move its "
           "files up beside it under names of their own, or rename it."),
-    Stops("a column that is missing, and one that isn't declared", "Nothing is read.",
+    Stops("a missing column, and an undeclared one", "Nothing is read.",
           file(GOOD.replace("Contract", "Agreement")),
-          sentence=f"{BAD} in <landing>: column Contract is missing; column Agreement isn't declared. Declared are 21 "
-          f"columns: {DECLARED}."),
+          sentence=f"{BAD} in <landing>: column Contract is missing; column Agreement isn't declared. The table "
+          f"declares 21 columns: {DECLARED}."),
     Stops("no header", "Nothing is read.", file("\n".join(LINES[1:]) + "\n"),
           sentence=f"{BAD} in <landing>: its header has none of the declared columns. Add a first line that "
           f"names them: {DECLARED}."),
     Stops("another delimiter", "Nothing is read.", file(GOOD.replace(",", ";")),
           sentence=f"{BAD} in <landing>: its header is a single field, and ';' seems to be the delimiter; "
-          "declared is ','. Set `delimiter` of this table in the catalog of conf, or save the file with the declared "
-          "one."),
+          "the catalog declares ','. Set `delimiter` of this table in the catalog of conf, or save the file with the "
+          "declared one."),
     Stops("more than a fifth of a file's rows refused",
           "The refused lines are stored with their reasons; nothing else of the file is used.",
           file(cells("tenure", "39.5", every=4)), changed=("parsed_customers", "quarantine_lines_customers"),
@@ -336,13 +336,13 @@ STOPS = [
     Stops("a first line of 2 MB", "Nothing is read.", file(gzip.compress(b"x" * 2_000_000), f"{BAD}.gz"),
           sentence=f"{BAD}.gz: its first line, the header, is longer than 1 MiB. Add a first line that "
           "names the columns, and end each record with a line end."),
-    Stops("a name that is not UTF-8, as older shares and archives have", "Nothing is read.",
+    Stops("a name that is not UTF-8, as from older shares and archives", "Nothing is read.",
           file(GOOD, os.fsdecode(b"kunden_\xfc.csv")),
           sentence="The name 'kunden_\\xfc.csv' in <landing> is not UTF-8; names from older shares and archives may "
           "not be. Rename the file, then run again."),
-    Stops("a line end and a colour in a name", "Nothing is read.", file("", "a\nError: all is well\x1b[32m.csv"),
+    Stops("a line end and a colour code in a name", "Nothing is read.", file("", "a\nError: all is well\x1b[32m.csv"),
           sentence="a\\nError: all is well\\x1b[32m.csv in <landing> is empty: it has no header line."),
-    Stops("a quote that swallows the rest of the file", "Nothing is read.",
+    Stops("a quote that is never closed", "Nothing is read.",
           file("\n".join([*LINES[:10], '"' + LINES[10], *LINES[11:]]) + "\n"),
           sentence=f"{BAD}: a quote that opens in record 11 is never closed, and the rest of the file is "
           "inside it. Close it and run again."),
@@ -356,7 +356,7 @@ STOPS = [
           sentence=f"{BAD}: a record after record 1 is longer than 8 MiB. Is a quote left open there? Correct it "
           "and run again."),
     Stops("a tenure below zero in a third of the rows",
-          "The rows are recorded and quarantined; what was clean before stays as it was.",
+          "The rows are recorded and quarantined; the clean table stays as it was.",
           file(cells("tenure", "-3", every=2)),
           changed=("parsed_customers", "raw_customers", "manifest_customers", "checked_customers",
                    "quarantine_lines_customers", "quarantine_customers", "metrics_columns_customers",
@@ -370,11 +370,11 @@ STOPS = [
     Stops("the same file under two names", "Nothing is read.", both(file(GOOD, "a.csv"), file(GOOD, "b.csv")),
           sentence="b.csv in <landing> has the same content as a.csv: its rows would count twice. Remove one of "
           "the two (a corrected file keeps its name)."),
-    Stops("a compressed file that ends early", "Nothing is read.",
+    Stops("a truncated compressed file", "Nothing is read.",
           file(gzip.compress(GOOD.encode())[:-20], f"{BAD}.gz"),
           sentence=f"{BAD}.gz can't be read as csv: Compressed file ended before the end-of-stream marker was "
           "reached. Is the file complete?"),
-    Stops("a name that tells a day that there is not", "Nothing is read.", file(GOOD, "customers_2025-02-30.csv"),
+    Stops("a name with an invalid date", "Nothing is read.", file(GOOD, "customers_2025-02-30.csv"),
           sentence="The name of customers_2025-02-30.csv has no valid day for its rows: …"),
     *[
         Stops(f"a file dated {day}, a placeholder", "Nothing is read.", file(GOOD, f"customers_{day}.csv"),
@@ -385,17 +385,17 @@ STOPS = [
     Stops("outcomes with other columns", "Nothing of them is read.",
           file("customerID,Left\nA,Yes\n", "outcomes/outcomes_2024-12-31.csv"),
           sentence="outcomes/outcomes_2024-12-31.csv in <landing>: column Churn is missing; column Left "
-          "isn't declared. Declared are 2 columns: customerID, Churn."),
-    Stops("no label at all, and a model is to be trained", "The rows are kept; no model is made.",
+          "isn't declared. The table declares 2 columns: customerID, Churn."),
+    Stops("no labels, but a model is to be trained", "The rows are kept; no model is trained.",
           file(cells("Churn", "")), alone=True, stages=LIFE_TO_TRAINING,
           sentence="The train part has 0 rows with label 0; at least 20 are needed. Land more labelled rows, or lower "
           "min_per_class in conf."),
-    Stops("labels of one class only", "The rows are kept; no model is made.", file(cells("Churn", "No")), alone=True,
+    Stops("labels of one class only", "The rows are kept; no model is trained.", file(cells("Churn", "No")), alone=True,
           stages=LIFE_TO_TRAINING,
           sentence="The train part has 0 rows with label 1; at least 20 are needed. Land more labelled rows, or lower "
           "min_per_class in conf."),
     *[
-        Stops(f"{n} rows", "The rows are kept; no model is made.", file(as_text(good(n))), alone=True,
+        Stops(f"{n} rows", "The rows are kept; no model is trained.", file(as_text(good(n))), alone=True,
               stages=LIFE_TO_TRAINING,
               sentence="The train part has … rows with label …; at least 20 are needed. Land more labelled rows, or "
               "lower min_per_class in conf.")
@@ -405,16 +405,16 @@ STOPS = [
 
 # Each has a test of its own name.
 LETTERS = Case(
-    "blanks and letters beyond ASCII in the paths of file, folder and lake",
-    "They are paths like any other.",
+    "spaces and non-ASCII letters in the paths of file, folder and lake",
+    "They are ordinary paths.",
 )
 SIGNS = Case(
     "`::`, `file:`, `*`, `[`, `#`, `?`, `%41`, `{}`, a line end and the like in the names of files and of their folder",
-    "They are names like any other: no file system, pattern or escape is read in them.",
+    "They are ordinary names, not interpreted as a file system, pattern or escape.",
 )
 MARKUP = Case(
     "HTML in a category",
-    "It is text in the report, and never live.",
+    "The report shows it as text.",
 )
 
 CASES: list[Case] = [*ENDS, LETTERS, SIGNS, MARKUP, *STOPS]

@@ -112,33 +112,33 @@ def of(place: Place, table: str, machine: int) -> list[Row]:
 
 
 ENDS = [
-    Ends("times with an offset, 2024-01-01T06:00:00+02:00 or …Z", "They are the same instant in UTC.",
+    Ends("times with an offset, 2024-01-01T06:00:00+02:00 or …Z", "They are converted to the same instant in UTC.",
          {"errors": ["2024-01-01T06:00:00+02:00,{m},error1", "2024-01-01T06:00:00Z,{m},error1"]}, {"errors": 2},
          at("logged_at", "errors", START + timedelta(hours=4), START + timedelta(hours=6))),
     Ends("a local time in the hour that daylight saving skips, 2024-03-31 02:30:00 without an offset",
-         "A time without an offset is UTC, where no hour is skipped: it is kept as it stands.",
+         "A time without an offset is UTC, which skips no hour: it is kept unchanged.",
          {"errors": ["2024-03-31 02:30:00,{m},error1"]}, {"errors": 1},
          at("logged_at", "errors", datetime(2024, 3, 31, 2, 30, tzinfo=UTC))),
-    Ends("a time that is none", "The row is refused; its fields are kept as JSON, the time as text.",
+    Ends("an invalid time", "The row is refused; its fields are kept as JSON, the time as text.",
          {"errors": ["2024-13-01 02:30:00,{m},error1"]}, {"errors": 0}),
-    Ends("telemetry out of order, in two files that overlap",
-         "Order means nothing; of an hour that stands twice the later row stays, the other is quarantined as "
+    Ends("unsorted telemetry, in two files that overlap",
+         "The order has no effect; of two rows of one hour the last is kept, the other is quarantined as "
          "`duplicate_key`.",
          {"telemetry": readings(0)[::-1], "telemetry_more": readings(0, 10)}, {"telemetry": 48},
          quarantined("telemetry", "duplicate_key", 10)),
-    Ends("a machine without any event", "It is described at each prediction time all the same, its windows blank.",
+    Ends("a machine without events", "It has a row at each prediction time; its windows are null.",
          {}, {}, described(volt_mean_24h=None, error1_count_24h=0, days_since_comp1=None)),
-    Ends("a sensor that is stuck for more than a day", "Its rows are kept; volt_moves warns of them.",
+    Ends("a sensor that is stuck for more than a day", "Its rows are kept; the rule volt_moves warns about them.",
          {"telemetry": readings(0, volt="171.5")}, {"telemetry": 48}, warned("volt_moves")),
-    Ends("a sensor without any value", "Its rows are kept, and its windows are blank; it counts as implausible in the "
+    Ends("a sensor without values", "Its rows are kept, and its windows are blank; it counts as implausible in the "
          "warning of volt_is_plausible.", {"telemetry": readings(0, volt=" ")}, {"telemetry": 48},
          described(volt_mean_24h=None, volt_sd_24h=None)),
-    Ends("a kind of error that conf doesn't name", "Quarantined by error_is_known.",
+    Ends("a kind of error that is not in conf", "Quarantined by error_is_known.",
          {"errors": [f"{hour(5)},{{m}},error9"]}, {"errors": 0}, quarantined("errors", "error_is_known")),
-    Ends("a replaced component that conf doesn't name", "Quarantined by component_is_known.",
+    Ends("a replaced component that is not in conf", "Quarantined by component_is_known.",
          {"maintenance": [f"{hour(5)},{{m}},comp9"]}, {"maintenance": 0},
          quarantined("maintenance", "component_is_known")),
-    Ends("events in the future", "Quarantined by time_is_past: they move neither the newest prediction nor a label.",
+    Ends("events in the future", "Quarantined by time_is_past: they change no prediction time and no label.",
          {"failures": ["2999-01-01 06:00:00,{m},comp1"], "errors": ["2999-01-01 06:00:00,{m},error1"]},
          {"failures": 0, "errors": 0}, quarantined("failures", "time_is_past")),
     Ends("times that are placeholders, 1900-01-01 or 1970-01-01", "Quarantined by time_is_no_placeholder: predictions "
@@ -147,33 +147,33 @@ ENDS = [
           "failures": ["1970-01-01 00:00:00,{m},comp1"]},
          {"telemetry": 48, "failures": 0}, quarantined("telemetry", "time_is_no_placeholder")),
 ]  # fmt: skip
-UNKNOWN = Case("a failure of a machine that isn't among the machines", "Quarantined by machine_is_known.")
-WIDE = Case("a window wider than the history", "It describes the rows that there are.")
+UNKNOWN = Case("a failure of an unknown machine", "Quarantined by machine_is_known.")
+WIDE = Case("a window that is longer than the history", "It describes the existing rows.")
 UNFIT = Case(
-    "a failure of a component that conf doesn't name",
+    "a failure of a component that is not in conf",
     "The rows are recorded and quarantined; what was clean before stays as it was.",
     sentence="failures: rule component_is_known (component in ('comp1', 'comp2', 'comp3', 'comp4')) is broken by 1 of "
     "2 rows (…",
 )
 NO_TELEMETRY = Case(
     "no telemetry, and conf says `telemetry: true`",
-    "What came is cleaned; no features are made.",
+    "The other tables are cleaned; no features are built.",
     sentence="There is no telemetry to make features of: the table is missing or empty. Land telemetry, or set "
     "`telemetry: false` among the features of predictive_maintenance in conf.",
 )
 NO_FAILURE = Case(
-    "a plant in which nothing ever failed",
-    "Its rows are described; no model is made.",
+    "machines that never failed",
+    "Its features are built; no model is trained.",
     sentence="The train part (known by …) has 0 rows with label 1; at least 5 are needed. Land more labelled rows, "
     "move calibrate_from and test_from, or lower min_per_class in conf.",
 )
 TIMES = {
-    "a split whose calibration begins before the data": (
+    "a split whose calibration starts before the data": (
         {"calibrate_from": "2020-01-01"},
         "The calibration part can't begin on 2020-01-01: labelled rows go from … Set calibrate_from in conf to a day "
         "between, or land more rows.",
     ),
-    "a split whose hold-out begins behind the data": (
+    "a split whose hold-out starts after the data": (
         {"test_from": "2030-01-01"},
         "The holdout part can't begin on 2030-01-01: labelled rows go from … Set test_from in conf to a day between, "
         "or land more rows.",
@@ -183,7 +183,7 @@ TIMES = {
         "The calibration part can't begin on 2024-01-10: it must begin before the holdout part, on 2024-01-05; …",
     ),
 }
-SPLITS = [Case(name, "No model is made.", sentence=message) for name, (_, message) in TIMES.items()]
+SPLITS = [Case(name, "No model is trained.", sentence=message) for name, (_, message) in TIMES.items()]
 PARAMS = {
     "a horizon of 0 hours": (
         "features.horizon_hours=0", "…features.horizon_hours can't be 0: value error, 0 hours hold no event; take at …"
@@ -191,20 +191,20 @@ PARAMS = {
     "a batch and a range of days at once": (
         "batch_scoring.batch=2024-01-02,from_day=2024-01-01", "…batch names one day, from_day and to_day a range: …"
     ),
-    "a range of days that ends before it begins": (
+    "a range of days that ends before it starts": (
         "batch_scoring.from_day=2024-01-05,to_day=2024-01-01", "…lies after to_day (2024-01-01): no day lies between…"
     ),
-    "a range of days that begins on none": (
+    "a range of days that starts on an invalid date": (
         "batch_scoring.from_day=2024-02-30", "…batch_scoring.from_day can't be '2024-02-30': …"
     ),
 }  # fmt: skip
 NAMES = {
-    "a table of results whose name no table can have": (
+    "an invalid name for the table of results": (
         "results_table=October-Trial",
         "--params: results_table can't be 'October-Trial': a table's name has lower-case "
         "letters, digits and underscores only, at most 100, and a letter first.",
     ),
-    "a table of results with the name of another one": (
+    "a name for the table of results that another table has": (
         "results_table=score_actions",
         "--params: results_table can't be 'score_actions': scores or actions of score_{table}, "
         "the table that conf names, lie under that name; choose another one.",

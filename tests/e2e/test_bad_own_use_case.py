@@ -59,16 +59,16 @@ def drafted(name: str, content: bytes, sentence: str, happens: str = READ, **opt
 
 
 ENDS = [
-    drafted("no `--key`, and a column whose values differ in each row", table(),
+    drafted("no `--key`, and a column with distinct values", table(),
             "LoanID is different in each row and becomes the key; --key names another column.",
             "That column becomes the key.", key=None),
-    drafted("no `--key`, and no such column", table(LoanID=lambda i: f"L{i % 9}"),
+    drafted("no `--key`, and no column with distinct values", table(LoanID=lambda i: f"L{i % 9}"),
             "No column names each row, so file and line are the key: row_id, such as loans.csv:2. …",
             "File and line become the key.", key=None),
-    drafted("a few cells without a number in a column of numbers",
+    drafted("a few cells that are not numbers in a column of numbers",
             table(Income=lambda i: "unknown" if i == 15 else f"{1000 + i}"),
             "Income: 199 of 200 values are numbers; 'unknown' in line 17 is read as missing.",
-            "The column stays one of numbers."),
+            "The column is still read as numbers."),
     drafted("amounts with a currency and thousands separators", table(Income=lambda i: f'"$1,{i:03}.50"'),
             "Income: '$1,000.50' is read as 1000.5."),
     drafted("numbers with a decimal comma and a unit", table(Income=lambda i: f'"{i % 9},5 %"'),
@@ -90,14 +90,14 @@ STOPS = [
             "loans.csv is in UTF-16, as Excel's Unicode text: save it as CSV in UTF-8 and draft from that.", REFUSED),
     drafted("a first line `sep=,`", text("sep=,", HEADER, *rows()),
             "loans.csv: the first line, 'sep=,', is a note for Excel and not the header. Remove it.", REFUSED),
-    drafted("values in the first line instead of names", text("5.1,3.5,setosa", "4.9,3.0,setosa"),
+    drafted("values instead of names in the first line", text("5.1,3.5,setosa", "4.9,3.0,setosa"),
             "loans.csv: its first line seems to hold values and no names (5.1, 3.5, setosa). Put a line on top that "
             "names each of the 3 columns.", REFUSED),
-    drafted("a field more in each record than in the header",
+    drafted("one more field in each record than in the header",
             text(HEADER, *(f"{i},{row}" for i, row in enumerate(rows()))),
             "loans.csv: every record is refused: the first one, in line 2, has 6 fields instead of 5. The header lacks "
             "a name, mostly the first one (R writes it so): put one on top of each column.", REFUSED),
-    drafted("a delimiter at the end of each record", text(HEADER, *(f"{row}," for row in rows())),
+    drafted("a trailing delimiter in each record", text(HEADER, *(f"{row}," for row in rows())),
             "loans.csv: every record is refused: the first one, in line 2, has 6 fields instead of 5. Each record ends "
             "in a delimiter too many: remove it, or add one to the header.", REFUSED),
     drafted("descriptions of the columns in the second row",
@@ -111,7 +111,7 @@ STOPS = [
             "LoanID has duplicates: '0' is in 2 rows, as 100 keys do in several. If they are its states over time, "
             "name the column of their day with --time; if not, remove them, name another --key, or leave --key out: "
             "file and line are the key then.", REFUSED),
-    drafted("days of which nothing tells whether the day or the month comes first",
+    drafted("dates that may have the day or the month first",
             table(Since=lambda i: f"0{i % 9 + 1}/02/2024"),
             "--time: Since holds days such as '01/02/2024', and nothing tells whether the day or the month comes "
             "first. Write them as YYYY-MM-DD.", REFUSED, time="Since"),

@@ -59,7 +59,7 @@ class LakeCase(Case):
 
 
 REFUSED = "The run stops before anything is opened; nothing is written."
-STOPS = "The run stops; nothing that was finished is lost, and once the table is restored the next run completes."
+STOPS = "The run stops; no finished result is lost, and the next run completes once the cause is removed."
 RESTORE = "Restore this folder from a copy, or start a new lake from the same files: LAKE=<folder>."
 PREDICATE = "churn.data_quality.tables.customers.rules.2.predicate can't be"
 
@@ -307,28 +307,28 @@ def link(path: str) -> Callable[[Path], Any]:
 LAKE = [
     LakeCase(
         "table: commit cut off",
-        "half a commit of raw_customers",
+        "a truncated commit of raw_customers",
         STOPS,
         damaged("raw_customers", "Json error"),
         cut("raw_customers"),
     ),
     LakeCase(
         "table: commit of garbage",
-        "bytes that are no commit",
+        "bytes that are not a commit",
         STOPS,
         damaged("raw_customers", "Json error"),
         overwrite("raw_customers"),
     ),
     LakeCase(
         "table: first commit missing",
-        "a log that begins later",
+        "a log without its first commits",
         STOPS,
         damaged("raw_customers", "its log lacks its first commit"),
         lose("raw_customers"),
     ),
     LakeCase(
         "manifest: commit cut off",
-        "half a commit of the manifest",
+        "a truncated commit of the manifest",
         STOPS,
         damaged("manifest_customers", "Json error"),
         cut("manifest_customers"),
@@ -336,7 +336,7 @@ LAKE = [
     ),
     LakeCase(
         "manifest: commit missing",
-        "a log that begins later",
+        "a log without its first commits",
         STOPS,
         damaged("manifest_customers", "its log lacks its first commit"),
         lose("manifest_customers"),
@@ -344,7 +344,7 @@ LAKE = [
     ),
     LakeCase(
         "manifest: rows missing",
-        "the log without its files",
+        "a log whose data files are missing",
         STOPS,
         damaged("manifest_customers", "Failed to fetch metadata for file"),
         lose_rows("manifest_customers"),
@@ -359,7 +359,7 @@ LAKE = [
     ),
     LakeCase(
         "store: not a database",
-        "an mlflow.db of garbage",
+        "an mlflow.db with random bytes",
         STOPS,
         "The file of the tracking store {lake}/mlflow.db is damaged.",
         lambda lake: (lake / "mlflow.db").write_bytes(b"garbage " * 200),
@@ -432,7 +432,7 @@ def lead_elsewhere(lake: Path) -> None:
         store.execute("update model_versions set storage_location = 'http://127.0.0.1:9/model'")
 
 
-UNTRUSTED = "Nothing of it is loaded and nothing is scored; once it is restored the next run completes."
+UNTRUSTED = "The model is not loaded and nothing is scored; once it is restored, the next run completes."
 MODEL = [
     LakeCase(
         "model: a bit flipped",
@@ -443,7 +443,7 @@ MODEL = [
     ),
     LakeCase(
         "model: a stranger in it",
-        "a registered model with a type inside that nobody reviewed, its digest forged",
+        "a registered model with an unreviewed type inside, and a forged digest",
         UNTRUSTED,
         "Version 1 of churn is not loaded: its file does not match its description: Untrusted types found in "
         "the file: ['fractions.Fraction']",
@@ -451,14 +451,14 @@ MODEL = [
     ),
     LakeCase(
         "model: a stranger trusted",
-        "a registered model whose description trusts such a type, its digest forged",
+        "a registered model whose description trusts such a type, and a forged digest",
         UNTRUSTED,
         f"Version 1 of churn is not loaded: it trusts types that aren't on the allow-list: os.system. {REMEDY}",
         trust_a_stranger,
     ),
     LakeCase(
         "model: a tag in its description",
-        "a registered model whose MLmodel has a Python tag, its digest forged",
+        "a registered model whose MLmodel has a Python tag, and a forged digest",
         UNTRUSTED,
         "Version 1 of churn is not loaded: its description (MLmodel) can't be read: could not determine a constructor "
         "for the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
@@ -480,7 +480,7 @@ MODEL = [
     ),
     LakeCase(
         "model: elsewhere",
-        "a tracking store that says that a model's files are somewhere else than in the lake",
+        "a tracking store with an address of a model's files outside the lake",
         UNTRUSTED,
         "Version 1 of churn is not loaded: by {lake}/mlflow.db its files are at 'http://127.0.0.1:9/model', outside of "
         f"the lake. {REMEDY}",
@@ -503,13 +503,13 @@ LOGGING = [
 ]
 LOCKED = Case(
     "store: locked",
-    "another process holds mlflow.db exclusively",
+    "another process that has locked mlflow.db",
     STOPS,
     "Another process holds the tracking store {lake}/mlflow.db. Wait until it is done",
 )
 OUTSIDE = Case(
     "outside of the project",
-    "python -m lakehouse_ml in another folder",
+    "`python -m lakehouse_ml` in another folder",
     REFUSED,
     "Error: There is no conf of lakehouse-ml in {folder}/conf: start from the project's folder, or name the conf, "
     "--conf-source <folder>.",
@@ -529,14 +529,14 @@ READ_ONLY = Case(
 FULL = Case(
     "full disk",
     "a lake on a disk of 400 KB",
-    "The run stops; when there is space, the next run completes.",
+    "The run stops; once there is space, the next run completes.",
     "Error: The disk is full: ",
 )
 TWO = Case(
     "two runs at once",
     "two processes on one lake",
-    "One does all; the other is refused and changes nothing.",
-    "Another run is at work on the lake {lake} (process ",
+    "One does all the work; the other is refused and changes nothing.",
+    "Another run is using the lake {lake} (process ",
 )
 STOPPED = Case(
     "Ctrl-C",

@@ -351,7 +351,7 @@ def test_a_failure_raises_with_its_reason_and_the_node(cluster: Cluster, tmp_pat
         (["training"], "unexpected extra argument"),
         (["--landing=data", "--leak=lake"], "No such option"),
         (["--env=nowhere"], "There is no environment nowhere"),
-        (["--pipelines=trainin"], "There is no pipeline trainin"),
+        (["--pipelines=trainin"], "Unknown pipeline trainin"),
         (["--params=churn.trainin.folds=2"], "churn.trainin is not a known key"),
     ],
     ids=lambda parameter: " ".join(parameter) if isinstance(parameter, list) else "",

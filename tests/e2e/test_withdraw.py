@@ -266,7 +266,7 @@ def test_a_lake_on_which_a_run_is_at_work_is_refused(project: None, tmp_path: Pa
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = Place(tmp_path, tmp_path, PROJECT / "conf").withdraw("file", RIGHT, "--yes")
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
-    assert result.output.startswith(f"Error: Another run is at work on the lake {tmp_path} (just started).")
+    assert result.output.startswith(f"Error: Another run is using the lake {tmp_path} (just started).")
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_a_column_that_is_not_as_declared_is_named_with_the_file(place: Place, h
     place.put("odd.csv", f"{header}\n1,2,3\n")
     sentence = message_of(place.parse)
     assert sentence == (
-        f"odd.csv in {place.folder}: {fault}. Declared are 5 columns: thingID, items, price, soldOn, colour."
+        f"odd.csv in {place.folder}: {fault}. The table declares 5 columns: thingID, items, price, soldOn, colour."
     )
 
 

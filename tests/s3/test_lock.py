@@ -56,7 +56,7 @@ def lock_exists(lake: str) -> bool:
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(lake: str, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(BusyError, match=rf"at work on the lake {lake} \(process {holder.pid} of "), lock_lake(lake):
+    with pytest.raises(BusyError, match=rf"using the lake {lake} \(process {holder.pid} of "), lock_lake(lake):
         pass
     assert lock_exists(lake)
 

@@ -357,7 +357,7 @@ def _end_runs(status: str, outer: str | None) -> None:
 def _check_names(pipelines: Sequence[str]) -> None:
     unknown = sorted(set(pipelines) - {*STAGES, "__default__"})
     if unknown:
-        raise errors.LakehouseError(f"There is no pipeline {', '.join(unknown)}: there are {', '.join(STAGES)}.")
+        raise errors.LakehouseError(f"Unknown pipeline {', '.join(unknown)}: the pipelines are {', '.join(STAGES)}.")
 
 
 def _find_kedro_refusal(error: Exception) -> Exception | None:

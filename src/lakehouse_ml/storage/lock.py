@@ -72,7 +72,7 @@ def lake_lock(lake: str) -> Iterator[None]:
         except BlockingIOError as error:
             lock.seek(0)
             raise BusyError(
-                f"Another run is at work on the lake {lake} ({lock.read().strip() or 'just started'}). "
+                f"Another run is using the lake {lake} ({lock.read().strip() or 'just started'}). "
                 f"Run again when it is done, or name another lake: LAKE=<folder>."
             ) from error
         lock.seek(0)

@@ -75,7 +75,7 @@ class _Lease:
             is_expired = time.monotonic() - watched_from > expiry
             if tag and (tag != last_content or (is_expired and not self._write({"e_tag": tag}))):
                 raise BusyError(
-                    f"Another run is at work on the lake {self.lake} ({holder}). Run again when it is done, or name "
+                    f"Another run is using the lake {self.lake} ({holder}). Run again when it is done, or name "
                     f"another lake: LAKE=<address>."
                 )
             if self.tag:
@@ -168,5 +168,5 @@ def lake_lock(lake: str, interval: float = _RENEWAL_SECONDS, expiry: float = _EX
     if lease.is_lost:
         raise BusyError(
             f"The lock of the lake {lake} was lost: this run could not renew it, or another run took it over. "
-            f"Finished steps are kept; run again when no other run is at work on it."
+            f"Finished steps are kept; run again when no other run is using it."
         )

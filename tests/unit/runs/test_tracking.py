@@ -321,7 +321,7 @@ def test_a_run_that_was_open_before_stays_its_owners_when_ours_fails(tracked: Tr
     with mlflow.start_run(run_name="a notebook's") as theirs:
         with (
             settings.SESSION_CLASS.create(PROJECT, runtime_params={"lake": str(tracked.lake)}) as session,
-            pytest.raises(click.ClickException, match="There is no pipeline nothing"),
+            pytest.raises(click.ClickException, match="Unknown pipeline nothing"),
         ):
             session.run(pipeline_names=["nothing"])
         assert mlflow.active_run().info.run_id == theirs.info.run_id

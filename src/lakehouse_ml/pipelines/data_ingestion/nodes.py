@@ -149,8 +149,8 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
         if delimiter := guess_delimiter(file.header, landing.delimiter):
             raise LandingError(
                 f"{file.name} in {landing.address}: its header is a single field, and {delimiter!r} seems to be the "
-                f"delimiter; declared is {landing.delimiter!r}. Set `delimiter` of this table in the catalog of conf, "
-                f"or save the file with the declared one."
+                f"delimiter; the catalog declares {landing.delimiter!r}. Set `delimiter` of this table in the catalog "
+                f"of conf, or save the file with the declared one."
             )
         if not set(expected) & set(file.header):
             raise LandingError(
@@ -160,7 +160,7 @@ def check_headers(landing: Landing, selection: Selection, contract: Table) -> No
         faults = find_header_faults(file.header, expected)
         if faults:
             raise LandingError(
-                f"{file.name} in {landing.address}: {'; '.join(faults)}. Declared are {len(expected)} columns: "
+                f"{file.name} in {landing.address}: {'; '.join(faults)}. The table declares {len(expected)} columns: "
                 f"{', '.join(expected)}."
             )
 
