@@ -95,7 +95,7 @@ jars: .venv/spark ## install Apache Spark and Delta's jars, for ENV=spark (needs
 wheel: .make/uv ## build the wheel with the shipped conf, and its pinned requirements (dist/)
 	@rm -rf dist
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) $(UV) build -q --wheel --out-dir dist
-	@rm -f dist/.gitignore && cp requirements/wheel.lock dist/requirements.txt
+	@rm -f dist/.gitignore && cp requirements/wheel/requirements.txt dist/requirements.txt
 	@ls dist/*
 
 connect: .connect/made ## install Databricks Connect in .connect/, for ENV=connect (needs Python 3.12)
@@ -127,7 +127,7 @@ lock: .make/uv ## resolve the requirements again
 		--custom-compile-command "make lock" pyproject.toml --extra spark \
 		-c requirements/run.lock -c .make/pyspark.txt -o requirements/spark.lock
 	@$(UV) pip compile -q --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" pyproject.toml -c requirements/run.lock -o requirements/wheel.lock
+		--custom-compile-command "make lock" pyproject.toml -c requirements/run.lock -o requirements/wheel/requirements.txt
 	@sed -n '/^[a-z].*==/{/^py\(arrow\|sail\|spark\)/d;s/ \\$$//p;}' requirements/run.lock > .make/connect.txt
 	@$(UV) pip compile -q --python-version 3.12 --generate-hashes \
 		--custom-compile-command "make lock" pyproject.toml requirements/connect.txt \

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     project.configure_logging()  # before Kedro, whose import decides what is logged
     import click
 
-    from lakehouse_ml.cli.commands import run
+    from lakehouse_ml.cli.run import run
 
     project.configure()
     try:

@@ -229,14 +229,14 @@ def test_a_job_s_environment_is_complete_in_the_job(monkeypatch: pytest.MonkeyPa
     assert "this process is not one" in outside.output
     assert outside.exit_code == 1
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.5.1")
-    monkeypatch.setenv("LAKEHOUSE_CATALOG", "main")
-    monkeypatch.setenv("LAKEHOUSE_LANDING", "/Volumes/main/landing/files")
-    monkeypatch.setenv("LAKEHOUSE_EXPERIMENTS", "/Users/somebody")
+    monkeypatch.setenv("BUNDLE_VAR_catalog", "main")
+    monkeypatch.setenv("BUNDLE_VAR_service_principal", "somebody")
     inside = checked("prod")
     assert inside.exit_code == 0, inside.output
     for part in (
-        "serverless",
+        "Databricks Runtime client.5.1",
         "main.lakehouse_ml_prod (a schema of Unity Catalog)",
+        "/Volumes/main/lakehouse_ml_prod/landing/churn",
         "databricks-uc",
         "main.lakehouse_ml_prod.<use case>",
         "/Users/somebody/lakehouse-ml-prod",

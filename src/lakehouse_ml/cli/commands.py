@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,15 +14,16 @@ import click
 from kedro.framework.cli.cli import project_commands
 from kedro.framework.cli.jupyter import jupyter
 from kedro.framework.cli.project import ipython
-from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import KedroCliError
 
-from lakehouse_ml.cli.arguments import check_named, check_runner, parse_params, read_config
+from lakehouse_ml.cli.jobs import jobs, judge, load_all
+from lakehouse_ml.cli.lake import maintenance, smoke
+from lakehouse_ml.cli.opening import add_environment_options, open_session
+from lakehouse_ml.cli.run import run
 from lakehouse_ml.errors import LakehouseError, find, printable
-from lakehouse_ml.project import INSTALLED, PROJECT, log_only_warnings
+from lakehouse_ml.project import INSTALLED, PROJECT
 
 if TYPE_CHECKING:
-    from lakehouse_ml.runs.session import ProjectSession
     from lakehouse_ml.runs.withdraw import Withdrawal
 
 
@@ -42,33 +42,10 @@ def cli() -> None:
     """Run the pipelines of lakehouse-ml, and maintain a lake."""
 
 
-def _run(*, quiet: bool, **options: Any) -> Any:
-    """Run the pipeline; what is up to date is skipped."""
-    if quiet:
-        log_only_warnings()
-    check_named(options["params"])
-    check_runner(options["runner"])
-    return click.get_current_context().invoke(kedro_run, **options)
-
-
-def _replace_parser(option: click.Parameter) -> click.Parameter:
-    """Give an option of Kedro's this project's parser where Kedro's ends in a trace or another value."""
-    parser = {"params": parse_params, "runner_params": parse_params, "config": read_config}.get(option.name or "")
-    mine = copy(option)
-    mine.callback = parser or option.callback
-    return mine
-
-
-run = click.Command(
-    "run",
-    callback=_run,
-    help=_run.__doc__,
-    params=[
-        *map(_replace_parser, kedro_run.params),
-        click.Option(["--quiet", "-q"], is_flag=True, help="Say only the summary and mistakes."),
-    ],
-)
 cli.add_command(run)
+cli.add_command(jobs)
+cli.add_command(smoke)
+cli.add_command(maintenance)
 
 
 def _with_package(command: click.Command, package: str) -> click.Command:
@@ -218,7 +195,8 @@ def _withdraw(
     if not use_cases:
         raise click.ClickException(f"Unknown use case {use_case}. Known: {', '.join(one.name for one in USE_CASES)}.")
     runtime = {"lake": lake} if lake else None
-    with _open_session(env, conf_source, runtime) as session, session.lock_catalog() as catalog:
+    with open_session(env, conf_source, runtime) as session, session.lock_context() as context:
+        catalog: Any = context.catalog
         withdrawal = plan(catalog, use_cases, what)
         click.echo("\n".join(map(printable, withdrawal.lines)))
         if not yes and not click.confirm("Remove?"):
@@ -257,38 +235,17 @@ def new_use_case(name: str, file: Path, label: str, key: str | None, positive: s
     click.echo("\n".join(map(printable, [*sentences, f"Run it: make run USE_CASE={name}"])))
 
 
-def _add_environment_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that name an environment."""
-    env = click.option("--env", "-e", help="A folder of conf/; by default local.")
-    return env(click.option("--conf-source", help="Another folder of conf.")(command))
-
-
-@contextmanager
-def _open_session(
-    env: str | None, conf_source: str | None, runtime: dict[str, str] | None = None
-) -> Iterator[ProjectSession]:
-    """Open a session that runs nothing; a user's mistake ends in its sentence."""
-    from lakehouse_ml.runs.session import ProjectSession
-
-    try:
-        session = ProjectSession.create(PROJECT, env=env, conf_source=conf_source, runtime_params=runtime)
-        yield cast("ProjectSession", session)
-    except Exception as error:
-        mistake = find(error)
-        if mistake is None:
-            raise
-        raise click.ClickException(str(mistake)) from error
-
-
 @cli.command(name="check")
-@_add_environment_options
+@add_environment_options
 def check(env: str | None, conf_source: str | None) -> None:
-    """Check the configuration of an environment.
+    """Check the configuration of an environment, together with the jobs of its target in databricks.yml.
 
     Every mistake is named with its file and line. Neither an engine nor the network is used.
     """
-    with _open_session(env, conf_source) as session:
-        faults = session.preflight()
+    with open_session(env, conf_source) as session:
+        bundles = load_all()
+        faults = session.preflight({name: bundle.addresses for name, bundle in bundles.items()})
+        faults += judge(bundles[env]) if env in bundles else []
     for fault in faults:
         click.echo(printable(fault))
     if faults:
@@ -302,13 +259,15 @@ def engine() -> None:
 
 
 @engine.command(name="check")
-@_add_environment_options
+@add_environment_options
 def check_engine(env: str | None, conf_source: str | None) -> None:
     """Show engine, lake, registry and identity, and what is missing.
 
     Nothing is started.
     """
-    with _open_session(env, conf_source) as session:
+    bundles = load_all()
+    addresses = bundles[env].addresses if env in bundles else None
+    with open_session(env, conf_source, addresses) as session:
         environment = session.environment()
     for label, text in environment.lines.items():
         click.echo(f"{label:<11}{printable(text)}")

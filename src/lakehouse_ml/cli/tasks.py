@@ -1,4 +1,4 @@
-"""Entry points of the installed wheel that the tasks of a job call: `run` and `command`.
+"""Entry points of the installed wheel that the tasks of a job call: `run`, `command`, `smoke` and `maintenance`.
 
 A platform calls them in a process of its own, where a session may be running already, with the task's parameters in
 `sys.argv`. To return is success; whatever is raised is failure, a `SystemExit` of 0 too.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lakehouse_ml import errors, project
 
@@ -27,7 +27,7 @@ def run() -> None:
     Raises:
         TaskError: An argument is unknown, or a mistake, a state of the world or a defect has stopped a node.
     """
-    _call(_build_run)
+    _call(_find_run)
 
 
 def command() -> None:
@@ -37,6 +37,24 @@ def command() -> None:
         TaskError: There is no such command, or it has failed.
     """
     _call(_find_commands)
+
+
+def smoke() -> None:
+    """Write and read one of each: a job's parameters are arguments, as in `--lake=<address>`.
+
+    Raises:
+        TaskError: Something can't be written or read; the message names the missing right.
+    """
+    _call(_find_smoke)
+
+
+def maintenance() -> None:
+    """Compact the tables of a lake, and remove files of old versions.
+
+    Raises:
+        TaskError: An argument is unknown, or a table could not be maintained.
+    """
+    _call(_find_maintenance)
 
 
 def _call(find_command: Callable[[], click.Command]) -> None:
@@ -53,20 +71,22 @@ def _call(find_command: Callable[[], click.Command]) -> None:
         raise TaskError(_describe_error(error)) from error
 
 
-def _build_run() -> click.Command:
-    """Build the command `run` with an option for each runtime parameter; an empty one counts as absent."""
-    import click
+def _find_run() -> click.Command:
+    from lakehouse_ml.cli.run import build_task_run
 
-    from lakehouse_ml.cli.commands import run
-    from lakehouse_ml.preflight.conf import RUNTIME
+    return build_task_run()
 
-    def with_named(**options: Any) -> None:
-        params = options["params"] | {name: value for name in RUNTIME if (value := options.pop(name))}
-        options["params"] = {name: value for name, value in params.items() if value or name not in RUNTIME}
-        click.get_current_context().invoke(run, **options)
 
-    named = [click.Option([f"--{name}"], help="As in --params.") for name in sorted(RUNTIME)]
-    return click.Command("run", callback=with_named, help=run.help, params=[*run.params, *named])
+def _find_smoke() -> click.Command:
+    from lakehouse_ml.cli.lake import smoke
+
+    return smoke
+
+
+def _find_maintenance() -> click.Command:
+    from lakehouse_ml.cli.lake import maintenance
+
+    return maintenance
 
 
 def _find_commands() -> click.Command:

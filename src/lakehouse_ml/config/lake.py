@@ -48,16 +48,18 @@ class Lake:
 
         Args:
             conf: Values of globals.yml.
-            runtime_parameters: Their `lake` takes precedence; if it is a schema, the run's models are in it too.
+            runtime_parameters: Their `lake` and `models` take precedence. A schema has its models too, unless they are
+                named beside it.
             resolve_address: Makes a folder absolute.
 
         Raises:
             ValueError: There is no such kind of lake.
         """
-        kind, text = conf["lake_kind"], str(runtime_parameters.get("lake") or conf["lake"])
+        kind, named = conf["lake_kind"], runtime_parameters.get("lake")
+        text = str(named or conf["lake"] or mark_unset("lake"))
         if kind == "schema":
-            return cls(kind, text, str(runtime_parameters.get("lake") or conf["models"]))
-        return cls(kind, resolve_address(text), conf["models"])
+            return cls(kind, text, str(runtime_parameters.get("models") or named or conf["models"] or text))
+        return cls(kind, resolve_address(text), str(runtime_parameters.get("models") or conf["models"]))
 
     @classmethod
     def of_table(cls, kind: LakeKind, location: str) -> Lake:
@@ -108,11 +110,16 @@ class Lake:
 
 def read_variable(name: str, default: str | None = None) -> str:
     """Return an environment variable's value or the default; without any, a mark that no run accepts."""
-    return os.environ.get(name) or default or f"<{name}>"
+    return os.environ.get(name) or default or mark_unset(name)
+
+
+def mark_unset(name: str) -> str:
+    """Return the mark of a variable or parameter that is not set; no run accepts it."""
+    return f"<{name}>"
 
 
 def find_unset(value: object) -> list[str]:
-    """Find the marks of `read_variable` in a value of conf: the variables that are not set."""
+    """Find the marks of `mark_unset` in a value of conf: the variables that are not set."""
     return _UNSET.findall(value) if isinstance(value, str) else []
 
 

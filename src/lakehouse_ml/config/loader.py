@@ -10,7 +10,8 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from lakehouse_ml.config import redirects
-from lakehouse_ml.config.lake import Lake
+from lakehouse_ml.config.lake import Lake, mark_unset
+from lakehouse_ml.config.tracking import TrackingStore
 from lakehouse_ml.project import PROJECT
 
 # Kinds of conf that name stores.
@@ -25,7 +26,8 @@ def resolve_address(text: str) -> str:
 class ProjectConfigLoader(OmegaConfigLoader):
     """Parses and resolves each kind of conf once: a run asks for its six kinds some thirty times, 20 ms each.
 
-    Conf asks the run's lake by `${lake:}`, `${table:path}`, `${files:}` and `${model:use_case}`.
+    Conf asks for the run's lake by `${lake:}`, `${table:path}`, `${files:}` and `${model:use_case}`, and for its
+    tracking store by `${tracking:}`, `${registry:}`, `${artifacts:}` and `${experiment:}`.
     """
 
     @property
@@ -40,7 +42,21 @@ class ProjectConfigLoader(OmegaConfigLoader):
     @property
     def landing(self) -> str:
         """The address of the run's landing folder, which holds those of the use cases."""
-        return resolve_address(str((self.runtime_params or {}).get("landing") or self["globals"]["landing"]))
+        return resolve_address(self.named("landing"))
+
+    def named(self, name: str) -> str:
+        """An address or a name: a runtime parameter, else the value of globals.yml, else the mark of an unset one."""
+        value = (self.runtime_params or {}).get(name) or self["globals"][name]
+        return mark_unset(name) if value is None else str(value)
+
+    @property
+    def files(self) -> str:
+        """The folder of files that are not tables'."""
+        return self.lake.files_location(self.named("volume"))
+
+    @property
+    def _tracking(self) -> TrackingStore:
+        return TrackingStore.of_conf(self["globals"]["tracking"], self.lake)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """A kind of conf, merged and resolved, as a copy that the caller may change.
@@ -64,8 +80,12 @@ class ProjectConfigLoader(OmegaConfigLoader):
         resolvers: Mapping[str, Any] = {
             "lake": lambda: self.lake.root,
             "table": self._locate_table,
-            "files": lambda: self.lake.files_location(self["globals"]["volume"]),
+            "files": lambda: self.files,
             "model": self._name_model,
+            "tracking": lambda: self._tracking.uri,
+            "registry": lambda: self._tracking.registry_uri,
+            "artifacts": lambda: self._tracking.artifacts,
+            "experiment": lambda: self.named("experiment"),
         }
         for name, resolver in resolvers.items():
             OmegaConf.register_new_resolver(name, resolver, replace=True)

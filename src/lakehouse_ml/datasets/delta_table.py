@@ -59,7 +59,7 @@ _MAINTENANCE = frozenset(
         "CREATE TABLE",
     }
 )
-_WEEK_HOURS = 7 * 24
+WEEK_HOURS = 7 * 24
 # Nodes find their earlier results by commits, which Delta removes after 30 days at a checkpoint: a model would be
 # trained again without a new row, and lineage would end there. The text of a commit is small.
 _DEFAULT_PROPERTIES = {"delta.logRetentionDuration": "interval 3650 days"}
@@ -207,15 +207,15 @@ class DeltaTable(AbstractDataset[Any, Any]):
         """Compact small files; rows and `token` stay the same."""
         self._writer.optimise(_commit_metadata())
 
-    def vacuum(self, hours: int = _WEEK_HOURS, *, even_young: bool = False) -> None:
+    def vacuum(self, hours: int = WEEK_HOURS, *, even_young: bool = False) -> None:
         """Remove files that no version of the last `hours` hours needs: older versions can't be read afterwards.
 
         Raises:
             TableError: Less than a week, without `even_young`.
         """
-        if hours < _WEEK_HOURS and not even_young:
+        if hours < WEEK_HOURS and not even_young:
             raise TableError(
-                f"Table {self._path}: files of the last {_WEEK_HOURS} hours are kept, because a run may still read or "
+                f"Table {self._path}: files of the last {WEEK_HOURS} hours are kept, because a run may still read or "
                 f"write them. If no run does, remove them by vacuum({hours}, even_young=True)."
             )
         self._writer.vacuum(hours)

@@ -75,7 +75,8 @@ class Engine:
             return {"engine": "sail", "engine.version": version("pysail")}
         if spec.engine == "spark":
             return {"engine": "spark", "engine.version": version("pyspark"), "engine.compute": spec.master}
-        return {"engine": spec.engine, "engine.version": self.session().version, "engine.compute": str(spec.compute)}
+        compute = spec.compute or str(workspace.detect_compute())
+        return {"engine": spec.engine, "engine.version": self.session().version, "engine.compute": compute}
 
     def readable_path(self, path: str) -> str:
         """The path by which the engine can read a table: Sail's Delta reader fails on paths that a URL must escape.

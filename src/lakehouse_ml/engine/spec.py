@@ -19,8 +19,9 @@ class EngineSpec(Spec):
             remote compute of Databricks; `databricks` is the session of the Databricks job that the run is.
         master: Where `spark` computes: `local[*]`, a cluster (`spark://host:port`), or the Spark Connect server of a
             cluster (`sc://host:port`), which must have Delta's jars.
-        compute: For `databricks` the compute that the job must have, `classic` or `serverless`. For `connect` the
-            compute to use: `serverless`, the id of a cluster, or a Spark Connect server (`sc://host:port`).
+        compute: For `databricks` the compute that the job's task must have, `classic` or `serverless`; null: whichever
+            it has. For `connect` the compute to use: `serverless`, the id of a cluster, or a Spark Connect server
+            (`sc://host:port`).
         settings: Spark settings by name.
     """
 
@@ -43,8 +44,8 @@ class EngineSpec(Spec):
     @classmethod
     def _check_compute(cls, compute: str | None, info: ValidationInfo) -> str | None:
         engine = info.data.get("engine")
-        if engine == "databricks" and compute not in ("classic", "serverless"):
-            raise ValueError("for the engine databricks it is classic or serverless")
+        if engine == "databricks" and compute not in (None, "classic", "serverless"):
+            raise ValueError("for the engine databricks it is classic or serverless, or left out")
         if engine == "connect" and not compute:
             raise ValueError("for the engine connect it is serverless, the id of a cluster, or sc://host:port")
         if engine in ("sail", "spark") and compute:
@@ -67,4 +68,4 @@ def find_missing(spec: EngineSpec) -> list[str]:
         return [] if spec.is_remote_server else jars.find_missing()
     if spec.engine == "connect":
         return list(workspace.find_missing_for_connect(str(spec.compute)))
-    return list(workspace.find_missing_for_job(str(spec.compute)))
+    return list(workspace.find_missing_for_job(spec.compute))

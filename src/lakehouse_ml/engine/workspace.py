@@ -32,15 +32,15 @@ def detect_compute() -> str | None:
     return "classic" if runtime else None
 
 
-def find_missing_for_job(expected: str) -> Iterator[str]:
-    """Why this process is not the job that conf describes, each reason as a message."""
+def find_missing_for_job(expected: str | None) -> Iterator[str]:
+    """Why this process is not the job that conf describes, each reason as a message; None expects any compute."""
     actual = detect_compute()
     if actual is None:
         yield (
             "engine: databricks needs the session of a Databricks job, and this process is not one: run it as a job, "
             "or reach a workspace from here by --env connect."
         )
-    elif actual != expected:
+    elif expected and actual != expected:
         yield (
             f"conf says compute: {expected}, and this job runs on {actual} compute "
             f"({os.environ.get('DATABRICKS_RUNTIME_VERSION', 'serverless')}): change spark.yml or the job."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from lakehouse_ml.config.lake import find_unset, is_local, is_table_name
 from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import ConfError
 from lakehouse_ml.pipelines import STAGES
-from lakehouse_ml.preflight.conf import Conf, leaves, line_of
+from lakehouse_ml.preflight.conf import OF_JOB, Conf, leaves, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +46,16 @@ class Preflight:
     Attributes:
         source: Conf's folder.
         env: Its environment.
-        load: Builds the loader of an environment.
+        load: Builds the loader of an environment, with the runtime parameters of its jobs.
         stages: The pipelines of the stages, each a task of a job.
+        addresses: The runtime parameters that the environment's jobs pass on.
     """
 
     source: Path
     env: str
     load: Callable[[str], ProjectConfigLoader]
     stages: Mapping[str, Pipeline]
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def faults(self) -> list[str]:
         """Find what is wrong with the environment, a sentence each, with file and line."""
@@ -76,7 +78,7 @@ class Preflight:
 
     @cached_property
     def _conf(self) -> Conf:
-        return Conf((self.source / self.env, self.source / "base"))
+        return Conf((self.source / self.env, self.source / "base"), self.addresses, "databricks.yml")
 
     @cached_property
     def _loader(self) -> ProjectConfigLoader:
@@ -131,7 +133,7 @@ class Preflight:
     def _check_names(self) -> Iterator[str]:
         """Find tables and models whose name is unset, or is invalid in Unity Catalog."""
         registry = self._loader["mlflow"]["server"].get("mlflow_registry_uri") or ""
-        reported = {name for _, value in leaves(self._loader["globals"]) for name in find_unset(value)}
+        reported = {name for _, value in leaves(self._loader["globals"]) for name in find_unset(value)} | {*OF_JOB}
         for name, entry in self._datasets.items():
             path = str(entry.get("filepath", ""))
             unset = [variable for variable in find_unset(path) if variable not in reported]
@@ -187,31 +189,32 @@ class Preflight:
                     yield f"{self._at(name, 'filepath')}: {name} is written to {path}, in the lake of {other}."
 
     def _find_addresses(self, env: str) -> dict[str, str]:
-        """Lake, models and experiment that an environment sets itself; it shares the others with base."""
+        """Lake, models and experiment that an environment or its jobs set; it shares the others with base."""
         file = self.source / env / "globals.yml"
         named = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
-        values = self.load(env)["globals"]
-        return {key: str(values[key]) for key in ("lake", "models", "experiment") if named.get(key)}
+        loader = self.load(env)
+        named |= loader.runtime_params or {}
+        return {key: loader.named(key) for key in ("lake", "models", "experiment") if named.get(key)}
 
     def _find_secrets(self) -> Iterator[str]:
         """Find values in the files of conf that look like secrets; the message never shows them."""
         folders = (self.source / "base", self.source / self.env)
         for file in sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES):
-            for line in sorted({*_find_secret_lines(file), *_find_secret_keys(file)}):
+            for line in sorted({*find_secret_lines(file), *find_secret_keys(file)}):
                 yield (
                     f"{file}, line {line}: looks like a hard-coded secret: secrets come from the environment "
                     f"(${{oc.env:NAME}} in credentials.yml) or from a secret scope ({{{{secrets/<scope>/<key>}}}})."
                 )
 
 
-def _find_secret_lines(file: Path) -> Iterator[int]:
+def find_secret_lines(file: Path) -> Iterator[int]:
     """Lines of a file that hold what looks like a secret."""
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if _SECRET_VALUE.search(line):
             yield number
 
 
-def _find_secret_keys(file: Path) -> Iterator[int]:
+def find_secret_keys(file: Path) -> Iterator[int]:
     """Lines of a file on which a key that names a secret has a value, and not where the secret is."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 Key = Sequence[str | int]
 # Runtime parameters that aren't parameters of nodes: `kedro run --params landing=…,lake=…`.
-RUNTIME = frozenset({"lake", "landing", "results_table", "job_run"})
-
+RUNTIME = frozenset({"lake", "landing", "volume", "experiment", "models", "results_table", "job_run"})
+# Null in the environments of a workspace: the bundle decides them, and a job passes them on.
+OF_JOB = ("lake", "landing", "experiment")
 
 # Spark's settings that hold credentials.
 _SECRET = re.compile(r"secret|access\.key|session\.token|password", re.IGNORECASE)
@@ -38,12 +39,13 @@ class Globals(Spec):
     """`conf/<env>/globals.yml`."""
 
     lake_kind: LakeKind
-    lake: str
-    landing: str
+    lake: str | None
+    landing: str | None
     results_table: str
     other_versions: Literal["warn", "refuse"]
     volume: str
-    experiment: str
+    tracking: str
+    experiment: str | None
     models: str
     s3_endpoint: str | None
     s3_encryption: Literal["aws:kms", "AES256"] | None
@@ -65,11 +67,14 @@ class Conf:
 
     Attributes:
         folders: Folders, that of highest precedence first.
-        typed: Values typed for this run, which replace theirs: --params, `params` of --config, LAKE= and LANDING=.
+        typed: Values typed for this run, which replace theirs: --params, `params` of --config, LAKE= and LANDING=; or
+            those that a job passes on.
+        typed_at: Where those were typed, for messages.
     """
 
     folders: tuple[Path, ...]
     typed: Mapping[str, Any] = field(default_factory=dict)
+    typed_at: str = "--params"
 
     def check(self, loader: ProjectConfigLoader) -> None:
         """Refuse mistakes before anything is opened; the types of parameters check what is within them.
@@ -95,6 +100,7 @@ class Conf:
         kinds: dict[str, type[BaseModel]] = {"globals": Globals, "spark": EngineSpec, "mlflow": KedroMlflowConfig}
         built: dict[str, Any] = {}
         named: set[str] = set()
+        yield from self.unset_addresses(loader, named)
         for kind, model in kinds.items():
             yield from self.unset_variables(kind, loader[kind], named)
             try:
@@ -102,7 +108,7 @@ class Conf:
             except ValidationError as error:
                 yield self._describe_faults(kind, (), error)
                 return  # what follows is composed of it
-        yield from self._check_combinations(built["globals"], built["spark"], built["mlflow"], loader)
+        yield from self._check_combinations(built["spark"], built["mlflow"], loader)
         yield from self._check_results_table(loader)
         yield from self._check_parameters(loader["parameters"])
         yield from self._check_libraries(loader["parameters"], built["spark"].engine)
@@ -147,10 +153,10 @@ class Conf:
     def where(self, kind: str, key: Key) -> str:
         """Find the file and line of a key of one kind of conf, or of as much of the key as exists.
 
-        A parameter that was typed for this run is in no file: its place is `--params`.
+        A value that was typed for this run is in no file: its place is `typed_at`.
         """
-        if kind == "parameters" and _is_typed(key, self.typed):
-            return "--params"
+        if (kind == "parameters" or key[0] in RUNTIME) and _is_typed(key, self.typed):
+            return self.typed_at
         for length in range(len(key), 0, -1):
             for file in self._files(kind):
                 line = line_of(file, key[:length])
@@ -181,6 +187,16 @@ class Conf:
             clauses.append(f"{self.where(kind, key)}: {clause}")
         return "; ".join(clauses) + "."
 
+    def unset_addresses(self, loader: ProjectConfigLoader, named: set[str]) -> Iterator[str]:
+        """Find addresses that conf leaves to a job and this run does not name; `named` gets their names."""
+        for name in OF_JOB:
+            if find_unset(loader.named(name)) == [name]:
+                named.add(name)
+                yield (
+                    f"{self.where('globals', (name,))}: {name} is not set. In this environment it is a parameter of "
+                    f"the job, which databricks.yml sets; in other runs, name it: --params {name}=<{name}>."
+                )
+
     def unset_variables(self, kind: str, values: Mapping[str, Any], named: set[str]) -> Iterator[str]:
         """Find variables that conf names and nobody has set; those in `named`, which grows, are left out."""
         for key, value in leaves(values):
@@ -192,16 +208,11 @@ class Conf:
                         f"environment variable, or write the value in its place."
                     )
 
-    def _check_combinations(
-        self, conf: Globals, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader
-    ) -> Iterator[str]:
+    def _check_combinations(self, engine: EngineSpec, mlflow: Any, loader: ProjectConfigLoader) -> Iterator[str]:
         """Find lakes, engines and registries that don't fit each other."""
-        runtime_parameters = loader.runtime_params or {}
-        lake, landing = loader.lake, runtime_parameters.get("landing", conf.landing)
+        lake, landing, experiment = loader.lake, loader.named("landing"), loader.named("experiment")
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
-        at_lake, at_landing = (
-            "--params" if name in runtime_parameters else self.where("globals", (name,)) for name in ("lake", "landing")
-        )
+        at_lake, at_landing = self.where("globals", ("lake",)), self.where("globals", ("landing",))
         if lake.is_schema and engine.engine == "sail":
             yield (
                 f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
@@ -218,9 +229,9 @@ class Conf:
             )
         if not lake.is_schema and not is_local(lake.root) and tracking.startswith("sqlite:"):
             yield (
-                f"{self.where('mlflow', ('server', 'mlflow_tracking_uri'))}: the tracking store of a lake at an "
-                f"address is a server, and {tracking} is a file: name the server's, MLFLOW_TRACKING_URI=http://…, and "
-                f"an environment that asks for it (--env s3)."
+                f"{self._where_tracking()}: the tracking store of a lake at an address is a server, and {tracking} is "
+                f"a file: name the server's, MLFLOW_TRACKING_URI=http://…, and an environment that asks for it "
+                f"(--env s3)."
             )
         if engine.is_in_workspace and is_local(landing) and not find_unset(landing):
             yield (
@@ -232,18 +243,23 @@ class Conf:
             "databricks-uc",
         ):
             yield (
-                f"{self.where('mlflow', ('server',))}: in a workspace mlflow_tracking_uri is databricks and "
-                f"mlflow_registry_uri databricks-uc, and here they are {tracking!r} and {registry!r}."
+                f"{self._where_tracking()}: in a workspace runs and models are recorded there (tracking: workspace), "
+                f"and here in {tracking!r}" + (f" and {registry!r}." if registry else ".")
             )
-        if tracking.startswith("databricks") and not conf.experiment.startswith(("/", "<")):
+        if tracking.startswith("databricks") and not experiment.startswith(("/", "<")):
             yield (
-                f"{self.where('globals', ('experiment',))}: experiment is {conf.experiment!r}, and in a workspace it "
+                f"{self.where('globals', ('experiment',))}: experiment is {experiment!r}, and in a workspace it "
                 f"is an absolute path: /Users/<you>/…, /Shared/…."
             )
-        if registry.startswith("databricks-uc") and not find_unset(conf.models) and not is_schema_name(conf.models):
-            yield (
-                f"{self.where('globals', ('models',))}: models is {conf.models!r}: Unity Catalog takes catalog.schema."
-            )
+        models = lake.model_schema
+        if registry.startswith("databricks-uc") and not find_unset(models) and not is_schema_name(models):
+            yield f"{self.where('globals', ('models',))}: models is {models!r}: Unity Catalog takes catalog.schema."
+
+    def _where_tracking(self) -> str:
+        """Find where the tracking store is named: an environment's mlflow.yml, or globals.yml."""
+        named = ("server", "mlflow_tracking_uri")
+        own = [file for file in self._files("mlflow") if file.parent != self.folders[-1] and line_of(file, named)]
+        return self.where("mlflow", named) if own else self.where("globals", ("tracking",))
 
     def _check_parameters(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         valid = {tuple(name.split(".")) for name in _list_parameters()}
@@ -286,7 +302,7 @@ class Conf:
         if not fault and loader.lake.is_schema and not table.startswith("score_"):
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
-            yield f"--params: results_table can't be {table!r}: {fault}."
+            yield f"{self.typed_at}: results_table can't be {table!r}: {fault}."
 
     def _check_ranges(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         """Refuse a range of days where a batch holds everybody as of one day."""
@@ -441,7 +457,18 @@ def _may_be_absent(parameters: Mapping[str, Any], key: Key) -> bool:
 
 def line_of(file: Path, key: Key) -> int | None:
     """Find the line of a key in a YAML file, from 1."""
-    node = yaml.compose(file.read_text(encoding="utf-8"))
+    return line_within(compose(file), key)
+
+
+def compose(file: Path) -> yaml.Node | None:
+    """Read a YAML file as nodes, which know their lines."""
+    text = file.read_text(encoding="utf-8")
+    node: yaml.Node | None = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return node
+
+
+def line_within(node: yaml.Node | None, key: Key) -> int | None:
+    """Find the line of a key below a node, from 1."""
     line = None
     for part in key:
         if isinstance(node, yaml.MappingNode):

@@ -47,20 +47,20 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     faults = list(conf.faults(loader))
     if any(fault.startswith(conf.where("spark", ("engine",))) for fault in faults):
         return Environment({}, tuple(faults))
-    global_values, server = loader["globals"], loader["mlflow"]["server"]
+    server = loader["mlflow"]["server"]
     spec = EngineSpec.model_validate(loader["spark"])
     lake, tracking = loader.lake, str(server["mlflow_tracking_uri"])
-    compute = spec.master if spec.engine == "spark" else spec.compute
+    compute = spec.master if spec.engine == "spark" else spec.compute or "the compute of the job's task"
     lines = {
         "engine": spec.engine,
         "runs": "in this process" if spec.engine == "sail" else f"on {compute}",
         "version": _find_version(spec.engine),
         "lake": lake.root + (" (a schema of Unity Catalog)" if lake.is_schema else ""),
-        "files": lake.files_location(global_values["volume"]),
-        "landing": global_values["landing"],
+        "files": loader.files,
+        "landing": loader.named("landing"),
         "tracking": tracking,
         "registry": str(server.get("mlflow_registry_uri") or tracking),
-        "experiment": global_values["experiment"],
+        "experiment": loader.named("experiment"),
         "models": lake.model_name("<use case>"),
         "identity": _describe_identity(spec, lake.root),
     }

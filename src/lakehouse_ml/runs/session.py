@@ -32,10 +32,9 @@ from lakehouse_ml.storage.retry import with_retries
 from lakehouse_ml.use_cases import USE_CASES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro.framework.context import KedroContext
-    from kedro.io import DataCatalog
     from kedro.runner import AbstractRunner
 
     from lakehouse_ml.config.lake import Lake
@@ -78,6 +77,8 @@ class ProjectSession(KedroSession):
         self._check_folders()
         conf, loader = self._conf(), self._get_config_loader()
         named: set[str] = set()
+        for fault in conf.unset_addresses(loader, named):
+            raise errors.ConfError(fault)
         for kind in ("globals", "spark", "mlflow"):
             for fault in conf.unset_variables(kind, loader[kind], named):
                 raise errors.ConfError(fault)
@@ -120,8 +121,11 @@ class ProjectSession(KedroSession):
             raise click.ClickException(str(sentence)) from error
 
     @contextmanager
-    def lock_catalog(self) -> Iterator[DataCatalog]:
-        """Open the catalog of an existing lake and lock the lake meanwhile, as a run does.
+    def lock_context(self, *, may_begin: bool = False) -> Iterator[KedroContext]:
+        """Open the context of a lake and lock the lake meanwhile, as a run does.
+
+        Args:
+            may_begin: Whether the lake may be a new one; otherwise it has to exist.
 
         Raises:
             LakehouseError: No lake found, another run works on it, a mistake in conf, or a state of the machine.
@@ -134,10 +138,10 @@ class ProjectSession(KedroSession):
             conf.check(loader)
             lake = self._prepare_lake()
             root = lake.root
-            self.check_lake()
+            if not may_begin:
+                self.check_lake()
             with self._lock(lake, loader):
-                catalog: Any = self.load_context().catalog
-                yield catalog
+                yield self.load_context()
         except Exception as error:
             sentence = _find_mistake(error, conf) or explain(error, root)
             if sentence is None or sentence is error:
@@ -180,8 +184,11 @@ class ProjectSession(KedroSession):
             tracking_store.relocate(store, experiment)
             yield
 
-    def preflight(self) -> list[str]:
-        """Find what is wrong with the environment, judged by conf alone; a sentence each.
+    def preflight(self, addresses: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
+        """Find what is wrong with the environment, judged by conf and the bundle's addresses; a sentence each.
+
+        Args:
+            addresses: The runtime parameters that the bundle's jobs pass on, by environment.
 
         Raises:
             LakehouseError: There is no such environment.
@@ -190,11 +197,17 @@ class ProjectSession(KedroSession):
         args = settings.CONFIG_LOADER_ARGS
 
         def load(env: str) -> ProjectConfigLoader:
-            loader: ProjectConfigLoader = settings.CONFIG_LOADER_CLASS(conf_source=self._conf_source, env=env, **args)
+            loader: ProjectConfigLoader = settings.CONFIG_LOADER_CLASS(
+                conf_source=self._conf_source, env=env, runtime_params=of_jobs(env), **args
+            )
             return loader
 
+        def of_jobs(env: str) -> dict[str, str]:
+            return dict((addresses or {}).get(env) or {})
+
         env = self.store.get("env") or args["default_run_env"]
-        return Preflight(Path(self._conf_source), env, load, {name: pipelines[name] for name in STAGES}).faults()
+        stages = {name: pipelines[name] for name in STAGES}
+        return Preflight(Path(self._conf_source), env, load, stages, of_jobs(env)).faults()
 
     def environment(self) -> Environment:
         """Describe what the environment would use; nothing is started.

@@ -160,7 +160,7 @@ def test_check_names_an_address_with_a_secret_and_does_not_show_it(monkeypatch: 
     monkeypatch.setenv("LAKEHOUSE_BUCKET", "bucket")
     with settings.SESSION_CLASS.create(PROJECT, env="s3") as session:
         (fault,) = session.preflight()
-        with pytest.raises(ConfError, match=r"^server\.mlflow_tracking_uri \(mlflow\.yml\)") as refused:
+        with pytest.raises(ConfError, match=r"^tracking \(globals\.yml\)") as refused:
             session.environment()
-    assert fault.startswith("server.mlflow_tracking_uri (mlflow.yml) is an address with a user name")
+    assert fault.startswith("tracking (globals.yml) is an address with a user name")
     assert "geheim" not in fault + str(refused.value)
