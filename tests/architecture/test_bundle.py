@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,52 @@ def test_what_exists_already_is_not_made() -> None:
     sections = dict(existing.source.sections)
     assert sections["resources"]["schemas"] == "${var.storage.schemas}"
     assert sections["resources"]["volumes"] == "${var.storage.volumes}"
+
+
+# --- the page
+
+
+def rows_of(header: str) -> list[list[str]]:
+    """The cells of a table of the page, without code marks."""
+    lines = (PROJECT / "docs/how-to/databricks.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index(header) + 2
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines[start:]))
+    return [[cell.strip().replace("`", "") for cell in line.split("|")[1:-1]] for line in table]
+
+
+@pytest.mark.parametrize("target", ["staging", "prod"])
+def test_nobody_gets_more_rights_than_the_page_says(target: str) -> None:
+    names = {"service principal": VALUES["service_principal"], "operators": "lakehouse-ml-operators"}
+    names |= {"analysts": "lakehouse-ml-analysts"}
+    deployed = bundle(target)
+    grants = {
+        (key, grant["principal"]): grant["privileges"]
+        for kind, key in (("schemas", "lake"), ("volumes", "files"), ("volumes", "landing"))
+        for grant in deployed.resources[kind][key]["grants"]
+    }
+    permissions = {one.get("group_name") or one["service_principal_name"]: one["level"] for one in deployed.permissions}
+    on_page = {}
+    for who, level, *privileges in rows_of("| who | jobs, experiment | schema | Volume `files` | Volume `landing` |"):
+        assert permissions.pop(names[who]) == level
+        for key, listed in zip(("lake", "files", "landing"), privileges, strict=True):
+            on_page |= {(key, names[who]): listed.split(", ")} if listed else {}
+    assert grants == on_page
+    assert permissions == {}
+
+
+def test_in_development_nothing_is_granted_to_others() -> None:
+    deployed = bundle("dev")
+    assert deployed.permissions == ()
+    for kind in ("schemas", "volumes"):
+        assert not any(fields["grants"] for fields in deployed.resources[kind].values())
+
+
+def test_each_workload_has_the_compute_that_the_page_says() -> None:
+    table = rows_of("| workload | tasks | `dev` | `staging`, `prod` |")
+    for target, column in (("dev", 2), ("staging", 3), ("prod", 3)):
+        kinds = bundle(target).source.sections["variables"]["compute"]["default"]
+        on_page = {row[0]: row[column] for row in table}
+        assert {name: kind["job_cluster_key"] or "serverless" for name, kind in kinds.items()} == on_page
 
 
 # --- planted mistakes, one of each kind

@@ -53,7 +53,22 @@ def test_what_a_task_names_itself_wins_over_params(
     assert arguments_of_run["params"] == {"lake": "mine"}
 
 
-@pytest.mark.parametrize("entry", [tasks.run, tasks.command])
+def test_days_of_a_job_are_those_of_the_task_s_use_case(
+    set_parameters: Callable[..., None], arguments_of_run: dict[str, Any]
+) -> None:
+    set_parameters("--namespaces=churn", "--from_day=2026-01-01", "--to_day=", "--params=churn.batch_scoring.actions=5")
+    tasks.run()
+    assert arguments_of_run["params"] == {"churn": {"batch_scoring": {"actions": 5, "from_day": "2026-01-01"}}}
+
+
+def test_days_without_a_use_case_are_refused(set_parameters: Callable[..., None]) -> None:
+    for namespaces in ((), ("--namespaces=churn,predictive_maintenance",)):
+        set_parameters("--batch=2026-01-01", *namespaces)
+        with pytest.raises(TaskError, match="batch: name the use case that is meant, --namespaces=<use case>"):
+            tasks.run()
+
+
+@pytest.mark.parametrize("entry", [tasks.run, tasks.command, tasks.smoke, tasks.maintenance])
 def test_an_unknown_argument_raises_a_sentence(set_parameters: Callable[..., None], entry: Callable[[], None]) -> None:
     set_parameters("--leak=lake")
     with pytest.raises(TaskError, match=r"No such option '?--leak"):

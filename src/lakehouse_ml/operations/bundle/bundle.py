@@ -109,6 +109,7 @@ class Bundle:
         source: The merged files.
         resources: By kind and key.
         run_as: The identity of its jobs; empty: whoever deploys.
+        permissions: Who else may do what with its resources.
         faults: References without a value, a message each.
         unset: Variables that have no value yet and stand for themselves.
     """
@@ -116,6 +117,7 @@ class Bundle:
     source: Source
     resources: Mapping[str, Mapping[str, Any]]
     run_as: Mapping[str, str]
+    permissions: tuple[Mapping[str, str], ...]
     faults: tuple[str, ...]
     unset: tuple[str, ...]
 
@@ -148,4 +150,5 @@ def load_bundle(root: Path, target: str | None = None, variables: Mapping[str, s
     resolver = Resolver(source, variables or {})
     resources = resolver.resolve_resources()
     run_as = resolver.resolve_section("run_as") or {}
-    return Bundle(source, resources, run_as, tuple(dict.fromkeys(resolver.faults)), tuple(resolver.unset))
+    permissions = tuple(resolver.resolve_section("permissions") or ())
+    return Bundle(source, resources, run_as, permissions, tuple(dict.fromkeys(resolver.faults)), tuple(resolver.unset))
