@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from lakehouse_ml.datasets.delta_table import DeltaTable
 from lakehouse_ml.errors import LakehouseError, RegistryError
-from lakehouse_ml.modelling.batch import ScoringSpec
+from lakehouse_ml.modelling.batch import ScoringSpec, choose_batch
 from lakehouse_ml.modelling.card import ModelCard, RegistryStatus
 from lakehouse_ml.modelling.economics import Economics
 from lakehouse_ml.modelling.estimators import sklearn as estimators
@@ -199,9 +200,49 @@ def test_a_day_on_which_everybody_is_known_to_be_gone_has_an_empty_batch(spark: 
     assert (batch.values, batch.rows.count()) == (("2024-04-30",), 0)
 
 
-def test_a_range_of_days_is_for_rows_that_recur(spark: Any, champion: Model) -> None:
-    with pytest.raises(LakehouseError, match="here a batch holds everybody as of one day"):
-        score(spark, champion, [plain("A", MARCH)], from_day=MARCH)
+def batches(spark: Any, champion: Model, states: Sequence[State], left: Keys = (), **params: Any) -> list[Any]:
+    spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
+    return list(score_rows(*frames(spark, states, left, days=30), STANDING, champion, spec, CLOCK, FULL, KEY))
+
+
+def test_each_snapshot_of_a_range_is_a_batch_of_its_own(spark: Any, champion: Model) -> None:
+    states = [plain("A", MARCH), plain("B", MARCH), plain("A", APRIL), plain("A", MAY)]
+    of_range = batches(spark, champion, states, from_day=date(2024, 3, 1), to_day=date(2024, 5, 1))
+    assert [(one.values, one.number, one.count) for one in of_range] == [
+        (("2024-03-31",), 1, 2),
+        (("2024-04-30",), 2, 2),
+    ]
+    assert [sorted(row.thing_id for row in one.rows.collect()) for one in of_range] == [["A", "B"], ["A"]]
+    assert [one.values for one in batches(spark, champion, states, from_day=APRIL)] == [("2024-04-30",), (str(MAY),)]
+
+
+def test_a_range_replaces_scores_whose_outcomes_are_known_and_says_so(
+    spark: Any, champion: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = [plain("A", MARCH), plain("A", APRIL)]
+    caplog.set_level("WARNING", "lakehouse_ml")
+    in_range = batches(spark, champion, states, [("A", MARCH)], from_day=MARCH)
+    assert [one.keeps_stored for one in in_range] == [False, False]
+    assert [record.args for record in caplog.records if "outcomes" in record.msg] == [(MARCH,)]
+
+
+def test_a_range_without_a_snapshot_is_refused_with_the_days_of_the_data(spark: Any, champion: Model) -> None:
+    message = "no rows to score from 2024-04-01 to 2024-04-15: the days with rows are 2024-03-31, 2024-04-30. Choose a"
+    with pytest.raises(LakehouseError, match=re.escape(message)):
+        batches(
+            spark, champion, [plain("A", MARCH), plain("A", APRIL)], from_day=date(2024, 4, 1), to_day=date(2024, 4, 15)
+        )
+
+
+def test_lists_and_reports_are_about_the_last_snapshot_of_a_range(spark: Any) -> None:
+    features, _ = frames(spark, [plain("A", MARCH), plain("A", APRIL), plain("A", MAY)])
+    for params, batch in (
+        ({"from_day": MARCH, "to_day": date(2024, 5, 2)}, "2024-04-30"),
+        ({"from_day": MARCH}, str(MAY)),
+        ({"from_day": date(2024, 1, 1), "to_day": date(2024, 1, 2)}, None),
+    ):
+        spec = ScoringSpec.model_validate({"reasons": 2, "actions": 10} | params)
+        assert choose_batch(features, features, spec, "seen_on", states=True) == batch
 
 
 def test_without_any_state_there_is_nothing_to_score_and_a_sentence_says_so(spark: Any, champion: Model) -> None:

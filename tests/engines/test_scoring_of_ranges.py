@@ -24,7 +24,6 @@ from lakehouse_ml.modelling.estimators import sklearn as estimators
 from lakehouse_ml.modelling.estimators.base import EstimatorSpec, select_predictors
 from lakehouse_ml.modelling.label_dimension import explode_label_values
 from lakehouse_ml.modelling.model import Model
-from lakehouse_ml.modelling.population import PopulationSpec
 from lakehouse_ml.pipelines.batch_scoring.nodes import ScoringSpec, rank_actions, score_rows
 from lakehouse_ml.storage.provenance import Provenance, attach_provenance
 from lakehouse_ml.storage.writes import ReplaceBatch
@@ -254,16 +253,6 @@ def test_days_outside_of_the_data_are_refused_with_the_days_of_the_data(
         f"data."
     )
     assert lake.table.token() is None
-
-
-def test_a_range_is_refused_where_rows_do_not_recur(lake: Lake) -> None:
-    spec = ScoringSpec(reasons=2, actions=10, from_day=DAYS[0])
-    with pytest.raises(LakehouseError, match=r"from_day \(2024-05-01\) begins a range .* batch, in batch_scoring"):
-        list(
-            score_rows(
-                lake.features, lake.labels, STANDING, lake.champion, spec, CLOCK, PopulationSpec(horizon_days=1), KEY
-            )
-        )
 
 
 # --- what is done once, and what is done again

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakehouse_ml.config.spec import Spec
-from lakehouse_ml.modelling.population import find_newest_day
+from lakehouse_ml.modelling.population import find_newest_day, list_days
 from lakehouse_ml.storage.writes import Edition, collect
 
 
@@ -19,8 +19,7 @@ class ScoringSpec(Spec):
 
     Attributes:
         batch: Day whose rows are scored; by default the newest day of the features.
-        from_day: First day of a range to score instead, each day as a batch of its own; only for use cases with several
-            rows per entity.
+        from_day: First day of a range to score instead, each day with rows as a batch of its own.
         to_day: Last day of the range; by default the newest day of the features.
         reasons: Number of reasons per row. More reasons take no extra time; 0 is many times faster.
         actions: Most rows of the action list.
@@ -56,6 +55,9 @@ def choose_batch(scores: DataFrame, features: DataFrame, spec: ScoringSpec, mome
     if spec.batch:
         return spec.batch.isoformat()
     newest = find_newest_day(features, moment)
+    if states and newest is not None and spec.to_day:
+        days = [day for day in list_days(features, moment) if day <= spec.to_day]
+        return days[-1].isoformat() if days else None
     if states or newest is None:
         return newest.isoformat() if newest else None
     return _find_newest_batch(scores, min(newest, spec.to_day or date.max))

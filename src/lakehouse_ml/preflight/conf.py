@@ -112,7 +112,6 @@ class Conf:
         yield from self._check_results_table(loader)
         yield from self._check_parameters(loader["parameters"])
         yield from self._check_libraries(loader["parameters"], built["spark"].engine)
-        yield from self._check_ranges(loader["parameters"])
         yield from self._check_predicates(loader["parameters"])
 
     def _check_no_credentials(self, loader: ProjectConfigLoader) -> Iterator[str]:
@@ -303,19 +302,6 @@ class Conf:
             fault = "in a schema the tables of all layers lie side by side, so its name begins with score_"
         if fault:
             yield f"{self.typed_at}: results_table can't be {table!r}: {fault}."
-
-    def _check_ranges(self, parameters: Mapping[str, Any]) -> Iterator[str]:
-        """Refuse a range of days where a batch holds everybody as of one day."""
-        from lakehouse_ml.use_cases import USE_CASES
-
-        for use_case in USE_CASES:
-            scoring = (parameters.get(use_case.name) or {}).get("batch_scoring") or {}
-            if scoring.get("from_day") and not use_case.multiple_rows_per_entity:
-                key = (use_case.name, "batch_scoring", "from_day")
-                yield (
-                    f"{self.where('parameters', key)}: {'.'.join(key)} ({scoring['from_day']}) begins a range of days, "
-                    f"and here a batch holds everybody as of one day. Name that day instead: batch."
-                )
 
     def _check_predicates(self, parameters: Mapping[str, Any]) -> Iterator[str]:
         """Find predicates of rules that name a column which the table doesn't have."""

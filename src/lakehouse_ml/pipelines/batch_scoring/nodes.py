@@ -84,25 +84,29 @@ def score_rows(
         )
     champion.check_columns(features.columns)
     if population:
-        day = _choose_day(features, spec, key[1])
-        rows = find_population(features, labels, day, population, key)
-        has_later_outcomes = _has_later_outcomes(labels, day, key[1])
-        if has_later_outcomes and spec.batch:
-            log.warning(
-                "The outcomes of %s are known already: scoring it again replaces scores that were made in time, and "
-                "with them its live performance. To keep them, name another table: results_table=<name>.",
-                day,
+        is_named = spec.batch is not None or spec.from_day is not None
+        days = _choose_snapshots(features, spec, key[1])
+        for number, day in enumerate(days, 1):
+            rows = find_population(features, labels, day, population, key)
+            has_later_outcomes = _has_later_outcomes(labels, day, key[1])
+            if has_later_outcomes and is_named:
+                log.warning(
+                    "The outcomes of %s are known already: scoring it again replaces scores that were made in time, "
+                    "and with them its live performance. To keep them, name another table: results_table=<name>.",
+                    day,
+                )
+            score_table = _add_score_columns(
+                _score(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key
             )
-        score_table = _add_score_columns(
-            _score(champion, rows, spec.reasons, key), champion, day.isoformat(), clock, key
-        )
-        learned_until = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
-        yield ReplaceBatch(
-            score_table.select("*", learned_until),
-            "batch",
-            (day.isoformat(),),
-            keeps_stored=has_later_outcomes and not spec.batch,
-        )
+            learned_until = F.lit(champion.card.unseen.get(LEARNED_UNTIL)).cast("date").alias(LEARNED_UNTIL)
+            yield ReplaceBatch(
+                score_table.select("*", learned_until),
+                "batch",
+                (day.isoformat(),),
+                number,
+                len(days),
+                keeps_stored=has_later_outcomes and not is_named,
+            )
         return
     days = _choose_days(features, spec, key[1])
     for number, day in enumerate(days, 1):
@@ -201,24 +205,23 @@ def _empty_scores(
     return empty.select(*key, *(F.lit(None).cast(kind).alias(name) for name, kind in columns))
 
 
-def _choose_day(features: DataFrame, spec: ScoringSpec, moment: str) -> date:
-    """Choose the day whose population is scored."""
-    if spec.from_day:
-        raise LakehouseError(
-            f"from_day ({spec.from_day}) begins a range of days, and here a batch holds everybody as of one day. "
-            f"Name that day instead: batch, in batch_scoring's part of conf."
-        )
+def _choose_snapshots(features: DataFrame, spec: ScoringSpec, moment: str) -> list[date]:
+    """Choose the days whose populations are scored, oldest first."""
     days = list_days(features, moment)
     if not days:
         raise LakehouseError(_NO_FEATURES)
-    if spec.batch and spec.batch not in days:
+    last = spec.batch or spec.to_day or days[-1]
+    first = spec.from_day or last
+    chosen = [day for day in days if first <= day <= last]
+    if not chosen:
         listed_days = ", ".join(map(str, days[-_MAX_DAYS_LISTED:]))
         more = f" and {len(days) - _MAX_DAYS_LISTED} earlier ones" if len(days) > _MAX_DAYS_LISTED else ""
-        raise LakehouseError(
-            f"There are no rows to score on {spec.batch}: the days with rows are {listed_days}{more}. Name one of them "
-            f"as batch, or leave batch out for the newest."
-        )
-    return spec.batch or days[-1]
+        if spec.from_day:
+            span, advice = f"from {first} to {last}", "Choose a range that has one of them."
+        else:
+            span, advice = f"on {last}", "Name one of them as batch, or leave batch out for the newest."
+        raise LakehouseError(f"There are no rows to score {span}: the days with rows are {listed_days}{more}. {advice}")
+    return chosen
 
 
 def _has_later_outcomes(labels: DataFrame, day: date, moment: str) -> bool:
