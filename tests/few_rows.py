@@ -9,8 +9,9 @@ TASKS: dict[str, str] = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "1",
     "spark.ui.enabled": "false",
 }
-# Nothing runs long enough to be worth the second compiler of the JVM, or several threads that collect garbage.
-JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# Nothing runs long enough to be worth the second compiler of the JVM, or several threads that collect garbage. Without
+# that compiler the JVM reserves only 48 MiB for code, which many tests fill: it would remove code and compile it again.
+JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
 # Code that is generated, compiled and loaded for each plan is worth it for millions of rows, and so is planning anew
 # while a query runs.
 INTERPRETED: dict[str, str] = {
