@@ -171,9 +171,10 @@ class DeltaTable(AbstractDataset[Any, Any]):
         Raises:
             TableError: As for `load`.
         """
+        log = self._log
         version = self._require_snapshot().version
-        if self.kind == "schema":
-            return spark.read_frame(spark.quote_name(self._path), version, session)
+        if isinstance(log, spark.CatalogLog):
+            return log.read_frame(version, session)
         reader = (session or ENGINE.session()).read.format("delta").option("versionAsOf", version)
         return reader.load(ENGINE.readable_path(self._path))
 
@@ -380,13 +381,14 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
         For a table without rows the version that created it, whatever maintenance followed.
         """
-        newest = snapshot.version
-        if self._at_version is None:
-            for commit in self._iterate_changes():
-                newest = int(commit["version"])
-                if not commit.get("nothing"):
-                    break
-        return newest
+        if self._at_version is not None:
+            return self._at_version
+        oldest: int | None = None
+        for commit in self._iterate_changes():
+            oldest = int(commit["version"])
+            if not commit.get("nothing"):
+                break
+        return snapshot.version if oldest is None else oldest
 
     def _iterate_changes(self) -> Iterator[dict[str, Any]]:
         """Commits that may have changed rows."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,18 @@ from lakehouse_ml.storage.retry import with_retries
 if TYPE_CHECKING:
     import deltalake
     import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class PathSnapshot:
+    """One version of a table at a path."""
+
+    version: int
+    id: str
+    schema: pa.Schema
+    features: frozenset[str]
+    properties: Mapping[str, str]
+    comment: str
 
 
 class PathLog:
@@ -48,7 +61,7 @@ class PathLog:
         features = {*(protocol.reader_features or ())}
         if metadata.configuration.get("delta.columnMapping.mode", "none") != "none" and not features:
             features = {"column mapping"}
-        return Snapshot(
+        return PathSnapshot(
             version=table.version(),
             id=str(metadata.id),
             schema=reading.read_schema(table),

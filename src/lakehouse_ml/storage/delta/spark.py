@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_ml.engine.sessions import ENGINE
@@ -20,7 +21,7 @@ from lakehouse_ml.storage.writes import ReplaceBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
 
 _ROW_OUTSIDE_BATCH = "lakehouse_ml: a row lies outside the batch"
 _COMMIT_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
@@ -62,12 +63,27 @@ class CatalogLog:
 
     def read_snapshot(self, version: int | None = None) -> Snapshot:
         """The given version, by default the newest."""
+        snapshot = CatalogSnapshot(self, version)
+        if version is not None:
+            _ = snapshot.schema  # raises an error if the version does not exist
+        return snapshot
+
+    def read_detail(self) -> Row:
+        """Id, comment and properties of the table."""
         with self._raising_read_errors():
-            detail = ENGINE.session().sql(f"DESCRIBE DETAIL {self._name}").collect()[0]
-            schema = _arrow_schema(read_frame(self._name, version))
-            number = self.read_commits(1)[0].version if version is None else version
-            comment = detail["description"] or ""
-            return Snapshot(number, detail["id"], schema, frozenset(), dict(detail["properties"]), comment)
+            return ENGINE.session().sql(f"DESCRIBE DETAIL {self._name}").collect()[0]
+
+    def read_schema(self, version: int | None) -> pa.Schema:
+        """Columns of a version, by default the newest."""
+        with self._raising_read_errors():
+            return _arrow_schema(read_frame(self._name, version))
+
+    def read_frame(self, version: int | None, session: SparkSession | None = None) -> DataFrame:
+        """Rows of a version, as a frame of a session whose columns are known."""
+        with self._raising_read_errors():
+            frame = read_frame(self._name, version, session)
+            _ = frame.schema  # a client of Spark Connect asks its server only now
+            return frame
 
     def read_commits(self, limit: int) -> list[Commit]:
         """At most `limit` commits, newest first."""
@@ -109,6 +125,46 @@ class CatalogLog:
             if _NO_CATALOG.search(str(error)):
                 raise writers.unknown_catalog_error(self._address, first_line(error)) from error
             raise writers.damaged_table_error(self._address, first_line(error)) from error
+
+
+class CatalogSnapshot:
+    """One version of a table in a catalog. Each part is a query, which runs at its first use: few callers need all."""
+
+    features: frozenset[str] = frozenset()
+
+    def __init__(self, log: CatalogLog, version: int | None) -> None:
+        """No query runs yet."""
+        self._log = log
+        self._version = version
+
+    @cached_property
+    def version(self) -> int:
+        """Version number."""
+        return self._log.read_commits(1)[0].version if self._version is None else self._version
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns with their stored types."""
+        return self._log.read_schema(self._version)
+
+    @property
+    def id(self) -> str:
+        """Id of the table."""
+        return str(self._detail["id"])
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Table properties, constraints included."""
+        return dict(self._detail["properties"])
+
+    @property
+    def comment(self) -> str:
+        """What a row is."""
+        return str(self._detail["description"] or "")
+
+    @cached_property
+    def _detail(self) -> Row:
+        return self._log.read_detail()
 
 
 class SparkWriter:
@@ -223,7 +279,7 @@ class SparkWriter:
 
     def _update_comment(self, comment: str) -> None:
         """Set the comment of the table: an overwrite updates those of the columns only."""
-        if comment not in ("", self._log.read_snapshot().comment):
+        if comment and comment != self._log.read_snapshot().comment:
             literal = comment.replace("\\", "\\\\").replace("'", "\\'")
             ENGINE.session().sql(f"ALTER TABLE {self._name} SET TBLPROPERTIES ('comment' = '{literal}')")
 

@@ -18,25 +18,32 @@ if TYPE_CHECKING:
 COMMIT_METADATA = "userMetadata"
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of a table, as its log describes it.
+class Snapshot(Protocol):
+    """One version of a table, as its log describes it. In a catalog each property may be a query."""
 
-    Attributes:
-        version: Version number.
-        id: Id of the table. A table that was removed and created again has another one.
-        schema: Columns with their stored types.
-        features: Table features that a reader must support to read the Parquet files correctly.
-        properties: Table properties, constraints included.
-        comment: What a row is.
-    """
+    @property
+    def version(self) -> int:
+        """Version number."""
 
-    version: int
-    id: str
-    schema: pa.Schema
-    features: frozenset[str]
-    properties: Mapping[str, str]
-    comment: str
+    @property
+    def id(self) -> str:
+        """Id of the table. A table that was removed and created again has another one."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns with their stored types."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Table features that a reader must support to read the Parquet files correctly."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Table properties, constraints included."""
+
+    @property
+    def comment(self) -> str:
+        """What a row is."""
 
 
 @dataclass(frozen=True)
