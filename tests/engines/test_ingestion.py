@@ -751,6 +751,18 @@ def ingestion(tmp_path: Path, spark: Any) -> Ingestion:
     return Ingestion(tmp_path / "drop", tmp_path / "lake")
 
 
+def test_skipped_steps_that_share_an_input_look_up_its_version_once(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion.put("a.csv", "ab")
+    ingestion.run()
+    token = DeltaTable.token
+    asked: list[str] = []
+    monkeypatch.setattr(DeltaTable, "token", lambda table: asked.append(table.address) or token(table))
+    assert ingestion.run() == []
+    assert len(asked) == len(set(asked)) > 0
+
+
 def test_a_file_of_an_unfinished_run_that_was_renamed_is_stored_once(ingestion: Ingestion) -> None:
     path = ingestion.put("a.csv", "XY")
     ingestion.die_before_the_manifest()

@@ -226,10 +226,13 @@ class DeltaTable(AbstractDataset[Any, Any]):
 
         Starts at the version that `load` reads. Reads few commits first, and many only if those do not suffice.
         """
+        self._check_exists()
+        yield from self._iterate_commits()
+
+    def _iterate_commits(self) -> Iterator[dict[str, Any]]:
+        """As `commits`, for a table that exists: in a bucket each check is a request."""
         is_pinned = self._at_version is not None or self._at_time is not None
-        newest = self._require_snapshot().version if is_pinned else None
-        if newest is None:
-            self._check_exists()
+        newest = self._read_snapshot().version if is_pinned else None
         n_read = 0
         for limit in _COMMIT_LIMITS:
             history = self._log.read_commits(limit)
@@ -248,6 +251,7 @@ class DeltaTable(AbstractDataset[Any, Any]):
             version: By default the one that `load` reads.
             batch: Only the commit that stored this batch: its own, or an overwrite that may contain it.
         """
+        self._check_exists()
         origins: list[dict[str, Any]] = []
         covered_batches: set[str] = set()
         for commit in self._iterate_changes():
@@ -391,8 +395,8 @@ class DeltaTable(AbstractDataset[Any, Any]):
         return snapshot.version if oldest is None else oldest
 
     def _iterate_changes(self) -> Iterator[dict[str, Any]]:
-        """Commits that may have changed rows."""
-        return (commit for commit in self.commits() if commit["operation"] not in _MAINTENANCE)
+        """Commits that may have changed rows, of a table that exists."""
+        return (commit for commit in self._iterate_commits() if commit["operation"] not in _MAINTENANCE)
 
     def has_fingerprint(self, fingerprint: str) -> bool:
         """Whether the newest commit (for a batch, the newest commit to that batch) has this fingerprint."""

@@ -47,6 +47,7 @@ class UpToDateRunner(SequentialRunner):
         self.seconds: dict[str, float] = {}
         self.skipped: list[str] = []
         self._has_checked_scheme = False
+        self._tokens: dict[str, str | None] = {}
 
     def __str__(self) -> str:
         """Return the name that kedro-mlflow writes to the run."""
@@ -59,6 +60,7 @@ class UpToDateRunner(SequentialRunner):
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
+        self._tokens = {}
         loads = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
         for number, node in enumerate(pipeline.nodes, 1):
             task = Task(node, catalog, self._is_async, hook_manager, run_id)
@@ -76,6 +78,7 @@ class UpToDateRunner(SequentialRunner):
             return
         self._log_changed_scheme(node, catalog)
         log.info("%s", progress)
+        self._tokens = {}
         started = time.perf_counter()
         # No hint from where to resume: the same command does what is left.
         try:
@@ -89,11 +92,20 @@ class UpToDateRunner(SequentialRunner):
         self.seconds[node.name] = time.perf_counter() - started
 
     def _describe_origin(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> Provenance | None:
-        tokens = {name: _token(catalog, name) for name in node.inputs}
+        tokens = {name: self._find_token(catalog, name) for name in node.inputs}
         certain = {name: token for name, token in tokens.items() if token is not None}
         if len(certain) < len(tokens):
             return None
         return provenance.describe(node.name, certain, getattr(node.func, "keywords", None))
+
+    def _find_token(self, catalog: CatalogProtocol[Any, Any], name: str) -> str | None:
+        """The token of an input. That of a table at a path is read once as long as no node runs: the lake is locked."""
+        if name in self._tokens:
+            return self._tokens[name]
+        token = _token(catalog, name)
+        if name in catalog and isinstance(catalog[name], DeltaTable) and catalog[name].kind == "path":
+            self._tokens[name] = token
+        return token
 
     def _log_changed_scheme(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> None:
         """Log once why every step runs again on a lake that an earlier version made."""
