@@ -28,7 +28,7 @@ TYPES = {
     "schemas": "schemas.Schema",
     "volumes": "volumes.Volume",
     "experiments": "experiments.MlflowExperiment",
-    "secret_scopes": "secret_scopes.SecretScope",
+    "secret_scopes": "secret_scopes.SecretScope",  # pragma: allowlist secret
     "clusters": "clusters.Cluster",
 }
 
