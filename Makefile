@@ -29,14 +29,18 @@ LAKE ?=
 USE_CASE ?= churn
 ENV ?=
 QUIET ?=
-export LANDING LAKE USE_CASE ENV QUIET
+TARGET ?=
+JOB ?=
+REPAIR ?=
+export LANDING LAKE USE_CASE ENV QUIET TARGET JOB REPAIR
 
 # make ignores a variable that no target uses, and reports a missing target only after it has made the others: without
 # this check, `make run LANDIN=<folder>` and `make run LAKE= <folder>` would use other files or another lake.
-TARGETS := help run test test-all parity lint ui report jars connect wheel viz docs bench lock clean
+TARGETS := help run test test-all parity lint ui report jars connect wheel rehearse viz docs bench lock clean
 TAKES_run := LANDING LAKE USE_CASE ENV QUIET
 TAKES_ui := LAKE ENV
 TAKES_report := USE_CASE LAKE ENV
+TAKES_rehearse := TARGET JOB LANDING REPAIR
 GOALS := $(or $(MAKECMDGOALS),help)
 UNKNOWN := $(firstword $(filter-out $(TARGETS) .make/% .venv/% .connect/%,$(GOALS)))
 TAKEN := $(sort $(foreach goal,$(GOALS),$(TAKES_$(goal))))
@@ -97,6 +101,9 @@ wheel: .make/uv ## build the wheel with the shipped conf, and its pinned require
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) $(UV) build -q --wheel --out-dir dist
 	@rm -f dist/.gitignore && cp requirements/wheel/requirements.txt dist/requirements.txt
 	@ls dist/*
+
+rehearse: .venv/run ## run the jobs of Databricks on this machine, from the wheel (TARGET=, JOB=, LANDING=, REPAIR=)
+	@$(BIN)/python -m lakehouse_ml.cli.rehearse --target "$$TARGET" --job "$$JOB" --landing "$$LANDING" --repair "$$REPAIR"
 
 connect: .connect/made ## install Databricks Connect in .connect/, for ENV=connect (needs Python 3.12)
 
