@@ -46,11 +46,9 @@ def smoke(env: str | None, conf_source: str | None, **options: Any) -> None:
         attempts = try_everything(loader)
     for attempt in attempts:
         click.echo(f"{attempt.name:<11}{'failed' if attempt.error else 'ok':<8}{printable(attempt.address)}")
-        for line in filter(None, (attempt.error, attempt.remedy)):
-            click.echo(f"{'':<11}{printable(line)}")
-    failed = [attempt.name for attempt in attempts if attempt.error]
-    if failed:
-        raise click.ClickException(f"{', '.join(failed)} failed; the lines above say what is missing.")
+    reasons = [printable(f"{one.name} failed: {one.error.rstrip('.')}. {one.remedy}") for one in attempts if one.error]
+    if reasons:
+        raise click.ClickException("\n".join(reasons))
 
 
 @click.command()

@@ -63,7 +63,10 @@ def _try(probe: _Probe) -> Attempt:
     try:
         probe.attempt()
     except Exception as error:
-        return Attempt(probe.name, probe.address, first_line(error), probe.find_remedy())
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # Kedro's own error says only that a dataset failed
+            cause = cause.__cause__
+        return Attempt(probe.name, probe.address, first_line(cause), probe.find_remedy())
     return Attempt(probe.name, probe.address)
 
 
