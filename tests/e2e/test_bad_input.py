@@ -582,8 +582,8 @@ def test_neighbours_that_differ_in_their_names_only_share_a_row() -> None:
         {"Wine": [Case("red", "Drunk."), Case("red", "Drunk."), Case("white", "Drunk."), Case("rosé", "Kept.")]}
     )
     assert [line for line in page.splitlines() if line.startswith("| r")] == [
-        "| red; white | Drunk. |  |",
-        "| rosé | Kept. |  |",
+        "| red; white | Drunk. |",
+        "| rosé | Kept. |",
     ]
 
 

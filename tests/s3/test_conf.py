@@ -44,7 +44,7 @@ def test_a_lake_at_an_address_without_a_tracking_server_is_refused_with_the_way_
 
 def test_the_environment_asks_for_the_tracking_server_by_its_variable() -> None:
     message = refused()
-    assert "mlflow.yml, line 2" in message
+    assert "globals.yml, line 5" in message
     assert "MLFLOW_TRACKING_URI" in message
 
 

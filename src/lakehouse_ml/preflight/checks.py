@@ -176,7 +176,7 @@ class Preflight:
             for key in sorted(addresses.keys() & other_addresses.keys()):
                 if _overlap(addresses[key], other_addresses[key]):
                     yield (
-                        f"{self._conf.where('globals', (key,))}: {key} is {addresses[key]}, and that of the "
+                        f"{self._conf.where_address(key)}: {key} is {addresses[key]}, and that of the "
                         f"environment {other} is {other_addresses[key]}: each environment needs its own."
                     )
             for name in sorted(outputs):

@@ -152,9 +152,9 @@ class Conf:
     def where(self, kind: str, key: Key) -> str:
         """Find the file and line of a key of one kind of conf, or of as much of the key as exists.
 
-        A value that was typed for this run is in no file: its place is `typed_at`.
+        A parameter that was typed for this run is in no file: its place is `typed_at`.
         """
-        if (kind == "parameters" or key[0] in RUNTIME) and _is_typed(key, self.typed):
+        if kind == "parameters" and _is_typed(key, self.typed):
             return self.typed_at
         for length in range(len(key), 0, -1):
             for file in self._files(kind):
@@ -211,7 +211,7 @@ class Conf:
         """Find lakes, engines and registries that don't fit each other."""
         lake, landing, experiment = loader.lake, loader.named("landing"), loader.named("experiment")
         tracking, registry = mlflow.server.mlflow_tracking_uri or "", mlflow.server.mlflow_registry_uri or ""
-        at_lake, at_landing = self.where("globals", ("lake",)), self.where("globals", ("landing",))
+        at_lake, at_landing = self.where_address("lake"), self.where_address("landing")
         if lake.is_schema and engine.engine == "sail":
             yield (
                 f"{self.where('globals', ('lake_kind',))}: lake_kind schema means tables of a catalog, which the "
@@ -247,12 +247,16 @@ class Conf:
             )
         if tracking.startswith("databricks") and not experiment.startswith(("/", "<")):
             yield (
-                f"{self.where('globals', ('experiment',))}: experiment is {experiment!r}, and in a workspace it "
+                f"{self.where_address('experiment')}: experiment is {experiment!r}, and in a workspace it "
                 f"is an absolute path: /Users/<you>/…, /Shared/…."
             )
         models = lake.model_schema
         if registry.startswith("databricks-uc") and not find_unset(models) and not is_schema_name(models):
-            yield f"{self.where('globals', ('models',))}: models is {models!r}: Unity Catalog takes catalog.schema."
+            yield f"{self.where_address('models')}: models is {models!r}: Unity Catalog takes catalog.schema."
+
+    def where_address(self, name: str) -> str:
+        """Find where an address is named: on the command line or by a job, else in globals.yml."""
+        return self.typed_at if name in self.typed else self.where("globals", (name,))
 
     def _where_tracking(self) -> str:
         """Find where the tracking store is named: an environment's mlflow.yml, or globals.yml."""
