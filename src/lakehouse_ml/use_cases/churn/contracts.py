@@ -62,7 +62,7 @@ feature_customers = Table(
             for column in landing_customers.columns
             if column.name not in ("customer_id", "churn")
         ),
-        Column("tenure_group", "string", doc="short below 12 months, medium below 36, else long (bounds in conf)."),
+        Column("tenure_group", "string", doc="short below 12 months, medium below 36, else long (bounds by conf)."),
         Column("avg_monthly_charges", "double", doc="Total by tenure; the current charge where tenure is 0."),
     ),
 )
