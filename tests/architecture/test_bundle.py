@@ -15,8 +15,9 @@ from kedro.framework.startup import bootstrap_project
 
 from lakehouse_ml.cli import jobs
 from lakehouse_ml.cli.commands import cli
-from lakehouse_ml.operations.bundle.bundle import ADDRESSES, Bundle, load_bundle
+from lakehouse_ml.operations.bundle.bundle import Bundle, load_bundle
 from lakehouse_ml.pipelines import STAGES
+from lakehouse_ml.preflight.conf import ADDRESSES
 from lakehouse_ml.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parents[2]

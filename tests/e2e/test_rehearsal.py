@@ -11,15 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 from checkouts import copied, restore, shown
-from deltalake import DeltaTable
+from stored import stored_tables
 
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 pytestmark = pytest.mark.slow
 
 CHURN = "resources/churn.yml"
-# What differs between two lakes of the same rows, beside times: a model's file names its run.
-AUDIT = {"sha256", "fit_seconds", "made_of"}
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +47,6 @@ def rehearse(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(call, cwd=checkout, capture_output=True, text=True, timeout=900, check=False)
 
 
-def tables(lake: Path) -> dict[str, pd.DataFrame]:
-    """Every table of a lake, sorted, without the columns that say when, where and by whom it was written."""
-    content = {}
-    for log in sorted(lake.glob("*/churn/*/_delta_log")):
-        rows = DeltaTable(log.parent).to_pandas()
-        rows = rows[[name for name in rows if not name.endswith("_at") and name not in AUDIT]]
-        content[log.parent.name] = rows.sort_values([*rows], key=lambda column: column.astype(str), ignore_index=True)
-    return content
-
-
 def states(output: str) -> dict[str, str]:
     """The table at the end: states by task."""
     return dict(re.findall(r"^  (\w+) +([A-Z_]+) +\d+ +[\d.]+$", output, re.MULTILINE))
@@ -79,7 +67,7 @@ def test_jobs_write_the_tables_of_kedro_run(checkout: Path, rehearsed: Path, tmp
     (checkout / "conf" / "local").mkdir(exist_ok=True)
     landing = checkout / "landing"
     shown(f".venv/bin/kedro run --namespaces churn --params lake={tmp_path / 'lake'},landing={landing}", checkout)
-    expected, written = tables(tmp_path / "lake"), tables(rehearsed)
+    expected, written = stored_tables(tmp_path / "lake"), stored_tables(rehearsed)
     assert written.keys() == expected.keys()
     assert len(written) > 30
     for name, rows in expected.items():

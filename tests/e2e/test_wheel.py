@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkouts import PROJECT, copied, shown
-from deltalake import DeltaTable
+from stored import stored_tables
 
 from lakehouse_ml.tooling.flow import load_stages
 from lakehouse_ml.use_cases.churn.synthetic import write_csv
@@ -35,8 +35,6 @@ OWN = (
 )  # fmt: skip
 # Environments that are git's, and no wheel's.
 HERE_ONLY = ("conf/local/", "conf/connect/")
-# What differs between two lakes of the same rows, beside times: a model's file names its run.
-AUDIT = {"sha256", "fit_seconds", "made_of"}
 # A worker of the platform: it has a session, finds the entry point in the metadata, and calls it in this very process.
 WORKER = """
 import json, sys
@@ -201,16 +199,6 @@ def _files(wheel: Path) -> dict[str, bytes]:
         return {name: packed.read(name) for name in packed.namelist()}
 
 
-def _tables(lake: Path) -> dict[str, pd.DataFrame]:
-    """Every table of a lake, sorted, without the columns that say when, where and by whom it was written."""
-    tables = {}
-    for log in sorted(lake.glob("*/churn/*/_delta_log")):
-        rows = DeltaTable(log.parent).to_pandas()
-        rows = rows[[name for name in rows if not name.endswith("_at") and name not in AUDIT]]
-        tables[log.parent.name] = rows.sort_values([*rows], key=lambda column: column.astype(str), ignore_index=True)
-    return tables
-
-
 def test_the_wheel_carries_the_shipped_conf_and_nothing_that_is_ones_own(checkout: Path, wheel: Path) -> None:
     packed = _files(wheel)
     conf = {name.removeprefix("lakehouse_ml/shipped_") for name in packed if name.startswith("lakehouse_ml/shipped_")}
@@ -275,7 +263,7 @@ def test_tasks_write_the_tables_that_kedro_run_writes(
     for name in OWN:
         (checkout / name).unlink(missing_ok=True)
     shown(f".venv/bin/kedro run --namespaces churn --params {params}", checkout)
-    expected, actual = _tables(tmp_path), _tables(cluster.lake)
+    expected, actual = stored_tables(tmp_path), stored_tables(cluster.lake)
     assert actual.keys() == expected.keys()
     assert len(actual) > 15
     for name in expected:

@@ -69,8 +69,9 @@ def maintenance(
 
     runtime = _take_addresses(options)
     with open_session(env, conf_source, runtime) as session, session.lock_context() as context:
-        loader, catalog = context.config_loader, context.catalog
-        done = maintain(catalog, pipelines["__default__"], loader.lake, retention_hours, readers or "")  # type: ignore[arg-type, attr-defined]
+        loader: Any = context.config_loader
+        catalog: Any = context.catalog
+        done = maintain(catalog, pipelines["__default__"], loader.lake, retention_hours, readers or "")
     for name, error in done.failed.items():
         click.echo(printable(f"{name}: {error}"))
     grants = f", {done.granted} readable for {readers}" if readers else ""

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from lakehouse_ml.config.loader import ProjectConfigLoader
 
 Key = Sequence[str | int]
+# Safe, and where PyYAML has it, in C.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Runtime parameters that say where a stage reads and writes.
+ADDRESSES = ("lake", "models", "volume", "landing", "experiment")
 # Runtime parameters that aren't parameters of nodes: `kedro run --params landing=…,lake=…`.
-RUNTIME = frozenset({"lake", "landing", "volume", "experiment", "models", "results_table", "job_run"})
+RUNTIME = frozenset({*ADDRESSES, "results_table", "job_run"})
 # Null in the environments of a workspace: the bundle decides them, and a job passes them on.
 OF_JOB = ("lake", "landing", "experiment")
 
@@ -453,7 +457,7 @@ def line_of(file: Path, key: Key) -> int | None:
 def compose(file: Path) -> yaml.Node | None:
     """Read a YAML file as nodes, which know their lines."""
     text = file.read_text(encoding="utf-8")
-    node: yaml.Node | None = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    node: yaml.Node | None = yaml.compose(text, Loader=LOADER)
     return node
 
 

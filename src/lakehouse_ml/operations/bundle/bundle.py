@@ -10,9 +10,7 @@ from typing import Any
 
 from lakehouse_ml.operations.bundle.resolve import Resolver
 from lakehouse_ml.operations.bundle.source import Source, load_source
-
-# Parameters of a job that say where a stage reads and writes.
-ADDRESSES = ("lake", "models", "volume", "landing", "experiment")
+from lakehouse_ml.preflight.conf import ADDRESSES
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,43 +104,31 @@ def _check_stage_order(facts: Facts) -> Iterator[str]:
     """Find stages that start before a stage of the same job whose results they read, or wait for one they don't."""
     for job in facts.jobs:
         stages = {task.key: task for task in job.tasks if task.stage in facts.stage_order.get(task.use_case, ())}
-        before = {key: _find_ancestors(key, job) for key in stages}
+        waits = {task.key: task.depends_on for task in job.tasks}
+        before = {key: _find_reachable(key, waits) for key in stages}
         for key, task in stages.items():
             of_job = {other.stage: other.key for other in stages.values() if other.use_case == task.use_case}
-            needed = {of_job[stage] for stage in facts.stage_order[task.use_case][task.stage] if stage in of_job}
+            order = facts.stage_order[task.use_case]
+            needed = {of_job[stage] for stage in order[task.stage] if stage in of_job}
             for missing in sorted(needed - before[key]):
                 yield (
                     f"{facts.at_task(task)} reads results of {missing} and does not wait for it: add "
                     f"depends_on: [{{task_key: {missing}}}]."
                 )
-            needless = {stages[one].stage for one in before[key] if one in stages} - _find_sources(task, facts)
-            for stage in sorted(needless):
+            waited_for = {stages[one].stage for one in before[key] if one in stages}
+            for stage in sorted(waited_for - _find_reachable(task.stage, order)):
                 yield f"{facts.at_task(task)} waits for {stage}, whose results it does not use."
 
 
-def _find_sources(task: Task, facts: Facts) -> set[str]:
-    """Find the stages whose results a task uses, directly or through other stages."""
-    order = facts.stage_order[task.use_case]
-    sources, open_stages = set[str](), list(order[task.stage])
-    while open_stages:
-        stage = open_stages.pop()
-        if stage not in sources:
-            sources.add(stage)
-            open_stages += order[stage]
-    return sources
-
-
-def _find_ancestors(key: str, job: Job) -> set[str]:
-    """Find the tasks that a task waits for, directly or not."""
-    parents = {task.key: task.depends_on for task in job.tasks}
-    ancestors: set[str] = set()
-    open_keys = list(parents.get(key, ()))
-    while open_keys:
-        one = open_keys.pop()
-        if one not in ancestors:
-            ancestors.add(one)
-            open_keys += parents.get(one, ())
-    return ancestors
+def _find_reachable(start: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Find all that can be reached from a start, itself left out."""
+    reached, open_ends = set[str](), list(edges.get(start, ()))
+    while open_ends:
+        one = open_ends.pop()
+        if one not in reached:
+            reached.add(one)
+            open_ends += edges.get(one, ())
+    return reached
 
 
 def _check_task_types(facts: Facts) -> Iterator[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lakehouse_ml.errors import suggest_name
@@ -80,9 +81,9 @@ class Resolver:
         if head == "var":
             value, path = self._look_up_variable(path[0]), path[1:]
         elif head == "bundle":
-            value = self._bundle()
+            value = self._bundle
         elif head == "workspace":
-            value = self._workspace()
+            value = self._workspace
         else:
             raise KeyError("References begin with var., bundle., workspace. or resources.")
         for part in path:
@@ -106,16 +107,21 @@ class Resolver:
             self.unset.append(name)
         return name
 
+    @cached_property
     def _bundle(self) -> dict[str, Any]:
-        own = self.source.sections.get("bundle") or {}
+        own, root = self.source.sections.get("bundle") or {}, self.source.root
         return {
             "name": own.get("name", ""),
             "target": self.source.target,
             "environment": self.source.target,
             "mode": self.source.mode,
-            "git": {"commit": _read_git("rev-parse", "HEAD"), "branch": _read_git("rev-parse", "--abbrev-ref", "HEAD")},
+            "git": {
+                "commit": _read_git(root, "rev-parse", "HEAD"),
+                "branch": _read_git(root, "rev-parse", "--abbrev-ref", "HEAD"),
+            },
         }
 
+    @cached_property
     def _workspace(self) -> dict[str, Any]:
         own = self.source.sections.get("workspace") or {}
         user = {"userName": USER, "short_name": _short_name(USER), "domain_friendly_name": _short_name(USER)}
@@ -192,21 +198,11 @@ def _short_name(user: str) -> str:
     return re.sub(r"\W+", "_", user.partition("@")[0]).lower()
 
 
-def _read_git(*words: str) -> str:
+def _read_git(folder: Path, *words: str) -> str:
     try:
-        answer = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10)
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return answer.stdout.strip()
-
-
-def find_references(value: Any) -> Iterator[str]:
-    """Find the names of all references in a value."""
-    if isinstance(value, Mapping):
-        for one in value.values():
-            yield from find_references(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from find_references(one)
-    elif isinstance(value, str):
-        yield from _REFERENCE.findall(value)

@@ -15,12 +15,11 @@ from typing import Any
 import yaml
 
 from lakehouse_ml.errors import ConfError, suggest_name
-from lakehouse_ml.preflight.conf import compose, line_of, line_within
+from lakehouse_ml.preflight.conf import LOADER, compose, line_of, line_within
 
 FILE = "databricks.yml"
 # Where the CLI looks for a user's own values of variables, as JSON.
 OVERRIDES = ".databricks/bundle/{target}/variable-overrides.json"
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Sections of a target that replace or extend the same sections of the bundle.
 _OF_TARGET = ("artifacts", "bundle", "permissions", "presets", "resources", "run_as", "sync", "workspace")
 # Lists whose entries have a name are merged by it; of all others the entries are joined.
@@ -155,7 +154,7 @@ def _list_files(root: Path) -> list[Path]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe, and in C
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)  # noqa: S506 - the linter can't see that this one is safe
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

@@ -64,7 +64,9 @@ class Host:
             "result": str(answer),
         }
         log = self.folder / f"{task.key}_{number}.log"
-        state = self._run([str(self.python), str(_WORKER), json.dumps(call)], log, task.fields.get("timeout_seconds"))
+        state = self._run(
+            [str(self.python), "-P", str(_WORKER), json.dumps(call)], log, task.fields.get("timeout_seconds")
+        )
         if state is not None:
             return state
         if not answer.is_file():
@@ -129,7 +131,12 @@ def build_wheel(bundle: Bundle) -> Path:
     artifacts = bundle.source.sections.get("artifacts") or {}
     for name, artifact in artifacts.items():
         built = subprocess.run(
-            shlex.split(artifact["build"]), cwd=root, capture_output=True, text=True, check=False, env=_quiet()
+            shlex.split(artifact["build"]),
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_variables_without_make(),
         )
         if built.returncode:
             reason = (built.stderr or built.stdout).strip().splitlines()[-1:]
@@ -140,7 +147,7 @@ def build_wheel(bundle: Bundle) -> Path:
     return wheels[0]
 
 
-def _quiet() -> dict[str, str]:
+def _variables_without_make() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 

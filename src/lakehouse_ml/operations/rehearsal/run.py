@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
@@ -72,7 +72,6 @@ def rehearse(
     landing: Path,
     *,
     repair: str | None = None,
-    parameters: Mapping[str, str] | None = None,
     cancelled: Event | None = None,
     report: Callable[[TaskRun], None] = lambda _: None,
 ) -> JobRun:
@@ -84,7 +83,6 @@ def rehearse(
         folder: Of rehearsals: environments, the lake, and a folder for each run.
         landing: Files of the job's use case.
         repair: Id of a run of which only what did not succeed is run again.
-        parameters: Values of the job's parameters instead of their defaults.
         cancelled: Once set, the run ends.
         report: Called with each task that has ended.
 
@@ -97,9 +95,8 @@ def rehearse(
     place = folder / "runs" / run_id
     place.mkdir(parents=True, exist_ok=True)
     lake = folder / bundle.source.target / "lake"
-    values = localise(job, lake, landing) | dict(parameters or {})
     cancelled = cancelled or Event()
-    host = Host(python, place, run_id, values, cancelled)
+    host = Host(python, place, run_id, localise(job, lake, landing), cancelled)
     tasks = run_tasks(job, host.attempt, done=done, cancelled=cancelled, report=report)
     run = JobRun(job.key, run_id, combine(tasks, job), tasks, place)
     (place / "run.json").write_text(

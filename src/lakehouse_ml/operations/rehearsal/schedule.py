@@ -76,7 +76,7 @@ def run_tasks(
 
     Args:
         job: A job without mistakes in its order.
-        attempt: Runs a task for the given time (from 0) and says how that ended.
+        attempt: Runs a task and returns how that ended; its second argument counts the attempts, from 0.
         done: Tasks of an earlier run that a repair does not repeat.
         cancelled: Once set, no task begins any more.
         report: Called with each task that has ended.
@@ -141,7 +141,7 @@ _CONDITIONS: Mapping[str, Callable[[Sequence[TaskRun]], bool]] = {
         all(run.state in _GOOD for run in before)
         or (not any(run.state in _BAD for run in before) and any(run.state == State.SUCCESS for run in before))
     ),
-    "ALL_DONE": lambda before: True,  # noqa: ARG005
+    "ALL_DONE": lambda _: True,
     "AT_LEAST_ONE_FAILED": lambda before: any(run.state in _BAD for run in before),
     "ALL_FAILED": lambda before: bool(before) and all(run.state in _BAD for run in before),
 }
