@@ -23,7 +23,7 @@ from lakehouse_ml.tooling.drafting.columns import Profile, profile_columns, to_s
 from lakehouse_ml.tooling.drafting.landing_file import read_landing_file
 from lakehouse_ml.tooling.drafting.plan import DraftRequest, plan_draft
 from lakehouse_ml.tooling.drafting.project import add_to_listing, check_name, draft_use_case
-from lakehouse_ml.tooling.drafting.templates import render_draft
+from lakehouse_ml.tooling.drafting.templates import render_draft, render_jobs
 from lakehouse_ml.use_cases.formats import DateFormat, NumberFormat
 from lakehouse_ml.use_cases.wording import Wording
 
@@ -214,7 +214,7 @@ def test_a_draft_of_the_longest_names_is_too(project: Path, tmp_path: Path, labe
     assert complaints(project) == ""
 
 
-def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, tmp_path: Path) -> None:
+def test_a_draft_is_code_conf_jobs_its_line_in_the_list_and_the_file(project: Path, tmp_path: Path) -> None:
     before = read_files(project)
     file = landed(tmp_path / "loans.csv", loans())
     draft_use_case(project, make_request(), file)
@@ -225,6 +225,7 @@ def test_a_draft_is_code_conf_its_line_in_the_list_and_the_file(project: Path, t
             *(f"{code}/{name}.py" for name in ("__init__", "contracts", "features", "labels", "synthetic")),
             "conf/base/loans/catalog.yml",
             "conf/base/loans/parameters.yml",
+            "resources/loans.yml",
             "data/landing/loans/loans.csv",
         ]
     )
@@ -330,7 +331,10 @@ def test_only_what_lands_as_a_csv_is_read(tmp_path: Path) -> None:
         read_landing_file(tmp_path / "loans.xlsx")
 
 
-@pytest.mark.parametrize("folder", ["src/lakehouse_ml/use_cases/loans", "conf/base/loans", "data/landing/loans"])
+@pytest.mark.parametrize(
+    "folder",
+    ["src/lakehouse_ml/use_cases/loans", "conf/base/loans", "resources/loans.yml", "data/landing/loans"],
+)
 def test_nothing_that_is_there_is_written_over(project: Path, tmp_path: Path, folder: str) -> None:
     (project / folder).mkdir(parents=True)
     (project / folder / "mine").touch()
@@ -338,6 +342,18 @@ def test_nothing_that_is_there_is_written_over(project: Path, tmp_path: Path, fo
     with pytest.raises(ConfError, match=f"{folder} is there already"):
         draft_use_case(project, make_request(), landed(tmp_path / "loans.csv", loans()))
     assert read_files(project) == before
+
+
+@pytest.mark.parametrize("name", ["storage", "compute", "operations"])
+def test_a_file_of_the_bundle_is_not_written_over(project: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(PROJECT / "resources", project / "resources")
+    with pytest.raises(ConfError, match=f"resources/{name}.yml is there already"):
+        draft_use_case(project, make_request(name=name), landed(tmp_path / "loans.csv", loans()))
+
+
+def test_a_draft_has_the_jobs_of_the_use_cases_that_ship() -> None:
+    shipped = (PROJECT / "resources/churn.yml").read_text(encoding="utf-8")
+    assert render_jobs("churn") == shipped.replace("Score the customers of", "Score the rows of")
 
 
 def test_what_was_placed_is_taken_back_if_the_rest_cannot_be(project: Path, tmp_path: Path) -> None:

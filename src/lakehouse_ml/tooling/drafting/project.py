@@ -1,4 +1,4 @@
-"""A draft put into a checkout: its code, its conf, its line in the list of use cases, and the file; all or nothing."""
+"""A draft put into a checkout: code, conf, jobs, the line in the list of use cases, and the file; all or nothing."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
     listing = project / _PACKAGE / "__init__.py"
     check_name(request.name, project)
     listing_text = add_to_listing(listing.read_text(encoding="utf-8"), request.name)
-    folders = [f"{_PACKAGE}/{request.name}", f"conf/base/{request.name}", f"data/landing/{request.name}"]
-    for folder in folders:
-        if (project / folder).exists():
-            raise ConfError(f"{folder} is there already. Choose another name, or remove what is of that name.")
+    landing = f"data/landing/{request.name}"
+    paths = [f"{_PACKAGE}/{request.name}", f"conf/base/{request.name}", f"resources/{request.name}.yml", landing]
+    for path in paths:
+        if (project / path).exists():
+            raise ConfError(f"{path} is there already. Choose another name, or remove what is of that name.")
     records = read_landing_file(file)
     plan = plan_draft(request, records, _read_globals(project).get("missing_words", ()))
     (project / "data").mkdir(exist_ok=True)
@@ -57,15 +58,15 @@ def draft_use_case(project: Path, request: DraftRequest, file: Path) -> list[str
         for path, text in render_draft(request.name, plan, records.delimiter).items():
             _write_text(draft / path, text)
         _check_draft(draft, request.name, plan)
-        landed = draft / folders[-1] / file.name
+        landed = draft / landing / file.name
         landed.parent.mkdir(parents=True)
         shutil.copyfile(file, landed)
         _write_text(draft / "listing", listing_text)
-        _move(draft, project, folders, listing)
+        _move(draft, project, paths, listing)
     return [
         *describe_plan(plan, file.name),
-        f"Written: {folders[0]}, {folders[1]}, the line in "
-        f"{listing.relative_to(project)}; {file.name} was copied into {folders[2]}.",
+        f"Written: {', '.join(paths[:3])}, the line in "
+        f"{listing.relative_to(project)}; {file.name} was copied into {landing}.",
     ]
 
 
@@ -188,16 +189,16 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _move(draft: Path, project: Path, folders: Sequence[str], listing: Path) -> None:
+def _move(draft: Path, project: Path, paths: Sequence[str], listing: Path) -> None:
     """Put a draft in its place, the list last: what isn't listed is no use case."""
     targets: list[Path] = []
     try:
-        for folder in folders:
-            (project / folder).parent.mkdir(parents=True, exist_ok=True)
-            (draft / folder).rename(project / folder)
-            targets.append(project / folder)
+        for path in paths:
+            (project / path).parent.mkdir(parents=True, exist_ok=True)
+            (draft / path).rename(project / path)
+            targets.append(project / path)
         (draft / "listing").replace(listing)
     except BaseException:
-        for path in targets:
-            shutil.rmtree(path)
+        for target in targets:
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
         raise

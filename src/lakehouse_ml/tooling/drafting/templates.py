@@ -30,7 +30,13 @@ def render_draft(name: str, plan: DraftPlan, delimiter: str) -> dict[str, str]:
     code, conf = f"src/lakehouse_ml/use_cases/{name}", f"conf/base/{name}"
     folders = {f"{module}.py": code for module in ("__init__", "contracts", "features", "labels", "synthetic")}
     folders |= {f"{kind}.yml": conf for kind in ("catalog", "parameters")}
-    return {f"{folder}/{file}": _render(f"{file}.j2", values) for file, folder in folders.items()}
+    draft = {f"{folder}/{file}": _render(f"{file}.j2", values) for file, folder in folders.items()}
+    return {**draft, f"resources/{name}.yml": render_jobs(name)}
+
+
+def render_jobs(name: str) -> str:
+    """The jobs of a use case on Databricks, as a file of the bundle."""
+    return _render("jobs.yml.j2", {"name": name, "title": name.replace("_", " ")})
 
 
 def _fill_values(name: str, plan: DraftPlan, delimiter: str) -> dict[str, Any]:
