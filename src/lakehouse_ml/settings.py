@@ -18,9 +18,9 @@ CONFIG_LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     # A wheel carries nobody's own conf.
     "default_run_env": "base" if INSTALLED else "local",
-    "config_patterns": {"spark": ["spark*"], "mlflow": ["mlflow*"]},
+    "config_patterns": {"spark": ["spark*"], "mlflow": ["mlflow*"], "prices": ["prices*"]},
     # The default drops the siblings of every key that an environment changes.
-    "merge_strategy": {"parameters": "soft", "globals": "soft", "spark": "soft", "mlflow": "soft"},
+    "merge_strategy": {"parameters": "soft", "globals": "soft", "spark": "soft", "mlflow": "soft", "prices": "soft"},
     # Those that ask the run's lake are the loader's own.
     "custom_resolvers": {
         "address": resolve_address,

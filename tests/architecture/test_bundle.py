@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,42 @@ def test_what_exists_already_is_not_made() -> None:
     sections = dict(existing.source.sections)
     assert sections["resources"]["schemas"] == "${var.storage.schemas}"
     assert sections["resources"]["volumes"] == "${var.storage.volumes}"
+
+
+# --- the cost
+
+
+def test_the_cost_of_production_is_that_of_the_shipped_prices(checkout: Path) -> None:
+    result = CliRunner().invoke(cli, ["jobs", "cost", "--target", "prod", "--var", "catalog=main"])
+    rows = {cells[0]: cells[1:] for line in result.output.splitlines() if len(cells := line.split()) == 4}
+    # 5 tasks of 3 minutes on serverless compute.
+    a_run = 5 * 3 / 60 * 2 * 0.35
+    assert rows["churn_score"] == [f"{a_run:.2f}", "30.4", f"{a_run * 1461 / 48:.2f}"]
+    assert "smoke                                     0.03       by hand" in result.output
+    assert "Assumed: minutes of a task: default 3, training 10; " in result.output
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake", "message"),
+    [
+        ("spot_share: 0.4 ", "spot_share: 4 ", r"base/prices\.yml, line 16: spot_share can't be 4: "),
+        ("spot_share: 0.4 ", "spot_shar: 0.4 ", r"line 16: spot_shar is not a known key"),
+        ("  m6id.xlarge: {dollars: 0.2373,", "  m6id.xlarge: {", r"line 9: nodes\.m6id\.xlarge\.dollars is missing"),
+    ],
+)
+def test_a_mistake_in_the_prices_is_named_with_its_line(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, line: str, mistake: str, message: str
+) -> None:
+    conf = tmp_path_factory.mktemp("prices") / "conf"
+    shutil.copytree(PROJECT / "conf", conf)
+    file = conf / "base/prices.yml"
+    text = file.read_text(encoding="utf-8")
+    assert line in text
+    file.write_text(text.replace(line, mistake), encoding="utf-8")
+    result = CliRunner().invoke(cli, ["jobs", "cost", "--conf-source", str(conf)])
+    assert re.search(message, result.output), result.output
+    assert result.exit_code == 1
 
 
 # --- the page

@@ -70,6 +70,7 @@ SHOWS = {
         r"",
         r"Defaulted = 'yes' is predicted: [^$]+champion +version 1\n[^$]+rows in batch 2024-12-31",
         r"verdict +version 2 (promoted|refused)[^$]+champion +version",
+        r"^dev: no problems found in 11 jobs with 38 tasks\.",
         r"",
     ],
     "how-to/quality-rule.md": [r"warned: monthly_charge_is_usual broken by \d+ "],
@@ -98,7 +99,10 @@ SHOWS = {
         r"Removed\.[^$]+customers in batch 2024-12-31",
         r"Removed\.[^$]+customers in batch 2024-12-31",
     ],
-    "how-to/databricks.md": [r"^dev: no problems found in 8 jobs with 26 tasks\."],
+    "how-to/databricks.md": [
+        r"^dev: no problems found in 8 jobs with 26 tasks\.",
+        r"^prod: estimated cost[^$]+\nchurn_train +0\.\d\d +1\.0 +0\.\d\d\n",
+    ],
     "how-to/wheel.md": [r"dist/lakehouse_ml-.+-py3-none-any\.whl\ndist/requirements\.txt\n"],
     # Last, for it leaves nothing that the others could share.
     "how-to/start-over.md": [r"champion +version 1\n", r"champion +version 1\n", r"", r"", r""],

@@ -1,4 +1,4 @@
-"""`kedro jobs`: the jobs on Databricks, judged on this machine."""
+"""`kedro jobs`: the jobs on Databricks, checked and priced on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakehouse_ml.cli.opening import add_environment_options, open_session
 from lakehouse_ml.errors import LakehouseError, printable
 from lakehouse_ml.project import INSTALLED, PROJECT
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(name="jobs")
 def jobs() -> None:
-    """Check the jobs that Databricks runs."""
+    """Check the jobs that Databricks runs, and estimate their cost."""
 
 
 def parse_variables(_context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -56,6 +57,39 @@ def check_jobs(target: str | None, var: Mapping[str, str]) -> None:
     if bundle.unset:
         names = " and ".join(bundle.unset)
         click.echo(f"Checked without a value of {names}: a deployment needs --var {bundle.unset[0]}=<value>.")
+
+
+@jobs.command(name="cost")
+@click.option("--target", "-t", help="A target of databricks.yml; by default its default one.")
+@click.option("--var", callback=parse_variables, multiple=True, help="A variable of the bundle, NAME=VALUE.")
+@add_environment_options
+def estimate_cost(target: str | None, var: Mapping[str, str], env: str | None, conf_source: str | None) -> None:
+    """Estimate what the jobs of a target cost, per run and per month.
+
+    Prices and assumptions are those of prices.yml in conf. Needs neither a network nor the Databricks CLI.
+    """
+    from lakehouse_ml.operations.bundle.cost import estimate_clusters, estimate_jobs
+
+    with open_session(env, conf_source) as session:
+        prices = session.prices()
+        bundle = load(target, var)
+        costs = sorted(estimate_jobs(bundle, prices), key=lambda one: one.month or 0, reverse=True)
+        clusters = estimate_clusters(bundle, prices)
+    click.echo(f"{bundle.source.target}: estimated cost in US dollars")
+    click.echo(f"{'job':<38}{'a run':>8}{'runs a month':>14}{'a month':>9}")
+    for one in costs:
+        runs, month = ("by hand", "") if one.month is None else (f"{one.monthly_runs:.1f}", f"{one.month:.2f}")
+        click.echo(f"{printable(one.job):<38}{one.run:>8.2f}{runs:>14}{month:>9}")
+    click.echo(f"{'all jobs that start by themselves':<60}{sum(one.month or 0 for one in costs):>9.2f}")
+    for name, dollars in clusters.items():
+        click.echo(printable(f"notebook cluster {name}: {dollars:.2f} an hour"))
+    minutes = ", ".join(f"{task} {number:g}" for task, number in prices.minutes.items())
+    click.echo(
+        f"Assumed: minutes of a task: {minutes}; {prices.start_minutes:g} minutes to start a cluster; "
+        f"{prices.serverless_dbus:g} DBUs an hour of serverless; clusters in the middle between fewest and most "
+        f"workers; spot at {prices.spot_share:.0%} of the price on demand; no retries.\n"
+        f"Not counted: storage, network, SQL warehouses. Prices and assumptions: conf/base/prices.yml."
+    )
 
 
 def load(target: str | None, variables: Mapping[str, str]) -> Bundle:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
@@ -25,6 +25,7 @@ from lakehouse_ml.pipelines import STAGES
 if TYPE_CHECKING:
     from lakehouse_ml.config.loader import ProjectConfigLoader
 
+_Model = TypeVar("_Model", bound=BaseModel)
 Key = Sequence[str | int]
 # Safe, and where PyYAML has it, in C.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -108,15 +109,27 @@ class Conf:
         for kind, model in kinds.items():
             yield from self.unset_variables(kind, loader[kind], named)
             try:
-                built[kind] = model.model_validate(loader[kind])
-            except ValidationError as error:
-                yield self._describe_faults(kind, (), error)
+                built[kind] = self.parse(kind, model, loader)
+            except ConfError as error:
+                yield str(error)
                 return  # what follows is composed of it
         yield from self._check_combinations(built["spark"], built["mlflow"], loader)
         yield from self._check_results_table(loader)
         yield from self._check_parameters(loader["parameters"])
         yield from self._check_libraries(loader["parameters"], built["spark"].engine)
         yield from self._check_predicates(loader["parameters"])
+
+    def parse(self, kind: str, model: type[_Model], loader: ProjectConfigLoader) -> _Model:
+        """Read one kind of conf as a typed value.
+
+        Raises:
+            ConfError: Names file, line, key and what is wrong with it.
+        """
+        values = loader[kind]
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            raise ConfError(self._describe_faults(kind, (), error)) from error
 
     def _check_no_credentials(self, loader: ProjectConfigLoader) -> Iterator[str]:
         """Find credentials in conf; the message doesn't repeat them."""

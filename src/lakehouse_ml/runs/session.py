@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from lakehouse_ml.config.lake import Lake
     from lakehouse_ml.config.loader import ProjectConfigLoader
+    from lakehouse_ml.config.prices import Prices
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +221,24 @@ class ProjectSession(KedroSession):
         try:
             self._prepare_lake()
             return describe(conf, self._get_config_loader())
+        except Exception as error:
+            mistake = _find_mistake(error, conf)
+            if mistake is None:
+                raise
+            raise errors.ConfError(str(mistake)) from error
+
+    def prices(self) -> Prices:
+        """What compute costs, by conf.
+
+        Raises:
+            LakehouseError: There is no such environment, or a mistake in prices.yml.
+        """
+        from lakehouse_ml.config.prices import Prices
+
+        self._check_folders()
+        conf = self._conf()
+        try:
+            return conf.parse("prices", Prices, self._get_config_loader())
         except Exception as error:
             mistake = _find_mistake(error, conf)
             if mistake is None:
