@@ -25,6 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 TARGETS = ("dev", "staging", "prod")
 # What whoever deploys has to say.
 VALUES = {"catalog": "main", "service_principal": "00000000-0000-0000-0000-000000000000", "alerts": "us@example.org"}
+VALUES |= {"warehouse": "0123456789abcdef"}
 TYPES = {
     "jobs": "jobs.Job",
     "schemas": "schemas.Schema",
@@ -32,6 +33,7 @@ TYPES = {
     "experiments": "experiments.MlflowExperiment",
     "secret_scopes": "secret_scopes.SecretScope",  # pragma: allowlist secret
     "clusters": "clusters.Cluster",
+    "dashboards": "dashboards.Dashboard",
 }
 
 
@@ -74,15 +76,16 @@ def test_without_a_catalog_the_check_says_what_a_deployment_needs(checkout: Path
     assert result.exit_code == 0
 
 
-def test_production_asks_for_an_identity_and_an_address(checkout: Path) -> None:
+def test_production_asks_for_an_identity_an_address_and_a_warehouse(checkout: Path) -> None:
     result = CliRunner().invoke(cli, ["jobs", "check", "--target", "prod", "--var", "catalog=main"])
     assert result.exit_code == 1
-    nobody_told, nobody_runs = result.output.splitlines()
+    nobody_told, nobody_runs, no_warehouse = result.output.splitlines()
     assert "nobody is told when churn_score, " in nobody_told
     assert "--var alerts=<e-mail address>" in nobody_told
     assert nobody_runs.endswith(
         "the jobs of prod run as whoever deploys: name a service principal, --var service_principal=<application id>."
     )
+    assert no_warehouse.endswith("the dashboard lakehouse_ml has no warehouse: name one, --var warehouse=<id>.")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -131,10 +134,34 @@ def test_only_production_starts_jobs_by_itself() -> None:
 def test_a_copy_of_staging_shares_no_name_with_it() -> None:
     usual = bundle("staging")
     copy = load_bundle(PROJECT, "staging", {**VALUES, "copy": "_pr_12"})
-    for kind in ("jobs", "schemas", "experiments", "secret_scopes"):
-        names = [{one["name"] for one in side.resources[kind].values()} for side in (usual, copy)]
+    for kind in ("jobs", "schemas", "experiments", "secret_scopes", "dashboards"):
+        name = "display_name" if kind == "dashboards" else "name"
+        names = [{one[name] for one in side.resources[kind].values()} for side in (usual, copy)]
         assert not names[0] & names[1], kind
     assert usual.source.sections["workspace"]["root_path"].endswith("${bundle.target}${var.copy}")
+
+
+def test_without_a_warehouse_development_has_no_dashboard() -> None:
+    """The CLI refuses a dashboard without one, and the first deployment needs no more than a catalog."""
+    assert "dashboards" not in load_bundle(PROJECT, "dev", {"catalog": "main"}).resources
+    for target in ("staging", "prod"):
+        assert bundle(target).resources["dashboards"].keys() == {"lakehouse_ml"}
+
+
+def test_a_dashboard_of_development_has_a_name_of_its_own(checkout: Path) -> None:
+    plant(checkout, DASHBOARD, "  prod:\n", "  dev: {resources: *dashboard}\n\n  prod:\n")
+    deployed = bundle("dev", checkout)
+    assert jobs.judge(deployed) == []
+    shown = deployed.resources["dashboards"]["lakehouse_ml"]
+    assert (shown["display_name"], shown["permissions"]) == ("[dev you] lakehouse-ml-dev", [])
+
+
+def test_viewers_of_the_dashboard_read_the_target_s_tables_with_their_own_rights() -> None:
+    for target in ("staging", "prod"):
+        shown = bundle(target).resources["dashboards"]["lakehouse_ml"]
+        assert shown["embed_credentials"] is False
+        assert (shown["dataset_catalog"], shown["dataset_schema"]) == ("main", f"lakehouse_ml_{target}")
+        assert shown["warehouse_id"] == VALUES["warehouse"]
 
 
 def test_what_exists_already_is_not_made() -> None:
@@ -182,6 +209,8 @@ def test_a_mistake_in_the_prices_is_named_with_its_line(
 
 # --- the page
 
+OF_DASHBOARDS = {"CAN_MANAGE": "CAN_MANAGE", "CAN_VIEW": "CAN_READ"}
+
 
 def rows_of(header: str) -> list[list[str]]:
     """The cells of a table of the page, without code marks."""
@@ -202,13 +231,21 @@ def test_nobody_gets_more_rights_than_the_page_says(target: str) -> None:
         for grant in deployed.resources[kind][key]["grants"]
     }
     permissions = {one.get("group_name") or one["service_principal_name"]: one["level"] for one in deployed.permissions}
+    of_dashboard = {
+        one["group_name"]: one["level"] for one in deployed.resources["dashboards"]["lakehouse_ml"]["permissions"]
+    }
+    # The bundle's permissions count for its dashboards too, as far as these have such a level.
+    of_dashboard |= {who: OF_DASHBOARDS[level] for who, level in permissions.items() if level in OF_DASHBOARDS}
     on_page = {}
-    for who, level, *privileges in rows_of("| who | jobs, experiment | schema | Volume `files` | Volume `landing` |"):
+    for who, level, level_of_dashboard, *privileges in rows_of(
+        "| who | jobs, experiment | dashboard | schema | Volume `files` | Volume `landing` |"
+    ):
         assert permissions.pop(names[who]) == level
+        assert of_dashboard.pop(names[who]) == level_of_dashboard
         for key, listed in zip(("lake", "files", "landing"), privileges, strict=True):
             on_page |= {(key, names[who]): listed.split(", ")} if listed else {}
     assert grants == on_page
-    assert permissions == {}
+    assert (permissions, of_dashboard) == ({}, {})
 
 
 def test_in_development_nothing_is_granted_to_others() -> None:
@@ -237,6 +274,7 @@ def plant(checkout: Path, file: str, old: str, new: str) -> None:
 
 
 CHURN, COMPUTE, STORAGE = "resources/churn.yml", "resources/compute.yml", "resources/storage.yml"
+DASHBOARD, WIDGETS = "resources/dashboard.yml", "resources/lakehouse_ml.lvdash.json"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +353,12 @@ CHURN, COMPUTE, STORAGE = "resources/churn.yml", "resources/compute.yml", "resou
          "looks like a hard-coded secret: put it into a secret scope"),
         (STORAGE, "volume_type: MANAGED", "volume_type: MANAGED\n          name: my.files",
          "Unity Catalog has no name"),
+        (DASHBOARD, "file_path: lakehouse_ml.lvdash.json", "file_path: lakehouse.lvdash.json",
+         "the dashboard lakehouse_ml shows lakehouse.lvdash.json, which is not in resources/."),
+        (DASHBOARD, "          warehouse_id: ${var.warehouse}\n", "",
+         f"{DASHBOARD}, line 15: the dashboard lakehouse_ml has no warehouse: name one, --var warehouse=<id>."),
+        (WIDGETS, '"datasets": [', '"datasets": [,', "lakehouse_ml.lvdash.json, line 2 is not valid JSON"),
+        (WIDGETS, '"pages": [', '"sheets": [', "lakehouse_ml.lvdash.json has no pages: it would show nothing."),
         ("databricks.yml", '{service_principal_name: "${var.service_principal}"}', "{user_name: me@example.org}",
          "the jobs of prod run as whoever deploys"),
     ],

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 from deltalake import DeltaTable
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
+import dashboards
 from lakehouse_ml.use_cases.churn.synthetic import write_months
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -275,6 +277,41 @@ def test_real_performance_is_judged_and_leads(year: Year) -> None:
     report = (year.lake / "08_reporting" / "churn" / "report.html").read_text(encoding="utf-8")
     assert report.index("Real outcomes agree with the hold-out.") < report.index("rows of customers were read")
     assert "From batch to batch" in report
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_year(year: Year, spark: Any) -> None:
+    dashboard = dashboards.load()
+    tables = set(dashboards.register_tables(spark, year.lake))
+    read = set().union(*map(dashboards.tables_of, dashboards.queries_of(dashboard).values()))
+    dashboards.register_empty_tables(spark, read - tables)
+
+    datasets, widgets = dashboards.compute(spark, dashboard)
+
+    assert {name for name, rows in datasets.items() if rows.empty} == set()
+    live = year.table("metrics_live")
+    verdicts = year.table("verdict_model").sort_values("judged_at", ascending=False)
+    shown = datasets["live"].assign(day=datasets["live"]["day"].astype(str)).set_index(["series", "day"])
+    for row in live.itertuples():
+        newest = verdicts[verdicts["version"] == row.model_version].iloc[0]
+        for name in ("recall", "precision", "f1", "roc_auc"):
+            assert shown.loc[("churn: live", row.batch), name] == pytest.approx(getattr(row, name))
+            assert shown.loc[("churn: hold-out", row.batch), name] == pytest.approx(newest[name])
+    assert len(widgets["recall_per_day"]) == len(shown) == 2 * len(live)
+    assert datasets["verdicts"]["version"].tolist() == verdicts["version"].tolist()
+    assert widgets["rows_scored"].iloc[0, 0] == len(year.table("score_customers"))
+    drift = year.table("metrics_drift")
+    tested = drift[(drift["status"] != "clock") & (drift["column"] != "score")].groupby("batch")["psi"].max()
+    levels = datasets["drift_levels"].set_index("series")["psi"]
+    assert sorted(levels.loc["churn: most drifted predictor"]) == pytest.approx(sorted(tested))
+    assert set(levels.loc["churn: alarm level"]) == {0.2}
+    judged = datasets["live_verdict"].iloc[0]
+    assert (judged["status"], str(judged["last_day"])) == ("as_expected", year.days[-2])
+    names = ("customers", "outcomes")
+    manifest = pd.concat([year.table(f"manifest_{name}") for name in names])
+    assert widgets["lines_read"].iloc[0, 0] == manifest["n_lines"].sum()
+    assert widgets["lines_refused"].iloc[0, 0] == manifest["n_quarantined"].sum()
+    assert widgets["rows_quarantined"].iloc[0, 0] == sum(len(year.table(f"quarantine_{name}")) for name in names) > 0
 
 
 @pytest.mark.slow

@@ -6,9 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from checkouts import PROJECT, first_page, python, restore, shown
+from deltalake import DeltaTable
+
+import dashboards
 
 DOCS = PROJECT / "docs"
 SERVERS = {"make ui"}
@@ -184,6 +189,36 @@ def test_the_commands_of_a_page_work(page: str, lived: Path, request: pytest.Fix
         restore(lived)
         for mine in [*(lived / "conf" / "local").glob("*.yml"), lived / "conf" / "spark" / "parameters.yml"]:
             mine.unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_runs_of_both_use_cases(plant: Path, spark: Any) -> None:
+    dashboard, lake = dashboards.load(), plant / "data"
+    tables = dashboards.register_tables(spark, lake)
+    assert set().union(*map(dashboards.tables_of, dashboards.queries_of(dashboard).values())) <= set(tables)
+
+    datasets, widgets = dashboards.compute(spark, dashboard)
+
+    # No outcome of a scored day is known yet.
+    empty = {name for name, rows in datasets.items() if rows.empty}
+    assert empty == {"live", "live_verdict"}
+    for name in datasets.keys() - empty:
+        assert set(datasets[name]["use_case"]) == {"churn", "predictive_maintenance"}, name
+    scored = [rows for name in ("customers", "machines") for rows in read_tables(lake, f"07_*/*/score_{name}")]
+    assert widgets["rows_scored"].iloc[0, 0] == sum(map(len, scored)) == widgets["score_distribution"].iloc[:, 2].sum()
+    assert widgets["rows_above_threshold"].iloc[0, 0] == sum(rows["decision"].sum() for rows in scored)
+    listed = read_tables(lake, "07_*/*/score_actions")
+    assert widgets["actions_listed"].iloc[0, 0] == sum(map(len, listed)) > 0
+    gains = [rows["expected_gain"].sum() for rows in listed]
+    assert datasets["actions"]["expected_gain"].sum() == pytest.approx(sum(gains))
+    assert widgets["rows_quarantined"].iloc[0, 0] == sum(map(len, read_tables(lake, "02_*/*/quarantine_*"))) > 0
+    assert widgets["lines_read"].iloc[0, 0] == sum(map(len, read_tables(lake, "01_raw/*/raw_*")))
+    assert widgets["lines_refused"].iloc[0, 0] == 0
+    assert set(datasets["verdicts"]["decision"]) == {"approve"}
+
+
+def read_tables(lake: Path, pattern: str) -> list[pd.DataFrame]:
+    return [DeltaTable(log.parent).to_pandas() for log in lake.glob(f"{pattern}/_delta_log")]
 
 
 @pytest.mark.slow

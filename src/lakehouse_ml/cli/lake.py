@@ -53,15 +53,15 @@ def smoke(env: str | None, conf_source: str | None, **options: Any) -> None:
 
 @click.command()
 @click.option("--retention_hours", type=int, default=168, show_default=True, help="Table versions to keep, in hours.")
-@click.option("--readers", help="A group that may read scores and reports, in Unity Catalog.")
+@click.option("--readers", help="A group that may read scores, verdicts and reports, in Unity Catalog.")
 @_add_address_options
 def maintenance(
     env: str | None, conf_source: str | None, retention_hours: int, readers: str | None, **options: Any
 ) -> None:
     """Compact tables and remove files of old versions.
 
-    In Unity Catalog it also collects statistics, and lets readers read scores and reports. A table that fails stops no
-    other.
+    In Unity Catalog it also collects statistics, and lets readers read scores, verdicts and reports. A table that fails
+    stops no other.
     """
     from kedro.framework.project import pipelines
 

@@ -1,9 +1,9 @@
-"""Keep the tables of a lake small and fast, and let readers read scores."""
+"""Keep the tables of a lake small and fast, and let readers read scores, verdicts and reports."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Layers without personal data, which analysts may read.
+# What analysts may read, and their dashboard reads: these layers, and of earlier ones the tables with these prefixes,
+# which hold what the report page shows.
 _PUBLIC_LAYERS = frozenset({"model_output", "reporting"})
+_PUBLIC_TABLES = ("manifest_", "metrics_rules_", "verdict_")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def maintain(
         pipeline: Whose results are maintained.
         lake: The lake.
         retention_hours: Files that versions of this time need are kept.
-        readers: A group that may read scores and reports; empty for none.
+        readers: A group that may read scores, verdicts and reports; empty for none.
 
     Raises:
         LakehouseError: Less than a week, in which a run may still read those files; or readers without a schema.
@@ -68,7 +70,7 @@ def maintain(
             table.vacuum(retention_hours)
             if lake.is_schema:  # in a folder they are in the table's log
                 _execute(f"ANALYZE TABLE {quote_name(table.address)} COMPUTE STATISTICS")
-            if readers and _is_public(table):
+            if readers and is_public(name, table.metadata):
                 group = readers.replace("`", "``")
                 _execute(f"GRANT SELECT ON TABLE {quote_name(table.address)} TO `{group}`")
                 granted += 1
@@ -86,9 +88,15 @@ def _find_tables(catalog: DataCatalog, pipeline: Pipeline) -> Iterator[tuple[str
             yield name, table
 
 
-def _is_public(table: DeltaTable) -> bool:
-    layer = ((table.metadata or {}).get("kedro-viz") or {}).get("layer")
-    return layer in _PUBLIC_LAYERS
+def is_public(name: str, metadata: Mapping[str, Any] | None) -> bool:
+    """Whether analysts may read a table.
+
+    Args:
+        name: Of the dataset, with its use case.
+        metadata: The dataset's in the catalog, with its layer.
+    """
+    layer = ((metadata or {}).get("kedro-viz") or {}).get("layer")
+    return layer in _PUBLIC_LAYERS or name.rpartition(".")[2].startswith(_PUBLIC_TABLES)
 
 
 def _execute(statement: str) -> None:

@@ -5,11 +5,13 @@ Each check is a function of `Facts` that yields messages; `CHECKS` lists them.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lakehouse_ml.config.lake import is_schema_name, is_table_name
@@ -296,6 +298,33 @@ _CATALOG_NAMES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+def _check_dashboards(facts: Facts) -> Iterator[str]:
+    """Find dashboards whose file is missing or no dashboard, and in production those without a warehouse."""
+    for key, fields in (facts.bundle.resources.get("dashboards") or {}).items():
+        source = facts.bundle.source
+        place = f"{source.where('resources', 'dashboards', key)}: the dashboard {key}"
+        folder = source.folder_of("resources", "dashboards", key)
+        file = folder / str(fields.get("file_path", ""))
+        if not file.is_file():
+            shown = fields.get("file_path", "no file")
+            yield f"{place} shows {shown}, which is not in {folder.relative_to(source.root)}/."
+        else:
+            yield from _find_dashboard_faults(file, place)
+        if source.target == PRODUCTION and not fields.get("warehouse_id"):
+            yield f"{place} has no warehouse: name one, --var warehouse=<id>."
+
+
+def _find_dashboard_faults(file: Path, place: str) -> Iterator[str]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        yield f"{place}: {file.name}, line {error.lineno} is not valid JSON ({error.msg})."
+        return
+    missing = [part for part in ("datasets", "pages") if not isinstance(content, dict) or not content.get(part)]
+    if missing:
+        yield f"{place}: {file.name} has no {' and no '.join(missing)}: it would show nothing."
+
+
 def _check_secrets(facts: Facts) -> Iterator[str]:
     for file in facts.bundle.source.files:
         for line in find_secret_lines(file):
@@ -316,5 +345,6 @@ CHECKS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     _check_care,
     _check_calls,
     _check_names,
+    _check_dashboards,
     _check_secrets,
 )

@@ -182,13 +182,15 @@ def _drop_empty(value: Any, name: str = "") -> Any:
 
 
 def _name_as_development(resources: Mapping[str, Any], user: str) -> None:
-    """Give jobs and experiments the names of development, and pause what starts jobs."""
+    """Give jobs, experiments and dashboards the names of development, and pause what starts jobs."""
     prefix = f"[dev {user}] "
     for job in (resources.get("jobs") or {}).values():
         job["name"] = f"{prefix}{job.get('name', '')}"
         for start in ("schedule", "trigger", "continuous"):
             if isinstance(job.get(start), dict):
                 job[start].setdefault("pause_status", "PAUSED")
+    for dashboard in (resources.get("dashboards") or {}).values():
+        dashboard["display_name"] = f"{prefix}{dashboard.get('display_name', '')}"
     for experiment in (resources.get("experiments") or {}).values():
         path = PurePosixPath(experiment["name"])
         experiment["name"] = str(path.with_name(f"{prefix}{path.name}"))

@@ -52,13 +52,23 @@ class Source:
     overrides: Mapping[str, Any]
 
     def where(self, *key: str | int) -> str:
-        """Find the file and line of a key, or of as much of the key as a file has."""
+        """Find the file and line of a key, or of as much of the key as a file has; the target's own part is first."""
+        file, line = self._find(key)
+        return f"{file.relative_to(self.root)}, line {line}" if line else FILE
+
+    def folder_of(self, *key: str | int) -> Path:
+        """The folder of the file that has a key, from which its paths are relative."""
+        return self._find(key)[0].parent
+
+    def _find(self, key: tuple[str | int, ...]) -> tuple[Path, int]:
+        """The file and line of as much of a key as a file has; line 0 if none has any."""
         for length in range(len(key), 1, -1):
-            for file, node in self._nodes.items():
-                line = line_within(node, key[:length])
-                if line:
-                    return f"{file.relative_to(self.root)}, line {line}"
-        return FILE
+            for prefix in (("targets", self.target), ()):
+                for file, node in self._nodes.items():
+                    line = line_within(node, (*prefix, *key[:length]))
+                    if line:
+                        return file, line
+        return self.root / FILE, 0
 
     @cached_property
     def _nodes(self) -> dict[Path, yaml.Node | None]:
