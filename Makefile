@@ -36,7 +36,7 @@ export LANDING LAKE USE_CASE ENV QUIET TARGET JOB REPAIR
 
 # make ignores a variable that no target uses, and reports a missing target only after it has made the others: without
 # this check, `make run LANDIN=<folder>` and `make run LAKE= <folder>` would use other files or another lake.
-TARGETS := help run test test-all parity lint ui report jars connect wheel rehearse viz docs bench lock clean
+TARGETS := help run test test-all test-slow test-jvm parity lint ui report jars connect wheel rehearse viz docs bench lock clean
 TAKES_run := LANDING LAKE USE_CASE ENV QUIET
 TAKES_ui := LAKE ENV
 TAKES_report := USE_CASE LAKE ENV
@@ -68,8 +68,14 @@ test: .venv/dev ## run the fast tests
 	@$(PYTEST)
 
 test-all: test lint ## run linters and all tests; those of Apache Spark and Databricks Connect only if Java and Python 3.12 are installed
+	@$(MAKE) --no-print-directory test-slow
+	@$(MAKE) --no-print-directory test-jvm
+
+test-slow: .venv/dev ## run the slow tests; those of Databricks Connect only if Python 3.12 is installed
 	@if $(PY312); then $(MAKE) --no-print-directory connect; else echo "Skipped: the tests of Databricks Connect. $(NO_PY312)"; fi
 	@$(PYTEST_SLOW) -m slow
+
+test-jvm: .venv/dev ## run the tests of Apache Spark, only if Java is installed
 	@if $(JAVA); then $(MAKE) --no-print-directory jars && $(PYTEST_SLOW) --engine spark -m jvm --ignore=tests/s3 \
 		&& $(PYTEST_SLOW) --engine spark -m jvm tests/s3; \
 		else echo "Skipped: the tests of Apache Spark. $(NO_JAVA)"; fi
