@@ -83,11 +83,13 @@ test-jvm: .venv/dev ## run the tests of Apache Spark, only if Java is installed
 parity: .venv/dev jars connect ## rebuild docs/parity.md: every Spark node on every engine (needs Java 17 and Python 3.12)
 	@$(BIN)/python tests/parity/page.py docs/parity.md
 
-lint: .venv/dev ## check style, types, import contracts and secrets
+lint: .venv/dev ## check style, types, import contracts, YAML, workflows and secrets
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@git ls-files -z '*.yml' '*.yaml' | xargs -0 $(BIN)/yamllint --strict
+	@$(BIN)/zizmor --offline --quiet --no-progress --strict-collection --persona pedantic .github
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 ui: .venv/run ## start MLflow's pages: runs, trials, registered models (prints their addresses; LAKE=, ENV=)
