@@ -15,6 +15,8 @@ from lakehouse_ml.config.lake import Lake
 
 FILE = Path(__file__).resolve().parents[1] / "resources" / "lakehouse_ml.lvdash.json"
 COLUMNS = 6
+# The platform's record of jobs: https://docs.databricks.com/admin/system-tables/jobs
+PLATFORM = "system.lakeflow."
 # The version of its specification that each kind of widget has in dashboards that the platform exports.
 VERSIONS = {
     "bar": 3,
@@ -42,8 +44,9 @@ def queries_of(dashboard: Dashboard) -> dict[str, str]:
 
 
 def tables_of(query: str) -> set[str]:
-    """Tables that a query reads, without those that it defines itself."""
-    return set(_READ.findall(query)) - set(_DEFINED.findall(query))
+    """Tables of the lake that a query reads: neither those that it defines itself nor the platform's."""
+    tables = set(_READ.findall(query)) - set(_DEFINED.findall(query))
+    return {table for table in tables if not table.startswith(PLATFORM)}
 
 
 def widgets_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,6 +179,52 @@ _OF_USE_CASE = ("score_actions", "metrics_drift", "metrics_live", "verdict_drift
 _KINDS = (*_OF_USE_CASE, "score", "manifest", "metrics_rules")
 
 
+def register_job_runs(spark: Any) -> None:
+    """Register the platform's record of jobs: a run of two periods, a failed one, one in progress, and another job."""
+    jobs = [
+        (
+            "w",
+            "1",
+            "churn_score",
+            {"project": "lakehouse-ml", "use_case": "churn", "environment": "prod"},
+            "2026-01-02",
+        ),
+        ("w", "1", "old name", {"project": "lakehouse-ml", "use_case": "churn", "environment": "prod"}, "2026-01-01"),
+        ("w", "2", "maintenance", {"project": "lakehouse-ml", "use_case": "all", "environment": "prod"}, "2026-01-01"),
+        ("w", "3", "another", {"project": "another"}, "2026-01-01"),
+        ("v", "1", "of another workspace", {}, "2026-01-01"),
+    ]
+    runs = [
+        ("w", "1", "11", "JOB_RUN", "2026-01-05 03:50:00", "2026-01-05 04:00:00", None),
+        ("w", "1", "11", "JOB_RUN", "2026-01-05 04:00:00", "2026-01-05 04:02:30", "SUCCEEDED"),
+        ("w", "1", "12", "JOB_RUN", "2026-01-06 03:00:00", "2026-01-06 03:01:00", "FAILED"),
+        ("w", "2", "21", "JOB_RUN", "2026-01-07 03:00:00", "2026-01-07 04:00:00", None),
+        ("w", "3", "31", "JOB_RUN", "2026-01-05 03:00:00", "2026-01-05 03:01:00", "SUCCEEDED"),
+        ("w", "1", "99", "SUBMIT_RUN", "2026-01-05 03:00:00", "2026-01-05 03:01:00", "SUCCEEDED"),
+    ]
+    for name, rows, columns, times in (
+        ("jobs", jobs, _JOBS, ["change_time"]),
+        ("job_run_timeline", runs, _RUNS, ["period_start_time", "period_end_time"]),
+    ):
+        frame = spark.createDataFrame(rows, columns)
+        for column in times:
+            frame = frame.withColumn(column, frame[column].cast("timestamp"))
+        frame.createOrReplaceTempView(_VIEWS + name)
+
+
+_JOBS = "workspace_id string, job_id string, name string, tags map<string, string>, change_time string"
+_RUNS = (
+    "workspace_id string, job_id string, run_id string, run_type string, period_start_time string, "
+    "period_end_time string, result_state string"
+)
+# A view has one name only.
+_VIEWS = "system_lakeflow_"
+
+
+def run_query(spark: Any, query: str) -> Any:
+    return spark.sql(query.replace(PLATFORM, _VIEWS))
+
+
 def compute(spark: Any, dashboard: Dashboard) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """Run all queries, as the platform does.
 
@@ -188,7 +237,7 @@ def compute(spark: Any, dashboard: Dashboard) -> tuple[dict[str, pd.DataFrame], 
     """
     datasets, widgets = {}, {}
     for name, query in queries_of(dashboard).items():
-        rows = spark.sql(query)
+        rows = run_query(spark, query)
         rows.createOrReplaceTempView(f"dataset_{name}")
         datasets[name] = rows.toPandas()
     for widget in (widget for page in dashboard["pages"] for widget in widgets_of(page) if not is_filter(widget)):

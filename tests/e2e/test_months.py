@@ -284,6 +284,7 @@ def test_the_dashboard_shows_the_year(year: Year, spark: Any) -> None:
     dashboard = dashboards.load()
     tables = set(dashboards.register_tables(spark, year.lake))
     read = set().union(*map(dashboards.tables_of, dashboards.queries_of(dashboard).values()))
+    dashboards.register_job_runs(spark)
     dashboards.register_empty_tables(spark, read - tables)
 
     datasets, widgets = dashboards.compute(spark, dashboard)
