@@ -7,6 +7,7 @@ before; Databricks Connect is the real client, in its own environment, against a
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,13 @@ from lakehouse_ml.runs.hooks import _check_volumes
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT = PROJECT / ".connect" / "bin" / "python"
 by_its_client = pytest.mark.skipif(not CONNECT.exists(), reason="databricks-connect isn't installed: make connect")
-PLATFORM = ("DATABRICKS_RUNTIME_VERSION", "DATABRICKS_ENV_VERSION", "DATABRICKS_CONFIG_PROFILE", "DATABRICKS_TOKEN")
+PLATFORM = (
+    "DATABRICKS_RUNTIME_VERSION",
+    "DATABRICKS_ENV_VERSION",
+    "DATABRICKS_CONFIG_PROFILE",
+    "DATABRICKS_TOKEN",
+    "DATABRICKS_HOST",
+)
 # The session that a job finds: another engine of the same process made it.
 _THERE = """
 from lakehouse_ml.engine.sessions import Engine
@@ -213,6 +220,48 @@ def test_everything_that_connect_lacks_is_reported_at_once_without_a_token(
         for part in [*parts, "make connect creates an environment", "lake: LAKEHOUSE_CATALOG is not set"]:
             assert part in result.output
         assert "dapi-of-somebody" not in result.output
+
+
+def test_a_profile_is_read_by_the_sdk_and_its_host_is_not_contacted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
+    with socket.create_server(("127.0.0.1", 0)) as host:
+        host.setblocking(False)
+        address = f"http://127.0.0.1:{host.getsockname()[1]}"
+        (tmp_path / "databrickscfg").write_text(f"[work]\nhost = {address}/\ntoken = dapi-of-somebody\n")
+        assert f"({address}, personal token)" in checked("connect").output
+        with pytest.raises(BlockingIOError):
+            host.accept()
+
+
+def test_a_profile_that_contradicts_itself_is_reported_without_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
+    (tmp_path / "databrickscfg").write_text(
+        "[work]\nhost = https://x.example\ntoken = dapi-of-somebody\nclient_id = x\nclient_secret = of-a-robot\n"
+    )
+    output = checked("connect").output
+    assert "can't be used: more than one authorization method configured: oauth and pat." in output
+    assert "dapi-of-somebody" not in output
+    assert "of-a-robot" not in output
+
+
+@pytest.mark.parametrize("text", ["token = dapi-of-somebody\n", "[work]\ndapi-of-somebody\n"])
+def test_a_file_of_profiles_that_is_none_is_reported_without_its_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "work")
+    (tmp_path / "databrickscfg").write_text(text)
+    output = checked("connect").output
+    assert f"{tmp_path / 'databrickscfg'} or variables DATABRICKS_… can't be used: " in output
+    assert "dapi-of-somebody" not in output
+
+
+def test_the_first_process_that_reads_settings_reads_variables() -> None:
+    code = "from lakehouse_ml.engine.workspace import read_sign_in as read\nprint(read().host, read().method)"
+    assert python(code, DATABRICKS_HOST="x.example", DATABRICKS_TOKEN="t") == "https://x.example personal token"
 
 
 def test_a_token_beside_a_profile_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from configparser import ConfigParser, Error
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,30 @@ _CONFLICTING = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET
 
 # Spark's default.
 _LARGEST_LOCAL_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """How the SDK signs in, by variables and profiles.
+
+    Attributes:
+        host: Address of the workspace; empty if none is named.
+        method: How, such as `personal token`.
+        profile: Name of the profile; empty without one.
+        config_file: The file with profiles.
+        secrets: Tokens and the like, which no message may show.
+    """
+
+    host: str
+    method: str
+    profile: str
+    config_file: Path
+    secrets: frozenset[str] = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """What names the workspace, for messages."""
+        return f"profile {self.profile} of {self.config_file}" if self.profile else "DATABRICKS_HOST"
 
 
 def detect_compute() -> str | None:
@@ -82,11 +106,10 @@ def find_missing_for_connect(compute: str) -> Iterator[str]:
     conflicting = [name for name in _CONFLICTING if os.environ.get(name)]
     if conflicting:
         yield f"{_PROFILE} conflicts with {', '.join(conflicting)}: unset the latter."
-    if profile not in _profiles():
-        yield (
-            f"{_config_file()} has no profile {profile}, which {_PROFILE} names: databricks auth login --profile "
-            f"{profile}"
-        )
+    try:
+        read_sign_in(profile)
+    except EngineError as error:
+        yield str(error)
 
 
 def connect_session(compute: str) -> SparkSession:
@@ -129,7 +152,59 @@ def describe_identity(engine: str) -> str:
     profile = os.environ.get(_PROFILE)
     if not profile:
         return f"none ({_PROFILE} is not set)"
-    return f"profile {profile} of {_config_file()}{_profiles().get(profile, '')}"
+    try:
+        sign_in = read_sign_in(profile)
+    except EngineError:
+        return f"profile {profile} of {_config_file()}"
+    return f"profile {profile} of {sign_in.config_file} ({sign_in.host or 'no host'}, {sign_in.method})"
+
+
+def read_sign_in(profile: str | None = None) -> SignIn:
+    """Read how the SDK would sign in; neither a network nor a program is used.
+
+    Args:
+        profile: A profile; by default the one that variables or the file choose, if any.
+
+    Raises:
+        EngineError: There is no such profile, or variables and file contradict each other.
+    """
+    from databricks.sdk.config import Config
+    from databricks.sdk.credentials_provider import CredentialsStrategy
+
+    class Method(CredentialsStrategy):
+        """Says how it would sign in, and does not."""
+
+        name = ""
+
+        def auth_type(self) -> str:
+            return self.name
+
+        def __call__(self, config: Config) -> Any:
+            self.name = _describe_method(config)
+            return dict
+
+    class Settings(Config):
+        """Variables and profiles alone."""
+
+        def _resolve_host_metadata(self) -> None:
+            """Ask no host."""
+
+    file = _config_file()
+    if profile and not file.is_file():
+        raise EngineError(_describe_unknown_profile(profile, file))
+    # Found in the class that is asked first: the subclass has none.
+    attributes = list(Config.attributes())
+    method = Method()
+    try:
+        config = Settings(credentials_strategy=method, profile=profile)
+    except Exception as error:
+        wanted = profile or os.environ.get(_PROFILE) or ""
+        if f"has no {wanted} profile" in str(error):
+            raise EngineError(_describe_unknown_profile(wanted, file)) from error
+        why = first_line(error).partition(" Config: ")[0].removeprefix("validate: ").rstrip(".")
+        raise EngineError(f"{file} or variables DATABRICKS_… can't be used: {why}.") from error
+    secrets = {str(getattr(config, one.name) or "") for one in attributes if one.sensitive}
+    return SignIn(config.host or "", method.name, config.profile or "", file, frozenset(secrets - {""}))
 
 
 def is_server(address: str) -> bool:
@@ -141,16 +216,11 @@ def _config_file() -> Path:
     return Path(os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg").expanduser()
 
 
-def _profiles() -> dict[str, str]:
-    """Profiles by name, each with its workspace and authentication type, without any secret."""
-    parser = ConfigParser(default_section="\0", interpolation=None)
-    try:
-        parser.read(_config_file(), encoding="utf-8")
-    except (Error, OSError, UnicodeDecodeError):
-        return {}
-    profiles = {}
-    for name in parser.sections():
-        section = parser[name]
-        sign_in = section.get("auth_type") or ("personal token" if "token" in section else "OAuth")
-        profiles[name] = f" ({section.get('host', 'no host')}, {sign_in})"
-    return profiles
+def _describe_unknown_profile(profile: str, file: Path) -> str:
+    return f"{file} has no profile {profile}, which {_PROFILE} names: databricks auth login --profile {profile}"
+
+
+def _describe_method(config: Any) -> str:
+    if config.auth_type:
+        return str(config.auth_type)
+    return "personal token" if config.token else "OAuth"
