@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,8 @@ from kedro.framework.cli.jupyter import jupyter
 from kedro.framework.cli.project import ipython
 from kedro.framework.cli.utils import KedroCliError
 
-from lakehouse_ml.cli.jobs import jobs, judge, load_all
+from lakehouse_ml.cli.connection import check_workspace
+from lakehouse_ml.cli.jobs import add_variables_option, is_target, jobs, judge, load, load_all
 from lakehouse_ml.cli.lake import maintenance, smoke
 from lakehouse_ml.cli.opening import add_environment_options, open_session
 from lakehouse_ml.cli.run import run
@@ -260,13 +261,18 @@ def engine() -> None:
 
 @engine.command(name="check")
 @add_environment_options
-def check_engine(env: str | None, conf_source: str | None) -> None:
+@click.option("--connect", is_flag=True, help="Sign in to the workspace, and ask what is there and who may use it.")
+@add_variables_option
+def check_engine(env: str | None, conf_source: str | None, connect: bool, var: Mapping[str, str]) -> None:  # noqa: FBT001 - a flag of the command line
     """Show engine, lake, registry and identity, and what is missing.
 
-    Nothing is started.
+    Nothing is started. With --connect, nothing is changed either: the workspace is asked for catalog, schema, Volumes,
+    experiment, registry, compute and rights, and for what is missing the command that mends it is shown.
     """
-    bundles = load_all()
-    addresses = bundles[env].addresses if env in bundles else None
+    if connect:
+        check_workspace(env, conf_source, var)
+        return
+    addresses = load(env, var).addresses if is_target(env, var) else None
     with open_session(env, conf_source, addresses) as session:
         environment = session.environment()
     for label, text in environment.lines.items():

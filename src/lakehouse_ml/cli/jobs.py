@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -34,9 +34,21 @@ def parse_variables(_context: click.Context, option: click.Parameter, values: Se
     return {name.strip(): value for name, _, value in pairs}
 
 
+def add_target_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name a target of the bundle and its variables."""
+    target = click.option("--target", "-t", help="A target of databricks.yml; by default its default one.")
+    return target(add_variables_option(command))
+
+
+def add_variables_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option for variables of the bundle."""
+    return click.option("--var", callback=parse_variables, multiple=True, help="A variable of the bundle, NAME=VALUE.")(
+        command
+    )
+
+
 @jobs.command(name="check")
-@click.option("--target", "-t", help="A target of databricks.yml; by default its default one.")
-@click.option("--var", callback=parse_variables, multiple=True, help="A variable of the bundle, NAME=VALUE.")
+@add_target_options
 def check_jobs(target: str | None, var: Mapping[str, str]) -> None:
     """Check the jobs of a target.
 
@@ -60,8 +72,7 @@ def check_jobs(target: str | None, var: Mapping[str, str]) -> None:
 
 
 @jobs.command(name="cost")
-@click.option("--target", "-t", help="A target of databricks.yml; by default its default one.")
-@click.option("--var", callback=parse_variables, multiple=True, help="A variable of the bundle, NAME=VALUE.")
+@add_target_options
 @add_environment_options
 def estimate_cost(target: str | None, var: Mapping[str, str], env: str | None, conf_source: str | None) -> None:
     """Estimate what the jobs of a target cost, per run and per month.
@@ -92,17 +103,23 @@ def estimate_cost(target: str | None, var: Mapping[str, str], env: str | None, c
     )
 
 
-def load(target: str | None, variables: Mapping[str, str]) -> Bundle:
+def load(target: str | None, variables: Mapping[str, str], user: str | None = None) -> Bundle:
     """Read the bundle of this checkout.
+
+    Args:
+        target: A target of it; by default its default one.
+        variables: Values of its variables.
+        user: Who deploys, where a workspace has said so.
 
     Raises:
         LakehouseError: This is an installed wheel, which carries no bundle; or its files can't be read.
     """
     from lakehouse_ml.operations.bundle.bundle import load_bundle
+    from lakehouse_ml.operations.bundle.resolve import USER
 
     if INSTALLED:
         raise LakehouseError("Jobs are checked in a checkout of the project; this is an installed wheel.")
-    return load_bundle(PROJECT, target, variables)
+    return load_bundle(PROJECT, target, variables, user or USER)
 
 
 def load_all() -> dict[str, Bundle]:
@@ -114,6 +131,21 @@ def load_all() -> dict[str, Bundle]:
     from lakehouse_ml.operations.bundle.source import list_targets
 
     return {} if INSTALLED else {target: load(target, {}) for target in list_targets(PROJECT)}
+
+
+def is_target(env: str | None, variables: Mapping[str, str]) -> bool:
+    """Whether an environment is a target of the bundle.
+
+    Raises:
+        click.ClickException: It is none, and has no variables.
+    """
+    from lakehouse_ml.operations.bundle.source import list_targets
+
+    if not INSTALLED and env in list_targets(PROJECT):
+        return True
+    if variables:
+        raise click.ClickException(f"--var: {env or 'local'} is no target of databricks.yml, and has no variables.")
+    return False
 
 
 def judge(bundle: Bundle) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,17 @@ class Environment:
 
     Attributes:
         lines: What it uses, by label.
-        missing: What prevents a run, a sentence each.
+        missing: What prevents a run here, a sentence each.
+        faults: What of it is in conf, and prevents a run anywhere.
+        addresses: Lake, models (the schema of either), files, landing and experiment in a workspace; empty elsewhere.
+        compute: The compute that conf names.
     """
 
     lines: dict[str, str]
     missing: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    addresses: dict[str, str] = field(default_factory=dict)
+    compute: str | None = None
 
 
 def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
@@ -46,7 +52,7 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     """
     faults = list(conf.faults(loader))
     if any(fault.startswith(conf.where("spark", ("engine",))) for fault in faults):
-        return Environment({}, tuple(faults))
+        return Environment({}, tuple(faults), tuple(faults))
     server = loader["mlflow"]["server"]
     spec = EngineSpec.model_validate(loader["spark"])
     lake, tracking = loader.lake, str(server["mlflow_tracking_uri"])
@@ -66,8 +72,12 @@ def describe(conf: Conf, loader: ProjectConfigLoader) -> Environment:
     }
     if _is_unmounted(lines["files"]):
         lines["note"] = "no Volume is mounted on this machine: stages that read or write files there run only in a job"
-    addresses = (lines["files"], lines["landing"])
-    return Environment(lines, (*faults, *find_missing(spec), *_find_missing_file_systems(*addresses)))
+    missing = (*faults, *find_missing(spec), *_find_missing_file_systems(lines["files"], lines["landing"]))
+    addresses: dict[str, str] = {}
+    if spec.is_in_workspace and lake.is_schema:
+        addresses = {name: lines[name] for name in ("files", "landing", "experiment")}
+        addresses |= {"lake": lake.root, "models": lake.model_schema}
+    return Environment(lines, missing, tuple(faults), addresses, spec.compute)
 
 
 def _find_version(engine: str) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lakehouse_ml.operations.bundle.resolve import Resolver
+from lakehouse_ml.operations.bundle.resolve import USER, Resolver
 from lakehouse_ml.operations.bundle.source import Source, load_source
 from lakehouse_ml.preflight.conf import ADDRESSES
 
@@ -110,6 +110,7 @@ class Bundle:
         permissions: Who else may do what with its resources.
         faults: References without a value, a message each.
         unset: Variables that have no value yet and stand for themselves.
+        copy: Ends the names of an isolated copy; empty for the usual one.
     """
 
     source: Source
@@ -118,6 +119,7 @@ class Bundle:
     permissions: tuple[Mapping[str, str], ...]
     faults: tuple[str, ...]
     unset: tuple[str, ...]
+    copy: str = ""
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
@@ -133,20 +135,25 @@ class Bundle:
         return {}
 
 
-def load_bundle(root: Path, target: str | None = None, variables: Mapping[str, str] | None = None) -> Bundle:
+def load_bundle(
+    root: Path, target: str | None = None, variables: Mapping[str, str] | None = None, user: str = USER
+) -> Bundle:
     """Read a bundle for a target.
 
     Args:
         root: The folder of `databricks.yml`.
         target: By default the one that the bundle declares as its default.
         variables: Values of variables, as `--var` names them.
+        user: Who deploys.
 
     Raises:
         ConfError: The files can't be read or merged.
     """
     source = load_source(root, target)
-    resolver = Resolver(source, variables or {})
+    resolver = Resolver(source, variables or {}, user)
     resources = resolver.resolve_resources()
     run_as = resolver.resolve_section("run_as") or {}
     permissions = tuple(resolver.resolve_section("permissions") or ())
-    return Bundle(source, resources, run_as, permissions, tuple(dict.fromkeys(resolver.faults)), tuple(resolver.unset))
+    copy = resolver.resolve_copy()
+    faults, unset = tuple(dict.fromkeys(resolver.faults)), tuple(resolver.unset)
+    return Bundle(source, resources, run_as, permissions, faults, unset, copy)

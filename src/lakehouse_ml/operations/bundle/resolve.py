@@ -14,7 +14,7 @@ from typing import Any
 from lakehouse_ml.errors import suggest_name
 from lakehouse_ml.operations.bundle.source import Source
 
-# Who deploys is known to a workspace only.
+# Stands for who deploys, whom only a workspace knows.
 USER = "you@example.org"
 _REFERENCE = re.compile(r"\$\{([A-Za-z][\w-]*(?:\.[\w-]+|\[\d+\])*)\}")
 # Fields where an empty string is a value; elsewhere the CLI leaves such a field out.
@@ -29,12 +29,14 @@ class Resolver:
         source: The merged files.
         variables: Values that were named for this call; they take precedence over `BUNDLE_VAR_<name>`, those over the
             user's file of values, and those over defaults.
+        user: Who deploys.
         faults: Grows by a message for each reference without a value.
         unset: Grows by the variables without a value, which stand for themselves.
     """
 
     source: Source
     variables: Mapping[str, str]
+    user: str = USER
     faults: list[str] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
 
@@ -44,7 +46,7 @@ class Resolver:
         resources = {kind: self._resolve(entries, ("resources", kind)) or {} for kind, entries in text.items()}
         resources = {kind: entries for kind, entries in resources.items() if isinstance(entries, Mapping)}
         if self.source.mode == "development":
-            _name_as_development(resources, _short_name(USER))
+            _name_as_development(resources, _short_name(self.user))
         # Names of resources are known now, as the CLI has them after a target's prefix.
         resolved = _replace(resources, lambda name: self._look_up_resource(name, resources))
         return {kind: _drop_empty(entries) for kind, entries in resolved.items()}
@@ -52,6 +54,11 @@ class Resolver:
     def resolve_section(self, name: str) -> Any:
         """Return another section with values in place of references."""
         return self._resolve(self.source.sections.get(name), (name,))
+
+    def resolve_copy(self) -> str:
+        """Return what ends the names of an isolated copy; empty for the usual one."""
+        declared = self.source.sections.get("variables") or {}
+        return str(self._resolve("${var.copy}", ("variables", "copy"))) if "copy" in declared else ""
 
     def _resolve(self, value: Any, key: tuple[str | int, ...], opened: tuple[str, ...] = ()) -> Any:
         def look_up(name: str) -> Any:
@@ -124,7 +131,8 @@ class Resolver:
     @cached_property
     def _workspace(self) -> dict[str, Any]:
         own = self.source.sections.get("workspace") or {}
-        user = {"userName": USER, "short_name": _short_name(USER), "domain_friendly_name": _short_name(USER)}
+        short = _short_name(self.user)
+        user = {"userName": self.user, "short_name": short, "domain_friendly_name": short}
         usual = "/Workspace/Users/${workspace.current_user.userName}/.bundle/${bundle.name}/${bundle.target}"
         root = own.get("root_path", usual)
         folders = {f"{kind}_path": f"{root}/{folder}" for kind, folder in _FOLDERS.items()}
