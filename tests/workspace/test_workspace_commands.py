@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.startup import bootstrap_project
 
 from lakehouse_ml.cli.commands import cli
-from workspace.conftest import ADA, EXPERIMENT, ROBOT, SCHEMA
+from workspace.conftest import ADA, EXPERIMENT, ROBOT, SCHEMA, VirtualWaits
 from workspace.routes import Workspace
 from workspace.server import WorkspaceServer, denied
 
@@ -129,7 +129,7 @@ def test_variables_of_a_target_are_described_without_a_workspace_too(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("command", [("engine", "check", *PROD)])
+@pytest.mark.parametrize("command", [("engine", "check", *PROD), ("jobs", "apply-policies", "--target", "prod")])
 def test_without_a_workspace_both_commands_say_how_to_name_one(
     server: WorkspaceServer, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
@@ -137,3 +137,21 @@ def test_without_a_workspace_both_commands_say_how_to_name_one(
     result = typed(*command)
     assert result.exit_code == 1
     assert result.output.startswith("Error: No workspace is named: neither DATABRICKS_HOST nor a profile of ")
+
+
+def test_policies_are_applied_twice_with_one_effect(
+    server: WorkspaceServer, workspace: Workspace, waits: VirtualWaits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = typed("jobs", "apply-policies", "--target", "prod")
+    assert result.exit_code == 1
+    assert f"Error: {ADA} may not create or change cluster policies at {server.host}" in result.output
+    monkeypatch.setenv("DATABRICKS_TOKEN", "token-of-root")
+    for effect in ("created", "unchanged"):
+        result = typed("jobs", "apply-policies", "--target", "prod", "--var", "copy=_pr_12")
+        jobs, notebooks = workspace.policies
+        assert result.output.splitlines() == [
+            f"lakehouse_ml_prod_pr_12_jobs: {effect}, id {jobs}; deploy with --var policy={jobs}",
+            f"lakehouse_ml_prod_pr_12_notebooks: {effect}, id {notebooks}; for clusters of notebooks: policy_id "
+            f"{notebooks}",
+        ]
+        assert result.exit_code == 0

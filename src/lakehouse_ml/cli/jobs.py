@@ -1,4 +1,4 @@
-"""`kedro jobs`: the jobs on Databricks, checked and priced on this machine."""
+"""`kedro jobs`: the jobs on Databricks, checked and priced on this machine, and their cluster policies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(name="jobs")
 def jobs() -> None:
-    """Check the jobs that Databricks runs, and estimate their cost."""
+    """Check the jobs of Databricks, and apply their policies."""
 
 
 def parse_variables(_context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -101,6 +101,28 @@ def estimate_cost(target: str | None, var: Mapping[str, str], env: str | None, c
         f"workers; spot at {prices.spot_share:.0%} of the price on demand; no retries.\n"
         f"Not counted: storage, network, SQL warehouses. Prices and assumptions: conf/base/prices.yml."
     )
+
+
+@jobs.command(name="apply-policies")
+@add_target_options
+def apply_policies(target: str | None, var: Mapping[str, str]) -> None:
+    """Create or change the cluster policies of a target.
+
+    They are the files of resources/policies. Needs a workspace administrator, and not the Databricks CLI. Run again, it
+    changes nothing.
+    """
+    from lakehouse_ml.operations.bundle.policies import load_policies
+    from lakehouse_ml.operations.connection.client import connect
+    from lakehouse_ml.operations.connection.policies import apply_policy
+
+    try:
+        bundle = load(target, var)
+        policies = load_policies(PROJECT)
+        connection = connect()
+        for stem, definition in policies.items():
+            click.echo(printable(str(apply_policy(connection, bundle, stem, definition))))
+    except LakehouseError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def load(target: str | None, variables: Mapping[str, str], user: str | None = None) -> Bundle:
