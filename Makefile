@@ -31,8 +31,9 @@ ENV ?=
 QUIET ?=
 TARGET ?=
 JOB ?=
+ENGINE ?=
 REPAIR ?=
-export LANDING LAKE USE_CASE ENV QUIET TARGET JOB REPAIR
+export LANDING LAKE USE_CASE ENV QUIET TARGET JOB ENGINE REPAIR
 
 # make ignores a variable that no target uses, and reports a missing target only after it has made the others: without
 # this check, `make run LANDIN=<folder>` and `make run LAKE= <folder>` would use other files or another lake.
@@ -40,7 +41,7 @@ TARGETS := help run test test-all test-slow test-jvm parity lint ui report jars 
 TAKES_run := LANDING LAKE USE_CASE ENV QUIET
 TAKES_ui := LAKE ENV
 TAKES_report := USE_CASE LAKE ENV
-TAKES_rehearse := TARGET JOB LANDING REPAIR
+TAKES_rehearse := TARGET JOB LANDING ENGINE REPAIR
 GOALS := $(or $(MAKECMDGOALS),help)
 UNKNOWN := $(firstword $(filter-out $(TARGETS) .make/% .venv/% .connect/%,$(GOALS)))
 TAKEN := $(sort $(foreach goal,$(GOALS),$(TAKES_$(goal))))
@@ -110,8 +111,8 @@ wheel: .make/uv ## build the wheel with the shipped conf, and its pinned require
 	@rm -f dist/.gitignore && cp requirements/wheel/requirements.txt dist/requirements.txt
 	@ls dist/*
 
-rehearse: .venv/run ## run the jobs of Databricks on this machine, from the wheel (TARGET=, JOB=, LANDING=, REPAIR=)
-	@$(BIN)/python -m lakehouse_ml.cli.rehearse --target "$$TARGET" --job "$$JOB" --landing "$$LANDING" --repair "$$REPAIR"
+rehearse: .venv/run $(if $(filter spark,$(ENGINE)),jars) ## run the jobs of Databricks on this machine, from the wheel (TARGET=, JOB=, LANDING=, ENGINE=sail|spark, REPAIR=)
+	@$(BIN)/python -m lakehouse_ml.cli.rehearse --target "$$TARGET" --job "$$JOB" --landing "$$LANDING" --engine "$$ENGINE" --repair "$$REPAIR"
 
 connect: .connect/made ## install Databricks Connect in .connect/, for ENV=connect (needs Python 3.12)
 

@@ -11,10 +11,10 @@ from deltalake import DeltaTable
 AUDIT = {"sha256", "fit_seconds", "made_of"}
 
 
-def stored_tables(lake: Path) -> dict[str, pd.DataFrame]:
-    """Every table of churn, sorted, without the columns that say when, where and by whom it was written."""
+def stored_tables(lake: Path, use_case: str = "churn") -> dict[str, pd.DataFrame]:
+    """Every table of a use case, sorted, without the columns that say when, where and by whom it was written."""
     tables = {}
-    for log in sorted(lake.glob("*/churn/*/_delta_log")):
+    for log in sorted(lake.glob(f"*/{use_case}/*/_delta_log")):
         rows = DeltaTable(log.parent).to_pandas()
         rows = rows[[name for name in rows if not name.endswith("_at") and name not in AUDIT]]
         tables[log.parent.name] = rows.sort_values([*rows], key=lambda column: column.astype(str), ignore_index=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from checkouts import copied, restore, shown
+from rehearsals import make_checkout, rehearse, restore_quick, run_kedro, states, train_and_score
 from stored import stored_tables
-
-from lakehouse_ml.use_cases.churn.synthetic import write_csv
 
 pytestmark = pytest.mark.slow
 
@@ -22,68 +21,49 @@ CHURN = "resources/churn.yml"
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with a quick search in the conf that the wheel carries, and with files to land."""
-    copy = copied(tmp_path_factory.mktemp("rehearsal") / "project")
-    write_csv(copy / "landing" / "customers.csv", n=1_200, seed=1)
-    return copy
-
-
-def restore_with_quick_search(checkout: Path) -> None:
-    restore(checkout)
-    file = checkout / "conf" / "base" / "churn" / "parameters.yml"
-    conf = yaml.safe_load(file.read_text(encoding="utf-8"))
-    conf["churn"]["training"]["trials"] = [{"estimator": "logistic_regression", "params": {"C": 1.0}}]
-    file.write_text(yaml.safe_dump(conf, sort_keys=False), encoding="utf-8")
+    return make_checkout(tmp_path_factory.mktemp("rehearsal"))
 
 
 @pytest.fixture(autouse=True)
 def _restored(checkout: Path) -> None:
     """Undo what an earlier test planted."""
-    restore_with_quick_search(checkout)
+    restore_quick(checkout)
 
 
-def rehearse(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    call = ["make", "rehearse", f"LANDING={checkout / 'landing'}", *words]
-    return subprocess.run(call, cwd=checkout, capture_output=True, text=True, timeout=900, check=False)
-
-
-def states(output: str) -> dict[str, str]:
-    """The table at the end: states by task."""
-    return dict(re.findall(r"^  (\w+) +([A-Z_]+) +\d+ +[\d.]+$", output, re.MULTILINE))
+@pytest.fixture(scope="module", params=["churn", "predictive_maintenance"])
+def use_case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def rehearsed(checkout: Path) -> Path:
+def rehearsed(checkout: Path, use_case: str) -> Path:
     """The lake after training and scoring, as jobs."""
-    restore_with_quick_search(checkout)
-    for job, stages in (("churn_train", 5), ("churn_score", 5)):
-        process = rehearse(checkout, f"JOB={job}")
-        assert process.returncode == 0, process.stdout + process.stderr
-        assert list(states(process.stdout).values()) == ["SUCCESS"] * stages
-    return checkout / ".make" / "rehearsal" / "dev" / "lake"
+    restore_quick(checkout)
+    return train_and_score(checkout, use_case)
 
 
-def test_jobs_write_the_tables_of_kedro_run(checkout: Path, rehearsed: Path, tmp_path: Path) -> None:
-    (checkout / "conf" / "local").mkdir(exist_ok=True)
-    landing = checkout / "landing"
-    shown(f".venv/bin/kedro run --namespaces churn --params lake={tmp_path / 'lake'},landing={landing}", checkout)
-    expected, written = stored_tables(tmp_path / "lake"), stored_tables(rehearsed)
+def test_jobs_write_the_tables_of_kedro_run(checkout: Path, use_case: str, rehearsed: Path, tmp_path: Path) -> None:
+    run_kedro(checkout, use_case, tmp_path / "lake")
+    expected, written = stored_tables(tmp_path / "lake", use_case), stored_tables(rehearsed, use_case)
     assert written.keys() == expected.keys()
     assert len(written) > 30
     for name, rows in expected.items():
         pd.testing.assert_frame_equal(written[name], rows, rtol=1e-9, obj=name)
 
 
-def test_all_tasks_of_a_job_are_one_mlflow_run(rehearsed: Path) -> None:
+def test_all_tasks_of_a_job_are_one_mlflow_run(rehearsed: Path, use_case: str) -> None:
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{rehearsed / 'mlflow.db'}")
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
-    jobs = {run.info.run_id: run for run in runs if run.info.run_name.startswith("job run ")}
-    assert [run.info.status for run in jobs.values()] == ["FINISHED"] * 2
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in jobs]
-    assert {run.info.run_name for run in children} >= {"churn: training", "churn: batch_scoring", "churn: monitoring"}
+    names = {f"{use_case}: {stage}" for stage in ("training", "batch_scoring", "monitoring")}
+    parents = {run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_name in names}
+    jobs = [run for run in runs if run.info.run_id in parents]
+    assert len(jobs) == 2
+    assert all(run.info.run_name.startswith("job run ") for run in jobs)
+    assert [run.info.status for run in jobs] == ["FINISHED"] * 2
+    assert {run.info.run_name for run in runs if run.data.tags.get("mlflow.parentRunId") in parents} >= names
 
 
 def plant(checkout: Path, file: str, old: str, new: str) -> None:
@@ -126,7 +106,7 @@ def test_a_mistake_ends_the_rehearsal_with_its_sentence(
     checkout: Path, job: str, file: str, old: str, new: str, message: str
 ) -> None:
     plant(checkout, file, old, new)
-    process = rehearse(checkout, f"JOB={job}")
+    process = rehearse(checkout, job)
     assert process.returncode != 0
     assert message in process.stdout + process.stderr
 
@@ -135,13 +115,48 @@ def test_a_task_whose_input_nobody_stored_fails_its_job_and_a_repair_goes_on(che
     lake = checkout / ".make" / "rehearsal" / "dev" / "lake"
     shutil.rmtree(lake, ignore_errors=True)
 
-    process = rehearse(checkout, "JOB=churn_backfill")
+    process = rehearse(checkout, "churn_backfill")
     assert process.returncode != 0
     assert states(process.stdout) == {"batch_scoring": "FAILED", "monitoring": "UPSTREAM_FAILED"}
     assert "No lake found in" in process.stdout
     (run,) = re.findall(r"REPAIR=(\d+)", process.stdout)
 
-    assert rehearse(checkout, "JOB=churn_train").returncode == 0
-    repaired = rehearse(checkout, "JOB=churn_backfill", f"REPAIR={run}")
+    assert rehearse(checkout, "churn_train").returncode == 0
+    repaired = rehearse(checkout, "churn_backfill", f"REPAIR={run}")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     assert f"churn_backfill, run {run}: SUCCESS" in repaired.stdout
+
+
+def test_ctrl_c_cancels_the_run_and_a_repair_goes_on(checkout: Path) -> None:
+    call = [".venv/bin/python", "-m", "lakehouse_ml.cli.rehearse", "--job", "churn_train"]
+    call += ["--landing", str(checkout / "landing" / "churn")]
+    with subprocess.Popen(call, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        runs = checkout / ".make" / "rehearsal" / "runs"
+        earlier = set(runs.glob("*"))
+        until = time.monotonic() + 300
+        # The first task has begun once it has a log.
+        while not (begun := [run for run in set(runs.glob("*")) - earlier if (run / "data_ingestion_0.log").exists()]):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert states(output) == {
+        "data_ingestion": "CANCELED",
+        **dict.fromkeys(["data_quality", "feature_engineering", "training", "evaluation"], "CANCELED"),
+    }
+    (run,) = begun
+    assert not _processes_in(run)
+    repaired = rehearse(checkout, "churn_train", f"REPAIR={run.name}")
+    assert list(states(repaired.stdout).values()) == ["SUCCESS"] * 5
+
+
+def _processes_in(folder: Path) -> list[str]:
+    """Processes whose working folder it is."""
+    folders = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            folders[process.name] = str((process / "cwd").readlink())
+        except OSError:
+            continue
+    return [name for name, place in folders.items() if place == str(folder)]

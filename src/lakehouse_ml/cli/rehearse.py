@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lakehouse_ml.operations.bundle.bundle import Job
 
 FOLDER = PROJECT / ".make" / "rehearsal"
+ENGINES = ("sail", "spark")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def _rehearse(options: argparse.Namespace, cancelled: Event) -> int:
     from lakehouse_ml.operations.rehearsal.run import choose_jobs, rehearse
     from lakehouse_ml.operations.rehearsal.schedule import State, TaskRun
 
+    engine = options.engine or ENGINES[0]
+    if engine not in ENGINES:
+        raise LakehouseError(f"ENGINE can't be {engine}. It is {' or '.join(ENGINES)}.")
     bundle = jobs.load(options.target, {})
     chosen = choose_jobs(bundle, options.job)
     faults = jobs.judge(bundle)
@@ -54,7 +58,16 @@ def _rehearse(options: argparse.Namespace, cancelled: Event) -> int:
     for job in chosen:
         print(f"{bundle.source.target}: {job.key}", file=sys.stderr, flush=True)
         landing = Path(options.landing).resolve() if options.landing else _make_landing(job)
-        run = rehearse(bundle, job, FOLDER, landing, repair=options.repair, cancelled=cancelled, report=report)
+        run = rehearse(
+            bundle,
+            job,
+            FOLDER,
+            landing,
+            engine=engine,
+            repair=options.repair,
+            cancelled=cancelled,
+            report=report,
+        )
         print("\n".join(map(printable, run.lines)), flush=True)
         if run.state != State.SUCCESS:
             print(f"  logs: {run.folder}; run again: make rehearse JOB={job.key} REPAIR={run.id}", flush=True)
@@ -81,6 +94,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", default=None, help="a target of databricks.yml; by default its default one")
     parser.add_argument("--job", default=None, help="a job; by default smoke, training, scoring and maintenance")
     parser.add_argument("--landing", default=None, help="folder with your files, instead of generated ones")
+    parser.add_argument("--engine", default=None, help="sail (the default), or spark: Apache Spark in a JVM")
     parser.add_argument("--repair", default=None, help="id of a run, of which only what failed is run again")
     options = parser.parse_args(argv)
     # An empty JOB= on make's command line means none.

@@ -74,7 +74,9 @@ class Engine:
         if spec.engine == "sail":
             return {"engine": "sail", "engine.version": version("pysail")}
         if spec.engine == "spark":
-            return {"engine": "spark", "engine.version": version("pyspark"), "engine.compute": spec.master}
+            # With a server, the client may be a package without an engine, pyspark-client.
+            engine_version = self.session().version if spec.is_remote_server else version("pyspark")
+            return {"engine": "spark", "engine.version": engine_version, "engine.compute": spec.master}
         compute = spec.compute or str(workspace.detect_compute())
         return {"engine": spec.engine, "engine.version": self.session().version, "engine.compute": compute}
 
@@ -140,7 +142,7 @@ class Engine:
         if spec.engine == "sail":
             return self._start_sail()
         if spec.engine == "spark":
-            return _connect_server(spec) if spec.is_remote_server else self._start_spark(spec)
+            return self._connect_server(spec) if spec.is_remote_server else self._start_spark(spec)
         if spec.engine == "connect":
             return workspace.connect_session(str(spec.compute))
         return workspace.job_session()
@@ -199,7 +201,7 @@ class Engine:
             settings |= {"spark.local.dir": folder, "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}"}
         builder = SparkSession.builder.master(spec.master).appName("lakehouse-ml")
         for name, value in (settings | spec.settings).items():
-            builder = builder.config(name, _format_setting(value))
+            builder = builder.config(name, format_setting(value))
         log.info("  Apache Spark starts on %s", spec.master)
         try:
             return builder.getOrCreate()
@@ -208,6 +210,28 @@ class Engine:
                 f"Apache Spark does not start on {spec.master} ({first_line(error)}). It needs Java 17 or newer and a "
                 f"reachable master; see its log above."
             ) from error
+
+    def _connect_server(self, spec: EngineSpec) -> SparkSession:
+        """Connect to the Spark Connect server of a cluster.
+
+        Raises:
+            EngineError: The server does not answer, or is not Apache Spark.
+        """
+        from pyspark.sql import SparkSession
+
+        self._existing_session = _find_existing_session("Spark Connect")
+        try:
+            session: SparkSession = self._existing_session or SparkSession.builder.remote(spec.master).getOrCreate()
+            with retry_for_seconds(session):
+                actual = _detect_engine(session)
+        except Exception as error:
+            raise EngineError(f"No Spark Connect server answers at {spec.master} ({first_line(error)}).") from error
+        if actual != "Spark Connect":
+            raise EngineError(f"conf says engine: spark, and {spec.master} is {actual}.")
+        for name, value in spec.settings.items():
+            if session.conf.isModifiable(name):
+                session.conf.set(name, format_setting(value))
+        return session
 
 
 # Spark settings that enable Delta.
@@ -239,7 +263,7 @@ def _check_address_space() -> None:
         )
 
 
-def _format_setting(value: object) -> str:
+def format_setting(value: object) -> str:
     """A setting in Spark's notation."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -248,28 +272,6 @@ def _forget_other_sessions() -> None:
     """Remove variables that another session or a shell has set: Spark would connect to the server that they name."""
     redirects.ignore_variables(redirects.OF_SPARK)
     os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)  # a mode that PySpark sets itself
-
-
-def _connect_server(spec: EngineSpec) -> SparkSession:
-    """Connect to the Spark Connect server of a cluster.
-
-    Raises:
-        EngineError: The server does not answer, or is not Apache Spark.
-    """
-    from pyspark.sql import SparkSession
-
-    try:
-        session: SparkSession = SparkSession.builder.remote(spec.master).getOrCreate()
-        with retry_for_seconds(session):
-            actual = _detect_engine(session)
-    except Exception as error:
-        raise EngineError(f"No Spark Connect server answers at {spec.master} ({first_line(error)}).") from error
-    if actual != "Spark Connect":
-        raise EngineError(f"conf says engine: spark, and {spec.master} is {actual}.")
-    for name, value in spec.settings.items():
-        if session.conf.isModifiable(name):
-            session.conf.set(name, _format_setting(value))
-    return session
 
 
 # Bytes that Sail's threads and its libraries reserve; they use only a small part.

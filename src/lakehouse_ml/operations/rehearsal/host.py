@@ -38,6 +38,7 @@ class Host:
         job_run: Id of the run of the job.
         parameters: Of the job.
         cancelled: Once set, processes are ended.
+        cluster: Address of the Spark Connect server on which tasks compute; empty: each starts Sail.
     """
 
     python: Path
@@ -45,6 +46,7 @@ class Host:
     job_run: str
     parameters: Mapping[str, str]
     cancelled: Event
+    cluster: str = ""
 
     def attempt(self, task: Task, number: int) -> Ended:
         """Run a task once in a process of its own."""
@@ -62,6 +64,7 @@ class Host:
             "entry_point": task.entry_point,
             "arguments": arguments,
             "result": str(answer),
+            "cluster": self.cluster,
         }
         log = self.folder / f"{task.key}_{number}.log"
         state = self._run(
@@ -74,10 +77,13 @@ class Host:
         failure: str | None = json.loads(answer.read_text(encoding="utf-8"))["error"]
         return Ended(State.SUCCESS) if failure is None else Ended(State.FAILED, failure)
 
-    @staticmethod
-    def override(task: Task) -> dict[str, str]:
-        """A task's own parameters; the environment of conf is that of a laptop."""
-        return task.named_parameters | ({"env": "base"} if "env" in task.named_parameters else {})
+    def override(self, task: Task) -> dict[str, str]:
+        """A task's own parameters; the environment of conf is that of a laptop, or of the cluster."""
+        if "env" not in task.named_parameters:
+            return task.named_parameters
+        if not self.cluster:
+            return task.named_parameters | {"env": "base"}
+        return task.named_parameters | {"env": "cluster", "conf-source": str(self.folder / "conf")}
 
     def _run(self, command: Sequence[str], log: Path, timeout: float | None) -> Ended | None:
         """Run a process; None once it has ended by itself."""
@@ -204,3 +210,15 @@ def install(dependencies: Sequence[str], bundle: Bundle, wheel: Path, folder: Pa
             raise LakehouseError(f"uv {shlex.join(step[:2])} failed: {done.stderr.strip().splitlines()[-1]}")
     (environment / "complete").touch()
     return python
+
+
+def find_shipped_conf(python: Path) -> Path:
+    """Find the conf that the wheel of an environment carries.
+
+    Raises:
+        LakehouseError: It carries none.
+    """
+    shipped = sorted(python.parents[1].glob("lib/python*/site-packages/lakehouse_ml/shipped_conf"))
+    if not shipped:
+        raise LakehouseError("The wheel carries no conf.")
+    return shipped[0]

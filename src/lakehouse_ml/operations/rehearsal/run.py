@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
 
 from lakehouse_ml.errors import LakehouseError, suggest_name
 from lakehouse_ml.operations.bundle.bundle import Bundle, Job
-from lakehouse_ml.operations.rehearsal.host import Host, build_wheel, install, list_dependencies
+from lakehouse_ml.operations.rehearsal.cluster import read_settings, start_connect_server, write_conf
+from lakehouse_ml.operations.rehearsal.host import Host, build_wheel, find_shipped_conf, install, list_dependencies
 from lakehouse_ml.operations.rehearsal.schedule import State, TaskRun, combine, run_tasks
 
 
@@ -71,6 +74,7 @@ def rehearse(
     folder: Path,
     landing: Path,
     *,
+    engine: str = "sail",
     repair: str | None = None,
     cancelled: Event | None = None,
     report: Callable[[TaskRun], None] = lambda _: None,
@@ -82,12 +86,13 @@ def rehearse(
         job: One of its jobs.
         folder: Of rehearsals: environments, the lake, and a folder for each run.
         landing: Files of the job's use case.
+        engine: `sail`, or `spark` for Apache Spark in a JVM.
         repair: Id of a run of which only what did not succeed is run again.
         cancelled: Once set, the run ends.
         report: Called with each task that has ended.
 
     Raises:
-        LakehouseError: The wheel can't be built or installed, or there is no run to repair.
+        LakehouseError: The wheel can't be built or installed, there is no run to repair, or the engine is unavailable.
     """
     wheel = build_wheel(bundle)
     python = install(list_dependencies(job), bundle, wheel, folder)
@@ -96,13 +101,27 @@ def rehearse(
     place.mkdir(parents=True, exist_ok=True)
     lake = folder / bundle.source.target / "lake"
     cancelled = cancelled or Event()
-    host = Host(python, place, run_id, localise(job, lake, landing), cancelled)
-    tasks = run_tasks(job, host.attempt, done=done, cancelled=cancelled, report=report)
+    with _start_cluster(engine, place, python) as cluster:
+        host = Host(python, place, run_id, localise(job, lake, landing), cancelled, cluster)
+        tasks = run_tasks(job, host.attempt, done=done, cancelled=cancelled, report=report)
     run = JobRun(job.key, run_id, combine(tasks, job), tasks, place)
     (place / "run.json").write_text(
         json.dumps({"job": job.key, "tasks": [asdict(task) for task in tasks]}, indent=2), encoding="utf-8"
     )
     return run
+
+
+@contextmanager
+def _start_cluster(engine: str, folder: Path, python: Path) -> Iterator[str]:
+    """Start what the tasks of a run compute on; its address, empty where each starts its own."""
+    if engine == "sail":
+        yield ""
+        return
+    shutil.rmtree(folder / "conf", ignore_errors=True)  # a repair has another address
+    shipped = find_shipped_conf(python)
+    with start_connect_server(folder / "cluster", str(python), settings=read_settings(shipped)) as address:
+        write_conf(shipped, folder / "conf", address)
+        yield address
 
 
 def _next_id(folder: Path) -> str:

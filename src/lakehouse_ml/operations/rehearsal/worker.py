@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,43 @@ from typing import Any
 
 def main(call: dict[str, Any]) -> int:
     """Call an entry point; to return is success, whatever is raised is failure, a `SystemExit` of 0 too."""
-    session, server = start_session()
+    session, stop = start_session(call["cluster"])
     try:
         message = _call(call)
+        if message is None and session.is_stopped:
+            message = "The task stopped the session of the platform."
     finally:
-        session.stop()
-        server.stop()
+        stop()
     Path(call["result"]).write_text(json.dumps({"error": message}), encoding="utf-8")
     return 0 if message is None else 1
 
 
-def start_session() -> tuple[Any, Any]:
-    """Start a Spark Connect session in this process, as the platform has one before it calls a task."""
-    from pysail.spark import SparkConnectServer
+def start_session(cluster: str) -> tuple[Any, Callable[[], None]]:
+    """Start a Spark Connect session in this process, as the platform has one before it calls a task.
+
+    Args:
+        cluster: Address of a server; empty: Sail in this process.
+
+    Returns:
+        The session, and what stops it and its server.
+    """
     from pyspark.sql import SparkSession
+
+    if cluster:
+        session = SparkSession.builder.remote(cluster).getOrCreate()
+        return session, session.stop
+    from pysail.spark import SparkConnectServer
 
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     host, port = server.listening_address
-    return SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate(), server
+    session = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
+
+    def stop() -> None:
+        session.stop()
+        server.stop()
+
+    return session, stop
 
 
 def _call(call: dict[str, Any]) -> str | None:
