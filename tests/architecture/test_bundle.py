@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from databricks.bundles.clusters import Cluster
 from kedro.framework.startup import bootstrap_project
 
 from lakehouse_ml.cli import jobs
@@ -164,6 +165,21 @@ def test_viewers_of_the_dashboard_read_the_target_s_tables_with_their_own_rights
         assert shown["warehouse_id"] == VALUES["warehouse"]
 
 
+def test_a_target_can_have_a_cluster_for_notebooks(checkout: Path) -> None:
+    plant(
+        checkout, COMPUTE, "      job_clusters: {default: []}\n", f"      job_clusters: {{default: []}}\n{NOTEBOOKS}\n"
+    )
+    deployed = bundle("dev", checkout)
+    assert jobs.judge(deployed) == []
+    (cluster,) = deployed.resources["clusters"].values()
+    assert cluster["cluster_name"] == "[dev you] lakehouse-ml-notebooks"
+    assert cluster["autotermination_minutes"] == 30
+    assert cluster["custom_tags"]["dev"] == deployed.jobs["smoke"].fields["tags"]["dev"] == "you"
+    assert Cluster.from_dict(dict(cluster)).is_single_node
+    result = CliRunner().invoke(cli, ["jobs", "cost", "--target", "dev", "--var", "catalog=main"])
+    assert f"notebook cluster notebooks: {0.4746 + 2 * 0.55:.2f} an hour" in result.output
+
+
 def test_what_exists_already_is_not_made() -> None:
     existing = load_bundle(PROJECT, "prod", VALUES)
     sections = dict(existing.source.sections)
@@ -273,6 +289,7 @@ def plant(checkout: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+NOTEBOOKS = "    resources: {clusters: {notebooks: *notebooks}}"
 CHURN, COMPUTE, STORAGE = "resources/churn.yml", "resources/compute.yml", "resources/storage.yml"
 DASHBOARD, WIDGETS = "resources/dashboard.yml", "resources/lakehouse_ml.lvdash.json"
 
@@ -320,8 +337,8 @@ DASHBOARD, WIDGETS = "resources/dashboard.yml", "resources/lakehouse_ml.lvdash.j
          "spark_version is '15.4.x-scala2.12': the policy"),
         (COMPUTE, "custom_tags: {project: lakehouse-ml, ", "custom_tags: {",
          "custom_tags.project is missing: the policy fixes"),
-        (COMPUTE, "    default: {}\n",
-         "    default: {notebooks: {<<: *cluster, node_type_id: m6id.xlarge, num_workers: 0}}\n",
+        (COMPUTE, "targets:\n",
+         "targets:\n  prod: {resources: {clusters: {notebooks: {<<: *notebooks, autotermination_minutes: 0}}}}\n",
          "the cluster notebooks has no autotermination_minutes: it would never stop."),
         (CHURN, "quartz_cron_expression: 0 0 3 1 * ?", "quartz_cron_expression: 0 3 1 * *",
          "churn_train: quartz_cron_expression can't be '0 3 1 * *': it has 5 fields, and Quartz takes 6 or 7"),

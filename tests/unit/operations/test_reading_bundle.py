@@ -48,7 +48,7 @@ resources: {jobs: {one: {name: one, tags: {a: "1", b: "2"}, tasks: [{task_key: a
 targets: {prod: {resources: {jobs: {one: {tags: {b: "3"}, tasks: [{task_key: b, max_retries: 2}]}}}}}
 """,
     )
-    assert job(load_bundle(folder, "dev"))["tags"] == {"a": "1", "b": "2"}
+    assert job(load_bundle(folder, "dev"))["tags"] == {"dev": "you", "a": "1", "b": "2"}
     prod = job(load_bundle(folder, "prod"))
     assert prod["tags"] == {"a": "1", "b": "3"}
     assert prod["tasks"] == [{"task_key": "a"}, {"task_key": "b", "max_retries": 2}]

@@ -190,13 +190,17 @@ def _drop_empty(value: Any, name: str = "") -> Any:
 
 
 def _name_as_development(resources: Mapping[str, Any], user: str) -> None:
-    """Give jobs, experiments and dashboards the names of development, and pause what starts jobs."""
+    """Give jobs, clusters, experiments and dashboards the names and tags of development; pause what starts jobs."""
     prefix = f"[dev {user}] "
     for job in (resources.get("jobs") or {}).values():
         job["name"] = f"{prefix}{job.get('name', '')}"
+        job["tags"] = {"dev": user} | (job.get("tags") or {})
         for start in ("schedule", "trigger", "continuous"):
             if isinstance(job.get(start), dict):
                 job[start].setdefault("pause_status", "PAUSED")
+    for cluster in (resources.get("clusters") or {}).values():
+        cluster["cluster_name"] = f"{prefix}{cluster.get('cluster_name', '')}"
+        cluster["custom_tags"] = {"dev": user} | (cluster.get("custom_tags") or {})
     for dashboard in (resources.get("dashboards") or {}).values():
         dashboard["display_name"] = f"{prefix}{dashboard.get('display_name', '')}"
     for experiment in (resources.get("experiments") or {}).values():
