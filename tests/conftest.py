@@ -15,6 +15,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 TELCO = PROJECT.parent / "shared" / "data" / "telco"
 # As the project sets it for its own processes: two workers share the cores, and a waiting thread must not hold one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Somebody who deploys from this shell has set them, for the bundle.
+for _name in [name for name in os.environ if name.startswith("BUNDLE_VAR_")]:
+    del os.environ[_name]
 # A search's worker processes cost more than its few fits do here. test_kills.py and test_imports.py have them.
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 

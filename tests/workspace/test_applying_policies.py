@@ -64,7 +64,7 @@ def test_each_file_target_and_copy_has_its_policy(
     notebooks = apply(bundle, stem="notebooks")
     apply(load_bundle(tmp_path, "dev", {"copy": "_pr_12"}))
     assert names(workspace) == ["some_prod_jobs", "some_prod_notebooks", "some_dev_pr_12_jobs"]
-    assert str(notebooks).endswith(f"; for clusters of notebooks: policy_id {notebooks.identity}")
+    assert str(notebooks).endswith(f"; for notebook clusters --var notebook_policy={notebooks.identity}")
 
 
 def test_what_others_set_in_a_policy_stays(server: WorkspaceServer, workspace: Workspace, bundle: Bundle) -> None:

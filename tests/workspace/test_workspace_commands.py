@@ -151,7 +151,7 @@ def test_policies_are_applied_twice_with_one_effect(
         jobs, notebooks = workspace.policies
         assert result.output.splitlines() == [
             f"lakehouse_ml_prod_pr_12_jobs: {effect}, id {jobs}; deploy with --var policy={jobs}",
-            f"lakehouse_ml_prod_pr_12_notebooks: {effect}, id {notebooks}; for clusters of notebooks: policy_id "
-            f"{notebooks}",
+            f"lakehouse_ml_prod_pr_12_notebooks: {effect}, id {notebooks}; for notebook clusters "
+            f"--var notebook_policy={notebooks}",
         ]
         assert result.exit_code == 0

@@ -44,7 +44,7 @@ class Applied:
         use = (
             f"deploy with --var policy={self.identity}"
             if self.stem == JOBS
-            else f"for clusters of notebooks: policy_id {self.identity}"
+            else f"for notebook clusters --var notebook_policy={self.identity}"
         )
         return f"{self.name}: {self.effect}, id {self.identity}; {use}"
 
