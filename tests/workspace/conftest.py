@@ -56,6 +56,7 @@ def workspace() -> Workspace:
         runtimes=["17.3.x-scala2.13", "18.x-scala2.13"],
         node_types={"m6id.2xlarge": [], "r6id.xlarge": [], "m6id.xlarge": []},
         pools={"pool-1": "warm"},
+        warehouses={"w-1": "reports"},
         page_size=1,
     )
     place.add("catalog", "main", "ds")

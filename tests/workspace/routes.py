@@ -68,6 +68,7 @@ class Workspace:
         runtimes: Keys of Spark versions.
         node_types: States of the cloud provider by node type; usable ones have none.
         pools: Instance pools by id.
+        warehouses: SQL warehouses by id.
         clusters: Names of all-purpose clusters by id.
         metastore: The id of the metastore; empty for none.
         page_size: Entries of a page, where an endpoint has pages.
@@ -83,6 +84,7 @@ class Workspace:
     runtimes: list[str] = field(default_factory=list)
     node_types: dict[str, list[str]] = field(default_factory=dict)
     pools: dict[str, str] = field(default_factory=dict)
+    warehouses: dict[str, str] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
     metastore: str = "metastore-1"
     page_size: int = 100
@@ -373,6 +375,13 @@ def _read_pool(workspace: Workspace, request: Request) -> dict[str, Any]:
     identity = request.query["instance_pool_id"]
     name = _find(workspace.pools, identity, f"Can't find an instance pool with id: {identity}")
     return {"instance_pool_id": identity, "instance_pool_name": name, "state": "ACTIVE"}
+
+
+@route("GET", "/api/2.0/sql/warehouses/{identity}")
+def _read_warehouse(workspace: Workspace, request: Request, identity: str) -> dict[str, Any]:
+    workspace.find_identity(request)
+    name = _find(workspace.warehouses, identity, f"SQL warehouse {identity} does not exist.")
+    return {"id": identity, "name": name, "state": "STOPPED"}
 
 
 @route("GET", "/api/2.0/policies/clusters/list")

@@ -32,6 +32,7 @@ NEEDS = Needs(
     runtimes=("18.x-scala2.13",),
     node_types=("m6id.2xlarge", "r6id.xlarge", "m6id.xlarge"),
     pools=("pool-1",),
+    warehouses=("w-1",),
     is_serverless=True,
 )
 # A laptop's: Ada's own, without a bundle.
@@ -73,6 +74,7 @@ def test_a_workspace_that_has_everything_lacks_nothing(server: WorkspaceServer) 
         "node type  r6id.xlarge",
         "node type  m6id.xlarge",
         "pool       pool-1 (warm)",
+        "warehouse  w-1 (reports)",
         "serverless not checked: no request says whether it is enabled; databricks bundle run smoke -t prod tries it",
     ]
 
@@ -155,7 +157,7 @@ def revoke(kind: str, name: str, principal: str, privilege: str) -> Callable[[Wo
         (
             lambda workspace: workspace.identities.pop("token-of-robot"),
             [
-                f"jobs the workspace has no service principal {ROBOT}, as whom the jobs run. A workspace administrator "
+                f"jobs run as {ROBOT}, a service principal that the workspace does not have. A workspace administrator "
                 f"runs: databricks service-principals create --json '{{\"applicationId\": \"{ROBOT}\", "
                 f"\"displayName\": "
                 f"\"lakehouse-ml\"}}'"
@@ -165,20 +167,28 @@ def revoke(kind: str, name: str, principal: str, privilege: str) -> Callable[[Wo
             lambda workspace: workspace.runtimes.remove("18.x-scala2.13"),
             [
                 "runtime 18.x-scala2.13 is not offered. Did you mean 17.3.x-scala2.13? Choose another one in "
-                "resources/compute.yml or by --var; databricks clusters spark-versions lists them"
+                "resources/ or by --var; databricks clusters spark-versions lists them"
             ],
         ),
         (
             lambda workspace: workspace.node_types.update({"r6id.xlarge": ["NotEnabledOnSubscription"]}),
             [
-                "node type r6id.xlarge: NotEnabledOnSubscription. Choose another one in resources/compute.yml or by "
+                "node type r6id.xlarge: NotEnabledOnSubscription. Choose another one in resources/ or by "
                 "--var; databricks clusters list-node-types lists them"
+            ],
+        ),
+        (
+            lambda workspace: workspace.warehouses.clear(),
+            [
+                "warehouse w-1 does not exist. Choose another one in resources/ or by --var; databricks warehouses "
+                "list "
+                "lists them"
             ],
         ),
         (
             lambda workspace: workspace.pools.clear(),
             [
-                "pool pool-1 does not exist. Choose another one in resources/compute.yml or by --var; databricks "
+                "pool pool-1 does not exist. Choose another one in resources/ or by --var; databricks "
                 "instance-pools list lists them"
             ],
         ),
@@ -274,6 +284,7 @@ def test_grants_that_nobody_lets_me_read_are_not_missing(server: WorkspaceServer
         ("GET /api/2.1/clusters/spark-versions", "runtime", "18.x-scala2.13: not checked: PERMISSION_DENIED: No"),
         ("GET /api/2.1/clusters/list-node-types", "node type", "m6id.2xlarge: not checked: PERMISSION_DENIED: No"),
         ("GET /api/2.0/instance-pools/get", "pool", "pool-1: not checked: PERMISSION_DENIED: No"),
+        ("GET /api/2.0/sql/warehouses/*", "warehouse", "w-1: not checked: PERMISSION_DENIED: No"),
         ("GET /api/2.0/policies/clusters/list", "policy", "ABC: not checked: PERMISSION_DENIED: No"),
     ],
 )  # fmt: skip

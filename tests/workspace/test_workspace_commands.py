@@ -62,8 +62,9 @@ def test_what_can_not_be_asked_is_exit_code_0(server: WorkspaceServer) -> None:
 
 
 def test_a_policy_of_the_target_is_looked_up(server: WorkspaceServer, workspace: Workspace) -> None:
-    result = typed("engine", "check", *PROD, "--var", "policy=ABC")
+    result = typed("engine", "check", *PROD, "--var", "policy=ABC", "--var", "warehouse=w-1")
     assert result.exit_code == 1
+    assert "warehouse  w-1 (reports)\n" in result.output
     assert (
         "A workspace administrator runs: kedro jobs apply-policies --target prod; then --var policy=" in result.output
     )

@@ -67,6 +67,7 @@ class Facts:
         node_types: Why one can't be used (empty: it can), by node type.
         policies: Ids of the policies that may be used.
         pools: Names by id.
+        warehouses: Names of SQL warehouses by id.
         cluster: The name of the all-purpose cluster.
         metastore: The id of the metastore.
     """
@@ -80,6 +81,7 @@ class Facts:
     node_types: Answer[dict[str, str]]
     policies: Answer[list[str]]
     pools: Mapping[str, Answer[str]]
+    warehouses: Mapping[str, Answer[str]]
     cluster: Answer[str]
     metastore: Answer[str]
 
@@ -119,6 +121,7 @@ class Interview:
             node_types=self._ask(lambda: _list_node_types(client)) if needs.node_types else nothing,
             policies=self._ask(lambda: _list_policies(client)) if needs.policies else nothing,
             pools={one: self._ask(partial(_name_pool, client, one)) for one in needs.pools},
+            warehouses={one: self._ask(partial(_name_warehouse, client, one)) for one in needs.warehouses},
             cluster=self._ask(lambda: _name_cluster(client, needs.cluster)) if needs.cluster else nothing,
             metastore=self._ask(lambda: str(client.metastores.current().metastore_id)),
         )
@@ -276,6 +279,10 @@ def _list_policies(client: WorkspaceClient) -> list[str]:
 
 def _name_pool(client: WorkspaceClient, identity: str) -> str:
     return str(client.instance_pools.get(identity).instance_pool_name)
+
+
+def _name_warehouse(client: WorkspaceClient, identity: str) -> str:
+    return str(client.warehouses.get(identity).name)
 
 
 def _name_cluster(client: WorkspaceClient, identity: str) -> str:

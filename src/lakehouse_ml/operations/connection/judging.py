@@ -69,7 +69,7 @@ class _Judgement:
             body = json.dumps({"applicationId": name, "displayName": "lakehouse-ml"})
             yield Finding(
                 "jobs",
-                f"the workspace has no service principal {name}, as whom the jobs run",
+                f"run as {name}, a service principal that the workspace does not have",
                 f"A workspace administrator runs: databricks service-principals create --json {shell_word(body)}",
                 is_missing=True,
             )
@@ -218,6 +218,8 @@ class _Judgement:
             yield self._judge_policy(name)
         for name, pool in facts.pools.items():
             yield self._judge_named("pool", name, pool, "databricks instance-pools list")
+        for name, warehouse in facts.warehouses.items():
+            yield self._judge_named("warehouse", name, warehouse, "databricks warehouses list")
         if needs.cluster:
             yield self._judge_named("cluster", needs.cluster, facts.cluster, "databricks clusters list")
         if needs.is_serverless:
@@ -280,4 +282,4 @@ def quote(name: str) -> str:
 
 
 def _choose(command: str) -> str:
-    return f"Choose another one in resources/compute.yml or by --var; {command} lists them"
+    return f"Choose another one in resources/ or by --var; {command} lists them"

@@ -52,6 +52,7 @@ class Needs:
         node_types: Node types of its clusters.
         policies: Ids of their policies.
         pools: Ids of their pools.
+        warehouses: Ids of the SQL warehouses of its dashboards.
         cluster: The id of an all-purpose cluster that it computes on; empty for none.
         is_serverless: Whether something runs on serverless compute.
     """
@@ -68,6 +69,7 @@ class Needs:
     node_types: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
+    warehouses: tuple[str, ...] = ()
     cluster: str = ""
     is_serverless: bool = False
 
@@ -111,6 +113,7 @@ def list_needs(
         node_types=_collect(clusters, "node_type_id", "driver_node_type_id"),
         policies=_collect(clusters, "policy_id"),
         pools=_collect(clusters, "instance_pool_id", "driver_instance_pool_id"),
+        warehouses=_collect(list((bundle.resources.get("dashboards") or {}).values()), "warehouse_id"),
         is_serverless=any(task.is_serverless for job in bundle.jobs.values() for task in job.tasks),
     )
 
