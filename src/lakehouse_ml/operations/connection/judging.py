@@ -244,7 +244,7 @@ class _Judgement:
         return Finding(
             "policy",
             f"{name} is not among the policies that {self.facts.user.name} sees",
-            f"A workspace administrator runs: {command}; then --var policy=<its id>",
+            f"A workspace administrator runs: {command}; then deploy with the --var that it prints",
             is_missing=True,
         )
 
