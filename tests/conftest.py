@@ -26,8 +26,10 @@ os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 LONGEST = (
     "test_parity.py",
     "test_delta_table.py",
+    "test_rehearsal_on_spark.py",
     "test_spark.py",
     "test_pages.py",
+    "test_rehearsal.py",
     "test_kills.py",
     "test_withdraw.py",
     "test_life_in_a_bucket.py",
