@@ -683,7 +683,8 @@ def summarize_drift(
         "drifted": [row.column for row in columns if row.status == "drift"],
         "warned": [row.column for row in columns if row.status == "warn"],
         "score_status": score.status if score else None,
-        "reason": (f"{trained}, whose comparison tells nothing yet: " if trained else "") + _summary(columns, score),
+        "reason": (f"{trained}, which cannot differ from the training data: " if trained else "")
+        + _summary(columns, score),
     }
 
 

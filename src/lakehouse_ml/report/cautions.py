@@ -93,6 +93,6 @@ def _caution(
         yield "So few cases may be told apart by chance; wait for more."
     named = f" ({', '.join(features[:3])})" if features else ""
     yield (
-        f"A column may hold the outcome already (a leak): check of the strongest features{named} that each is known "
-        f"before the outcome, and that no row stands in the files twice under other keys."
+        f"A column may hold the outcome already (a leak): check that each of the strongest features{named} was known "
+        f"before the outcome, and that no row appears twice under different keys."
     )

@@ -731,7 +731,7 @@ def test_a_batch_of_training_rows_is_compared_with_itself_and_says_little() -> N
     summary = summarize_drift(columns, score, n_scored=3658, n_trained=2912)
     assert summary["status"] == "not_assessable"
     assert summary["reason"].startswith(
-        "2,912 of 3,658 scored rows were training rows, whose comparison tells nothing yet: 1 of 1 columns"
+        "2,912 of 3,658 scored rows were training rows, which cannot differ from the training data: 1 of 1 columns"
     )
     assert summarize_drift(columns, score, n_scored=3658, n_trained=1829)["status"] == "stable"
 

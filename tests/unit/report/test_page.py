@@ -935,9 +935,9 @@ def test_perfect_scores_carry_a_caution_with_what_to_check() -> None:
     (caution,) = [text for text in page.summary if "don't rely on it yet" in text]
     assert caution == (
         "ROC-AUC and average precision of 1.000 on 7 customers who left within 30 days: don't rely on it yet. So few "
-        "cases may be told apart by chance; wait for more. A column may hold the outcome already (a leak): check of "
-        "the strongest features (tenure_months, contract) that each is known before the outcome, and that no row "
-        "stands in the files twice under other keys."
+        "cases may be told apart by chance; wait for more. A column may hold the outcome already (a leak): check that "
+        "each of the strongest features (tenure_months, contract) was known before the outcome, and that no row "
+        "appears twice under different keys."
     )
     assert caution in list(page.steps)
     many = build_page(replace(GIVEN, metrics=perfect(300, f1=1.0))).summary

@@ -484,7 +484,7 @@ def _rows(path: Path, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
             for row in reader:
                 yield reader.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
-            raise LandingError(f"{path} can't be read as CSV in UTF-8: {error}. Export it anew.") from error
+            raise LandingError(f"{path} can't be read as CSV in UTF-8: {error}. Export it again.") from error
 
 
 def _parse_whole_number(path: Path, line: int, text: str | None) -> int:
