@@ -111,9 +111,9 @@ def test_a_mistake_ends_the_rehearsal_with_its_sentence(
     assert message in process.stdout + process.stderr
 
 
-def test_a_task_whose_input_nobody_stored_fails_its_job_and_a_repair_goes_on(checkout: Path) -> None:
-    lake = checkout / ".make" / "rehearsal" / "dev" / "lake"
-    shutil.rmtree(lake, ignore_errors=True)
+@pytest.mark.parametrize("use_case", ["churn"], indirect=True)
+def test_a_task_whose_input_nobody_stored_fails_its_job_and_a_repair_goes_on(checkout: Path, rehearsed: Path) -> None:
+    lake = rehearsed.rename(rehearsed.with_name("elsewhere"))
 
     process = rehearse(checkout, "churn_backfill")
     assert process.returncode != 0
@@ -121,7 +121,8 @@ def test_a_task_whose_input_nobody_stored_fails_its_job_and_a_repair_goes_on(che
     assert "No lake found in" in process.stdout
     (run,) = re.findall(r"REPAIR=(\d+)", process.stdout)
 
-    assert rehearse(checkout, "churn_train").returncode == 0
+    shutil.rmtree(rehearsed, ignore_errors=True)
+    lake.rename(rehearsed)
     repaired = rehearse(checkout, "churn_backfill", f"REPAIR={run}")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     assert f"churn_backfill, run {run}: SUCCESS" in repaired.stdout
