@@ -84,7 +84,7 @@ def unknown_variables(text: str) -> Iterator[str]:
 def missing_variables(text: str) -> Iterator[str]:
     """Variables that docs/how-to/databricks.md names for a deployment, and that a file which deploys does not set."""
     page = (PROJECT / "docs" / "how-to" / "databricks.md").read_text("utf-8")
-    (command,) = re.findall(r"^databricks bundle deploy -t prod (.+)$", page, re.MULTILINE)
+    (command,) = re.findall(r"^databricks bundle deploy -t prod (.+)$", page.replace("\\\n", ""), re.MULTILINE)
     set_here = {name for pair in re.findall(r"--var (\w+)=|BUNDLE_VAR_(\w+)", text) for name in pair}
     targets = re.findall(r"databricks bundle deploy -t (\w+)", text)
     expected = {
