@@ -217,15 +217,9 @@ class ProjectSession(KedroSession):
             LakehouseError: There is no such environment, or its conf can't be read.
         """
         self._check_folders()
-        conf = self._conf()
-        try:
+        with _explain_mistakes(self._conf()) as conf:
             self._prepare_lake()
             return describe(conf, self._get_config_loader())
-        except Exception as error:
-            mistake = _find_mistake(error, conf)
-            if mistake is None:
-                raise
-            raise errors.ConfError(str(mistake)) from error
 
     def prices(self) -> Prices:
         """What compute costs, by conf.
@@ -236,14 +230,8 @@ class ProjectSession(KedroSession):
         from lakehouse_ml.config.prices import Prices
 
         self._check_folders()
-        conf = self._conf()
-        try:
+        with _explain_mistakes(self._conf()) as conf:
             return conf.parse("prices", Prices, self._get_config_loader())
-        except Exception as error:
-            mistake = _find_mistake(error, conf)
-            if mistake is None:
-                raise
-            raise errors.ConfError(str(mistake)) from error
 
     def landing(self) -> Path:
         """The landing folder that conf names, above those of the use cases.
@@ -359,6 +347,22 @@ def _check_lake(lake: str) -> None:
     is_lake = "://" in lake or fs.exists(f"{root}/.lock") or fs.glob(f"{root}/*/*/*/_delta_log")
     if not is_lake or not fs.isdir(root):
         raise errors.LakehouseError(f"No lake found in {lake}. Run all stages first, or name the folder of a lake.")
+
+
+@contextmanager
+def _explain_mistakes(conf: Conf) -> Iterator[Conf]:
+    """Turn a mistake in conf into its sentence.
+
+    Raises:
+        ConfError: The sentence.
+    """
+    try:
+        yield conf
+    except Exception as error:
+        mistake = _find_mistake(error, conf)
+        if mistake is None:
+            raise
+        raise errors.ConfError(str(mistake)) from error
 
 
 def _find_mistake(error: Exception, conf: Conf | None) -> Exception | str | None:
