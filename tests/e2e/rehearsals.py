@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ predictive_maintenance:
     resamples: 100
     policy: {resamples: 200, min_positives: 5}
 """
+
+
+USE_CASES = ("churn", "predictive_maintenance")
+JOBS = ["smoke", *(f"{name}_train" for name in USE_CASES), *(f"{name}_score" for name in USE_CASES), "maintenance"]
 
 
 def make_checkout(folder: Path) -> Path:
@@ -64,7 +69,7 @@ def rehearse(checkout: Path, job: str, *words: str) -> subprocess.CompletedProce
     """`make rehearse` of one job, on the files of its use case."""
     landing = checkout / "landing" / re.sub("_(train|score|backfill)$", "", job)
     call = ["make", "rehearse", f"JOB={job}", f"LANDING={landing}", *words]
-    return subprocess.run(call, cwd=checkout, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(call, cwd=checkout, capture_output=True, text=True, timeout=1800, check=False)
 
 
 def states(output: str) -> dict[str, str]:
@@ -72,12 +77,15 @@ def states(output: str) -> dict[str, str]:
     return dict(re.findall(r"^  (\w+) +([A-Z_]+) +\d+ +[\d.]+$", output, re.MULTILINE))
 
 
-def train_and_score(checkout: Path, use_case: str, *words: str) -> Path:
-    """Rehearse training and scoring of a use case, and return the lake."""
-    for job in (f"{use_case}_train", f"{use_case}_score"):
-        process = rehearse(checkout, job, *words)
-        assert process.returncode == 0, process.stdout + process.stderr
-        assert list(states(process.stdout).values()) == ["SUCCESS"] * 5
+def rehearse_all(checkout: Path, *words: str, jobs: Sequence[str] = JOBS) -> Path:
+    """Rehearse smoke, training and scoring of both use cases, and maintenance, and return the lake."""
+    call = ["make", "rehearse", f"LANDING={checkout / 'landing'}", *words]
+    process = subprocess.run(call, cwd=checkout, capture_output=True, text=True, timeout=1800, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    tables = re.findall(r"^(\w+), run \d+: SUCCESS\n((?:  .*\n)+)", process.stdout, re.MULTILINE)
+    assert [job for job, _ in tables] == list(jobs)
+    for job, table in tables:
+        assert list(states(table).values()) == ["SUCCESS"] * (5 if job.endswith(("_train", "_score")) else 1)
     return checkout / ".make" / "rehearsal" / "dev" / "lake"
 
 

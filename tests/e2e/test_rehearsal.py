@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rehearsals import make_checkout, rehearse, restore_quick, run_kedro, states, train_and_score
+from rehearsals import USE_CASES, make_checkout, rehearse, rehearse_all, restore_quick, run_kedro, states
 from stored import stored_tables
 
 pytestmark = pytest.mark.slow
@@ -30,18 +30,14 @@ def _restored(checkout: Path) -> None:
     restore_quick(checkout)
 
 
-@pytest.fixture(scope="module", params=["churn", "predictive_maintenance"])
-def use_case(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def rehearsed(checkout: Path, use_case: str) -> Path:
-    """The lake after training and scoring, as jobs."""
+def rehearsed(checkout: Path) -> Path:
+    """The lake after all jobs."""
     restore_quick(checkout)
-    return train_and_score(checkout, use_case)
+    return rehearse_all(checkout)
 
 
+@pytest.mark.parametrize("use_case", USE_CASES)
 def test_jobs_write_the_tables_of_kedro_run(checkout: Path, use_case: str, rehearsed: Path, tmp_path: Path) -> None:
     run_kedro(checkout, use_case, tmp_path / "lake")
     expected, written = stored_tables(tmp_path / "lake", use_case), stored_tables(rehearsed, use_case)
@@ -51,6 +47,7 @@ def test_jobs_write_the_tables_of_kedro_run(checkout: Path, use_case: str, rehea
         pd.testing.assert_frame_equal(written[name], rows, rtol=1e-9, obj=name)
 
 
+@pytest.mark.parametrize("use_case", USE_CASES)
 def test_all_tasks_of_a_job_are_one_mlflow_run(rehearsed: Path, use_case: str) -> None:
     import mlflow
 
@@ -111,7 +108,6 @@ def test_a_mistake_ends_the_rehearsal_with_its_sentence(
     assert message in process.stdout + process.stderr
 
 
-@pytest.mark.parametrize("use_case", ["churn"], indirect=True)
 def test_a_task_whose_input_nobody_stored_fails_its_job_and_a_repair_goes_on(checkout: Path, rehearsed: Path) -> None:
     lake = rehearsed.rename(rehearsed.with_name("elsewhere"))
 

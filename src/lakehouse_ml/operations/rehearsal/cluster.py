@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,19 @@ from lakehouse_ml.engine.spec import EngineSpec
 from lakehouse_ml.errors import EngineError
 
 _STARTS_WITHIN_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Spark Connect server on which the tasks of jobs compute.
+
+    Attributes:
+        address: `sc://host:port`.
+        conf: Conf whose environment `cluster` computes there.
+    """
+
+    address: str
+    conf: Path
 
 
 @contextmanager

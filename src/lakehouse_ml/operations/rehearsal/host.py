@@ -17,6 +17,7 @@ from typing import Any
 
 from lakehouse_ml.errors import LakehouseError
 from lakehouse_ml.operations.bundle.bundle import Bundle, Job, Task
+from lakehouse_ml.operations.rehearsal.cluster import Cluster
 from lakehouse_ml.operations.rehearsal.references import UnknownReferenceError, build_arguments, list_values
 from lakehouse_ml.operations.rehearsal.schedule import Ended, State
 
@@ -38,7 +39,7 @@ class Host:
         job_run: Id of the run of the job.
         parameters: Of the job.
         cancelled: Once set, processes are ended.
-        cluster: Address of the Spark Connect server on which tasks compute; empty: each starts Sail.
+        cluster: On which tasks compute; None: each starts Sail.
     """
 
     python: Path
@@ -46,7 +47,7 @@ class Host:
     job_run: str
     parameters: Mapping[str, str]
     cancelled: Event
-    cluster: str = ""
+    cluster: Cluster | None = None
 
     def attempt(self, task: Task, number: int) -> Ended:
         """Run a task once in a process of its own."""
@@ -64,7 +65,7 @@ class Host:
             "entry_point": task.entry_point,
             "arguments": arguments,
             "result": str(answer),
-            "cluster": self.cluster,
+            "cluster": self.cluster.address if self.cluster else "",
         }
         log = self.folder / f"{task.key}_{number}.log"
         state = self._run(
@@ -83,7 +84,7 @@ class Host:
             return task.named_parameters
         if not self.cluster:
             return task.named_parameters | {"env": "base"}
-        return task.named_parameters | {"env": "cluster", "conf-source": str(self.folder / "conf")}
+        return task.named_parameters | {"env": "cluster", "conf-source": str(self.cluster.conf)}
 
     def _run(self, command: Sequence[str], log: Path, timeout: float | None) -> Ended | None:
         """Run a process; None once it has ended by itself."""

@@ -1,18 +1,19 @@
-"""A rehearsal: a job of the bundle, run on this machine from check to the table of its tasks."""
+"""A rehearsal: jobs of the bundle, run on this machine from the wheel to the table of their tasks."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
+from typing import Self
 
 from lakehouse_ml.errors import LakehouseError, suggest_name
 from lakehouse_ml.operations.bundle.bundle import Bundle, Job
-from lakehouse_ml.operations.rehearsal.cluster import read_settings, start_connect_server, write_conf
+from lakehouse_ml.operations.rehearsal.cluster import Cluster, read_settings, start_connect_server, write_conf
 from lakehouse_ml.operations.rehearsal.host import Host, build_wheel, find_shipped_conf, install, list_dependencies
 from lakehouse_ml.operations.rehearsal.schedule import State, TaskRun, combine, run_tasks
 
@@ -47,18 +48,19 @@ class JobRun:
                 yield f"  {'':<{width}}  {task.message}"
 
 
-def choose_jobs(bundle: Bundle, name: str | None) -> list[Job]:
-    """The job of that name; without one, those that need no choice of days, training before scoring.
+def choose_jobs(bundle: Bundle, names: Sequence[str]) -> list[Job]:
+    """The jobs of these names; without one, those that need no choice of days, training before scoring.
 
     Raises:
         LakehouseError: There is no such job.
     """
-    if name is None:
+    if not names:
         order = ("smoke", "_train", "_score", "maintenance")
         return [job for end in order for job in bundle.jobs.values() if job.key.endswith(end)]
-    if name not in bundle.jobs:
-        raise LakehouseError(f"The bundle has no job {name}. {suggest_name(name, bundle.jobs)}")
-    return [bundle.jobs[name]]
+    for name in names:
+        if name not in bundle.jobs:
+            raise LakehouseError(f"The bundle has no job {name}. {suggest_name(name, bundle.jobs)}")
+    return [bundle.jobs[name] for name in names]
 
 
 def localise(job: Job, lake: Path, landing: Path) -> dict[str, str]:
@@ -68,60 +70,83 @@ def localise(job: Job, lake: Path, landing: Path) -> dict[str, str]:
     return {name: {**places, **names}.get(name, value) for name, value in job.parameters.items()}
 
 
-def rehearse(
-    bundle: Bundle,
-    job: Job,
-    folder: Path,
-    landing: Path,
-    *,
-    engine: str = "sail",
-    repair: str | None = None,
-    cancelled: Event | None = None,
-    report: Callable[[TaskRun], None] = lambda _: None,
-) -> JobRun:
-    """Build the wheel, install it as the job's tasks have it installed, and run them.
+class Rehearsal:
+    """What the jobs of a rehearsal share: the wheel, environments, and the cluster on which tasks compute.
 
-    Args:
-        bundle: A bundle without mistakes.
-        job: One of its jobs.
-        folder: Of rehearsals: environments, the lake, and a folder for each run.
-        landing: Files of the job's use case.
-        engine: `sail`, or `spark` for Apache Spark in a JVM.
-        repair: Id of a run of which only what did not succeed is run again.
-        cancelled: Once set, the run ends.
-        report: Called with each task that has ended.
-
-    Raises:
-        LakehouseError: The wheel can't be built or installed, there is no run to repair, or the engine is unavailable.
+    A context: its end stops the cluster.
     """
-    wheel = build_wheel(bundle)
-    python = install(list_dependencies(job), bundle, wheel, folder)
-    run_id, done = (repair, _load(folder, job, repair)) if repair else (_next_id(folder), {})
-    place = folder / "runs" / run_id
-    place.mkdir(parents=True, exist_ok=True)
-    lake = folder / bundle.source.target / "lake"
-    cancelled = cancelled or Event()
-    with _start_cluster(engine, place, python) as cluster:
+
+    def __init__(self, bundle: Bundle, folder: Path, engine: str = "sail") -> None:
+        """Nothing is built or started before the first job.
+
+        Args:
+            bundle: A bundle without mistakes.
+            folder: Of rehearsals: environments, the lake, and a folder for each run.
+            engine: `sail`, or `spark` for Apache Spark in a JVM.
+        """
+        self._bundle = bundle
+        self._folder = folder
+        self._engine = engine
+        self._wheel: Path | None = None
+        self._clusters: dict[Path, Cluster] = {}
+        self._servers = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._servers.close()
+
+    def run(
+        self,
+        job: Job,
+        landing: Path,
+        *,
+        repair: str | None = None,
+        cancelled: Event | None = None,
+        report: Callable[[TaskRun], None] = lambda _: None,
+    ) -> JobRun:
+        """Build the wheel, install it as the job's tasks have it installed, and run them.
+
+        Args:
+            job: A job of the bundle.
+            landing: Files of the job's use case.
+            repair: Id of a run of which only what did not succeed is run again.
+            cancelled: Once set, the run ends.
+            report: Called with each task that has ended.
+
+        Raises:
+            LakehouseError: The wheel can't be built or installed, there is no run to repair, or the engine is
+                unavailable.
+        """
+        folder = self._folder
+        self._wheel = self._wheel or build_wheel(self._bundle)
+        python = install(list_dependencies(job), self._bundle, self._wheel, folder)
+        run_id, done = (repair, _load(folder, job, repair)) if repair else (_next_id(folder), {})
+        place = folder / "runs" / run_id
+        place.mkdir(parents=True, exist_ok=True)
+        lake = folder / self._bundle.source.target / "lake"
+        cancelled = cancelled or Event()
+        cluster = None if self._engine == "sail" else self._find_cluster(python, place)
         host = Host(python, place, run_id, localise(job, lake, landing), cancelled, cluster)
         tasks = run_tasks(job, host.attempt, done=done, cancelled=cancelled, report=report)
-    run = JobRun(job.key, run_id, combine(tasks, job), tasks, place)
-    (place / "run.json").write_text(
-        json.dumps({"job": job.key, "tasks": [asdict(task) for task in tasks]}, indent=2), encoding="utf-8"
-    )
-    return run
+        run = JobRun(job.key, run_id, combine(tasks, job), tasks, place)
+        (place / "run.json").write_text(
+            json.dumps({"job": job.key, "tasks": [asdict(task) for task in tasks]}, indent=2), encoding="utf-8"
+        )
+        return run
 
-
-@contextmanager
-def _start_cluster(engine: str, folder: Path, python: Path) -> Iterator[str]:
-    """Start what the tasks of a run compute on; its address, empty where each starts its own."""
-    if engine == "sail":
-        yield ""
-        return
-    shutil.rmtree(folder / "conf", ignore_errors=True)  # a repair has another address
-    shipped = find_shipped_conf(python)
-    with start_connect_server(folder / "cluster", str(python), settings=read_settings(shipped)) as address:
-        write_conf(shipped, folder / "conf", address)
-        yield address
+    def _find_cluster(self, python: Path, place: Path) -> Cluster:
+        """The cluster whose tasks run an environment's Python; the first job that needs it starts it."""
+        if python not in self._clusters:
+            shipped = find_shipped_conf(python)
+            server = start_connect_server(place / "cluster", str(python), settings=read_settings(shipped))
+            address = self._servers.enter_context(server)
+            conf = place / "conf"
+            shutil.rmtree(conf, ignore_errors=True)  # a repaired run's, with another address
+            write_conf(shipped, conf, address)
+            self._clusters[python] = Cluster(address, conf)
+        return self._clusters[python]
 
 
 def _next_id(folder: Path) -> str:
