@@ -87,7 +87,7 @@ def test_every_query_has_all_tables_of_its_kind(dashboard: Dashboard, public: di
         read = {use_case for use_case in SHOWN if any(table.startswith(f"{use_case}_") for table in tables)}
         if not tables:
             continue  # the platform's record of jobs
-        # Which entities count once a day, so that chance is told by independent rows.
+        # Only its entities count once, so its rows are independent and chance can be estimated.
         expected = {"churn"} if name == "live_verdict" else set(SHOWN)
         assert read == expected, name
 
